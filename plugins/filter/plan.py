@@ -1,0 +1,41 @@
+# Copyright: (c) 2026, the amdgpu.fleet authors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Filters around the planner. Their documentation is in the YAML files beside this one."""
+
+from __future__ import annotations
+
+import typing as t
+
+from ansible.errors import AnsibleFilterError
+from ansible_collections.amdgpu.fleet.plugins.plugin_utils import planner, serving
+from ansible_collections.amdgpu.fleet.plugins.plugin_utils.catalog import Catalog, CatalogError
+from ansible_collections.amdgpu.fleet.plugins.plugin_utils.findings import sentence
+from ansible_collections.amdgpu.fleet.plugins.plugin_utils.wants import WantsError, normalize
+
+NO_QUESTIONS: dict[str, list[t.Any]] = {"ports": [], "paths": [], "images": [], "search_paths": []}
+
+
+def plan(amd_gpus: dict[str, t.Any], amd_rocm: dict[str, t.Any], wants: dict[str, t.Any], host: str) -> dict[str, t.Any]:
+    for name, value in (("amd_gpus", amd_gpus), ("amd_rocm", amd_rocm), ("wants", wants)):
+        if not isinstance(value, dict):
+            raise AnsibleFilterError(f"amdgpu.fleet.plan: {name} must be a mapping, not {type(value).__name__}.")
+    return planner.plan(amd_gpus, amd_rocm, wants, host)
+
+
+def plan_questions(wants: dict[str, t.Any]) -> dict[str, list[t.Any]]:
+    try:
+        normalized = normalize(wants)
+        return serving.questions(normalized, Catalog(normalized["plan_catalog"]))
+    except (WantsError, CatalogError):
+        # The plan reports it as a finding, with everything else it finds.
+        return NO_QUESTIONS
+
+
+def sentences(findings: list[dict[str, t.Any]], severity: str = "fail") -> list[str]:
+    return [sentence(finding) for finding in findings if finding["severity"] == severity]
+
+
+class FilterModule:
+    def filters(self) -> dict[str, t.Callable[..., t.Any]]:
+        return {"plan": plan, "plan_questions": plan_questions, "sentences": sentences}

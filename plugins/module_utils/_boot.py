@@ -1,0 +1,651 @@
+# Copyright: (c) 2026, the amdgpu.fleet authors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Boot loaders: which one a host has, what it gives the kernel at the next boot, and how to change that without losing what a person wrote.
+
+plan() reads and decides, it changes nothing. carry_out() writes, runs the loader's own tool and looks at the result; whatever goes wrong,
+the files are put back as they were. Commands go through a function that the caller gives.
+"""
+
+from __future__ import annotations
+
+import glob
+import os
+import re
+import tempfile
+from typing import Callable, Dict, List, NamedTuple, Optional, Sequence, Tuple
+
+from . import _cmdline as cmdline
+from ._cmdline import Wanted
+from ._write import Snapshot, WriteError, below, follow, make_parents, read_bytes, read_text, remove, write_text
+
+LOADERS = ("grub", "bls", "systemd-boot", "rpm-ostree", "suse")
+DEFAULTS = "/etc/default/grub"
+DROPINS = "/etc/default/grub.d"
+KERNEL_CMDLINE = "/etc/kernel/cmdline"
+GRUB_CFG = ("/boot/grub/grub.cfg", "/boot/grub2/grub.cfg")
+GRUBENV = ("/boot/grub2/grubenv", "/boot/grub/grubenv")
+ENTRIES = ("/boot/loader/entries", "/efi/loader/entries", "/boot/efi/loader/entries")
+TOOLS = ("/usr/sbin", "/usr/bin", "/sbin", "/bin")
+
+Run = Callable[[List[str]], Tuple[int, str, str]]
+
+
+class BootError(Exception):
+    """The boot configuration cannot be read or changed; the text is a whole sentence."""
+
+
+class Host(NamedTuple):
+    """Where to read, how to run a command (argument list -> rc, stdout, stderr) and how to find a tool of the running system."""
+
+    root: str
+    run: Run
+    find: Callable[[str], Optional[str]]
+    dropin: str = "60-amdgpu-fleet.cfg"
+
+    @property
+    def real(self) -> bool:
+        return os.path.realpath(self.root) == "/"
+
+    def tool(self, *names: str) -> Optional[List[str]]:
+        """The command line of the first tool there is: of the running system, or by chroot below another root."""
+        for name in names:
+            if self.real:
+                found = self.find(name)
+                if found:
+                    return [found]
+                continue
+            for folder in TOOLS:
+                if os.access(below(self.root, f"{folder}/{name}"), os.X_OK):
+                    chroot = self.find("chroot")
+                    return [chroot, self.root, f"{folder}/{name}"] if chroot else None
+        return None
+
+
+class Plan(NamedTuple):
+    loader: str
+    before: List[str]
+    after: List[str]
+    files: Dict[str, Tuple[Optional[str], Optional[str]]]  # place -> text now, text wanted (None: no such file)
+    commands: List[List[str]]
+    actions: List[str]
+    warnings: List[str]
+    touched: List[str]  # files a command may rewrite: restored when something fails
+
+    @property
+    def changed(self) -> bool:
+        return bool(self.commands) or any(old != new for old, new in self.files.values())
+
+
+def exists(root: str, path: str) -> bool:
+    return os.path.exists(below(root, path))
+
+
+def first_line(*texts: str) -> str:
+    """The line of a tool's output that says what is wrong."""
+    lines = [line.strip() for text in texts for line in text.splitlines() if line.strip()]
+    bad = [line for line in lines if re.search(r"error|fail|cannot|can't|not found|denied|syntax|invalid", line, re.IGNORECASE)]
+    return (bad or lines or ["no message"])[0][:300]
+
+
+def checked(host: Host, command: List[str]) -> str:
+    code, out, err = host.run(command)
+    if code != 0:
+        raise BootError(f"{cmdline.join(command)} failed with return code {code}: {first_line(err, out)}.")
+    return out
+
+
+# Which boot loader -------------------------------------------------------------------------------------------------------------------
+
+
+def release_ids(root: str) -> List[str]:
+    text = read_text(below(root, "/etc/os-release")) or read_text(below(root, "/usr/lib/os-release")) or ""
+    found = re.findall(r"^(?:ID|ID_LIKE)=[\"']?([^\"'\n]*)", text, re.MULTILINE)
+    return " ".join(found).split()
+
+
+def entry_files(root: str) -> List[str]:
+    for folder in ENTRIES:
+        found = sorted(glob.glob(os.path.join(glob.escape(below(root, folder)), "*.conf")))
+        if found:
+            return found
+    return []
+
+
+def detect(root: str) -> Optional[str]:
+    """The boot loader whose configuration decides the next boot, or None."""
+    if exists(root, "/run/ostree-booted"):
+        return "rpm-ostree"
+    grub2 = exists(root, "/boot/grub2") or any(exists(root, f"{folder}/grubby") for folder in TOOLS)
+    if entry_files(root):
+        return "bls" if grub2 else "systemd-boot"
+    if exists(root, "/etc/kernelstub/configuration") or any(
+        exists(root, path) for path in ("/boot/loader/loader.conf", "/efi/loader/loader.conf", "/boot/efi/loader/loader.conf")
+    ):
+        return "systemd-boot"
+    if exists(root, DEFAULTS) or exists(root, DROPINS) or any(exists(root, path) for path in GRUB_CFG):
+        return "suse" if any(name.startswith(("suse", "opensuse", "sles", "sle")) for name in release_ids(root)) else "grub"
+    return "systemd-boot" if exists(root, KERNEL_CMDLINE) else None
+
+
+# GRUB: what its shell files say ------------------------------------------------------------------------------------------------------
+
+EVALUATE = """
+for file do
+  if test -f "$file"; then { . "$file"; } >/dev/null; fi
+done
+printf '\\036%s' "${GRUB_CMDLINE_LINUX-}" "${GRUB_CMDLINE_LINUX_DEFAULT-}" "${GRUB_DEFAULT-0}" end
+"""
+
+
+class Grub(NamedTuple):
+    """What GRUB's defaults come to once the shell has read them."""
+
+    always: List[str]
+    normal: List[str]
+    default: str
+
+    @property
+    def arguments(self) -> List[str]:
+        return cmdline.split(cmdline.join(self.always + self.normal))
+
+
+def sources(host: Host, candidate: Optional[Tuple[str, str]] = None) -> List[str]:
+    """The files grub-mkconfig sources, in its order; candidate = (a place, the file to take instead of it)."""
+    places = [follow(host.root, DEFAULTS)]
+    if reads_dropins(host):
+        places += glob.glob(os.path.join(glob.escape(below(host.root, DROPINS)), "*.cfg"))
+    if candidate and candidate[0] not in places:
+        places.append(candidate[0])
+    places = places[:1] + sorted(places[1:], key=os.path.basename)
+    return [candidate[1] if candidate and place == candidate[0] else place for place in places]
+
+
+def reads_dropins(host: Host) -> bool:
+    """Only Debian's and Ubuntu's grub-mkconfig reads /etc/default/grub.d."""
+    for folder in TOOLS:
+        for name in ("grub-mkconfig", "grub2-mkconfig"):
+            text = read_bytes(below(host.root, f"{folder}/{name}"))
+            if text is not None:
+                return b"default/grub.d" in text
+    return exists(host.root, DROPINS) or "debian" in release_ids(host.root)
+
+
+def evaluate(host: Host, files: Sequence[str]) -> Grub:
+    """Let sh read the files in a clean environment, as grub-mkconfig does."""
+    environment = ["env", "-i", "PATH=/usr/sbin:/usr/bin:/sbin:/bin", "LC_ALL=C"]
+    code, out, err = host.run(environment + ["sh", "-c", EVALUATE, "sh"] + list(files))
+    parts = out.split("\x1e")
+    if code != 0 or len(parts) != 5 or parts[4] != "end":
+        said = first_line(err) if err.strip() else f"the shell stopped with return code {code}"
+        raise BootError(f"The shell cannot read GRUB's defaults ({', '.join(files)}): {said}; correct the file, then run again.")
+    return Grub(cmdline.split(parts[1]), cmdline.split(parts[2]), parts[3].strip() or "0")
+
+
+def try_text(host: Host, place: str, text: str) -> Grub:
+    """What the defaults come to if place held this text; the file itself is not touched."""
+    with tempfile.NamedTemporaryFile("w", prefix="amdgpu-fleet-", suffix=".cfg", encoding="utf-8", errors="surrogateescape") as stream:
+        stream.write(text)
+        stream.flush()
+        return evaluate(host, sources(host, (place, stream.name)))
+
+
+# GRUB: our drop-in -------------------------------------------------------------------------------------------------------------------
+
+DROPIN_HEAD = """\
+# Written by amdgpu.fleet.kernel_args; edits of this file are lost. Your own arguments belong in /etc/default/grub.
+# add: {add}
+# remove: {remove}
+"""
+
+DROPIN_FILTER = r"""
+# Prints the arguments in $1 without those that are removed, or set below, and then $2. A quoted value stays in one piece, what follows -- is init's.
+amdgpu_fleet_keep() (
+  set -f
+  kept= token= plain= quoted=0 init=0
+  for word in $1; do
+    token="${{token:+$token }}$word"
+    plain="${{plain:+$plain }}"
+    while [ "$word" != "${{word#*\"}}" ]; do
+      plain="$plain${{word%%\"*}}"
+      word="${{word#*\"}}"
+      quoted=$((1 - quoted))
+    done
+    plain="$plain$word"
+    [ "$quoted" = 0 ] || continue
+    if [ "$init" = 0 ]; then
+      case "$plain" in
+        --) init=1 token="${{2:+$2 }}--" ;;{patterns}
+      esac
+    fi
+    kept="$kept${{token:+${{kept:+ }}$token}}"
+    token= plain=
+  done
+  kept="$kept${{token:+${{kept:+ }}$token}}"
+  [ "$init" = 1 ] || kept="$kept${{2:+${{kept:+ }}$2}}"
+  printf '%s' "$kept"
+)
+GRUB_CMDLINE_LINUX="$(amdgpu_fleet_keep "${{GRUB_CMDLINE_LINUX-}}" "")"
+GRUB_CMDLINE_LINUX_DEFAULT="$(amdgpu_fleet_keep "${{GRUB_CMDLINE_LINUX_DEFAULT-}}" "{add}")"
+"""
+
+DROPIN_PLAIN = r"""
+GRUB_CMDLINE_LINUX_DEFAULT="${{GRUB_CMDLINE_LINUX_DEFAULT-}} {add}"
+"""
+
+
+def shell_pattern(argument: str) -> str:
+    """A case pattern for an argument written without its quotes: a dash and an underscore in the name are one."""
+    name, value = cmdline.parse(argument)
+    text = "".join("[-_]" if char == "_" else char if char.isalnum() or char in ".,:/+@%" else "\\" + char for char in name)
+    if value is None:
+        return f"{text}|{text}=*"
+    return f"{text}=" + "".join(char if char.isalnum() or char in "._,:/+@%=-" else "\\" + char for char in value)
+
+
+def grub_argument(argument: str) -> str:
+    """An argument as GRUB's own language needs it: what means something to GRUB goes into quotes, what stays special there is refused."""
+    if re.search(r"[$`\\']", argument):
+        raise BootError(
+            f"{argument!r} holds a character that GRUB or its shell files read as their own ($, `, \\ or '); write this argument into {DEFAULTS} by hand."
+        )
+    if re.search(r"[;&|<>(){}]", re.sub(r'"[^"]*"', "", argument)):
+        name, value = cmdline.parse(argument)
+        return f'{name}="{value}"'
+    return argument
+
+
+def render_dropin(add: Sequence[str], gone: Sequence[str], whole: bool = False) -> str:
+    """The drop-in for these arguments. Where something has to go (or whole is set) it holds the filter, so that later edits by hand are covered too."""
+    text = DROPIN_HEAD.format(add=cmdline.join(add), remove=cmdline.join(gone))
+    added = cmdline.join(grub_argument(entry) for entry in add).replace('"', '\\"')
+    patterns = [shell_pattern(entry) for entry in gone]
+    patterns += [shell_pattern(name) for name in dict.fromkeys(cmdline.parse(entry).name for entry in add) if not cmdline.repeatable(name)]
+    if patterns or whole:
+        lines = "".join(f"\n        {pattern}) token= ;;" for pattern in patterns)
+        return text + DROPIN_FILTER.format(patterns=lines, add=added)
+    return text + DROPIN_PLAIN.format(add=added)
+
+
+def parse_dropin(text: Optional[str]) -> Tuple[List[str], List[str]]:
+    """What our drop-in adds and removes, from its two lines of comment."""
+    result = []
+    for key in ("add", "remove"):
+        found = re.search(rf"^# {key}:([^\n]*)$", text or "", re.MULTILINE)
+        result.append(cmdline.split(found.group(1)) if found else [])
+    return result[0], result[1]
+
+
+def next_dropin(host: Host, place: str, text: Optional[str], asked: Wanted) -> Tuple[Optional[str], Grub]:
+    """The drop-in that brings what was asked for, and what the defaults come to with it."""
+    add, gone = parse_dropin(text)
+    names = {cmdline.parse(entry).name for entry in asked.present if not cmdline.repeatable(cmdline.parse(entry).name)}
+    add = [entry for entry in add if cmdline.parse(entry).name not in names or entry in asked.present]
+    add = [entry for entry in add if not any(cmdline.matches(entry, pattern) for pattern in asked.absent)]
+    gone = [entry for entry in gone if not any(cmdline.matches(wish, entry) for wish in asked.present)]
+
+    def draft(whole: bool = False) -> Optional[str]:
+        return render_dropin(add, gone, whole) if add or gone else None
+
+    seen = try_text(host, place, draft() or "").arguments
+    add += cmdline.missing(seen, asked)
+    gone += [pattern for pattern in asked.absent if any(cmdline.matches(entry, pattern) for entry in cmdline.for_kernel(seen))]
+    first = try_text(host, place, draft() or "")
+    if cmdline.satisfied(first.arguments, asked) or not (add or gone):
+        return draft(), first
+    return draft(True), try_text(host, place, draft(True) or "")
+
+
+def later_files(host: Host, place: str) -> str:
+    names = [os.path.basename(name) for name in sources(host)[1:]]
+    later = [name for name in names if name > os.path.basename(place)]
+    return ", ".join(later) or DEFAULTS
+
+
+# GRUB: the generated grub.cfg --------------------------------------------------------------------------------------------------------
+
+
+class MenuEntry(NamedTuple):
+    path: List[str]  # places in the menu, from the top: "0", "1", ...
+    titles: List[str]
+    ids: List[str]
+    arguments: List[str]
+
+
+def words(line: str) -> List[str]:
+    """The words of one line of GRUB's language, without the quotes around them."""
+    pieces = re.findall(r"""((?:[^\s"']|"(?:\\.|[^"])*"|'[^']*')+)""", line)
+    return [re.sub(r"""'([^']*)'|"((?:\\.|[^"])*)\"""", lambda match: match.group(1) or match.group(2) or "", piece) for piece in pieces]
+
+
+def menu(text: str) -> List[MenuEntry]:
+    """Every entry of grub.cfg with the arguments of its linux command."""
+    entries: List[MenuEntry] = []
+    stack: List[Tuple[str, str, str, str]] = []  # kind, place, title, id
+    counts = [0]
+    for line in text.splitlines():
+        opened = re.match(r"\s*(menuentry|submenu)\s+(.*)\{\s*$", line)
+        if opened:
+            parts = words(opened.group(2))
+            marks = [place for place, word in enumerate(parts) if word in ("$menuentry_id_option", "--id")]
+            name = parts[marks[0] + 1] if marks and marks[0] + 1 < len(parts) else ""
+            stack.append((opened.group(1), str(counts[-1]), parts[0] if parts else "", name))
+            counts[-1] += 1
+            counts.append(0)
+            if opened.group(1) == "menuentry":
+                entries.append(MenuEntry([item[1] for item in stack], [item[2] for item in stack], [item[3] for item in stack], []))
+        elif re.match(r"\s*\}\s*$", line) and stack:
+            stack.pop()
+            counts.pop()
+        elif stack and stack[-1][0] == "menuentry":
+            command = re.match(r"\s*linux(?:16|efi)?\s+\S+\s*(.*)$", line)
+            if command and entries and not entries[-1].arguments:
+                entries[-1].arguments.extend(cmdline.split(command.group(1)))
+    return entries
+
+
+def default_entry(text: str, default: str, saved: str = "") -> Optional[MenuEntry]:
+    """The entry GRUB_DEFAULT names (place, title or id, > between levels), else the first."""
+    entries = menu(text)
+    keys = (saved if default == "saved" else default or "0").split(">")
+    for entry in entries:
+        levels = list(zip(entry.path, entry.titles, entry.ids))
+        if len(levels) >= len(keys) and all(key.strip() in level for key, level in zip(keys, levels)):
+            return entry
+    return entries[0] if entries else None
+
+
+def grubenv(root: str) -> Dict[str, str]:
+    for path in GRUBENV:
+        text = read_text(below(root, path))
+        if text:
+            return dict(line.split("=", 1) for line in text.splitlines() if "=" in line and not line.startswith("#"))
+    return {}
+
+
+def generator(host: Host) -> Tuple[Optional[List[str]], Optional[str]]:
+    """The command that writes grub.cfg and that file; None where there is no such tool, or no grub.cfg to renew."""
+    path = next((path for path in GRUB_CFG if exists(host.root, path)), None)
+    if path is None:
+        return None, None
+    place = follow(host.root, path)
+    command = host.tool("update-grub") if path == GRUB_CFG[0] else None
+    if command is None:
+        tool = host.tool("grub2-mkconfig", "grub-mkconfig")
+        command = tool + ["-o", path] if tool else None
+    return command, place
+
+
+def carried(host: Host, place: str, default: str) -> Optional[List[str]]:
+    """The arguments the default entry of grub.cfg gives the kernel, None where it has no Linux entry."""
+    entry = default_entry(read_text(place) or "", default, grubenv(host.root).get("saved_entry", ""))
+    return entry.arguments if entry and entry.arguments else None
+
+
+def plan_grub(host: Host, loader: str, asked: Wanted) -> Plan:
+    """GRUB with a generated grub.cfg: our drop-in where drop-ins are read, else one line of /etc/default/grub."""
+    dropins = loader == "grub" and reads_dropins(host)
+    place = below(host.root, f"{DROPINS}/{host.dropin}") if dropins else follow(host.root, DEFAULTS)
+    text = read_text(place)
+    now = evaluate(host, sources(host))
+    command, config = generator(host)
+    before, after, wanted_text = now.arguments, now.arguments, text
+    actions: List[str] = []
+    warnings: List[str] = []
+    if not cmdline.satisfied(before, asked):
+        if dropins:
+            wanted_text, then = next_dropin(host, place, text, asked)
+        else:
+            wanted_text = edit_defaults(text or "", now, asked)
+            then = try_text(host, place, wanted_text)
+        after = then.arguments
+        if not cmdline.satisfied(after, asked):
+            left = cmdline.missing(after, asked) + cmdline.unwanted(after, asked)
+            raise BootError(
+                f"{cmdline.join(left)} cannot be settled in {place}: a file that is read later decides ({later_files(host, place)}), or -- in"
+                f" GRUB_CMDLINE_LINUX hands everything after it to init; correct that by hand, or give dropin a name that sorts last."
+            )
+        actions = cmdline.edits(before, after)
+    stale = None
+    if wanted_text == text and command and config:
+        stale = carried(host, config, now.default)
+        stale = None if stale is None or cmdline.satisfied(stale, asked) else stale
+    if stale is not None:
+        before = [entry for entry in stale if cmdline.parse(entry).name not in ("root", "ro", "rw") or entry in after]
+        actions = cmdline.edits(before, after)
+    renew = command is not None and (wanted_text != text or stale is not None)
+    if wanted_text != text:
+        actions.append(f"{'remove' if wanted_text is None else 'write'} {place}")
+        if not renew:
+            reason = "there is no grub.cfg" if config is None else f"{host.root} has no update-grub or grub-mkconfig that could be run"
+            warnings.append(f"grub.cfg was not generated: {reason}; the arguments take effect once it is.")
+    commands = [command] if command and renew else []
+    actions += [f"run {cmdline.join(command)}" for command in commands]
+    return Plan(loader, before, after, {place: (text, wanted_text)}, commands, actions, warnings, [config, config + ".new"] if config else [])
+
+
+def edit_defaults(text: str, now: Grub, asked: Wanted, everywhere: bool = False) -> str:
+    """/etc/default/grub with what was asked for; every other line is kept as it is. everywhere: a new argument is for rescue entries too."""
+    always = cmdline.apply(now.always, Wanted([], asked.absent))
+    normal = cmdline.apply(now.normal, Wanted([], asked.absent))
+    for entry in cmdline.missing(always + normal, asked):
+        name = cmdline.parse(entry).name
+        single = not cmdline.repeatable(name)
+        in_normal, in_always = (single and any(cmdline.parse(other).name == name for other in line) for line in (normal, always))
+        if in_normal or not (in_always or everywhere):
+            normal = cmdline.apply(normal, Wanted([entry], []))
+            always = [other for other in always if not single or cmdline.parse(other).name != name]
+        else:
+            always = cmdline.apply(always, Wanted([entry], []))
+    text = text if always == now.always else assign(text, "GRUB_CMDLINE_LINUX", always)
+    return text if normal == now.normal else assign(text, "GRUB_CMDLINE_LINUX_DEFAULT", normal)
+
+
+def assign(text: str, name: str, arguments: Sequence[str]) -> str:
+    """The text with the last assignment of a variable replaced, or one added at the end."""
+    value = cmdline.join(grub_argument(entry) for entry in arguments)
+    line = f"{name}='{value}'" if '"' in value else f'{name}="{value}"'
+    found = list(re.finditer(rf"^[ \t]*(?:export[ \t]+)?{name}=(\"[^\"\n]*\"|'[^'\n]*'|[^\s\"'#]*)[ \t]*(#[^\n]*)?$", text, re.MULTILINE))
+    if not found:
+        if re.search(rf"\b{name}\+?=", re.sub(r"^\s*#.*$", "", text, flags=re.MULTILINE)):
+            raise BootError(f"{name} is set in {DEFAULTS} in a way that cannot be edited safely; write it as one line {name}=\"...\".")
+        return text + ("" if not text or text.endswith("\n") else "\n") + line + "\n"
+    last = found[-1]
+    if re.search(r"[$`\\]", last.group(1)):
+        raise BootError(f"{name} in {DEFAULTS} is computed by the shell ({last.group(1)}) and cannot be edited safely; write it as one line of plain text.")
+    return text[: last.start()] + line + (f"  {last.group(2)}" if last.group(2) else "") + text[last.end():]
+
+
+# Loader entries: BLS and systemd-boot ------------------------------------------------------------------------------------------------
+
+
+def options_of(text: str) -> List[str]:
+    return cmdline.split(" ".join(re.findall(r"^options[ \t]+([^\n]*)$", text, re.MULTILINE)))
+
+
+def expand(arguments: Sequence[str], variables: Dict[str, str]) -> List[str]:
+    """Loader entries of GRUB may name variables of grubenv: $kernelopts."""
+    result: List[str] = []
+    for entry in arguments:
+        result += cmdline.split(variables.get("kernelopts", "")) if entry in ("$kernelopts", "${kernelopts}") else [entry]
+    return result
+
+
+def set_options(text: str, arguments: Sequence[str]) -> str:
+    """A loader entry with these options on one line, where the first options line stood."""
+    line = "options " + cmdline.join(arguments)
+    kept = []
+    for old in text.splitlines():
+        if re.match(r"options([ \t]|$)", old):
+            if line not in kept:
+                kept.append(line)
+        else:
+            kept.append(old)
+    if line not in kept:
+        kept.append(line)
+    return "\n".join(kept) + "\n"
+
+
+def version_key(place: str) -> List[Tuple[int, object]]:
+    return [(1, int(part)) if part.isdigit() else (0, part) for part in re.findall(r"\d+|[a-zA-Z]+", os.path.basename(place))]
+
+
+def default_file(root: str, files: Sequence[str]) -> str:
+    """The loader entry the next boot takes: the saved or configured one, else the newest that is no rescue entry."""
+    named = grubenv(root).get("saved_entry", "")
+    for folder in ("/boot/loader", "/efi/loader", "/boot/efi/loader"):
+        found = re.search(r"^default[ \t]+(\S+)", read_text(below(root, f"{folder}/loader.conf")) or "", re.MULTILINE)
+        named = named or (found.group(1) if found else "")
+    for place in files:
+        if named and os.path.basename(place) in (named, named + ".conf"):
+            return place
+    normal = [place for place in files if "rescue" not in os.path.basename(place)] or list(files)
+    return sorted(normal, key=version_key)[-1]
+
+
+def plan_entries(host: Host, loader: str, asked: Wanted, tools: bool = True) -> Plan:
+    """BLS entries, /etc/kernel/cmdline and (for GRUB) GRUB_CMDLINE_LINUX, so that entries of later kernels get the arguments too."""
+    variables = grubenv(host.root)
+    entries = entry_files(host.root)
+    kernel_place = follow(host.root, KERNEL_CMDLINE)
+    kernel_text = read_text(kernel_place)
+    files: Dict[str, Tuple[Optional[str], Optional[str]]] = {}
+    for place in entries:
+        text = read_text(place) or ""
+        have = expand(options_of(text), variables)
+        files[place] = (text, text if cmdline.satisfied(have, asked) else set_options(text, cmdline.apply(have, asked)))
+    if entries:
+        before = expand(options_of(files[default_file(host.root, entries)][0] or ""), variables)
+    elif kernel_text is not None:
+        before = cmdline.split(kernel_text)
+    else:
+        raise BootError(
+            f"There is no loader entry below {', '.join(ENTRIES)} and no {KERNEL_CMDLINE} under {host.root}; the kernel arguments of this host cannot be"
+            " read. Mount the EFI system partition, or name the boot loader in boot_loader."
+        )
+    after = before if cmdline.satisfied(before, asked) else cmdline.apply(before, asked)
+    plain = [entry for entry in before if not entry.startswith(("$", "initrd=", "BOOT_IMAGE="))]
+    have = plain if kernel_text is None else cmdline.split(kernel_text)
+    changing = any(old != new for old, new in files.values())
+    if (kernel_text is not None or changing) and not cmdline.satisfied(have, asked):
+        files[kernel_place] = (kernel_text, cmdline.join(cmdline.apply(have, asked)) + "\n")
+    defaults_text = read_text(follow(host.root, DEFAULTS)) if loader == "bls" else None
+    if defaults_text is not None:
+        now = evaluate(host, [follow(host.root, DEFAULTS)])
+        if not cmdline.satisfied(now.arguments, asked):
+            files[follow(host.root, DEFAULTS)] = (defaults_text, edit_defaults(defaults_text, now, asked, everywhere=True))
+    actions = cmdline.edits(before, after)
+    commands: List[List[str]] = []
+    warnings: List[str] = []
+    if tools and changing and host.real:
+        commands = entry_commands(host, loader, asked, before, after)
+    changed = [place for place, (old, new) in files.items() if old != new]
+    if not entries and changed:
+        warnings.append(f"Only {KERNEL_CMDLINE} was changed: there are no loader entries, so the images of the installed kernels have to be built again (kernel-install).")
+    actions += [f"run {cmdline.join(command)}" for command in commands] + [f"write {place}" for place in changed]
+    touched = entries + [kernel_place, follow(host.root, DEFAULTS)] + [below(host.root, path) for path in GRUBENV]
+    return Plan(loader, before, after, files, commands, actions, warnings, touched)
+
+
+def entry_commands(host: Host, loader: str, asked: Wanted, before: Sequence[str], after: Sequence[str]) -> List[List[str]]:
+    """The distribution's own tool, where it has one. What it leaves undone is edited afterwards."""
+    new = [entry for entry in after if entry not in before] or cmdline.missing(before, asked)
+    old = [entry for entry in before if entry not in after]
+    if loader == "bls":
+        tool = host.tool("grubby")
+        command = (tool or []) + ["--update-kernel=ALL"]
+        command += [f"--remove-args={cmdline.join(old)}"] if old else []
+        command += [f"--args={cmdline.join(new)}"] if new else []
+        return [command] if tool and (old or new) else []
+    tool = host.tool("kernelstub")
+    if not tool:
+        return []
+    return [tool + ["--delete-options", entry] for entry in old] + [tool + ["--add-options", entry] for entry in new]
+
+
+def plan_ostree(host: Host, loader: str, asked: Wanted) -> Plan:
+    tool = host.tool("rpm-ostree") if host.real else None
+    if not tool:
+        raise BootError(
+            "This host boots an ostree deployment, but rpm-ostree cannot be run here; an image based host (bootc) gets kernel arguments from"
+            " /usr/lib/bootc/kargs.d in its image, and another root than / is not supported."
+        )
+    before = cmdline.split(checked(host, tool + ["kargs"]))
+    after = before if cmdline.satisfied(before, asked) else cmdline.apply(before, asked)
+    new = [entry for entry in after if entry not in before]
+    old = [entry for entry in before if entry not in after]
+    commands = []
+    if before != after:
+        commands = [tool + ["kargs"] + [f"--delete-if-present={entry}" for entry in old] + [f"--append-if-missing={entry}" for entry in new]]
+    actions = cmdline.edits(before, after) + [f"run {cmdline.join(command)}" for command in commands]
+    return Plan(loader, before, after, {}, commands, actions, [], [])
+
+
+# Together ----------------------------------------------------------------------------------------------------------------------------
+
+
+def plan(host: Host, loader: str, asked: Wanted) -> Plan:
+    """What has to be done so that the next boot gets what was asked for. Reads only. Raises BootError, WriteError, CmdlineError."""
+    found = detect(host.root) if loader == "auto" else loader
+    if found is None:
+        raise BootError(
+            f"No boot loader configuration was found below {host.root} (looked for {DEFAULTS}, {', '.join(ENTRIES)}, {KERNEL_CMDLINE} and"
+            " /run/ostree-booted); install one, or name it in boot_loader."
+        )
+    if found == "rpm-ostree":
+        return plan_ostree(host, found, asked)
+    if found in ("bls", "systemd-boot"):
+        return plan_entries(host, found, asked)
+    return plan_grub(host, found, asked)
+
+
+def carry_out(host: Host, decided: Plan, asked: Wanted) -> None:
+    """Do what plan() decided and look at the result. A failure puts every file back and raises BootError with one sentence."""
+    snapshot = Snapshot(list(decided.files) + decided.touched)
+    try:
+        if decided.loader in ("grub", "suse"):
+            write_files(decided)
+            for command in decided.commands:
+                checked(host, command)
+            verify_grub(host, decided, asked)
+        elif decided.loader == "rpm-ostree":
+            for command in decided.commands:
+                checked(host, command)
+            seen = cmdline.split(checked(host, [decided.commands[0][0], "kargs"])) if decided.commands else decided.after
+            if not cmdline.satisfied(seen, asked):
+                raise BootError(f"rpm-ostree kargs ran, but the default deployment still lacks the change (it has: {cmdline.join(seen)}).")
+        else:
+            for command in decided.commands:
+                checked(host, command)
+            write_files(plan_entries(host, decided.loader, asked, tools=False) if decided.commands else decided)
+            again = plan_entries(host, decided.loader, asked, tools=False)
+            if again.changed:
+                raise BootError(f"The loader entries were written but do not show the change ({'; '.join(again.actions)}).")
+    except (BootError, WriteError) as error:
+        problems = snapshot.restore()
+        end = " The previous configuration was put back." if not problems else " Not everything could be put back: " + " ".join(problems)
+        raise BootError(str(error) + ("" if decided.loader == "rpm-ostree" else end)) from error
+
+
+def write_files(decided: Plan) -> None:
+    for place, (old, new) in decided.files.items():
+        if new is None:
+            remove(place)
+        elif new != old:
+            make_parents(place)
+            write_text(place, new)
+
+
+def verify_grub(host: Host, decided: Plan, asked: Wanted) -> None:
+    """grub.cfg was generated: does the entry of the next boot carry the arguments?"""
+    if not decided.commands:
+        return
+    default = evaluate(host, sources(host)).default
+    seen = carried(host, decided.touched[0], default)
+    if seen is not None and not cmdline.satisfied(seen, asked):
+        left = cmdline.missing(seen, asked) + cmdline.unwanted(seen, asked)
+        raise BootError(
+            f"{cmdline.join(decided.commands[0])} ran, but the default entry of {decided.touched[0]} (GRUB_DEFAULT={default}) does not show {cmdline.join(left)}"
+            " as asked; an entry written by hand needs its arguments changed by hand."
+        )

@@ -1,0 +1,147 @@
+# Copyright: (c) 2026, the amdgpu.fleet authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The amdgpu kernel driver and its firmware: what is loaded, what is installed, what stands in the way."""
+
+from __future__ import annotations
+
+import mmap
+import os
+import re
+import typing as t
+
+from ansible_collections.amdgpu.fleet.plugins.module_utils._sysfs import Tree, natural
+
+MODULE = "sys/module/amdgpu"
+MODPROBE_FOLDERS = ("etc/modprobe.d", "run/modprobe.d", "usr/lib/modprobe.d", "lib/modprobe.d")
+FIRMWARE_PACKAGES = (
+    "amdgpu-dkms-firmware",
+    "firmware-amd-graphics",
+    "linux-firmware-amdgpu",
+    "amd-gpu-firmware",
+    "linux-firmware",
+)
+
+
+def release_of(module_version: str | None) -> str | None:
+    """``7.1.3.31500000 -> 31.50.0``: the last group is the driver release as ``MMmmpp00``.
+
+    Source: ROCm/rocm-docs, versions page; for example 30300400 is release 30.30.4.
+    """
+    group = (module_version or "").rpartition(".")[2]
+    if len(group) != 8 or not group.isdigit():
+        return None
+    return f"{int(group[:2])}.{int(group[2:4])}.{int(group[4:6])}"
+
+
+def module_files(tree: Tree, release: str) -> list[str]:
+    """Where the amdgpu module of a kernel may lie; depmod prefers ``updates`` over the kernel's own."""
+    base = f"lib/modules/{release}"
+    found = []
+    for folder in ("updates/dkms", "extra", "updates", "kernel/drivers/gpu/drm/amd/amdgpu"):
+        for suffix in ("", ".zst", ".xz", ".gz"):
+            path = f"{base}/{folder}/amdgpu.ko{suffix}"
+            if tree.exists(path):
+                found.append(path)
+    return found
+
+
+def srcversion_of(tree: Tree, path: str, modinfo: t.Callable[[str], str | None]) -> str | None:
+    """The ``srcversion`` of a module file; a compressed one is left to ``modinfo``."""
+    if not path.endswith(".ko"):
+        return modinfo(tree.path(path))
+    try:
+        with open(tree.path(path), "rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
+            match = re.search(rb"(?:^|\0)srcversion=([0-9A-F]+)", data)
+    except (OSError, ValueError):
+        tree.problem("/" + path, "cannot be read")
+        return None
+    return match.group(1).decode() if match else None
+
+
+def dkms_builds(tree: Tree) -> list[dict[str, t.Any]]:
+    """``{version, kernel, state}`` of every amdgpu build DKMS knows, from its own tree (no command is run)."""
+    base = "var/lib/dkms/amdgpu"
+    builds = []
+    for version in tree.names(base):
+        if version in ("original_module",) or version.startswith("kernel-"):
+            continue
+        kernels = [name for name in tree.names(base, version) if name not in ("source", "build")]
+        if not kernels:
+            builds.append({"version": version, "kernel": None, "state": "added"})
+        for kernel in kernels:
+            installed = tree.exists(f"lib/modules/{kernel}/updates/dkms") and any(
+                "updates/dkms" in path for path in module_files(tree, kernel)
+            )
+            builds.append({"version": version, "kernel": kernel, "state": "installed" if installed else "built"})
+    return builds
+
+
+def blacklisted_by(tree: Tree, command_line: t.Sequence[str]) -> list[str]:
+    """The files and kernel arguments that keep amdgpu from loading by itself."""
+    found = []
+    seen = set()
+    for folder in MODPROBE_FOLDERS:
+        for name in tree.names(folder):
+            if not name.endswith(".conf") or name in seen:
+                continue
+            seen.add(name)
+            for line in (tree.text(folder, name) or "").splitlines():
+                if line.split()[:2] == ["blacklist", "amdgpu"]:
+                    found.append(f"/{folder}/{name}")
+                    break
+    for argument in command_line:
+        key, _equals, value = argument.partition("=")
+        if key in ("modprobe.blacklist", "module_blacklist") and "amdgpu" in value.split(","):
+            found.append(argument)
+    return found
+
+
+def driver(
+    tree: Tree, kernel: str | None, command_line: t.Sequence[str], modinfo: t.Callable[[str], str | None]
+) -> dict[str, t.Any]:
+    """The fact ``driver``. ``/sys/module/amdgpu/version`` is there with DKMS only."""
+    loaded = tree.exists(MODULE) and (tree.exists(MODULE, "initstate") or tree.exists(MODULE, "srcversion"))
+    version = tree.text(MODULE, "version") if loaded else None
+    builds = dkms_builds(tree)
+    files = module_files(tree, kernel) if kernel else []
+    running = tree.text(MODULE, "srcversion") if loaded else None
+    installed = srcversion_of(tree, files[0], modinfo) if files and running else None
+    source = None
+    if loaded:
+        source = "dkms" if version else "inbox"
+    return {
+        "loaded": loaded,
+        "source": source,
+        "version": version,
+        "release": release_of(version),
+        "dkms": builds,
+        "built_for_running_kernel": bool(files),
+        "reload_needed": bool(running and installed and running != installed),
+        "blacklisted_by": blacklisted_by(tree, command_line),
+    }
+
+
+def mes_version(tree: Tree) -> str | None:
+    """The loaded MES firmware (``0x80``), from debugfs: root only, and only where debugfs is mounted."""
+    base = "sys/kernel/debug/dri"
+    for name in natural(tree.names(base)) if os.access(tree.path(base), os.R_OK | os.X_OK) else []:
+        text = tree.text(base, name, "amdgpu_firmware_info") or ""
+        match = re.search(r"^MES feature version: \S+ firmware version: (0x[0-9a-fA-F]+)", text.replace(",", ""), re.M)
+        if match:
+            return hex(int(match.group(1), 16) & 0xFFF)
+    return None
+
+
+def firmware(tree: Tree, packages: dict[str, str]) -> dict[str, t.Any]:
+    """The fact ``firmware``: the package that wins, its version, and what is loaded."""
+    package = next((name for name in FIRMWARE_PACKAGES if name in packages), None)
+    vbios = None
+    for name in tree.names("sys/class/drm"):
+        if name.startswith("card") and name[4:].isdigit():
+            vbios = vbios or tree.text("sys/class/drm", name, "device/vbios_version")
+    return {
+        "package": package,
+        "version": packages[package] if package else None,
+        "mes": mes_version(tree),
+        "vbios": vbios,
+    }

@@ -1,0 +1,213 @@
+# Copyright: (c) 2026, the amdgpu.fleet authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The GPUs of a host, put together from PCI (there before any driver is) and KFD (the authority once it is)."""
+
+from __future__ import annotations
+
+import typing as t
+
+from ansible_collections.amdgpu.fleet.plugins.module_utils import _kfd
+from ansible_collections.amdgpu.fleet.plugins.module_utils._gfx import family_of, supported_by_rocm
+from ansible_collections.amdgpu.fleet.plugins.module_utils._gpu_table import PRODUCTS, REVISIONS
+from ansible_collections.amdgpu.fleet.plugins.module_utils._sysfs import Tree
+
+PCI_DEVICES = "sys/bus/pci/devices"
+DRM = "sys/class/drm"
+AMD = "0x1002"
+# Display controllers (03xx) and processing accelerators (1200): what an id that nobody has heard of yet must be.
+GPU_CLASSES = ("0x03", "0x12")
+
+
+class PciDevice(t.NamedTuple):
+    """One PCI function that is an AMD GPU. ``folder`` is below the root."""
+
+    address: str
+    pci_id: str
+    revision: str | None
+    driver: str | None
+    folder: str
+    unique_id: str | None
+
+
+class Product(t.NamedTuple):
+    name: str | None
+    gfx: str | None
+    virtual_function: bool
+    apu: bool
+
+
+def product_of(pci_id: str | None, revision: str | None) -> Product:
+    """What the catalog knows of a PCI id. Boards that share an id are told apart by the revision."""
+    known = PRODUCTS.get(pci_id or "")
+    if known is None:
+        return Product(None, None, False, False)
+    name, gfx, virtual_function, apu = known
+    return Product(REVISIONS.get((pci_id or "", revision or ""), name), gfx, virtual_function, apu)
+
+
+def _pci_device(tree: Tree, folder: str, address: str | None) -> PciDevice | None:
+    uevent = tree.pairs(folder, "uevent")
+    address = address or uevent.get("PCI_SLOT_NAME")
+    vendor = tree.text(folder, "vendor") or ""
+    device = tree.text(folder, "device") or ""
+    pci_id = f"{vendor[2:]}:{device[2:]}" if vendor and device else uevent.get("PCI_ID", "").lower()
+    if not address or not pci_id.startswith(AMD[2:] + ":"):
+        return None
+    if pci_id not in PRODUCTS:
+        kind = tree.text(folder, "class") or ""
+        if not kind.startswith(GPU_CLASSES):
+            return None
+        tree.problem(tree.host_path(tree.path(folder)), f"PCI id {pci_id} is not in the catalog")
+    revision = (tree.text(folder, "revision") or "")[2:] or None
+    unique_id = tree.text(folder, "unique_id")
+    return PciDevice(
+        address=address,
+        pci_id=pci_id,
+        revision=revision,
+        driver=tree.link_name(folder, "driver") or uevent.get("DRIVER"),
+        folder=folder,
+        unique_id=unique_id if unique_id and unique_id.strip("0") else None,
+    )
+
+
+def pci_gpus(tree: Tree) -> list[PciDevice]:
+    """Every AMD GPU on the PCI bus, in PCI order, with or without a driver."""
+    found: dict[str, PciDevice] = {}
+    for address in tree.names(PCI_DEVICES):
+        folder = f"{PCI_DEVICES}/{address}"
+        if tree.text(folder, "vendor") == AMD:
+            device = _pci_device(tree, folder, address)
+            if device:
+                found[device.address] = device
+    # A container may be given /sys/class/drm alone.
+    for name in tree.names(DRM):
+        if name.startswith("card") and name[4:].isdigit():
+            folder = f"{DRM}/{name}/device"
+            if tree.pairs(folder, "uevent").get("PCI_SLOT_NAME", "") not in found:
+                device = _pci_device(tree, folder, None)
+                if device:
+                    found[device.address] = device
+    return [found[address] for address in sorted(found)]
+
+
+def _slot(address: str | None) -> str | None:
+    """Domain, bus and device: what all functions of one GPU share."""
+    return address.rpartition(".")[0] if address else None
+
+
+def _group(nodes: list[_kfd.Node]) -> list[list[_kfd.Node]]:
+    """KFD nodes by physical GPU: the same unique id, or the same domain, bus and device where there is none."""
+    groups: dict[str, list[_kfd.Node]] = {}
+    for node in nodes:
+        key = node.unique_id or _slot(node.pci_address) or f"node {node.index}"
+        groups.setdefault(key, []).append(node)
+    return list(groups.values())
+
+
+def _total(values: t.Iterable[int | None]) -> int | None:
+    numbers = [value for value in values if value is not None]
+    return sum(numbers) if numbers else None
+
+
+def _link_speed(text: str | None) -> str | None:
+    return text.replace(" PCIe", "") if text and text[0].isdigit() else None
+
+
+def _gpu(tree: Tree, device: PciDevice | None, nodes: list[_kfd.Node], full: bool) -> dict[str, t.Any]:
+    first = nodes[0] if nodes else None
+    pci_id = device.pci_id if device else first.pci_id if first else None
+    product = product_of(pci_id, device.revision if device else None)
+    gfx = first.gfx if first and first.gfx else product.gfx
+    folder = device.folder if device else ""
+
+    def text(name: str) -> str | None:
+        return tree.text(folder, name) if folder else None
+
+    def number(name: str) -> int | None:
+        return tree.number(folder, name, base=10) if folder else None
+
+    pool = _total(_kfd.memory_bytes(tree, node) for node in nodes)
+    vram = number("mem_info_vram_total")
+    gtt = number("mem_info_gtt_total")
+    numa_node = number("numa_node")
+    name = product.name or text("product_name")
+    gpu = {
+        "gfx": gfx,
+        "product": name,
+        "family": family_of(gfx),
+        "pci_id": pci_id,
+        "pci_address": device.address if device else first.pci_address if first else None,
+        "unique_id": (device.unique_id if device else None) or (first.unique_id if first else None),
+        "apu": product.apu,
+        "virtual_function": product.virtual_function,
+        "driver": device.driver if device else "amdgpu",
+        "supported": supported_by_rocm(gfx),
+        "vram_bytes": vram if vram is not None else None if product.apu else pool,
+        "gtt_bytes": gtt,
+        "usable_bytes": (pool or gtt) if product.apu else (pool or vram),
+        "compute_units": _total(node.compute_units for node in nodes),
+        "xcc_count": _total(node.properties.get("num_xcc") for node in nodes),
+        "numa_node": numa_node if numa_node is None or numa_node >= 0 else None,
+        "link_speed": _link_speed(text("current_link_speed")),
+        "link_width": number("current_link_width"),
+        "compute_partition": text("current_compute_partition"),
+        "memory_partition": text("current_memory_partition"),
+        "available_compute_partitions": (text("available_compute_partition") or "").replace(",", " ").split(),
+        "partitions": len(nodes),
+        "kfd_nodes": [node.index for node in nodes],
+        "render_nodes": [node.render_node for node in nodes if node.render_node] or _render_nodes(tree, folder),
+    }
+    if full:
+        gpu["available_memory_partitions"] = (text("available_memory_partition") or "").replace(",", " ").split()
+        gpu["revision"] = device.revision if device else None
+        gpu["vbios"] = text("vbios_version")
+        gpu["links"] = {str(node.index): _kfd.links(tree, node) for node in nodes}
+        gpu["firmware"] = {
+            "mec": first.properties.get("fw_version") if first else None,
+            "sdma": first.properties.get("sdma_fw_version") if first else None,
+        }
+    return gpu
+
+
+def _render_nodes(tree: Tree, folder: str) -> list[str]:
+    return [name for name in tree.names(folder, "drm") if name.startswith("renderD")] if folder else []
+
+
+def detect(tree: Tree, full: bool = False) -> dict[str, t.Any]:
+    """The fact ``amd_gpus`` (RETURN of the module ``gpu_facts`` gives its shape)."""
+    devices = {device.address: device for device in pci_gpus(tree)}
+    by_unique_id = {device.unique_id: device for device in devices.values() if device.unique_id}
+    by_slot = {_slot(device.address): device for device in devices.values()}
+    nodes, denied = _kfd.gpu_nodes(tree)
+
+    gpus = []
+    for group in _group(nodes):
+        first = group[0]
+        device = (
+            devices.get(first.pci_address or "")
+            or by_unique_id.get(first.unique_id)
+            or by_slot.get(_slot(first.pci_address))
+        )
+        if device:
+            devices.pop(device.address, None)
+        gpus.append(_gpu(tree, device, group, full))
+    for device in devices.values():
+        gpu = _gpu(tree, device, [], full)
+        gpus.append(gpu)
+        if nodes and gpu["driver"] == "amdgpu" and gpu["supported"] and not denied:
+            tree.problem(tree.host_path(tree.path(device.folder)), "amdgpu drives this GPU but KFD does not show it")
+
+    gpus.sort(key=lambda gpu: gpu["pci_address"] or "")
+    for index, gpu in enumerate(gpus):
+        gpus[index] = {"index": index, **gpu}
+    supported = [gpu for gpu in gpus if gpu["supported"]]
+    names = sorted({gpu["gfx"] for gpu in gpus if gpu["gfx"]})
+    return {
+        "gpus": gpus,
+        "count": len(gpus),
+        "partition_count": sum(gpu["partitions"] for gpu in gpus),
+        "gfx": names,
+        "homogeneous": len({(gpu["gfx"], gpu["product"]) for gpu in supported}) <= 1,
+        "kfd": "denied" if denied and not nodes else _kfd.state(tree),
+        "problems": tree.problems,
+    }

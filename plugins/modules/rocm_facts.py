@@ -1,0 +1,181 @@
+#!/usr/bin/python
+# Copyright: (c) 2026, the amdgpu.fleet authors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: rocm_facts
+short_description: Facts about ROCm, the amdgpu driver and what they depend on
+version_added: 0.1.0
+author:
+  - The amdgpu.fleet authors (@amdgpu-fleet)
+description:
+  - Reads ROCm installations, the kernel driver, firmware, kernel, boot loader, IOMMU, device permissions and Podman.
+  - Reads files only. Apart from C(modinfo) for a compressed module and C(rpm) on hosts that have it, no command is run.
+  - A file that is missing, unreadable or damaged gives a V(null) value and an entry in C(problems), never an error.
+extends_documentation_fragment:
+  - amdgpu.fleet.attributes.facts
+options:
+  root:
+    description: The folder under which the files of the host are read.
+    type: path
+    default: /
+  search_paths:
+    description: Virtual environments to look for ROCm wheels and vLLM in.
+    type: list
+    elements: str
+    default: []
+  ports:
+    description: TCP ports to look up in the list of listening sockets.
+    type: list
+    elements: int
+    default: []
+  paths:
+    description: Model folders to look for.
+    type: list
+    elements: str
+    default: []
+  images:
+    description: Container images to look for in Podman's stores.
+    type: list
+    elements: str
+    default: []
+"""
+
+EXAMPLES = r"""
+- name: Read the ROCm and driver state
+  amdgpu.fleet.rocm_facts:
+
+- name: Stop where the running driver is not the installed one
+  ansible.builtin.assert:
+    that: not ansible_facts['amd_rocm']['driver']['reload_needed']
+    fail_msg: Reboot to start the installed amdgpu driver.
+"""
+
+RETURN = r"""
+ansible_facts:
+  description: The facts that are added.
+  returned: always
+  type: dict
+  contains:
+    amd_rocm:
+      description: What was found.
+      type: dict
+      returned: always
+      contains:
+        installations:
+          description: "Each installation: version, path, layout (legacy, therock, distribution or wheel), current (bool)."
+          type: list
+          elements: dict
+          returned: always
+        version: {description: Version of the current installation., type: str, returned: always, sample: 10.0.0}
+        os: {description: "id, version, codename, name, package_manager.", type: dict, returned: always}
+        memory_bytes: {description: Memory of the host in bytes., type: int, returned: always}
+        packages: {description: Versions of the installed packages a plan can need., type: dict, returned: always}
+        driver:
+          description:
+            - "loaded, source (dkms, inbox or null), version of the module, release (31.50.0), dkms (version, kernel, state),
+              built_for_running_kernel, reload_needed (the running module is not the installed one), blacklisted_by."
+          type: dict
+          returned: always
+        firmware: {description: "package, version, mes (loaded MES version, hexadecimal), vbios.", type: dict, returned: always}
+        kernel:
+          description: "release, flavour, command_line (list), default_release (what the next boot starts)."
+          type: dict
+          returned: always
+        boot: {description: "loader, secure_boot (null without EFI), bootc.", type: dict, returned: always}
+        iommu: {description: "mode (off, pt or remap), groups (how many).", type: dict, returned: always}
+        numa_balancing: {description: Whether automatic NUMA balancing is on., type: bool, returned: always}
+        devices:
+          description: "kfd: present, owner, group, gid, mode. render: the same, first (name) and count for each set of equal nodes."
+          type: dict
+          returned: always
+        groups: {description: Group numbers of render and video., type: dict, returned: always}
+        group_members: {description: Members of render and video., type: dict, returned: always}
+        podman: {description: "version, quadlet (bool), images (those of O(images) that are stored).", type: dict, returned: always}
+        ports: {description: "For each of O(ports): listening, unit, process.", type: dict, returned: always}
+        paths: {description: "For each of O(paths): exists, directory, model (has a config.json).", type: dict, returned: always}
+        environments: {description: "For each of O(search_paths): python, vllm, torch (versions).", type: dict, returned: always}
+        problems: {description: "What could not be read: path, problem, count.", type: list, elements: dict, returned: always}
+"""
+
+import re
+
+from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.amdgpu.fleet.plugins.module_utils import _boot, _driver, _host, _rocm
+from ansible_collections.amdgpu.fleet.plugins.module_utils._sysfs import Tree
+
+
+def detect(module: AnsibleModule) -> dict:
+    params = module.params
+    tree = Tree(params["root"])
+
+    def modinfo(path: str) -> str | None:
+        rc, out, _err = module.run_command(["modinfo", "-F", "srcversion", path], environ_update={"LC_ALL": "C"})
+        return out.strip() or None if rc == 0 else None
+
+    def rpm() -> str | None:
+        if tree.root or not tree.exists("var/lib/rpm") or not module.get_bin_path("rpm"):
+            return None
+        query = ["rpm", "-qa", "--qf", "%{NAME} %{VERSION}-%{RELEASE}\n"]
+        rc, out, _err = module.run_command(query, environ_update={"LC_ALL": "C"})
+        return out if rc == 0 else None
+
+    arguments = _host.command_line(tree)
+    release = tree.text("proc/sys/kernel/osrelease", required=True)
+    packages = _host.packages(tree, rpm)
+    installations = _rocm.installations(tree, packages, params["search_paths"])
+    numbers, members = _host.groups(tree)
+    numa_balancing = tree.number("proc/sys/kernel/numa_balancing")
+    flavour = re.search(r"-([a-z][a-z0-9+._]*)$", release or "")
+    return {
+        "installations": installations,
+        "version": _rocm.current_version(installations),
+        "os": _host.operating_system(tree),
+        "memory_bytes": _host.memory_bytes(tree),
+        "packages": packages,
+        "driver": _driver.driver(tree, release, arguments, modinfo),
+        "firmware": _driver.firmware(tree, packages),
+        "kernel": {
+            "release": release,
+            "flavour": flavour.group(1) if flavour else None,
+            "command_line": arguments,
+            "default_release": _host.default_release(tree),
+        },
+        "boot": {
+            "loader": _boot.detect(params["root"]) or "unknown",
+            "secure_boot": _host.secure_boot(tree),
+            "bootc": tree.exists("run/ostree-booted"),
+        },
+        "iommu": _host.iommu(tree, arguments),
+        "numa_balancing": None if numa_balancing is None else numa_balancing > 0,
+        "devices": _host.devices(tree),
+        "groups": numbers,
+        "group_members": members,
+        "podman": _host.podman(tree, packages, params["images"]),
+        "ports": _host.ports(tree, params["ports"]),
+        "paths": _host.paths(tree, params["paths"]),
+        "environments": _host.environments(tree, params["search_paths"]),
+        "problems": tree.problems,
+    }
+
+
+def main() -> None:
+    names = {"type": "list", "elements": "str", "default": []}
+    module = AnsibleModule(
+        argument_spec={
+            "root": {"type": "path", "default": "/"},
+            "search_paths": names,
+            "ports": {"type": "list", "elements": "int", "default": []},
+            "paths": names,
+            "images": names,
+        },
+        supports_check_mode=True,
+    )
+    module.exit_json(changed=False, ansible_facts={"amd_rocm": detect(module)})
+
+
+if __name__ == "__main__":
+    main()

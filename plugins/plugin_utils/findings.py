@@ -1,0 +1,53 @@
+# Copyright: (c) 2026, the amdgpu.fleet authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Findings: texts and severities from the catalog, what was seen from the checks."""
+
+from __future__ import annotations
+
+import typing as t
+
+ORDER = {"fail": 0, "warn": 1, "ok": 2}
+
+
+class Findings:
+    """Collects findings ``{id, host, severity, title, seen, expected, why, remedy, reference}`` of one host."""
+
+    def __init__(self, host: str, known: dict[str, t.Any], accepted: t.Sequence[str] = ()) -> None:
+        self._host = host
+        self._known = known
+        self._accepted = accepted
+        self._found: list[dict[str, t.Any]] = []
+
+    def add(self, identifier: str, seen: t.Any, expected: t.Any, severity: str | None = None, **words: t.Any) -> None:
+        """Add a finding. ``words`` fill the placeholders of the catalog's texts."""
+        known = self._known[identifier]
+        words = {"seen": seen, "expected": expected, **words}
+        severity = severity or known["severity"]
+        title = known["title"]
+        if severity == "fail" and identifier in self._accepted:
+            severity, title = "warn", f"{title} (accepted in the inventory)"
+        self._found.append(
+            {
+                "id": identifier,
+                "host": self._host,
+                "severity": severity,
+                "title": title,
+                "seen": str(seen),
+                "expected": str(expected),
+                "why": str(known["why"]).format(**words),
+                "remedy": str(known["remedy"]).format(**words),
+                "reference": known.get("reference"),
+            }
+        )
+
+    def sorted(self) -> list[dict[str, t.Any]]:
+        """The worst first; otherwise in the order in which the checks ran."""
+        return sorted(self._found, key=lambda finding: ORDER[finding["severity"]])
+
+
+def sentence(finding: dict[str, t.Any]) -> str:
+    """One finding as one sentence: what, seen, expected, remedy."""
+    return (
+        f"{finding['title']} [{finding['id']}]: seen {finding['seen']}, expected {finding['expected']}, "
+        f"because {finding['why']}. {finding['remedy'].rstrip('.')}."
+    )

@@ -1,0 +1,366 @@
+# Copyright: (c) 2026, the amdgpu.fleet authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The vLLM section of a plan: which build, and for each instance its environment, options, devices and unit."""
+
+from __future__ import annotations
+
+import re
+import typing as t
+
+from ansible_collections.amdgpu.fleet.plugins.plugin_utils.catalog import Catalog, version_key
+
+if t.TYPE_CHECKING:
+    from ansible_collections.amdgpu.fleet.plugins.plugin_utils.planner import Host
+
+INVENTORY = "the inventory"
+VENVS = "/opt/vllm"
+LOOPBACK = ("127.0.0.1", "::1", "localhost")
+EVERYWHERE = ("0.0.0.0", "::", "*", "")  # noqa: S104 - recognised in order to be refused
+INSTANCE_NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,40}")
+HUB_NAME = re.compile(r"[\w.-]+/[\w.-]+")
+
+
+class Build(t.NamedTuple):
+    """What is installed or pulled: one release of vLLM for one accelerator."""
+
+    accelerator: str
+    version: str
+    variant: str
+    image: str
+    packages: list[str]
+    pip_arguments: str
+    python: str
+    venv: str
+    known: dict[str, t.Any]
+
+
+def candidates(wants: dict[str, t.Any], catalog: Catalog) -> dict[str, Build | None]:
+    """The build of each accelerator that the wants lead to, ``None`` where the catalog has no such release."""
+    return {accelerator: _build(accelerator, wants, catalog) for accelerator in ("rocm", "cpu")}
+
+
+def _build(accelerator: str, wants: dict[str, t.Any], catalog: Catalog) -> Build | None:
+    if accelerator == "cpu":
+        builds = catalog.vllm["cpu"]
+        version = wants["vllm_version"] or builds["default_version"]
+        known, variant = builds["versions"].get(version), "cpu"
+    else:
+        version = wants["vllm_version"] or catalog.vllm["default_version"]
+        release = catalog.vllm["versions"].get(version, {})
+        variant = wants["vllm_variant"] or release.get("default_variant", "")
+        known = release.get("variants", {}).get(variant)
+    if known is None:
+        return None
+    index = f"--extra-index-url {known['index_url']}" if known.get("index_url") else ""
+    return Build(
+        accelerator=accelerator,
+        version=version,
+        variant=variant,
+        image=wants["vllm_image"] or known.get("image") or "",
+        packages=wants["vllm_packages"] or [known["pin"]],
+        pip_arguments=wants["vllm_pip_arguments"] or index,
+        python=wants["vllm_python"] or f"python{known['python']}",
+        venv=f"{VENVS}/{version}-{variant}",
+        known=known,
+    )
+
+
+def questions(wants: dict[str, t.Any], catalog: Catalog) -> dict[str, list[t.Any]]:
+    """What ``rocm_facts`` must look up on the host before the plan can be made."""
+    builds = [build for build in candidates(wants, catalog).values() if build]
+    instances = wants["vllm_instances"]
+    return {
+        "ports": sorted({instance["port"] for instance in instances}),
+        "paths": sorted({instance["model"] for instance in instances if instance["model"].startswith("/")}),
+        "images": sorted({build.image for build in builds if build.image}) if instances else [],
+        "search_paths": sorted({build.venv for build in builds}) if instances else [],
+    }
+
+
+def section(host: Host) -> dict[str, t.Any]:
+    """The section ``vllm`` of the plan."""
+    wants = host.wants
+    nothing: dict[str, t.Any] = {"instances": [], "state": wants["vllm_state"], "version": None}
+    if not wants["vllm_instances"]:
+        return nothing
+    accelerator = wants["vllm_accelerator"]
+    if accelerator == "auto":
+        accelerator = "rocm" if host.gpus else "cpu"
+    build = candidates(wants, host.catalog)[accelerator]
+    if build is None:
+        return {**nothing, **_unknown_build(host, accelerator)}
+    if accelerator == "rocm":
+        prebuilt = host.catalog.vllm["versions"][build.version]["prebuilt_gfx"]
+        own = wants["vllm_image"] or wants["vllm_packages"]
+        if not host.gpus:
+            host.findings.add("gpu.none", "vllm_accelerator rocm", "a GPU that ROCm supports", severity="fail")
+        elif host.gfx not in prebuilt and not own:
+            host.findings.add("vllm.prebuilt", host.gfx, "a prebuilt one", known=", ".join(prebuilt), gfx=host.gfx)
+    kind = _kind(host, build)
+    host.note(
+        "vllm",
+        "version",
+        f"{build.version} ({build.variant})",
+        "asked for" if wants["vllm_version"] else "default of the catalog",
+        INVENTORY if wants["vllm_version"] else build.known["source"],
+    )
+    instances = []
+    used: dict[int, str] = {}
+    names: set[str] = set()
+    ports: dict[int, str] = {}
+    for wanted in wants["vllm_instances"]:
+        _check_place(host, wanted, names, ports)
+        instances.append(_instance(host, build, kind, wanted, used))
+    podman = host.rocm["podman"]
+    environment = host.rocm["environments"].get(build.venv, {})
+    return {
+        "state": wants["vllm_state"],
+        "accelerator": accelerator,
+        "kind": kind,
+        "version": build.version,
+        "variant": build.variant,
+        "image": build.image,
+        "image_present": build.image in podman["images"],
+        "image_archive": wants["vllm_image_archive"],
+        "venv": build.venv,
+        "venv_present": bool(environment.get("vllm")),
+        "packages": build.packages,
+        "pip_arguments": build.pip_arguments,
+        "python": build.python,
+        "start_timeout": wants["vllm_start_timeout"],
+        "instances": instances,
+    }
+
+
+def _unknown_build(host: Host, accelerator: str) -> dict[str, t.Any]:
+    wants, vllm = host.wants, host.catalog.vllm
+    releases = vllm["cpu"]["versions"] if accelerator == "cpu" else vllm["versions"]
+    version = wants["vllm_version"] or vllm["default_version"]
+    if version not in releases:
+        known = ", ".join(sorted(releases, key=version_key, reverse=True))
+        host.findings.add("vllm.version", f"{version} for {accelerator}", "a release of the catalog", known=known)
+    else:
+        known = ", ".join(releases[version]["variants"])
+        host.findings.add("vllm.variant", wants["vllm_variant"], f"a build of {version}", known=known)
+    return {"accelerator": accelerator}
+
+
+def _kind(host: Host, build: Build) -> str:
+    podman, want = host.rocm["podman"], host.wants["vllm_kind"]
+    if want == "quadlet" and not podman["quadlet"]:
+        host.findings.add("vllm.quadlet", f"Podman {podman['version'] or 'not installed'}", "Podman 4.4 or later")
+    if want != "auto":
+        host.note("vllm", "kind", want, "asked for", INVENTORY)
+        return want
+    if podman["quadlet"] and build.image:
+        host.note("vllm", "kind", "quadlet", f"Podman {podman['version']} generates units", "podman-systemd.unit(5)")
+        return "quadlet"
+    reason = "Podman generates no units here" if build.image else f"there is no image of vLLM for {build.accelerator}"
+    host.note("vllm", "kind", "venv", reason)
+    return "venv"
+
+
+def _check_place(host: Host, wanted: dict[str, t.Any], names: set[str], ports: dict[int, str]) -> None:
+    """Name, address, port and model, held against the host and the other instances."""
+    name, port, model = wanted["name"], wanted["port"], wanted["model"]
+    if name in names or not INSTANCE_NAME.fullmatch(name):
+        host.findings.add("vllm.name", name, "a name of its own")
+    names.add(name)
+    if wanted["host"] in EVERYWHERE:
+        host.findings.add("vllm.address", wanted["host"] or "an empty host", "one address", instance=name)
+    holder = host.rocm["ports"].get(str(port), {})
+    if port in ports:
+        host.findings.add("vllm.port", f"{port}, twice", "one instance a port", instance=name, holder=ports[port])
+    elif not 0 < port < 65536:
+        host.findings.add("vllm.port", port, "1 to 65535", instance=name, holder="nothing")
+    elif holder.get("listening") and holder.get("unit") != f"vllm-{name}.service":
+        process = holder.get("unit") or holder.get("process") or "the program that listens on it"
+        host.findings.add("vllm.port", f"{port} held by {process}", "a free port", instance=name, holder=process)
+    ports[port] = f"vllm-{name}.service"
+    if model.startswith("/"):
+        there = host.rocm["paths"].get(model, {})
+        if not there.get("model"):
+            seen = f"{model}, which has no config.json" if there.get("exists") else f"{model}, which does not exist"
+            remedy = f"Put the model there, or correct model of the instance {name}"
+            host.findings.add("vllm.model", seen, "a folder with a config.json", remedy=remedy)
+    elif not HUB_NAME.fullmatch(model):
+        remedy = f"Set model of the instance {name} to an absolute path or to a name such as Qwen/Qwen3-8B"
+        host.findings.add("vllm.model", model, "a folder of the host or a name on the Hub", remedy=remedy)
+
+
+def _chosen_gpus(host: Host, wanted: dict[str, t.Any], used: dict[int, str]) -> list[dict[str, t.Any]]:
+    by_index = {gpu["index"]: gpu for gpu in host.gpus}
+    name = wanted["name"]
+    missing = [index for index in wanted["gpus"] if index not in by_index]
+    if missing:
+        listed = {gpu["index"] for gpu in host.gpu_facts["gpus"]}
+        seen = ", ".join(str(index) for index in missing)
+        why = "ROCm does not support this GPU" if set(missing) <= listed else "the host has no GPU of this index"
+        known = ", ".join(str(index) for index in by_index) or "nothing (the host has no supported GPU)"
+        host.findings.add("vllm.gpus", f"GPU {seen}", f"{known}", why=why, instance=name, known=known)
+    chosen = [by_index[index] for index in wanted["gpus"] or by_index if index in by_index]
+    for gpu in chosen:
+        other = used.get(gpu["index"])
+        if other:
+            host.findings.add("vllm.overlap", f"GPU {gpu['index']} for {other} and {name}", "one instance a GPU")
+        used[gpu["index"]] = name
+    return chosen
+
+
+def _instance(
+    host: Host, build: Build, kind: str, wanted: dict[str, t.Any], used: dict[int, str]
+) -> dict[str, t.Any]:
+    rocm = build.accelerator == "rocm"
+    gpus = _chosen_gpus(host, wanted, used) if rocm or wanted["gpus"] else []
+    if not rocm:
+        gpus = []
+    profile = host.profile if rocm else host.catalog.profile("cpu") or {}
+    serving = profile.get("serving", {})
+    environment = _environment(host, build, kind, serving, wanted, len(gpus))
+    options = _options(host, build, serving, wanted, gpus)
+    _refusals(host, serving, {**options}, environment, wanted)
+    model = wanted["model"]
+    groups = [host.rocm["groups"][name] for name in ("video", "render") if host.rocm["groups"][name] is not None]
+    devices = ["/dev/kfd", *(f"/dev/dri/{node}" for gpu in gpus for node in gpu["render_nodes"])] if gpus else []
+    return {
+        "name": wanted["name"],
+        "unit": f"vllm-{wanted['name']}.service",
+        "model": model,
+        "model_is_path": model.startswith("/"),
+        "served_name": options["served-model-name"],
+        "host": wanted["host"],
+        "port": wanted["port"],
+        "url": f"http://{wanted['host']}:{wanted['port']}",
+        "exposed": wanted["host"] not in LOOPBACK,
+        "environment": environment,
+        "options": options,
+        "gpus": [gpu["index"] for gpu in gpus],
+        "devices": devices,
+        "groups": groups if rocm else [],
+        "rocm": rocm,
+        "shm_size": "64g" if len(gpus) > 1 else "8g",
+    }
+
+
+def _environment(
+    host: Host, build: Build, kind: str, serving: dict[str, t.Any], wanted: dict[str, t.Any], gpus: int
+) -> dict[str, str]:
+    parts = [serving.get("environment", {})]
+    if kind == "venv":
+        parts.append(serving.get("environment_bare_metal", {}))
+    if gpus > 1:
+        parts.append(serving.get("environment_multi_gpu", {}))
+    environment: dict[str, str] = {}
+    for part in parts:
+        for name, entry in part.items():
+            environment[name] = str(entry["value"])
+            host.note("vllm", f"{wanted['name']} environment", f"{name}={entry['value']}", entry["reason"], entry["source"])
+    for name, value in {**host.wants["vllm_environment"], **wanted["environment"]}.items():
+        if value is None:
+            environment.pop(name, None)
+            continue
+        text = {True: "1", False: "0"}.get(value, value) if isinstance(value, bool) else value
+        environment[name] = str(text)
+        _check_variable(host, build, name)
+        host.note("vllm", f"{wanted['name']} environment", f"{name}={text}", "asked for", INVENTORY)
+    return environment
+
+
+def _check_variable(host: Host, build: Build, name: str) -> None:
+    """A ``VLLM_*`` name must be one that this release reads; other names only if the catalog does not forbid them."""
+    vllm = host.catalog.vllm
+    entry = vllm["environment"].get(name, {})
+    if entry.get("advice") == "never":
+        host.findings.add("vllm.environment", name, "not to be set", remedy=entry["meaning"])
+    if not name.startswith("VLLM_"):
+        return
+    first, last = entry.get("first"), entry.get("last")
+    if name in vllm["known_environment"]:
+        first, last = vllm["known_environment"][name]
+    elif name not in vllm["environment"]:
+        remedy = f"Remove {name}, or correct its name"
+        host.findings.add("vllm.environment", f"{name} with vLLM {build.version}", "a variable it reads", remedy=remedy)
+        return
+    version = version_key(build.version)
+    if first and version < version_key(str(first)):
+        remedy = f"Remove {name}: it came with vLLM {first}"
+    elif last and version > version_key(str(last)):
+        remedy = f"Use {entry['replacement']} instead" if entry.get("replacement") else f"Remove {name}: {last} was the last to read it"
+    else:
+        return
+    host.findings.add("vllm.environment", f"{name} with vLLM {build.version}", "a variable it reads", remedy=remedy)
+
+
+def _options(
+    host: Host, build: Build, serving: dict[str, t.Any], wanted: dict[str, t.Any], gpus: list[dict[str, t.Any]]
+) -> dict[str, t.Any]:
+    """The options of ``vllm serve`` as its ``--config`` file takes them.
+
+    A ``false`` in that file is dropped in silence (vLLM 0.31 to 0.33), so it is written as ``no-<option>: true``; a
+    ``null`` would become the text "None", so it takes the option away.
+    """
+    options: dict[str, t.Any] = {
+        "served-model-name": wanted["served_name"] or wanted["model"].rstrip("/").rpartition("/")[2],
+        "host": wanted["host"],
+        "port": wanted["port"],
+    }
+    whole = [gpu for gpu in gpus if gpu["partitions"] <= 1]
+    if len(gpus) > 1 and len(whole) == len(gpus):
+        options["tensor-parallel-size"] = len(gpus)
+        host.note("vllm", f"{wanted['name']} option", f"tensor-parallel-size={len(gpus)}", "one model over all its GPUs")
+    for name, entry in serving.get("options", {}).items():
+        options[name] = entry["value"]
+        host.note("vllm", f"{wanted['name']} option", f"{name}={entry['value']}", entry["reason"], entry["source"])
+    for name, value in {**host.wants["vllm_options"], **wanted["options"]}.items():
+        options[name] = value
+        _check_option(host, build, name)
+        host.note("vllm", f"{wanted['name']} option", f"{name}={value}", "asked for", INVENTORY)
+    rendered: dict[str, t.Any] = {}
+    for name, value in options.items():
+        if value is False:
+            rendered[f"no-{name}"] = True
+        elif value is not None:
+            rendered[name] = value
+    return rendered
+
+
+def _check_option(host: Host, build: Build, name: str) -> None:
+    vllm = host.catalog.vllm
+    base = name[3:] if name.startswith("no-") else name
+    removed = vllm["options"].get(name) or vllm["options"].get(base)
+    if removed and removed.get("last") and version_key(build.version) > version_key(str(removed["last"])):
+        replacement = removed.get("replacement")
+        remedy = f"Use {replacement} instead" if replacement else f"Remove {name}: {removed['last']} was the last to know it"
+    elif base in vllm["known_options"] or name in vllm["known_options"] or removed:
+        return
+    else:
+        remedy = f"Remove {name}, or correct its name"
+    host.findings.add("vllm.option", f"--{name} with vLLM {build.version}", "an option it knows", remedy=remedy)
+
+
+def _refusals(
+    host: Host, serving: dict[str, t.Any], options: dict[str, t.Any], environment: dict[str, str], wanted: dict[str, t.Any]
+) -> None:
+    for rule in serving.get("refuse", []):
+        condition = rule["when"]
+        if "option" in condition:
+            name, value = condition["option"], options.get(condition["option"])
+        else:
+            name, value = condition["environment"], environment.get(condition["environment"])
+        if value is None:
+            continue
+        if "above" in condition:
+            hit = isinstance(value, int) and value > condition["above"]
+        elif "in" in condition:
+            hit = str(value).lower() in [str(entry).lower() for entry in condition["in"]]
+        else:
+            hit = True
+        if hit:
+            host.findings.add(
+                "vllm.refused",
+                f"{name}={value} on {host.gfx}",
+                rule.get("expected", "another value"),
+                severity=rule.get("severity"),
+                why=rule["reason"],
+                remedy=rule.get("remedy", f"Change {name} of the instance {wanted['name']}"),
+            )

@@ -1,0 +1,68 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Run a module as the process it is on a host: JSON on standard input, JSON on standard output.
+
+run_module("kernel_args", present=["iommu=pt"], root=str(tmp_path)) -> the result as a dict.
+run_module(..., _check=True, _diff=True, _env={"PATH": ...}) sets check mode, diff mode and the environment.
+The result of a module that failed is returned too ("failed": True); a traceback or a missing answer fails the test.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any, Callable, Optional
+
+import pytest
+
+REPOSITORY = Path(__file__).resolve().parents[3]
+PACKAGE = "ansible_collections.amdgpu.fleet.plugins.modules"
+
+RunModule = Callable[..., "dict[str, Any]"]
+
+
+@pytest.fixture(scope="session")
+def collections_path(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder that holds ansible_collections/amdgpu/fleet: the checkout itself or a link to it."""
+    if REPOSITORY.parts[-3:] == ("ansible_collections", "amdgpu", "fleet"):
+        return REPOSITORY.parents[2]
+    base = tmp_path_factory.mktemp("collections")
+    namespace = base / "ansible_collections" / "amdgpu"
+    namespace.mkdir(parents=True)
+    (namespace / "fleet").symlink_to(REPOSITORY)
+    return base
+
+
+@pytest.fixture
+def run_module(collections_path: Path, tmp_path_factory: pytest.TempPathFactory) -> RunModule:
+    remote_tmp = tmp_path_factory.mktemp("remote")
+
+    def run(
+        _name: str,
+        _check: bool = False,
+        _diff: bool = True,
+        _env: Optional[dict[str, str]] = None,
+        _timeout: float = 60,
+        **arguments: Any,
+    ) -> dict[str, Any]:
+        arguments.update(_ansible_check_mode=_check, _ansible_diff=_diff, _ansible_remote_tmp=str(remote_tmp))
+        environment = dict(os.environ, **(_env or {}))
+        search = [str(collections_path)] + [part for part in environment.get("PYTHONPATH", "").split(os.pathsep) if part]
+        environment["PYTHONPATH"] = os.pathsep.join(search)
+        process = subprocess.run(
+            [sys.executable, "-W", "error::DeprecationWarning:ansible_collections", "-m", f"{PACKAGE}.{_name}"],
+            input=json.dumps({"ANSIBLE_MODULE_ARGS": arguments}),
+            env=environment, capture_output=True, text=True, timeout=_timeout, check=False,
+        )
+        assert "Traceback" not in process.stderr, process.stderr
+        try:
+            result = json.loads(process.stdout)
+        except ValueError:
+            pytest.fail(f"{_name} gave no JSON: rc {process.returncode}\n{process.stdout}\n{process.stderr}")
+        assert isinstance(result, dict)
+        assert bool(result.get("failed")) == (process.returncode != 0), result
+        return result
+
+    return run
