@@ -14,11 +14,12 @@ import glob
 import os
 import re
 import tempfile
-from typing import Callable, Dict, List, NamedTuple, Optional, Sequence, Tuple
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
 
 from . import _cmdline as cmdline
 from ._cmdline import Wanted
-from ._write import Snapshot, WriteError, below, follow, make_parents, read_bytes, read_text, remove, write_text
+from ._write import Snapshot, WriteError, below, follow, make_parents, read_bytes, read_text, remove, why, write_text
 
 LOADERS = ("grub", "bls", "systemd-boot", "rpm-ostree", "suse")
 DEFAULTS = "/etc/default/grub"
@@ -29,7 +30,7 @@ GRUBENV = ("/boot/grub2/grubenv", "/boot/grub/grubenv")
 ENTRIES = ("/boot/loader/entries", "/efi/loader/entries", "/boot/efi/loader/entries")
 TOOLS = ("/usr/sbin", "/usr/bin", "/sbin", "/bin")
 
-Run = Callable[[List[str]], Tuple[int, str, str]]
+Run = Callable[[list[str]], tuple[int, str, str]]
 
 
 class BootError(Exception):
@@ -41,14 +42,14 @@ class Host(NamedTuple):
 
     root: str
     run: Run
-    find: Callable[[str], Optional[str]]
+    find: Callable[[str], str | None]
     dropin: str = "60-amdgpu-fleet.cfg"
 
     @property
     def real(self) -> bool:
         return os.path.realpath(self.root) == "/"
 
-    def tool(self, *names: str) -> Optional[List[str]]:
+    def tool(self, *names: str) -> list[str] | None:
         """The command line of the first tool there is: of the running system, or by chroot below another root."""
         for name in names:
             if self.real:
@@ -65,13 +66,13 @@ class Host(NamedTuple):
 
 class Plan(NamedTuple):
     loader: str
-    before: List[str]
-    after: List[str]
-    files: Dict[str, Tuple[Optional[str], Optional[str]]]  # place -> text now, text wanted (None: no such file)
-    commands: List[List[str]]
-    actions: List[str]
-    warnings: List[str]
-    touched: List[str]  # files a command may rewrite: restored when something fails
+    before: list[str]
+    after: list[str]
+    files: dict[str, tuple[str | None, str | None]]  # place -> text now, text wanted (None: no such file)
+    commands: list[list[str]]
+    actions: list[str]
+    warnings: list[str]
+    touched: list[str]  # files a command may rewrite: restored when something fails
 
     @property
     def changed(self) -> bool:
@@ -85,12 +86,23 @@ def exists(root: str, path: str) -> bool:
 def first_line(*texts: str) -> str:
     """The line of a tool's output that says what is wrong."""
     lines = [line.strip() for text in texts for line in text.splitlines() if line.strip()]
-    bad = [line for line in lines if re.search(r"error|fail|cannot|can't|not found|denied|syntax|invalid", line, re.IGNORECASE)]
+    bad = [
+        line
+        for line in lines
+        if re.search(r"error|fail|cannot|can't|not found|denied|syntax|invalid", line, re.IGNORECASE)
+    ]
     return (bad or lines or ["no message"])[0][:300]
 
 
-def checked(host: Host, command: List[str]) -> str:
-    code, out, err = host.run(command)
+def called(host: Host, command: list[str]) -> tuple[int, str, str]:
+    try:
+        return host.run(command)
+    except OSError as error:
+        raise BootError(f"{command[0]} cannot be run: {why(error)}.") from error
+
+
+def checked(host: Host, command: list[str]) -> str:
+    code, out, err = called(host, command)
     if code != 0:
         raise BootError(f"{cmdline.join(command)} failed with return code {code}: {first_line(err, out)}.")
     return out
@@ -99,13 +111,13 @@ def checked(host: Host, command: List[str]) -> str:
 # Which boot loader -------------------------------------------------------------------------------------------------------------------
 
 
-def release_ids(root: str) -> List[str]:
+def release_ids(root: str) -> list[str]:
     text = read_text(below(root, "/etc/os-release")) or read_text(below(root, "/usr/lib/os-release")) or ""
     found = re.findall(r"^(?:ID|ID_LIKE)=[\"']?([^\"'\n]*)", text, re.MULTILINE)
     return " ".join(found).split()
 
 
-def entry_files(root: str) -> List[str]:
+def entry_files(root: str) -> list[str]:
     for folder in ENTRIES:
         found = sorted(glob.glob(os.path.join(glob.escape(below(root, folder)), "*.conf")))
         if found:
@@ -113,7 +125,7 @@ def entry_files(root: str) -> List[str]:
     return []
 
 
-def detect(root: str) -> Optional[str]:
+def detect(root: str) -> str | None:
     """The boot loader whose configuration decides the next boot, or None."""
     if exists(root, "/run/ostree-booted"):
         return "rpm-ostree"
@@ -121,11 +133,16 @@ def detect(root: str) -> Optional[str]:
     if entry_files(root):
         return "bls" if grub2 else "systemd-boot"
     if exists(root, "/etc/kernelstub/configuration") or any(
-        exists(root, path) for path in ("/boot/loader/loader.conf", "/efi/loader/loader.conf", "/boot/efi/loader/loader.conf")
+        exists(root, path)
+        for path in ("/boot/loader/loader.conf", "/efi/loader/loader.conf", "/boot/efi/loader/loader.conf")
     ):
         return "systemd-boot"
     if exists(root, DEFAULTS) or exists(root, DROPINS) or any(exists(root, path) for path in GRUB_CFG):
-        return "suse" if any(name.startswith(("suse", "opensuse", "sles", "sle")) for name in release_ids(root)) else "grub"
+        return (
+            "suse"
+            if any(name.startswith(("suse", "opensuse", "sles", "sle")) for name in release_ids(root))
+            else "grub"
+        )
     return "systemd-boot" if exists(root, KERNEL_CMDLINE) else None
 
 
@@ -142,16 +159,16 @@ printf '\\036%s' "${GRUB_CMDLINE_LINUX-}" "${GRUB_CMDLINE_LINUX_DEFAULT-}" "${GR
 class Grub(NamedTuple):
     """What GRUB's defaults come to once the shell has read them."""
 
-    always: List[str]
-    normal: List[str]
+    always: list[str]
+    normal: list[str]
     default: str
 
     @property
-    def arguments(self) -> List[str]:
+    def arguments(self) -> list[str]:
         return cmdline.split(cmdline.join(self.always + self.normal))
 
 
-def sources(host: Host, candidate: Optional[Tuple[str, str]] = None) -> List[str]:
+def sources(host: Host, candidate: tuple[str, str] | None = None) -> list[str]:
     """The files grub-mkconfig sources, in its order; candidate = (a place, the file to take instead of it)."""
     places = [follow(host.root, DEFAULTS)]
     if reads_dropins(host):
@@ -175,17 +192,21 @@ def reads_dropins(host: Host) -> bool:
 def evaluate(host: Host, files: Sequence[str]) -> Grub:
     """Let sh read the files in a clean environment, as grub-mkconfig does."""
     environment = ["env", "-i", "PATH=/usr/sbin:/usr/bin:/sbin:/bin", "LC_ALL=C"]
-    code, out, err = host.run(environment + ["sh", "-c", EVALUATE, "sh"] + list(files))
+    code, out, err = called(host, environment + ["sh", "-c", EVALUATE, "sh"] + list(files))
     parts = out.split("\x1e")
     if code != 0 or len(parts) != 5 or parts[4] != "end":
         said = first_line(err) if err.strip() else f"the shell stopped with return code {code}"
-        raise BootError(f"The shell cannot read GRUB's defaults ({', '.join(files)}): {said}; correct the file, then run again.")
+        raise BootError(
+            f"The shell cannot read GRUB's defaults ({', '.join(files)}): {said}; correct the file, then run again."
+        )
     return Grub(cmdline.split(parts[1]), cmdline.split(parts[2]), parts[3].strip() or "0")
 
 
 def try_text(host: Host, place: str, text: str) -> Grub:
     """What the defaults come to if place held this text; the file itself is not touched."""
-    with tempfile.NamedTemporaryFile("w", prefix="amdgpu-fleet-", suffix=".cfg", encoding="utf-8", errors="surrogateescape") as stream:
+    with tempfile.NamedTemporaryFile(
+        "w", prefix="amdgpu-fleet-", suffix=".cfg", encoding="utf-8", errors="surrogateescape"
+    ) as stream:
         stream.write(text)
         stream.flush()
         return evaluate(host, sources(host, (place, stream.name)))
@@ -238,7 +259,9 @@ GRUB_CMDLINE_LINUX_DEFAULT="${{GRUB_CMDLINE_LINUX_DEFAULT-}} {add}"
 def shell_pattern(argument: str) -> str:
     """A case pattern for an argument written without its quotes: a dash and an underscore in the name are one."""
     name, value = cmdline.parse(argument)
-    text = "".join("[-_]" if char == "_" else char if char.isalnum() or char in ".,:/+@%" else "\\" + char for char in name)
+    text = "".join(
+        "[-_]" if char == "_" else char if char.isalnum() or char in ".,:/+@%" else "\\" + char for char in name
+    )
     if value is None:
         return f"{text}|{text}=*"
     return f"{text}=" + "".join(char if char.isalnum() or char in "._,:/+@%=-" else "\\" + char for char in value)
@@ -248,7 +271,8 @@ def grub_argument(argument: str) -> str:
     """An argument as GRUB's own language needs it: what means something to GRUB goes into quotes, what stays special there is refused."""
     if re.search(r"[$`\\']", argument):
         raise BootError(
-            f"{argument!r} holds a character that GRUB or its shell files read as their own ($, `, \\ or '); write this argument into {DEFAULTS} by hand."
+            f"{argument!r} holds a character that GRUB or its shell files read as their own ($, `, \\ or '); write"
+            f" this argument into {DEFAULTS} by hand."
         )
     if re.search(r"[;&|<>(){}]", re.sub(r'"[^"]*"', "", argument)):
         name, value = cmdline.parse(argument)
@@ -261,14 +285,18 @@ def render_dropin(add: Sequence[str], gone: Sequence[str], whole: bool = False) 
     text = DROPIN_HEAD.format(add=cmdline.join(add), remove=cmdline.join(gone))
     added = cmdline.join(grub_argument(entry) for entry in add).replace('"', '\\"')
     patterns = [shell_pattern(entry) for entry in gone]
-    patterns += [shell_pattern(name) for name in dict.fromkeys(cmdline.parse(entry).name for entry in add) if not cmdline.repeatable(name)]
+    patterns += [
+        shell_pattern(name)
+        for name in dict.fromkeys(cmdline.parse(entry).name for entry in add)
+        if not cmdline.repeatable(name)
+    ]
     if patterns or whole:
         lines = "".join(f"\n        {pattern}) token= ;;" for pattern in patterns)
         return text + DROPIN_FILTER.format(patterns=lines, add=added)
     return text + DROPIN_PLAIN.format(add=added)
 
 
-def parse_dropin(text: Optional[str]) -> Tuple[List[str], List[str]]:
+def parse_dropin(text: str | None) -> tuple[list[str], list[str]]:
     """What our drop-in adds and removes, from its two lines of comment."""
     result = []
     for key in ("add", "remove"):
@@ -277,7 +305,7 @@ def parse_dropin(text: Optional[str]) -> Tuple[List[str], List[str]]:
     return result[0], result[1]
 
 
-def next_dropin(host: Host, place: str, text: Optional[str], asked: Wanted) -> Tuple[Optional[str], Grub]:
+def next_dropin(host: Host, place: str, text: str | None, asked: Wanted) -> tuple[str | None, Grub]:
     """The drop-in that brings what was asked for, and what the defaults come to with it."""
     add, gone = parse_dropin(text)
     names = {cmdline.parse(entry).name for entry in asked.present if not cmdline.repeatable(cmdline.parse(entry).name)}
@@ -285,12 +313,16 @@ def next_dropin(host: Host, place: str, text: Optional[str], asked: Wanted) -> T
     add = [entry for entry in add if not any(cmdline.matches(entry, pattern) for pattern in asked.absent)]
     gone = [entry for entry in gone if not any(cmdline.matches(wish, entry) for wish in asked.present)]
 
-    def draft(whole: bool = False) -> Optional[str]:
+    def draft(whole: bool = False) -> str | None:
         return render_dropin(add, gone, whole) if add or gone else None
 
     seen = try_text(host, place, draft() or "").arguments
     add += cmdline.missing(seen, asked)
-    gone += [pattern for pattern in asked.absent if any(cmdline.matches(entry, pattern) for entry in cmdline.for_kernel(seen))]
+    gone += [
+        pattern
+        for pattern in asked.absent
+        if any(cmdline.matches(entry, pattern) for entry in cmdline.for_kernel(seen))
+    ]
     first = try_text(host, place, draft() or "")
     if cmdline.satisfied(first.arguments, asked) or not (add or gone):
         return draft(), first
@@ -307,22 +339,25 @@ def later_files(host: Host, place: str) -> str:
 
 
 class MenuEntry(NamedTuple):
-    path: List[str]  # places in the menu, from the top: "0", "1", ...
-    titles: List[str]
-    ids: List[str]
-    arguments: List[str]
+    path: list[str]  # places in the menu, from the top: "0", "1", ...
+    titles: list[str]
+    ids: list[str]
+    arguments: list[str]
 
 
-def words(line: str) -> List[str]:
+def words(line: str) -> list[str]:
     """The words of one line of GRUB's language, without the quotes around them."""
     pieces = re.findall(r"""((?:[^\s"']|"(?:\\.|[^"])*"|'[^']*')+)""", line)
-    return [re.sub(r"""'([^']*)'|"((?:\\.|[^"])*)\"""", lambda match: match.group(1) or match.group(2) or "", piece) for piece in pieces]
+    return [
+        re.sub(r"""'([^']*)'|"((?:\\.|[^"])*)\"""", lambda match: match.group(1) or match.group(2) or "", piece)
+        for piece in pieces
+    ]
 
 
-def menu(text: str) -> List[MenuEntry]:
+def menu(text: str) -> list[MenuEntry]:
     """Every entry of grub.cfg with the arguments of its linux command."""
-    entries: List[MenuEntry] = []
-    stack: List[Tuple[str, str, str, str]] = []  # kind, place, title, id
+    entries: list[MenuEntry] = []
+    stack: list[tuple[str, str, str, str]] = []  # kind, place, title, id
     counts = [0]
     for line in text.splitlines():
         opened = re.match(r"\s*(menuentry|submenu)\s+(.*)\{\s*$", line)
@@ -334,7 +369,9 @@ def menu(text: str) -> List[MenuEntry]:
             counts[-1] += 1
             counts.append(0)
             if opened.group(1) == "menuentry":
-                entries.append(MenuEntry([item[1] for item in stack], [item[2] for item in stack], [item[3] for item in stack], []))
+                entries.append(
+                    MenuEntry([item[1] for item in stack], [item[2] for item in stack], [item[3] for item in stack], [])
+                )
         elif re.match(r"\s*\}\s*$", line) and stack:
             stack.pop()
             counts.pop()
@@ -345,7 +382,7 @@ def menu(text: str) -> List[MenuEntry]:
     return entries
 
 
-def default_entry(text: str, default: str, saved: str = "") -> Optional[MenuEntry]:
+def default_entry(text: str, default: str, saved: str = "") -> MenuEntry | None:
     """The entry GRUB_DEFAULT names (place, title or id, > between levels), else the first."""
     entries = menu(text)
     keys = (saved if default == "saved" else default or "0").split(">")
@@ -356,7 +393,7 @@ def default_entry(text: str, default: str, saved: str = "") -> Optional[MenuEntr
     return entries[0] if entries else None
 
 
-def grubenv(root: str) -> Dict[str, str]:
+def grubenv(root: str) -> dict[str, str]:
     for path in GRUBENV:
         text = read_text(below(root, path))
         if text:
@@ -364,7 +401,7 @@ def grubenv(root: str) -> Dict[str, str]:
     return {}
 
 
-def generator(host: Host) -> Tuple[Optional[List[str]], Optional[str]]:
+def generator(host: Host) -> tuple[list[str] | None, str | None]:
     """The command that writes grub.cfg and that file; None where there is no such tool, or no grub.cfg to renew."""
     path = next((path for path in GRUB_CFG if exists(host.root, path)), None)
     if path is None:
@@ -377,7 +414,7 @@ def generator(host: Host) -> Tuple[Optional[List[str]], Optional[str]]:
     return command, place
 
 
-def carried(host: Host, place: str, default: str) -> Optional[List[str]]:
+def carried(host: Host, place: str, default: str) -> list[str] | None:
     """The arguments the default entry of grub.cfg gives the kernel, None where it has no Linux entry."""
     entry = default_entry(read_text(place) or "", default, grubenv(host.root).get("saved_entry", ""))
     return entry.arguments if entry and entry.arguments else None
@@ -391,8 +428,8 @@ def plan_grub(host: Host, loader: str, asked: Wanted) -> Plan:
     now = evaluate(host, sources(host))
     command, config = generator(host)
     before, after, wanted_text = now.arguments, now.arguments, text
-    actions: List[str] = []
-    warnings: List[str] = []
+    actions: list[str] = []
+    warnings: list[str] = []
     if not cmdline.satisfied(before, asked):
         if dropins:
             wanted_text, then = next_dropin(host, place, text, asked)
@@ -403,8 +440,10 @@ def plan_grub(host: Host, loader: str, asked: Wanted) -> Plan:
         if not cmdline.satisfied(after, asked):
             left = cmdline.missing(after, asked) + cmdline.unwanted(after, asked)
             raise BootError(
-                f"{cmdline.join(left)} cannot be settled in {place}: a file that is read later decides ({later_files(host, place)}), or -- in"
-                f" GRUB_CMDLINE_LINUX hands everything after it to init; correct that by hand, or give dropin a name that sorts last."
+                f"{cmdline.join(left)} cannot be settled in {place}: a file that is read later decides"
+                f" ({later_files(host, place)}), or -- in"
+                " GRUB_CMDLINE_LINUX hands everything after it to init; correct that by hand, or give dropin a name"
+                " that sorts last."
             )
         actions = cmdline.edits(before, after)
     stale = None
@@ -418,11 +457,24 @@ def plan_grub(host: Host, loader: str, asked: Wanted) -> Plan:
     if wanted_text != text:
         actions.append(f"{'remove' if wanted_text is None else 'write'} {place}")
         if not renew:
-            reason = "there is no grub.cfg" if config is None else f"{host.root} has no update-grub or grub-mkconfig that could be run"
+            reason = (
+                "there is no grub.cfg"
+                if config is None
+                else f"{host.root} has no update-grub or grub-mkconfig that could be run"
+            )
             warnings.append(f"grub.cfg was not generated: {reason}; the arguments take effect once it is.")
     commands = [command] if command and renew else []
     actions += [f"run {cmdline.join(command)}" for command in commands]
-    return Plan(loader, before, after, {place: (text, wanted_text)}, commands, actions, warnings, [config, config + ".new"] if config else [])
+    return Plan(
+        loader,
+        before,
+        after,
+        {place: (text, wanted_text)},
+        commands,
+        actions,
+        warnings,
+        [config, config + ".new"] if config else [],
+    )
 
 
 def edit_defaults(text: str, now: Grub, asked: Wanted, everywhere: bool = False) -> str:
@@ -432,7 +484,9 @@ def edit_defaults(text: str, now: Grub, asked: Wanted, everywhere: bool = False)
     for entry in cmdline.missing(always + normal, asked):
         name = cmdline.parse(entry).name
         single = not cmdline.repeatable(name)
-        in_normal, in_always = (single and any(cmdline.parse(other).name == name for other in line) for line in (normal, always))
+        in_normal, in_always = (
+            single and any(cmdline.parse(other).name == name for other in line) for line in (normal, always)
+        )
         if in_normal or not (in_always or everywhere):
             normal = cmdline.apply(normal, Wanted([entry], []))
             always = [other for other in always if not single or cmdline.parse(other).name != name]
@@ -446,29 +500,40 @@ def assign(text: str, name: str, arguments: Sequence[str]) -> str:
     """The text with the last assignment of a variable replaced, or one added at the end."""
     value = cmdline.join(grub_argument(entry) for entry in arguments)
     line = f"{name}='{value}'" if '"' in value else f'{name}="{value}"'
-    found = list(re.finditer(rf"^[ \t]*(?:export[ \t]+)?{name}=(\"[^\"\n]*\"|'[^'\n]*'|[^\s\"'#]*)[ \t]*(#[^\n]*)?$", text, re.MULTILINE))
+    found = list(
+        re.finditer(
+            rf"^[ \t]*(?:export[ \t]+)?{name}=(\"[^\"\n]*\"|'[^'\n]*'|[^\s\"'#]*)[ \t]*(#[^\n]*)?$", text, re.MULTILINE
+        )
+    )
     if not found:
         if re.search(rf"\b{name}\+?=", re.sub(r"^\s*#.*$", "", text, flags=re.MULTILINE)):
-            raise BootError(f"{name} is set in {DEFAULTS} in a way that cannot be edited safely; write it as one line {name}=\"...\".")
+            raise BootError(
+                f'{name} is set in {DEFAULTS} in a way that cannot be edited safely; write it as one line {name}="...".'
+            )
         return text + ("" if not text or text.endswith("\n") else "\n") + line + "\n"
     last = found[-1]
     if re.search(r"[$`\\]", last.group(1)):
-        raise BootError(f"{name} in {DEFAULTS} is computed by the shell ({last.group(1)}) and cannot be edited safely; write it as one line of plain text.")
-    return text[: last.start()] + line + (f"  {last.group(2)}" if last.group(2) else "") + text[last.end():]
+        raise BootError(
+            f"{name} in {DEFAULTS} is computed by the shell ({last.group(1)}) and cannot be edited safely; write it"
+            " as one line of plain text."
+        )
+    return text[: last.start()] + line + (f"  {last.group(2)}" if last.group(2) else "") + text[last.end() :]
 
 
 # Loader entries: BLS and systemd-boot ------------------------------------------------------------------------------------------------
 
 
-def options_of(text: str) -> List[str]:
+def options_of(text: str) -> list[str]:
     return cmdline.split(" ".join(re.findall(r"^options[ \t]+([^\n]*)$", text, re.MULTILINE)))
 
 
-def expand(arguments: Sequence[str], variables: Dict[str, str]) -> List[str]:
+def expand(arguments: Sequence[str], variables: dict[str, str]) -> list[str]:
     """Loader entries of GRUB may name variables of grubenv: $kernelopts."""
-    result: List[str] = []
+    result: list[str] = []
     for entry in arguments:
-        result += cmdline.split(variables.get("kernelopts", "")) if entry in ("$kernelopts", "${kernelopts}") else [entry]
+        result += (
+            cmdline.split(variables.get("kernelopts", "")) if entry in ("$kernelopts", "${kernelopts}") else [entry]
+        )
     return result
 
 
@@ -487,8 +552,11 @@ def set_options(text: str, arguments: Sequence[str]) -> str:
     return "\n".join(kept) + "\n"
 
 
-def version_key(place: str) -> List[Tuple[int, object]]:
-    return [(1, int(part)) if part.isdigit() else (0, part) for part in re.findall(r"\d+|[a-zA-Z]+", os.path.basename(place))]
+def version_key(place: str) -> list[tuple[int, object]]:
+    return [
+        (1, int(part)) if part.isdigit() else (0, part)
+        for part in re.findall(r"\d+|[a-zA-Z]+", os.path.basename(place))
+    ]
 
 
 def default_file(root: str, files: Sequence[str]) -> str:
@@ -501,7 +569,7 @@ def default_file(root: str, files: Sequence[str]) -> str:
         if named and os.path.basename(place) in (named, named + ".conf"):
             return place
     normal = [place for place in files if "rescue" not in os.path.basename(place)] or list(files)
-    return sorted(normal, key=version_key)[-1]
+    return max(normal, key=version_key)
 
 
 def plan_entries(host: Host, loader: str, asked: Wanted, tools: bool = True) -> Plan:
@@ -510,7 +578,7 @@ def plan_entries(host: Host, loader: str, asked: Wanted, tools: bool = True) -> 
     entries = entry_files(host.root)
     kernel_place = follow(host.root, KERNEL_CMDLINE)
     kernel_text = read_text(kernel_place)
-    files: Dict[str, Tuple[Optional[str], Optional[str]]] = {}
+    files: dict[str, tuple[str | None, str | None]] = {}
     for place in entries:
         text = read_text(place) or ""
         have = expand(options_of(text), variables)
@@ -521,7 +589,8 @@ def plan_entries(host: Host, loader: str, asked: Wanted, tools: bool = True) -> 
         before = cmdline.split(kernel_text)
     else:
         raise BootError(
-            f"There is no loader entry below {', '.join(ENTRIES)} and no {KERNEL_CMDLINE} under {host.root}; the kernel arguments of this host cannot be"
+            f"There is no loader entry below {', '.join(ENTRIES)} and no {KERNEL_CMDLINE} under {host.root}; the"
+            " kernel arguments of this host cannot be"
             " read. Mount the EFI system partition, or name the boot loader in boot_loader."
         )
     after = before if cmdline.satisfied(before, asked) else cmdline.apply(before, asked)
@@ -534,21 +603,29 @@ def plan_entries(host: Host, loader: str, asked: Wanted, tools: bool = True) -> 
     if defaults_text is not None:
         now = evaluate(host, [follow(host.root, DEFAULTS)])
         if not cmdline.satisfied(now.arguments, asked):
-            files[follow(host.root, DEFAULTS)] = (defaults_text, edit_defaults(defaults_text, now, asked, everywhere=True))
+            files[follow(host.root, DEFAULTS)] = (
+                defaults_text,
+                edit_defaults(defaults_text, now, asked, everywhere=True),
+            )
     actions = cmdline.edits(before, after)
-    commands: List[List[str]] = []
-    warnings: List[str] = []
+    commands: list[list[str]] = []
+    warnings: list[str] = []
     if tools and changing and host.real:
         commands = entry_commands(host, loader, asked, before, after)
     changed = [place for place, (old, new) in files.items() if old != new]
     if not entries and changed:
-        warnings.append(f"Only {KERNEL_CMDLINE} was changed: there are no loader entries, so the images of the installed kernels have to be built again (kernel-install).")
+        warnings.append(
+            f"Only {KERNEL_CMDLINE} was changed: there are no loader entries, so the images of the installed kernels"
+            " have to be built again (kernel-install)."
+        )
     actions += [f"run {cmdline.join(command)}" for command in commands] + [f"write {place}" for place in changed]
     touched = entries + [kernel_place, follow(host.root, DEFAULTS)] + [below(host.root, path) for path in GRUBENV]
     return Plan(loader, before, after, files, commands, actions, warnings, touched)
 
 
-def entry_commands(host: Host, loader: str, asked: Wanted, before: Sequence[str], after: Sequence[str]) -> List[List[str]]:
+def entry_commands(
+    host: Host, loader: str, asked: Wanted, before: Sequence[str], after: Sequence[str]
+) -> list[list[str]]:
     """The distribution's own tool, where it has one. What it leaves undone is edited afterwards."""
     new = [entry for entry in after if entry not in before] or cmdline.missing(before, asked)
     old = [entry for entry in before if entry not in after]
@@ -568,7 +645,8 @@ def plan_ostree(host: Host, loader: str, asked: Wanted) -> Plan:
     tool = host.tool("rpm-ostree") if host.real else None
     if not tool:
         raise BootError(
-            "This host boots an ostree deployment, but rpm-ostree cannot be run here; an image based host (bootc) gets kernel arguments from"
+            "This host boots an ostree deployment, but rpm-ostree cannot be run here; an image based host (bootc)"
+            " gets kernel arguments from"
             " /usr/lib/bootc/kargs.d in its image, and another root than / is not supported."
         )
     before = cmdline.split(checked(host, tool + ["kargs"]))
@@ -577,7 +655,12 @@ def plan_ostree(host: Host, loader: str, asked: Wanted) -> Plan:
     old = [entry for entry in before if entry not in after]
     commands = []
     if before != after:
-        commands = [tool + ["kargs"] + [f"--delete-if-present={entry}" for entry in old] + [f"--append-if-missing={entry}" for entry in new]]
+        commands = [
+            tool
+            + ["kargs"]
+            + [f"--delete-if-present={entry}" for entry in old]
+            + [f"--append-if-missing={entry}" for entry in new]
+        ]
     actions = cmdline.edits(before, after) + [f"run {cmdline.join(command)}" for command in commands]
     return Plan(loader, before, after, {}, commands, actions, [], [])
 
@@ -590,7 +673,8 @@ def plan(host: Host, loader: str, asked: Wanted) -> Plan:
     found = detect(host.root) if loader == "auto" else loader
     if found is None:
         raise BootError(
-            f"No boot loader configuration was found below {host.root} (looked for {DEFAULTS}, {', '.join(ENTRIES)}, {KERNEL_CMDLINE} and"
+            f"No boot loader configuration was found below {host.root} (looked for {DEFAULTS}, {', '.join(ENTRIES)},"
+            f" {KERNEL_CMDLINE} and"
             " /run/ostree-booted); install one, or name it in boot_loader."
         )
     if found == "rpm-ostree":
@@ -612,19 +696,32 @@ def carry_out(host: Host, decided: Plan, asked: Wanted) -> None:
         elif decided.loader == "rpm-ostree":
             for command in decided.commands:
                 checked(host, command)
-            seen = cmdline.split(checked(host, [decided.commands[0][0], "kargs"])) if decided.commands else decided.after
+            seen = (
+                cmdline.split(checked(host, [decided.commands[0][0], "kargs"])) if decided.commands else decided.after
+            )
             if not cmdline.satisfied(seen, asked):
-                raise BootError(f"rpm-ostree kargs ran, but the default deployment still lacks the change (it has: {cmdline.join(seen)}).")
+                raise BootError(
+                    "rpm-ostree kargs ran, but the default deployment still lacks the change (it has:"
+                    f" {cmdline.join(seen)})."
+                )
         else:
             for command in decided.commands:
                 checked(host, command)
             write_files(plan_entries(host, decided.loader, asked, tools=False) if decided.commands else decided)
             again = plan_entries(host, decided.loader, asked, tools=False)
             if again.changed:
-                raise BootError(f"The loader entries were written but do not show the change ({'; '.join(again.actions)}).")
-    except (BootError, WriteError) as error:
+                raise BootError(
+                    f"The loader entries were written but do not show the change ({'; '.join(again.actions)})."
+                )
+    except BaseException as error:
         problems = snapshot.restore()
-        end = " The previous configuration was put back." if not problems else " Not everything could be put back: " + " ".join(problems)
+        if not isinstance(error, (BootError, WriteError, cmdline.CmdlineError)):
+            raise
+        end = (
+            " The previous configuration was put back."
+            if not problems
+            else " Not everything could be put back: " + " ".join(problems)
+        )
         raise BootError(str(error) + ("" if decided.loader == "rpm-ostree" else end)) from error
 
 
@@ -646,6 +743,7 @@ def verify_grub(host: Host, decided: Plan, asked: Wanted) -> None:
     if seen is not None and not cmdline.satisfied(seen, asked):
         left = cmdline.missing(seen, asked) + cmdline.unwanted(seen, asked)
         raise BootError(
-            f"{cmdline.join(decided.commands[0])} ran, but the default entry of {decided.touched[0]} (GRUB_DEFAULT={default}) does not show {cmdline.join(left)}"
+            f"{cmdline.join(decided.commands[0])} ran, but the default entry of {decided.touched[0]}"
+            f" (GRUB_DEFAULT={default}) does not show {cmdline.join(left)}"
             " as asked; an entry written by hand needs its arguments changed by hand."
         )

@@ -11,18 +11,51 @@ and "name=a b" are one argument, and a dash equals an underscore in a name. What
 from __future__ import annotations
 
 import re
-from typing import Iterable, List, NamedTuple, Optional, Sequence
+from collections.abc import Iterable, Sequence
+from typing import NamedTuple
 
 # What the kernel takes as white space between arguments.
 SPACE = " \t\n\v\f\r\xa0"
 
 # Names that may stand more than once: each occurrence has an effect of its own.
 REPEATABLE = frozenset(
-    """
-    acpi_osi bond bridge cgroup_disable console crashkernel driver_async_probe dyndbg earlycon earlyprintk efi hugepages hugepagesz ifname initrd
-    ip ivrs_acpihid ivrs_hpet ivrs_ioapic memmap modprobe.blacklist module_blacklist mtdparts nameserver netconsole pci rd systemd.mask
-    systemd.setenv systemd.wants team trace_event tsc video vlan
-    """.split()
+    [
+        "acpi_osi",
+        "bond",
+        "bridge",
+        "cgroup_disable",
+        "console",
+        "crashkernel",
+        "driver_async_probe",
+        "dyndbg",
+        "earlycon",
+        "earlyprintk",
+        "efi",
+        "hugepages",
+        "hugepagesz",
+        "ifname",
+        "initrd",
+        "ip",
+        "ivrs_acpihid",
+        "ivrs_hpet",
+        "ivrs_ioapic",
+        "memmap",
+        "modprobe.blacklist",
+        "module_blacklist",
+        "mtdparts",
+        "nameserver",
+        "netconsole",
+        "pci",
+        "rd",
+        "systemd.mask",
+        "systemd.setenv",
+        "systemd.wants",
+        "team",
+        "trace_event",
+        "tsc",
+        "video",
+        "vlan",
+    ]
 )
 
 
@@ -34,13 +67,13 @@ class Argument(NamedTuple):
     """An argument as the kernel sees it: its name with underscores, and its value without quotes (None: no value at all)."""
 
     name: str
-    value: Optional[str]
+    value: str | None
 
 
-def split(text: str) -> List[str]:
+def split(text: str) -> list[str]:
     """Split like the kernel: at white space outside double quotes. A quote that is never closed takes the rest of the line."""
-    arguments: List[str] = []
-    current: List[str] = []
+    arguments: list[str] = []
+    current: list[str] = []
     quoted = False
     for character in text:
         if character == '"':
@@ -64,14 +97,10 @@ def parse(argument: str) -> Argument:
     """Name and value of one argument, by the rules of the kernel's next_arg()."""
     text = argument
     if text.startswith('"'):
-        text = text[1:]
-        if text.endswith('"'):
-            text = text[:-1]
+        text = text[1:].removesuffix('"')
     name, equals, value = text.partition("=")
     if equals and value.startswith('"'):
-        value = value[1:]
-        if value.endswith('"'):
-            value = value[:-1]
+        value = value[1:].removesuffix('"')
     return Argument(name.replace("-", "_"), value if equals else None)
 
 
@@ -101,15 +130,23 @@ def check(argument: str, option: str) -> str:
     if not text:
         raise CmdlineError(f"{option} holds an empty argument; remove it from the list.")
     if re.search(r"[\x00-\x08\x0a-\x1f\x7f]", text):
-        raise CmdlineError(f"{option}: {shown} holds a line break, a NUL or another control character; a kernel argument is one line of text.")
+        raise CmdlineError(
+            f"{option}: {shown} holds a line break, a NUL or another control character; a kernel argument is one"
+            " line of text."
+        )
     if not balanced(text):
-        raise CmdlineError(f"{option}: {shown} has a double quote that is not closed; close it, as in dyndbg=\"file x +p\".")
+        raise CmdlineError(
+            f'{option}: {shown} has a double quote that is not closed; close it, as in dyndbg="file x +p".'
+        )
     if len(split(text)) != 1:
         raise CmdlineError(
-            f"{option}: {shown} is {len(split(text))} arguments; give each one as an entry of the list, or put a value that holds spaces in double quotes."
+            f"{option}: {shown} is {len(split(text))} arguments; give each one as an entry of the list, or put a"
+            " value that holds spaces in double quotes."
         )
     if text == "--":
-        raise CmdlineError(f"{option}: '--' ends the kernel's arguments; what follows it belongs to init and is not managed here.")
+        raise CmdlineError(
+            f"{option}: '--' ends the kernel's arguments; what follows it belongs to init and is not managed here."
+        )
     if not parse(text).name:
         raise CmdlineError(f"{option}: {shown} has no name before the equals sign; write name or name=value.")
     return text
@@ -118,37 +155,42 @@ def check(argument: str, option: str) -> str:
 class Wanted(NamedTuple):
     """What was asked for, checked: no argument stands on both sides, no single name has two values."""
 
-    present: List[str]
-    absent: List[str]
+    present: list[str]
+    absent: list[str]
 
 
 def wanted(present: Sequence[str], absent: Sequence[str]) -> Wanted:
     """Check what was asked for. Raises CmdlineError with one sentence that names the value and the remedy."""
-    keep: List[str] = []
+    keep: list[str] = []
     for text in (check(entry, "present") for entry in present):
         for other in keep:
             if same(other, text):
                 break
             if parse(other).name == parse(text).name and not repeatable(parse(text).name):
-                raise CmdlineError(f"present asks for {other!r} and for {text!r}, but this argument can have one value only; remove one of them.")
+                raise CmdlineError(
+                    f"present asks for {other!r} and for {text!r}, but this argument can have one value only; remove"
+                    " one of them."
+                )
         else:
             keep.append(text)
-    drop: List[str] = []
+    drop: list[str] = []
     for text in (check(entry, "absent") for entry in absent):
         for other in keep:
             if same(other, text):
                 raise CmdlineError(f"{text!r} stands in present and in absent; remove it from one of them.")
             if matches(other, text):
                 raise CmdlineError(
-                    f"absent names {text!r}, which removes it with any value, but present asks for {other!r}; remove one of them"
-                    f" or name the old value in absent ({text}=...). A name that can have one value only is replaced without that."
+                    f"absent names {text!r}, which removes it with any value, but present asks for {other!r}; remove"
+                    " one of them"
+                    f" or name the old value in absent ({text}=...). A name that can have one value only is replaced"
+                    " without that."
                 )
         if not any(same(other, text) for other in drop):
             drop.append(text)
     return Wanted(keep, drop)
 
 
-def for_kernel(arguments: Sequence[str]) -> List[str]:
+def for_kernel(arguments: Sequence[str]) -> list[str]:
     """The arguments before --, the kernel's own."""
     arguments = list(arguments)
     return arguments[: arguments.index("--")] if "--" in arguments else arguments
@@ -163,12 +205,12 @@ def holds(arguments: Sequence[str], argument: str) -> bool:
     return bool(values) and values[-1] == want
 
 
-def missing(arguments: Sequence[str], asked: Wanted) -> List[str]:
+def missing(arguments: Sequence[str], asked: Wanted) -> list[str]:
     """Wanted arguments that are not in effect."""
     return [entry for entry in asked.present if not holds(arguments, entry)]
 
 
-def unwanted(arguments: Sequence[str], asked: Wanted) -> List[str]:
+def unwanted(arguments: Sequence[str], asked: Wanted) -> list[str]:
     """Arguments that stand in the line and were asked to be absent."""
     return [entry for entry in for_kernel(arguments) if any(matches(entry, pattern) for pattern in asked.absent)]
 
@@ -177,10 +219,10 @@ def satisfied(arguments: Sequence[str], asked: Wanted) -> bool:
     return not missing(arguments, asked) and not unwanted(arguments, asked)
 
 
-def apply(arguments: Sequence[str], asked: Wanted) -> List[str]:
+def apply(arguments: Sequence[str], asked: Wanted) -> list[str]:
     """The line with what was asked for: order and everything else are kept, a replaced argument keeps its place, a new one comes last (before --)."""
     kernel = for_kernel(arguments)
-    init = list(arguments[len(kernel):])
+    init = list(arguments[len(kernel) :])
     kernel = [entry for entry in kernel if not any(matches(entry, pattern) for pattern in asked.absent)]
     for entry in asked.present:
         if holds(kernel, entry):
@@ -195,14 +237,15 @@ def apply(arguments: Sequence[str], asked: Wanted) -> List[str]:
             broken = [other for other in kernel if not balanced(other)]
             if broken:
                 raise CmdlineError(
-                    f"The command line holds a double quote that is not closed, at {broken[0]!r}: whatever is added would become part of that value;"
+                    f"The command line holds a double quote that is not closed, at {broken[0]!r}: whatever is added"
+                    " would become part of that value;"
                     " correct it by hand first."
                 )
             kernel.append(entry)
     return kernel + init
 
 
-def edits(before: Sequence[str], after: Sequence[str]) -> List[str]:
+def edits(before: Sequence[str], after: Sequence[str]) -> list[str]:
     """What changed between two lines, one sentence part per argument."""
     gone, new = list(before), []
     for entry in after:
@@ -219,7 +262,7 @@ def edits(before: Sequence[str], after: Sequence[str]) -> List[str]:
     return result + [f"remove {entry}" for entry in gone]
 
 
-def reboot_reasons(running: Sequence[str], asked: Wanted) -> List[str]:
+def reboot_reasons(running: Sequence[str], asked: Wanted) -> list[str]:
     """Why the running kernel is not yet what was asked for (empty: it is)."""
     reasons = [f"{entry} is not in effect in the running kernel" for entry in missing(running, asked)]
     return reasons + [f"the running kernel still has {entry}" for entry in unwanted(running, asked)]

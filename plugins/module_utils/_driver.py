@@ -52,10 +52,10 @@ def srcversion_of(tree: Tree, path: str, modinfo: t.Callable[[str], str | None])
     try:
         with open(tree.path(path), "rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
             match = re.search(rb"(?:^|\0)srcversion=([0-9A-F]+)", data)
+            return match.group(1).decode() if match else None
     except (OSError, ValueError):
         tree.problem("/" + path, "cannot be read")
         return None
-    return match.group(1).decode() if match else None
 
 
 def dkms_builds(tree: Tree) -> list[dict[str, t.Any]]:

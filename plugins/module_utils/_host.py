@@ -64,6 +64,14 @@ def memory_bytes(tree: Tree) -> int | None:
     return int(match.group(1)) * 1024 if match else None
 
 
+def cpu_vendor(tree: Tree) -> str | None:
+    """``amd``, ``intel`` or ``None``."""
+    data = tree.raw("proc/cpuinfo", limit=4096) or b""
+    match = re.search(rb"^vendor_id\s*:\s*(\S+)", data, re.M)
+    names = {b"AuthenticAMD": "amd", b"GenuineIntel": "intel"}
+    return names.get(match.group(1)) if match else None
+
+
 def packages(tree: Tree, rpm: t.Callable[[], str | None]) -> dict[str, str]:
     """``{name: version}`` of the installed packages a plan can need. ``rpm`` gives ``name version`` lines on EL."""
     found: dict[str, str] = {}

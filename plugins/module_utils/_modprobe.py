@@ -13,7 +13,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from . import _cmdline as cmdline
-from ._write import below, read_text, shown
+from ._write import WriteError, below, read_text, shown
 
 HEAD = "# Written by amdgpu.fleet.module_options. Lines of another kind may be added and are kept.\n"
 # A file hides one of the same name in a folder that stands later here.
@@ -35,7 +35,8 @@ class State(NamedTuple):
     other: list[str]
 
     def public(self) -> dict[str, Any]:
-        return {"options": self.options, "blacklist": self.blacklist}
+        options = {name: {key: shown(value) for key, value in values.items()} for name, values in self.options.items()}
+        return {"options": options, "blacklist": [shown(name) for name in self.blacklist]}
 
 
 class Setting(NamedTuple):
@@ -102,7 +103,10 @@ def render(state: State) -> str | None:
     text = [f"blacklist {name}" for name in state.blacklist]
     for module, parameters in state.options.items():
         if parameters:
-            values = (f'{name}="{value}"' if re.search(r"\s", value) else f"{name}={value}" for name, value in parameters.items())
+            values = (
+                f'{name}="{value}"' if re.search(r"\s", value) else f"{name}={value}"
+                for name, value in parameters.items()
+            )
             text.append(f"options {module} {' '.join(values)}")
     if not text and not state.other:
         return None
@@ -123,20 +127,31 @@ def value_of(module: str, parameter: str, value: object) -> str | None:
     if isinstance(value, bool):
         return "1" if value else "0"
     if not isinstance(value, (str, int, float)):
-        raise ModprobeError(f"options: {module}.{parameter} is a {type(value).__name__}; give a text or a number (a list as one text: '1,2').")
+        raise ModprobeError(
+            f"options: {module}.{parameter} is a {type(value).__name__}; give a text or a number (a list as one"
+            " text: '1,2')."
+        )
     text = str(value)
     if re.search(r'[\x00-\x1f\x7f"\\]', text):
-        raise ModprobeError(f"options: the value of {module}.{parameter} holds a line break, a double quote or a backslash; a value is one line of plain text.")
+        raise ModprobeError(
+            f"options: the value of {module}.{parameter} holds a line break, a double quote or a backslash; a value"
+            " is one line of plain text."
+        )
     return text
 
 
-def wanted(options: Mapping[str, object], blacklist: Sequence[object]) -> tuple[dict[str, dict[str, str | None]], list[str]]:
+def wanted(
+    options: Mapping[str, object], blacklist: Sequence[object]
+) -> tuple[dict[str, dict[str, str | None]], list[str]]:
     """Check and normalise what was asked for."""
     result: dict[str, dict[str, str | None]] = {}
     for module, parameters in options.items():
         name = name_of(module, "kernel module")
         if parameters is not None and not isinstance(parameters, Mapping):
-            raise ModprobeError(f"options: {module} is a {type(parameters).__name__}, a dictionary of parameter and value was expected, as in ttm: {{pages_limit: 25165824}}.")
+            raise ModprobeError(
+                f"options: {module} is a {type(parameters).__name__}, a dictionary of parameter and value was"
+                f" expected, as in ttm: {{pages_limit: 25165824}}."
+            )
         mine = result.setdefault(name, {})
         for parameter, value in (parameters or {}).items():
             key = name_of(parameter, "module parameter")
@@ -147,9 +162,15 @@ def wanted(options: Mapping[str, object], blacklist: Sequence[object]) -> tuple[
     return result, list(dict.fromkeys(name_of(entry, "kernel module") for entry in blacklist))
 
 
-def apply(state: State, options: Mapping[str, Mapping[str, str | None]], blacklist: Sequence[str], present: bool) -> State:
+def apply(
+    state: State, options: Mapping[str, Mapping[str, str | None]], blacklist: Sequence[str], present: bool
+) -> State:
     """The state with these options set (or taken away); what this file already held of others stays."""
-    result = State({module: dict(parameters) for module, parameters in state.options.items()}, list(state.blacklist), list(state.other))
+    result = State(
+        {module: dict(parameters) for module, parameters in state.options.items()},
+        list(state.blacklist),
+        list(state.other),
+    )
     if not present and not options and not blacklist:
         return State({}, [], [])
     for module, parameters in options.items():
@@ -190,7 +211,11 @@ def files(root: str) -> dict[str, str]:
     """Every file modprobe reads, in its order: name -> place."""
     found: dict[str, str] = {}
     for folder in reversed(FOLDERS):
-        for place in glob.glob(os.path.join(glob.escape(below(root, folder)), "*.conf")):
+        try:
+            places = glob.glob(os.path.join(glob.escape(below(root, folder)), "*.conf"))
+        except WriteError:
+            continue  # a link of an image that leads out of it
+        for place in places:
             found[os.path.basename(place)] = place
     return dict(sorted(found.items()))
 
@@ -213,7 +238,7 @@ def conflicts(root: str, place: str, options: Options, problems: list[dict[str, 
             continue
         try:
             text = read_text(other) or ""
-        except Exception as error:  # one unreadable file of somebody else must not stop the run
+        except WriteError as error:  # one unreadable file of somebody else must not stop the run
             problems.append({"path": other, "problem": str(error)})
             continue
         for setting in settings(other, shown(text)):
@@ -225,7 +250,12 @@ def conflicts(root: str, place: str, options: Options, problems: list[dict[str, 
 
 def initramfs_reason(root: str, place: str, changed: bool) -> str:
     """Why the initramfs has to be built again (empty: it has not). Without an image there is nothing to build."""
-    images = [image for pattern in INITRAMFS for image in glob.glob(os.path.join(glob.escape(below(root, "/boot")), pattern)) if os.path.isfile(image)]
+    images = [
+        image
+        for pattern in INITRAMFS
+        for image in glob.glob(os.path.join(glob.escape(below(root, "/boot")), pattern))
+        if os.path.isfile(image)
+    ]
     if not images:
         return ""
     if changed:
@@ -240,7 +270,9 @@ def initramfs_reason(root: str, place: str, changed: bool) -> str:
     return ""
 
 
-def reload_reasons(root: str, before: State, after: State, asked: Mapping[str, Mapping[str, Any]], blacklist: Sequence[str]) -> list[str]:
+def reload_reasons(
+    root: str, before: State, after: State, asked: Mapping[str, Mapping[str, Any]], blacklist: Sequence[str]
+) -> list[str]:
     """Where a loaded module still runs with another value than the files now say."""
     reasons = []
     for module, parameters in asked.items():
@@ -261,5 +293,7 @@ def reload_reasons(root: str, before: State, after: State, asked: Mapping[str, M
                 reasons.append(f"{module} runs with {parameter}={running}, wanted is {new}")
             elif new is None and old is not None and equal(running, old):
                 reasons.append(f"{module} still runs with {parameter}={running}")
-    loaded = [name for name in blacklist if name in after.blacklist and os.path.isdir(below(root, f"/sys/module/{name}"))]
+    loaded = [
+        name for name in blacklist if name in after.blacklist and os.path.isdir(below(root, f"/sys/module/{name}"))
+    ]
     return reasons + [f"{name} is blacklisted but loaded" for name in loaded]

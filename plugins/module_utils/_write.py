@@ -10,7 +10,8 @@ import errno
 import os
 import stat
 import tempfile
-from typing import Dict, Iterable, List, NamedTuple, Optional
+from collections.abc import Iterable
+from typing import NamedTuple
 
 SELINUX = "security.selinux"
 LARGEST = 4 * 1024 * 1024
@@ -33,7 +34,9 @@ def why(error: OSError) -> str:
 def below(root: str, path: str) -> str:
     """The real place of an absolute path as seen from root. Refuses what would leave the root."""
     if not path.startswith("/") or "\0" in path or "\n" in path:
-        raise WriteError(f"{path!r} is not an absolute path; give it from the top, as in /etc/modprobe.d/amdgpu-fleet.conf.")
+        raise WriteError(
+            f"{path!r} is not an absolute path; give it from the top, as in /etc/modprobe.d/amdgpu-fleet.conf."
+        )
     if ".." in path.split("/"):
         raise WriteError(f"{path!r} holds '..'; give the path without it.")
     base = os.path.realpath(root)
@@ -53,14 +56,16 @@ def refuse_special(place: str) -> None:
     except OSError as error:
         raise WriteError(f"{place} cannot be looked at: {why(error)}.") from error
     if stat.S_ISLNK(mode):
-        raise WriteError(f"{place} is a symbolic link to {os.readlink(place)}; name the file it points to, or remove the link first.")
+        raise WriteError(
+            f"{place} is a symbolic link to {os.readlink(place)}; name the file it points to, or remove the link first."
+        )
     if stat.S_ISDIR(mode):
         raise WriteError(f"{place} is a directory, a file was expected there; remove it or choose another path.")
     if not stat.S_ISREG(mode):
         raise WriteError(f"{place} is not a regular file; remove it or choose another path.")
 
 
-def read_bytes(place: str) -> Optional[bytes]:
+def read_bytes(place: str) -> bytes | None:
     """The content, or None when there is no such file."""
     try:
         with open(place, "rb") as stream:
@@ -70,29 +75,34 @@ def read_bytes(place: str) -> Optional[bytes]:
     except OSError as error:
         raise WriteError(f"{place} cannot be read: {why(error)}.") from error
     if len(content) > LARGEST:
-        raise WriteError(f"{place} is larger than {LARGEST // 1024 // 1024} MiB, too large for a configuration file; it is left alone.")
+        raise WriteError(
+            f"{place} is larger than {LARGEST // 1024 // 1024} MiB, too large for a configuration file; it is left"
+            " alone."
+        )
     return content
 
 
-def read_text(place: str) -> Optional[str]:
+def read_text(place: str) -> str | None:
     content = read_bytes(place)
     return None if content is None else content.decode("utf-8", "surrogateescape")
 
 
-def shown(text: Optional[str]) -> str:
+def shown(text: str | None) -> str:
     """Text that can be returned as JSON whatever bytes the file held."""
     return "" if text is None else text.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
 
 
-def stage(place: str, content: bytes, mode: Optional[int] = None, uid: Optional[int] = None, gid: Optional[int] = None) -> str:
+def stage(place: str, content: bytes, mode: int | None = None, uid: int | None = None, gid: int | None = None) -> str:
     """Write a temporary file beside place, with the final mode and owner. None keeps those of the file that stands there (new: 0644, the caller)."""
     temporary = None
     try:
         try:
-            old: Optional[os.stat_result] = os.stat(place)
+            old: os.stat_result | None = os.stat(place)
         except FileNotFoundError:
             old = None
-        handle, temporary = tempfile.mkstemp(prefix=f".{os.path.basename(place)[:200]}.", suffix=".new", dir=os.path.dirname(place))
+        handle, temporary = tempfile.mkstemp(
+            prefix=f".{os.path.basename(place)[:200]}.", suffix=".new", dir=os.path.dirname(place)
+        )
         with os.fdopen(handle, "wb") as stream:
             stream.write(content)
             stream.flush()
@@ -115,7 +125,9 @@ def stage(place: str, content: bytes, mode: Optional[int] = None, uid: Optional[
         if temporary is not None:
             discard([temporary])
         if isinstance(error, FileNotFoundError):
-            raise WriteError(f"{place} cannot be written: its directory {os.path.dirname(place)} does not exist.") from error
+            raise WriteError(
+                f"{place} cannot be written: its directory {os.path.dirname(place)} does not exist."
+            ) from error
         raise WriteError(f"{place} cannot be written: {why(error)}.") from error
 
 
@@ -142,7 +154,7 @@ def move(temporary: str, place: str) -> None:
         raise WriteError(f"{place} cannot be replaced: {why(error)}.") from error
 
 
-def write(place: str, content: bytes, mode: Optional[int] = None, uid: Optional[int] = None, gid: Optional[int] = None) -> None:
+def write(place: str, content: bytes, mode: int | None = None, uid: int | None = None, gid: int | None = None) -> None:
     move(stage(place, content, mode, uid, gid), place)
 
 
@@ -159,9 +171,9 @@ def remove(place: str) -> None:
         raise WriteError(f"{place} cannot be removed: {why(error)}.") from error
 
 
-def make_parents(place: str) -> List[str]:
+def make_parents(place: str) -> list[str]:
     """Create the missing directories above a file, 0755, and say which."""
-    made: List[str] = []
+    made: list[str] = []
     directory = os.path.dirname(place)
     todo = []
     while not os.path.isdir(directory):
@@ -187,7 +199,7 @@ def remove_directories(directories: Iterable[str]) -> None:
 
 
 class Kept(NamedTuple):
-    content: Optional[bytes]
+    content: bytes | None
     mode: int = 0o644
     uid: int = 0
     gid: int = 0
@@ -197,7 +209,7 @@ class Snapshot:
     """The state of some files before a change, to go back to."""
 
     def __init__(self, places: Iterable[str]) -> None:
-        self.files: Dict[str, Kept] = {}
+        self.files: dict[str, Kept] = {}
         for place in places:
             content = read_bytes(place)
             if content is None:
@@ -206,7 +218,7 @@ class Snapshot:
                 seen = os.stat(place)
                 self.files[place] = Kept(content, stat.S_IMODE(seen.st_mode), seen.st_uid, seen.st_gid)
 
-    def restore(self) -> List[str]:
+    def restore(self) -> list[str]:
         """Put every file back that changed; returns what could not be put back, as sentences."""
         problems = []
         for place, kept in self.files.items():

@@ -12,41 +12,50 @@ version_added: 0.1.0
 author:
   - The amdgpu.fleet authors (@amdgpu-fleet)
 description:
-  - Adds and removes single kernel arguments in the configuration of whatever boot loader the host has, and keeps everything a person wrote there.
-  - GRUB on Debian and Ubuntu gets a drop-in of its own in C(/etc/default/grub.d), then C(update-grub). Files of the user are never edited;
+  - Adds and removes single kernel arguments in the configuration of whatever boot loader the host has, and keeps
+    everything a person wrote there.
+  - GRUB on Debian and Ubuntu gets a drop-in of its own in C(/etc/default/grub.d), then C(update-grub). Files of the
+    user are never edited;
     an argument to be removed that stands in one of them is filtered out by the drop-in, also from what is written there later.
-  - GRUB with loader entries (EL, Fedora) is changed with C(grubby), together with C(/etc/kernel/cmdline) and C(/etc/default/grub), so that a
+  - GRUB with loader entries (EL, Fedora) is changed with C(grubby), together with C(/etc/kernel/cmdline) and
+    C(/etc/default/grub), so that a
     kernel installed later has the arguments too. systemd-boot (C(/etc/kernel/cmdline), loader entries, C(kernelstub)), C(rpm-ostree) and GRUB without drop-ins
     (SUSE, Arch) are handled in their own way.
-  - A tool that fails, or a result that does not show the arguments, puts every file back as it was and fails with the reason.
+  - A tool that fails, or a result that does not show the arguments, puts every file back as it was and fails with the
+    reason.
 options:
   present:
     description:
       - Arguments the next boot must have, V(name) or V(name=value), one per entry.
-      - An argument that may stand once is replaced. C(console), C(pci), C(rd.*), C(module_blacklist), C(modprobe.blacklist) and their kind may repeat and are added.
+      - An argument that may stand once is replaced. C(console), C(pci), C(rd.*), C(module_blacklist),
+        C(modprobe.blacklist) and their kind may repeat and are added.
     type: list
     elements: str
     default: []
   absent:
     description:
-      - Arguments the next boot must not have. V(name) removes the argument with any value, V(name=value) only with that value.
+      - Arguments the next boot must not have. V(name) removes the argument with any value, V(name=value) only with
+        that value.
     type: list
     elements: str
     default: []
   boot_loader:
     description:
-      - The boot loader. V(auto) finds out. V(suse) is GRUB whose C(/etc/default/grub) has to be edited because it reads no drop-ins.
+      - The boot loader. V(auto) finds out. V(suse) is GRUB whose C(/etc/default/grub) has to be edited because it
+        reads no drop-ins.
     type: str
     choices: [auto, grub, bls, systemd-boot, rpm-ostree, suse]
     default: auto
   dropin:
     description:
-      - Name of the drop-in in C(/etc/default/grub.d). A file there that sorts later and sets the arguments anew makes another name necessary.
+      - Name of the drop-in in C(/etc/default/grub.d). A file there that sorts later and sets the arguments anew makes
+        another name necessary.
     type: str
     default: 60-amdgpu-fleet.cfg
   root:
     description:
-      - The folder under which the host's files are, for images and chroots. Its C(/etc/default/grub) is read by a shell.
+      - The folder under which the host's files are, for images and chroots. Its C(/etc/default/grub) is read by a
+        shell.
       - The tool of the boot loader is run below another root only by C(chroot), and only if that root has it.
     type: path
     default: /
@@ -131,13 +140,12 @@ problems:
 import os
 
 from ansible.module_utils.basic import AnsibleModule
-
 from ansible_collections.amdgpu.fleet.plugins.module_utils import _boot as boot
 from ansible_collections.amdgpu.fleet.plugins.module_utils import _cmdline as cmdline
 from ansible_collections.amdgpu.fleet.plugins.module_utils import _write as files
 
 
-def read_running(root: str) -> tuple:
+def read_running(root: str) -> tuple[list[str] | None, list[dict[str, str]]]:
     place = os.path.join(root, "proc/cmdline")
     try:
         text = files.read_text(place)
@@ -150,24 +158,29 @@ def read_running(root: str) -> tuple:
 
 def main() -> None:
     module = AnsibleModule(
-        argument_spec=dict(
-            present=dict(type="list", elements="str", default=[]),
-            absent=dict(type="list", elements="str", default=[]),
-            boot_loader=dict(type="str", choices=["auto"] + list(boot.LOADERS), default="auto"),
-            dropin=dict(type="str", default="60-amdgpu-fleet.cfg"),
-            root=dict(type="path", default="/"),
-        ),
+        argument_spec={
+            "present": {"type": "list", "elements": "str", "default": []},
+            "absent": {"type": "list", "elements": "str", "default": []},
+            "boot_loader": {"type": "str", "choices": ["auto", *boot.LOADERS], "default": "auto"},
+            "dropin": {"type": "str", "default": "60-amdgpu-fleet.cfg"},
+            "root": {"type": "path", "default": "/"},
+        },
         supports_check_mode=True,
     )
-    module.run_command_environ_update = dict(LC_ALL="C", LANGUAGE="C")
+    module.run_command_environ_update = {"LC_ALL": "C", "LANGUAGE": "C"}
     asked_for = module.params
     root = asked_for["root"]
     if "/" in asked_for["dropin"] or not asked_for["dropin"].endswith(".cfg") or asked_for["dropin"].startswith("."):
-        module.fail_json(msg=f"dropin: {asked_for['dropin']!r} is not the name of a drop-in; give a file name that ends in .cfg.")
+        module.fail_json(
+            msg=f"dropin: {asked_for['dropin']!r} is not the name of a drop-in; give a file name that ends in .cfg."
+        )
     if not os.path.isdir(root):
         module.fail_json(msg=f"root: {root} is not a directory.")
     host = boot.Host(
-        root, run=lambda command: module.run_command(command, errors="surrogateescape"), find=module.get_bin_path, dropin=asked_for["dropin"]
+        root,
+        run=lambda command: module.run_command(command, errors="surrogateescape", handle_exceptions=False),
+        find=module.get_bin_path,
+        dropin=asked_for["dropin"],
     )
     try:
         asked = cmdline.wanted(asked_for["present"], asked_for["absent"])
@@ -183,24 +196,24 @@ def main() -> None:
     reasons = cmdline.reboot_reasons(running, asked) if running is not None else []
     if running is None and plan.changed:
         reasons = ["the boot configuration changed, and what the running kernel was started with cannot be read"]
-    diff = [
-        dict(before=files.shown(old), after=files.shown(new), before_header=place, after_header=place)
-        for place, (old, new) in plan.files.items() if old != new
-    ]
-    arguments = dict(before="\n".join(plan.before) + "\n", after="\n".join(plan.after) + "\n")
-    result = dict(
-        changed=plan.changed,
-        boot_loader=plan.loader,
-        before=[files.shown(entry) for entry in plan.before],
-        after=[files.shown(entry) for entry in plan.after],
-        running=running,
-        reboot_required=bool(reasons),
-        reboot_reason="; ".join(reasons),
-        actions=plan.actions if plan.changed else [],
-        problems=problems,
-    )
+    result = {
+        "changed": plan.changed,
+        "boot_loader": plan.loader,
+        "before": [files.shown(entry) for entry in plan.before],
+        "after": [files.shown(entry) for entry in plan.after],
+        "running": running,
+        "reboot_required": bool(reasons),
+        "reboot_reason": "; ".join(reasons),
+        "actions": plan.actions if plan.changed else [],
+        "problems": problems,
+    }
     if module._diff:
-        result["diff"] = diff or [dict(arguments, before_header="kernel arguments", after_header="kernel arguments")]
+        texts = {place: text for place, text in plan.files.items() if text[0] != text[1]}
+        texts = texts or {"kernel arguments": ("\n".join(plan.before) + "\n", "\n".join(plan.after) + "\n")}
+        result["diff"] = [
+            {"before": files.shown(old), "after": files.shown(new), "before_header": place, "after_header": place}
+            for place, (old, new) in texts.items()
+        ]
     module.exit_json(**result)
 
 

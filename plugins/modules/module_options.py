@@ -18,8 +18,9 @@ description:
 options:
   options:
     description:
-      - Module, parameter and value, as in C({ttm: {pages_limit: 25165824}}). A value of null takes the parameter out of this file.
-      - V(true) and V(false) are written as 1 and 0. With O(state=absent) the values do not matter, and a module with an empty dictionary loses all its parameters.
+      - Module, parameter and value. A value of null takes the parameter out of this file.
+      - V(true) and V(false) are written as 1 and 0. With O(state=absent) the values do not matter, and a module with
+        an empty dictionary loses all its parameters.
     type: dict
     default: {}
   blacklist:
@@ -29,7 +30,8 @@ options:
     default: []
   state:
     description:
-      - V(absent) takes the named options and blacklist entries out of the file. Where neither is given, the whole file goes.
+      - V(absent) takes the named options and blacklist entries out of the file. Where neither is given, the whole
+        file goes.
     type: str
     choices: [present, absent]
     default: present
@@ -84,13 +86,16 @@ after:
   type: dict
   sample: {options: {ttm: {pages_limit: "25165824"}}, blacklist: []}
 conflicts:
-  description: Lines of other files that set one of these parameters to another value; C(wins) is true where that file is read later than this one.
+  description:
+    - Lines of other files that set one of these parameters to another value; C(wins) is true where that file is read
+      later than this one.
   returned: success
   type: list
   elements: dict
   sample: [{path: /etc/modprobe.d/ttm.conf, line: 1, module: ttm, parameter: pages_limit, value: "27648000", wins: true}]
 initramfs_required:
-  description: Whether the initramfs has to be built again, because the file changed or is newer than every image in C(/boot).
+  description:
+    - Whether the initramfs has to be built again, because the file changed or is newer than every image in C(/boot).
   returned: success
   type: bool
   sample: true
@@ -100,7 +105,9 @@ initramfs_reason:
   type: str
   sample: initramfs-tools copies /etc/modprobe.d into the initramfs
 reload_required:
-  description: Whether a loaded module runs with another value (from C(/sys/module)), so that it must be loaded again or the host rebooted.
+  description:
+    - Whether a loaded module runs with another value (from C(/sys/module)), so that it must be loaded again or the
+      host rebooted.
   returned: success
   type: bool
   sample: true
@@ -126,7 +133,6 @@ problems:
 import os
 
 from ansible.module_utils.basic import AnsibleModule
-
 from ansible_collections.amdgpu.fleet.plugins.module_utils import _modprobe as modprobe
 from ansible_collections.amdgpu.fleet.plugins.module_utils import _write as files
 
@@ -155,7 +161,8 @@ def main() -> None:
         before = modprobe.parse(text)
         after = modprobe.apply(before, options, blacklist, module.params["state"] == "present")
         actions = modprobe.edits(before, after)
-        wanted = modprobe.render(after) if after != before else text
+        whole = module.params["state"] == "absent" and not options and not blacklist
+        wanted = modprobe.render(after) if whole or after != before else text
         changed = wanted != text
         if changed:
             actions.append(f"{'remove' if wanted is None else 'write'} {path}")
@@ -167,11 +174,14 @@ def main() -> None:
     except (modprobe.ModprobeError, files.WriteError) as error:
         module.fail_json(msg=str(error))
 
-    problems: list = []
+    problems: list[dict[str, str]] = []
     conflicts = modprobe.conflicts(root, place, after.options, problems)
     for entry in conflicts:
         winner = "that file is read later and wins" if entry["wins"] else f"{path} is read later and wins"
-        module.warn(f"{entry['path']} line {entry['line']} sets {entry['module']} {entry['parameter']}={entry['value']}; {winner}. Remove one of the two.")
+        module.warn(
+            f"{entry['path']} line {entry['line']} sets {entry['module']} {entry['parameter']}={entry['value']};"
+            f" {winner}. Remove one of the two."
+        )
     initramfs = modprobe.initramfs_reason(root, place, changed)
     reload = modprobe.reload_reasons(root, before, after, options, blacklist)
     result = {
@@ -188,7 +198,12 @@ def main() -> None:
         "problems": problems,
     }
     if module._diff:
-        result["diff"] = {"before": files.shown(text), "after": files.shown(wanted), "before_header": path, "after_header": path}
+        result["diff"] = {
+            "before": files.shown(text),
+            "after": files.shown(wanted),
+            "before_header": path,
+            "after_header": path,
+        }
     module.exit_json(**result)
 
 

@@ -73,6 +73,7 @@ ansible_facts:
         version: {description: Version of the current installation., type: str, returned: always, sample: 10.0.0}
         os: {description: "id, version, codename, name, package_manager.", type: dict, returned: always}
         memory_bytes: {description: Memory of the host in bytes., type: int, returned: always}
+        cpu_vendor: {description: "amd, intel or null.", type: str, returned: always}
         packages: {description: Versions of the installed packages a plan can need., type: dict, returned: always}
         driver:
           description:
@@ -85,7 +86,7 @@ ansible_facts:
           description: "release, flavour, command_line (list), default_release (what the next boot starts)."
           type: dict
           returned: always
-        boot: {description: "loader, secure_boot (null without EFI), bootc.", type: dict, returned: always}
+        boot: {description: "loader, secure_boot (null without EFI), bootc, id (of this boot), rebooted_into and rebooted_for (this collection's last reboot).", type: dict, returned: always}
         iommu: {description: "mode (off, pt or remap), groups (how many).", type: dict, returned: always}
         numa_balancing: {description: Whether automatic NUMA balancing is on., type: bool, returned: always}
         devices:
@@ -128,6 +129,7 @@ def detect(module: AnsibleModule) -> dict:
     packages = _host.packages(tree, rpm)
     installations = _rocm.installations(tree, packages, params["search_paths"])
     numbers, members = _host.groups(tree)
+    mark = (tree.text("var/lib/amdgpu-fleet/rebooted") or "").partition(" ")
     numa_balancing = tree.number("proc/sys/kernel/numa_balancing")
     flavour = re.search(r"-([a-z][a-z0-9+._]*)$", release or "")
     return {
@@ -135,6 +137,7 @@ def detect(module: AnsibleModule) -> dict:
         "version": _rocm.current_version(installations),
         "os": _host.operating_system(tree),
         "memory_bytes": _host.memory_bytes(tree),
+        "cpu_vendor": _host.cpu_vendor(tree),
         "packages": packages,
         "driver": _driver.driver(tree, release, arguments, modinfo),
         "firmware": _driver.firmware(tree, packages),
@@ -148,6 +151,9 @@ def detect(module: AnsibleModule) -> dict:
             "loader": _boot.detect(params["root"]) or "unknown",
             "secure_boot": _host.secure_boot(tree),
             "bootc": tree.exists("run/ostree-booted"),
+            "id": tree.text("proc/sys/kernel/random/boot_id"),
+            "rebooted_into": mark[0] or None,
+            "rebooted_for": mark[2] or None,
         },
         "iommu": _host.iommu(tree, arguments),
         "numa_balancing": None if numa_balancing is None else numa_balancing > 0,

@@ -34,8 +34,8 @@ class Findings:
                 "title": title,
                 "seen": str(seen),
                 "expected": str(expected),
-                "why": str(known["why"]).format(**words),
-                "remedy": str(known["remedy"]).format(**words),
+                "why": str(known["why"]).format(**words).rstrip("."),
+                "remedy": str(known["remedy"]).format(**words).rstrip("."),
                 "reference": known.get("reference"),
             }
         )
@@ -49,5 +49,5 @@ def sentence(finding: dict[str, t.Any]) -> str:
     """One finding as one sentence: what, seen, expected, remedy."""
     return (
         f"{finding['title']} [{finding['id']}]: seen {finding['seen']}, expected {finding['expected']}, "
-        f"because {finding['why']}. {finding['remedy'].rstrip('.')}."
+        f"because {finding['why']}. {finding['remedy']}."
     )

@@ -9,7 +9,6 @@ decided, with its reason and its source, for people to read.
 from __future__ import annotations
 
 import fnmatch
-import re
 import typing as t
 
 from ansible_collections.amdgpu.fleet.plugins.plugin_utils import serving
@@ -19,6 +18,7 @@ from ansible_collections.amdgpu.fleet.plugins.plugin_utils.wants import WantsErr
 
 GIB = 1 << 30
 INVENTORY = "the inventory"
+DRIVER_PACKAGES = ("amdgpu-dkms", "amdgpu-dkms-firmware")
 
 
 class Host:
@@ -73,10 +73,6 @@ def plan(gpus: dict[str, t.Any], rocm: dict[str, t.Any], variables: dict[str, t.
     findings = Findings(host, Catalog().known_issues, accepted if isinstance(accepted, list) else [])
     try:
         wants = normalize(variables)
-    except WantsError as error:
-        findings.add("inventory.variable", "an inventory that does not fit", "known variables and values", detail=error)
-        return {"host": host, "findings": findings.sorted(), "settings": []}
-    try:
         catalog = Catalog(wants["plan_catalog"])
         subject = Host(host, gpus, rocm, wants, catalog, findings)
         _gpu_findings(subject)
@@ -88,6 +84,9 @@ def plan(gpus: dict[str, t.Any], rocm: dict[str, t.Any], variables: dict[str, t.
             "devices": _devices(subject),
             "vllm": serving.section(subject),
         }
+    except WantsError as error:
+        findings.add("inventory.variable", "an inventory that does not fit", "known variables and values", detail=error)
+        return {"host": host, "findings": findings.sorted(), "settings": []}
     except CatalogError as error:
         findings.add("inventory.catalog", "an override that does not fit", "the layout of the catalog", detail=error)
         return {"host": host, "findings": findings.sorted(), "settings": []}
@@ -127,15 +126,6 @@ def _gpu_findings(host: Host) -> None:
             host.findings.add("gpu.missing", problem["path"], "a KFD node for it")
 
 
-def _memory_gib(host: Host) -> int:
-    return (host.rocm["memory_bytes"] or 0) // GIB
-
-
-def _ttm_module(host: Host) -> str:
-    """The DKMS driver brings a TTM of its own under another name; options for the wrong one are ignored in silence."""
-    return "amdttm" if _driver_policy(host)[0] == "dkms" else "ttm"
-
-
 def _kernel(host: Host) -> dict[str, t.Any]:
     wants, settings = host.wants, host.profile.get("host", {})
     kernel = settings.get("kernel", {})
@@ -147,17 +137,18 @@ def _kernel(host: Host) -> dict[str, t.Any]:
         return argument not in removed and argument.partition("=")[0] not in removed
 
     for entry in kernel.get("present", []):
-        if keep(entry["argument"]) and _applies(host, entry.get("when", {})):
+        if keep(entry["argument"]) and not entry.get("optional") and _applies(host, entry):
             present.append(entry["argument"])
             host.note("kernel", "argument", entry["argument"], entry["reason"], entry["source"])
     for name in wants["kernel_opt_in"]:
         option = kernel.get("opt_in", {}).get(name)
         if option is None:
             known = ", ".join(sorted(kernel.get("opt_in", {}))) or "nothing for this GPU"
-            raise CatalogError(f"kernel_opt_in: {name} is not an optional setting of {host.gfx}; there is {known}.")
-        for argument in option.get("arguments", []):
+            raise WantsError(f"kernel_opt_in: {name} is not an optional setting of {host.gfx}; there is {known}.")
+        for argument in option["arguments"]:
             present.append(argument)
-            host.note("kernel", "argument", argument, f"opted in: {option['reason']}", option["source"])
+            reason = f"opted in. Gain: {option['gain']} Cost: {option['cost']}"
+            host.note("kernel", "argument", argument, reason, option["source"])
     for argument in wants["kernel_arguments_present"]:
         present.append(argument)
         host.note("kernel", "argument", argument, "asked for", INVENTORY)
@@ -179,6 +170,8 @@ def _kernel(host: Host) -> dict[str, t.Any]:
     options = _module_options(host, settings.get("module_options", []))
     sysctl = {}
     for name, entry in settings.get("sysctl", {}).items():
+        if not _applies(host, entry):
+            continue
         sysctl[name] = entry["value"]
         host.note("kernel", "sysctl", f"{name}={entry['value']}", entry["reason"], entry["source"])
     if sysctl.get("kernel.numa_balancing") == 0 and host.rocm["numa_balancing"]:
@@ -197,47 +190,51 @@ def _kernel(host: Host) -> dict[str, t.Any]:
     }
 
 
-def _applies(host: Host, condition: dict[str, t.Any]) -> bool:
-    """Whether the condition of a catalog entry holds: every key must be known, so that a typing error is not ignored."""
-    for key, value in condition.items():
-        if key == "driver":
-            if _driver_policy(host)[0] != value:
-                return False
-        elif key == "gpus_above":
-            if len(host.gpus) <= value:
-                return False
-        elif key == "products":
-            if not any(gpu["product"] in value for gpu in host.gpus):
-                return False
-        elif key == "never":
-            return False
-        else:
+def _applies(host: Host, entry: dict[str, t.Any]) -> bool:
+    """Whether the condition ``when`` of a catalog entry holds. An unknown key is an error, never ignored."""
+    for key, value in entry.get("when", {}).items():
+        test = _CONDITIONS.get(key)
+        if test is None:
             raise CatalogError(f"catalog/profiles/{host.gfx}.yml: the condition {key} is unknown.")
+        if not test(host, value):
+            return False
     return True
+
+
+_CONDITIONS: dict[str, t.Callable[[Host, t.Any], bool]] = {
+    "driver": lambda host, value: _driver_policy(host)[0] == value,
+    "cpu_vendor": lambda host, value: host.rocm["cpu_vendor"] == value,
+    "gpus_above": lambda host, value: len(host.gpus) > value,
+    "products": lambda host, value: any(gpu["product"] in value for gpu in host.gpus),
+    "not_products": lambda host, value: not any(gpu["product"] in value for gpu in host.gpus),
+    "virtual_function": lambda host, value: any(gpu["virtual_function"] for gpu in host.gpus) == value,
+}
 
 
 def _minimum_kernel(host: Host, minimums: list[dict[str, t.Any]]) -> None:
     release = host.rocm["kernel"]["release"]
-    if not minimums or not release:
-        return
-    os, flavour = host.rocm["os"], host.rocm["kernel"]["flavour"]
+    os = host.rocm["os"]
+    # Ubuntu's HWE kernels call themselves generic, as its GA kernels do.
+    flavours = {"any", host.rocm["kernel"]["flavour"], *(("hwe",) if host.rocm["kernel"]["flavour"] == "generic" else ())}
     mine = [
         entry
         for entry in minimums
-        if entry.get("distribution") == os["id"]
-        and entry.get("version") in (None, os["version"])
-        and (entry.get("flavour") in (None, flavour) or (entry.get("flavour") == "hwe" and flavour == "generic"))
+        if entry["distribution"] == os["id"] and entry["version"] == os["version"] and entry["flavour"] in flavours
     ]
-    general = [entry for entry in minimums if "distribution" not in entry]
-    floor = (mine or general or [None])[0]
-    if floor and floor.get("release") and version_key(release)[:4] < version_key(floor["release"])[:4]:
+    floor = next(iter(mine), None) or next((entry for entry in minimums if entry["distribution"] == "any"), None)
+    if release and floor and floor["release"] and _kernel_key(release) < _kernel_key(floor["release"]):
         host.findings.add(
             "kernel.minimum",
             release,
             f">= {floor['release']}",
-            why=floor.get("reason", "older kernels lack fixes that this GPU needs"),
-            remedy=floor.get("remedy", _kernel_remedy(os, floor["release"])),
+            why=f"older kernels lack fixes that {host.gfx} needs: hangs, page faults, or a fraction of the memory",
+            remedy=_kernel_remedy(os, floor["release"]),
         )
+
+
+def _kernel_key(release: str) -> list[int]:
+    """Version and ABI number: ``6.17.0-19-generic`` and ``6.17.0-19.19~24.04.2`` are one kernel."""
+    return version_key(release)[:4]
 
 
 def _kernel_remedy(os: dict[str, t.Any], release: str) -> str:
@@ -250,35 +247,43 @@ def _kernel_remedy(os: dict[str, t.Any], release: str) -> str:
 
 def _module_options(host: Host, entries: list[dict[str, t.Any]]) -> dict[str, dict[str, str]]:
     options: dict[str, dict[str, str]] = {}
-    memory = _memory_gib(host)
     for entry in entries:
-        module = _ttm_module(host) if entry["module"] in ("ttm", "amdttm") else entry["module"]
+        asked = host.wants["kernel_gtt_gib"]
+        if not _applies(host, entry) or (entry.get("optional") and not asked):
+            continue
         reason, source = entry["reason"], entry["source"]
-        if "formula" in entry:
+        if entry["formula"] == "per_gpu":
+            value = entry["pages_per_gpu"] * len(host.gpus)
+        elif entry["formula"] == "gib_of_ram":
+            memory = (host.rocm["memory_bytes"] or 0) // GIB
             limit = int(memory * entry["fraction"])
-            gib = host.wants["kernel_gtt_gib"] or limit
-            if host.wants["kernel_gtt_gib"]:
-                reason, source = "asked for", INVENTORY
-            if not memory:
-                continue
+            gib = asked or limit
             if gib > limit:
                 host.findings.add("memory.gtt_too_large", f"{gib} GiB", f"at most {limit} of {memory} GiB", limit=limit)
                 continue
-            value = str(gib * entry["pages_per_gib"])
-            reason = f"{gib} GiB: {reason}"
-            pool = sum(gpu["usable_bytes"] or 0 for gpu in host.gpus) // GIB
-            if pool and pool < gib // 2:
-                host.findings.add(
-                    "memory.pool",
-                    f"{pool} GiB of {memory} GiB",
-                    f"{gib} GiB",
-                    why="the kernel gives the GPU half of the memory at most, and 15.5 GiB before 6.16.9",
-                )
+            value = gib * entry["pages_per_gib"]
+            reason, source = ("asked for", INVENTORY) if asked else (f"{gib} of {memory} GiB. {reason}", source)
+            _pool_finding(host, gib, memory)
         else:
-            value = str(entry["value"])
-        options.setdefault(module, {})[entry["parameter"]] = value
+            raise CatalogError(f"catalog/profiles/{host.gfx}.yml: the formula {entry['formula']} is unknown.")
+        # The DKMS driver brings a TTM under another name, and options for the wrong one are ignored in silence.
+        module = entry["module"]
+        if _driver_policy(host)[0] == "dkms":
+            module = entry.get("module_with_dkms", module)
+        options.setdefault(module, {})[entry["parameter"]] = str(value)
         host.note("kernel", "module option", f"{module} {entry['parameter']}={value}", reason, source)
     return options
+
+
+def _pool_finding(host: Host, wanted_gib: int, memory_gib: int) -> None:
+    pool = sum(gpu["usable_bytes"] or 0 for gpu in host.gpus) / GIB
+    if 0 < pool < wanted_gib / 2:
+        host.findings.add(
+            "memory.pool",
+            f"{pool:.1f} of {memory_gib} GiB",
+            f"{wanted_gib} GiB",
+            why="kernels before 6.16.9 show ROCm 15.5 GiB, later ones half of the memory",
+        )
 
 
 def _firmware(host: Host) -> dict[str, t.Any]:
@@ -320,10 +325,10 @@ def _driver_policy(host: Host) -> tuple[str, str, t.Any]:
     rule = host.profile.get("host", {}).get("driver")
     if not rule:
         return "none", "no GPU that needs a driver", None
-    distribution = host.distribution or {}
-    if rule["policy"] == "dkms" and rule.get("fallback") and host.gfx not in distribution.get("gfx", []):
-        name = host.rocm["os"]["name"]
-        return rule["fallback"], f"AMD has no DKMS packages for {host.gfx} on {name}", distribution.get("source")
+    release = host.rocm["kernel"]["release"]
+    if "inbox_from" in rule and release and version_key(release) >= version_key(rule["inbox_from"]):
+        reason = f"the driver of kernel {release} knows {host.gfx}, and DKMS builds break on kernels outside the matrix"
+        return "inbox", reason, rule["source"]
     return rule["policy"], rule["reason"], rule["source"]
 
 
@@ -336,7 +341,6 @@ def _driver(host: Host) -> dict[str, t.Any]:
         "repository": None,
         "install": [],
         "remove": [],
-        "state": host.wants["driver_state"],
     }
     host.note("driver", "policy", policy, reason, source)
     if facts["blacklisted_by"] and policy != "none":
@@ -344,11 +348,13 @@ def _driver(host: Host) -> dict[str, t.Any]:
     if facts["reload_needed"]:
         host.findings.add("driver.reload", facts["version"] or "the inbox module", "the module on disk")
     if policy == "inbox":
-        section["remove"] = [
-            name for name in ("amdgpu-dkms", "amdgpu-dkms-firmware") if name in host.rocm["packages"]
-        ]
+        unwanted = host.profile.get("host", {}).get("driver", {}).get("packages_absent", [])
+        section["remove"] = [name for name in unwanted if name in host.rocm["packages"]]
         if section["remove"]:
             host.findings.add("driver.dkms_on_inbox", ", ".join(section["remove"]), "the inbox driver", why=reason)
+    if host.wants["driver_state"] == "absent":
+        section["remove"] = [name for name in DRIVER_PACKAGES if name in host.rocm["packages"]]
+        return section
     if policy != "dkms":
         return section
 
@@ -443,8 +449,11 @@ def _rocm(host: Host) -> dict[str, t.Any]:
         "version": None,
         "repository": None,
         "install": [],
-        "state": host.wants["rocm_state"],
+        "remove": [],
     }
+    if host.wants["rocm_state"] == "absent":
+        section["remove"] = sorted(name for name in host.rocm["packages"] if name.startswith("amdrocm"))
+        return section
     if host.gfx == "cpu" or host.distribution is None:
         return section
     version = host.wants["rocm_version"] or known["default"]
@@ -461,6 +470,9 @@ def _rocm(host: Host) -> dict[str, t.Any]:
             "a driver that the release lists",
             known=", ".join(release["drivers"]),
         )
+    rule = host.profile.get("host", {}).get("rocm", {})
+    if any(version_key(version)[:2] == version_key(entry) for entry in rule.get("refused", [])):
+        host.findings.add("rocm.refused", version, f">= {rule['minimum']}", why=rule["reason"], known=rule["recommended"])
     legacy = [entry["path"] for entry in host.rocm["installations"] if entry["layout"] == "legacy"]
     if legacy:
         host.findings.add("rocm.legacy", ", ".join(legacy), "no ROCm before 7.14")
@@ -499,17 +511,15 @@ def _devices(host: Host) -> dict[str, t.Any]:
             "members of render may use the GPUs" if host.wants["devices_mode"] == "0660" else "every user may use the GPUs",
             INVENTORY if host.wants["devices_mode"] != "0660" else "systemd rules.d/50-udev-default.rules.in",
         )
-        host.note("devices", "memlock", "unlimited", "GPU transfers pin host memory", "Azure/azhpc-images 2026-07-29")
+    memlock = host.profile.get("host", {}).get("limits", {}).get("memlock")
+    if memlock:
+        host.note("devices", "memlock", memlock["value"], memlock["reason"], memlock["source"])
     return {
         "enabled": host.gfx != "cpu",
         "mode": host.wants["devices_mode"],
+        "memlock": memlock["value"] if memlock else None,
         "render_gid": host.rocm["groups"]["render"],
         "video_gid": host.rocm["groups"]["video"],
         "join": joining,
         "state": host.wants["devices_state"],
     }
-
-
-def name_fits(name: str) -> bool:
-    """Whether a unit and its files can carry the name."""
-    return re.fullmatch(r"[a-z0-9][a-z0-9-]{0,40}", name) is not None

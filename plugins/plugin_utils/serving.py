@@ -32,6 +32,7 @@ class Build(t.NamedTuple):
     python: str
     venv: str
     known: dict[str, t.Any]
+    source: str | None
 
 
 def candidates(wants: dict[str, t.Any], catalog: Catalog) -> dict[str, Build | None]:
@@ -41,9 +42,10 @@ def candidates(wants: dict[str, t.Any], catalog: Catalog) -> dict[str, Build | N
 
 def _build(accelerator: str, wants: dict[str, t.Any], catalog: Catalog) -> Build | None:
     if accelerator == "cpu":
-        builds = catalog.vllm["cpu"]
-        version = wants["vllm_version"] or builds["default_version"]
-        known, variant = builds["versions"].get(version), "cpu"
+        builds = catalog.vllm["cpu_versions"]
+        version = wants["vllm_version"] or max(builds, key=version_key)
+        release, variant = builds.get(version, {}), "cpu"
+        known = release or None
     else:
         version = wants["vllm_version"] or catalog.vllm["default_version"]
         release = catalog.vllm["versions"].get(version, {})
@@ -62,6 +64,7 @@ def _build(accelerator: str, wants: dict[str, t.Any], catalog: Catalog) -> Build
         python=wants["vllm_python"] or f"python{known['python']}",
         venv=f"{VENVS}/{version}-{variant}",
         known=known,
+        source=release.get("source"),
     )
 
 
@@ -102,7 +105,7 @@ def section(host: Host) -> dict[str, t.Any]:
         "version",
         f"{build.version} ({build.variant})",
         "asked for" if wants["vllm_version"] else "default of the catalog",
-        INVENTORY if wants["vllm_version"] else build.known["source"],
+        INVENTORY if wants["vllm_version"] else build.source,
     )
     instances = []
     used: dict[int, str] = {}
@@ -134,7 +137,7 @@ def section(host: Host) -> dict[str, t.Any]:
 
 def _unknown_build(host: Host, accelerator: str) -> dict[str, t.Any]:
     wants, vllm = host.wants, host.catalog.vllm
-    releases = vllm["cpu"]["versions"] if accelerator == "cpu" else vllm["versions"]
+    releases = vllm["cpu_versions"] if accelerator == "cpu" else vllm["versions"]
     version = wants["vllm_version"] or vllm["default_version"]
     if version not in releases:
         known = ", ".join(sorted(releases, key=version_key, reverse=True))
@@ -217,8 +220,8 @@ def _instance(
     profile = host.profile if rocm else host.catalog.profile("cpu") or {}
     serving = profile.get("serving", {})
     environment = _environment(host, build, kind, serving, wanted, len(gpus))
-    options = _options(host, build, serving, wanted, gpus)
-    _refusals(host, serving, {**options}, environment, wanted)
+    options = _options(host, build, kind, serving, wanted, gpus)
+    _refusals(host, build, serving, options, environment, wanted)
     model = wanted["model"]
     groups = [host.rocm["groups"][name] for name in ("video", "render") if host.rocm["groups"][name] is not None]
     devices = ["/dev/kfd", *(f"/dev/dri/{node}" for gpu in gpus for node in gpu["render_nodes"])] if gpus else []
@@ -253,6 +256,8 @@ def _environment(
     environment: dict[str, str] = {}
     for part in parts:
         for name, entry in part.items():
+            if not _build_matches(build, entry.get("when", {})):
+                continue
             environment[name] = str(entry["value"])
             host.note("vllm", f"{wanted['name']} environment", f"{name}={entry['value']}", entry["reason"], entry["source"])
     for name, value in {**host.wants["vllm_environment"], **wanted["environment"]}.items():
@@ -269,15 +274,17 @@ def _environment(
 def _check_variable(host: Host, build: Build, name: str) -> None:
     """A ``VLLM_*`` name must be one that this release reads; other names only if the catalog does not forbid them."""
     vllm = host.catalog.vllm
+    other = vllm["other_environment"].get(name, {})
+    if other.get("advice") == "never":
+        remedy = f"Remove {name}. {other['meaning'].rstrip('.')}"
+        host.findings.add("vllm.environment", name, "a variable with an effect", severity="warn", remedy=remedy)
     entry = vllm["environment"].get(name, {})
-    if entry.get("advice") == "never":
-        host.findings.add("vllm.environment", name, "not to be set", remedy=entry["meaning"])
     if not name.startswith("VLLM_"):
         return
     first, last = entry.get("first"), entry.get("last")
-    if name in vllm["known_environment"]:
+    if not entry and name in vllm["known_environment"]:
         first, last = vllm["known_environment"][name]
-    elif name not in vllm["environment"]:
+    elif not entry:
         remedy = f"Remove {name}, or correct its name"
         host.findings.add("vllm.environment", f"{name} with vLLM {build.version}", "a variable it reads", remedy=remedy)
         return
@@ -292,7 +299,7 @@ def _check_variable(host: Host, build: Build, name: str) -> None:
 
 
 def _options(
-    host: Host, build: Build, serving: dict[str, t.Any], wanted: dict[str, t.Any], gpus: list[dict[str, t.Any]]
+    host: Host, build: Build, kind: str, serving: dict[str, t.Any], wanted: dict[str, t.Any], gpus: list[dict[str, t.Any]]
 ) -> dict[str, t.Any]:
     """The options of ``vllm serve`` as its ``--config`` file takes them.
 
@@ -301,7 +308,8 @@ def _options(
     """
     options: dict[str, t.Any] = {
         "served-model-name": wanted["served_name"] or wanted["model"].rstrip("/").rpartition("/")[2],
-        "host": wanted["host"],
+        # In a container every address is that of the container; Podman publishes the port on the address asked for.
+        "host": "0.0.0.0" if kind == "quadlet" else wanted["host"],  # noqa: S104
         "port": wanted["port"],
     }
     whole = [gpu for gpu in gpus if gpu["partitions"] <= 1]
@@ -339,28 +347,45 @@ def _check_option(host: Host, build: Build, name: str) -> None:
 
 
 def _refusals(
-    host: Host, serving: dict[str, t.Any], options: dict[str, t.Any], environment: dict[str, str], wanted: dict[str, t.Any]
+    host: Host,
+    build: Build,
+    serving: dict[str, t.Any],
+    options: dict[str, t.Any],
+    environment: dict[str, str],
+    wanted: dict[str, t.Any],
 ) -> None:
     for rule in serving.get("refuse", []):
         condition = rule["when"]
-        if "option" in condition:
-            name, value = condition["option"], options.get(condition["option"])
-        else:
-            name, value = condition["environment"], environment.get(condition["environment"])
-        if value is None:
-            continue
-        if "above" in condition:
-            hit = isinstance(value, int) and value > condition["above"]
-        elif "in" in condition:
-            hit = str(value).lower() in [str(entry).lower() for entry in condition["in"]]
-        else:
-            hit = True
-        if hit:
+        values = options if "option" in condition else environment
+        name = condition.get("option") or condition["environment"]
+        value = values.get(name)
+        if value is not None and _refused(condition, value) and _build_matches(build, condition):
             host.findings.add(
                 "vllm.refused",
                 f"{name}={value} on {host.gfx}",
-                rule.get("expected", "another value"),
-                severity=rule.get("severity"),
-                why=rule["reason"],
-                remedy=rule.get("remedy", f"Change {name} of the instance {wanted['name']}"),
+                "a value that works there",
+                severity=rule["severity"],
+                why=rule["reason"].rstrip("."),
+                remedy=f"Change {name} of the instance {wanted['name']}",
             )
+
+
+def _refused(condition: dict[str, t.Any], value: t.Any) -> bool:
+    if "above" in condition:
+        return isinstance(value, int) and value > condition["above"]
+    if "in" in condition:
+        return str(value).lower() in [str(entry).lower() for entry in condition["in"]]
+    if "equals" in condition:
+        return str(value).lower() == str(condition["equals"]).lower()
+    return bool(condition.get("present"))
+
+
+def _build_matches(build: Build, condition: dict[str, t.Any]) -> bool:
+    """Limits on the releases of vLLM and of the ROCm it carries: ``*_at_least`` and ``*_below``."""
+    for name, version in (("vllm", build.version), ("rocm", str(build.known.get("rocm", "0")))):
+        least, below = condition.get(f"{name}_at_least"), condition.get(f"{name}_below")
+        if least and version_key(version) < version_key(least):
+            return False
+        if below and version_key(version) >= version_key(below):
+            return False
+    return True

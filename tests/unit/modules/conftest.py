@@ -49,12 +49,18 @@ def run_module(collections_path: Path, tmp_path_factory: pytest.TempPathFactory)
     ) -> dict[str, Any]:
         arguments.update(_ansible_check_mode=_check, _ansible_diff=_diff, _ansible_remote_tmp=str(remote_tmp))
         environment = dict(os.environ, **(_env or {}))
-        search = [str(collections_path)] + [part for part in environment.get("PYTHONPATH", "").split(os.pathsep) if part]
+        search = [str(collections_path)] + [
+            part for part in environment.get("PYTHONPATH", "").split(os.pathsep) if part
+        ]
         environment["PYTHONPATH"] = os.pathsep.join(search)
         process = subprocess.run(
             [sys.executable, "-W", "error::DeprecationWarning:ansible_collections", "-m", f"{PACKAGE}.{_name}"],
             input=json.dumps({"ANSIBLE_MODULE_ARGS": arguments}),
-            env=environment, capture_output=True, text=True, timeout=_timeout, check=False,
+            env=environment,
+            capture_output=True,
+            text=True,
+            timeout=_timeout,
+            check=False,
         )
         assert "Traceback" not in process.stderr, process.stderr
         try:

@@ -1,0 +1,226 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Running hosts: systemd containers on a bridge of their own, reached over ssh like any machine."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import socket
+import time
+from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from . import repository
+from .descriptions import load_host
+from .engine import MODELS, WHEELS
+from .images import GUEST, RELEASES, image, ssh_key
+from .machine import (
+    CA_BUNDLE, CACHE, LABEL, BedError, apt_settings, digest, drop_namespace, pip_folders, pip_settings, podman, run, step,
+)
+
+NETWORK = LABEL
+SUBNET = "10.77.0.0/24"
+SERVER = "10.77.0.2"
+SERVER_NAME = f"{LABEL}-repository"
+READY_SECONDS = 120
+GENERATOR = ("tree", "descriptions", "products", "devices", "topology", "kernel", "distribution", "writer")
+
+# The machine's hard limits may lie below Podman's defaults, and crun then refuses to start.
+LIMITS = ("--pids-limit=0", "--ulimit=nofile=20000:20000", "--ulimit=nproc=30000:30000")
+_INNER_LIMITS = '[containers]\npids_limit = 0\ndefault_ulimits = ["nofile=20000:20000", "nproc=30000:30000"]\n'
+
+
+@dataclass(frozen=True)
+class Host:
+    """One entry of a bed file."""
+
+    name: str
+    host: str
+    image: str
+    address: str
+    engine: bool = False
+    podman: bool = False
+
+    @property
+    def container(self) -> str:
+        """Its container's name, which cannot be mistaken for somebody else's."""
+        return f"{LABEL}-{self.name}"
+
+
+def read_bed(path: Path) -> list[Host]:
+    """The hosts of a bed file."""
+    content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    if not isinstance(content, dict) or not isinstance(content.get("hosts"), list):
+        raise BedError(f"{path}: expected `hosts:` with a list of {{name, host, image, address}}")
+    return [make_host(entry, str(path)) for entry in content["hosts"]]
+
+
+def make_host(entry: dict[str, Any], where: str) -> Host:
+    """Check one entry."""
+    try:
+        host = Host(**entry)
+    except TypeError as error:
+        raise BedError(f"{where}: {entry}: {error}; an entry has name, host, image, address, and may have engine and podman") from error
+    if host.image not in RELEASES:
+        raise BedError(f"{where}: image {host.image!r} of {host.name} is unknown; choose one of {', '.join(RELEASES)}")
+    if not host.address.startswith(SUBNET.rpartition(".")[0] + "."):
+        raise BedError(f"{where}: address {host.address} of {host.name} is not in {SUBNET}")
+    return host
+
+
+def parse_host(text: str) -> Host:
+    """`NAME=DESCRIPTION:IMAGE:ADDRESS[:engine]` of the command line."""
+    name, _, rest = text.partition("=")
+    words = rest.split(":")
+    if not name or len(words) not in (3, 4) or words[3:] not in ([], ["engine"]):
+        raise BedError(f"--host {text}: expected NAME=DESCRIPTION:IMAGE:ADDRESS[:engine]")
+    engine = len(words) == 4
+    return make_host({"name": name, "host": words[0], "image": words[1], "address": words[2], "engine": engine, "podman": engine}, "--host")
+
+
+def up(hosts: list[Host]) -> None:
+    """Start hosts that are not running as described, all at once, and wait until ssh would let Ansible in."""
+    repository.build()
+    images = {name: image(name) for name in sorted({host.image for host in hosts} | {"debian12"})}
+    _network()
+    _serve(images["debian12"])
+    with step(f"starting {len(hosts)} hosts"), ThreadPoolExecutor(max_workers=8) as pool:
+        list(pool.map(lambda host: _start(host, images[host.image], hosts), hosts))
+    width = max(len(host.name) for host in hosts)
+    for host in hosts:
+        print(f"{host.name:<{width}}  {host.address:<15}  {host.image:<9}  {host.host}")
+
+
+def down(hosts: Iterable[Host] | None) -> None:
+    """Remove hosts; with None everything the test bed ever started, found by its label."""
+    names = None if hosts is None else {host.container for host in hosts}
+    containers = set(podman("ps", "--all", f"--filter=label={LABEL}", "--format={{.Names}}").split())
+    doomed = sorted(containers if names is None else containers & names)
+    if doomed:
+        podman("rm", "--force", "--time=2", "--volumes", *doomed)
+    volumes = set(podman("volume", "ls", f"--filter=label={LABEL}", "--format={{.Name}}").split())
+    for volume in sorted(volumes if names is None else volumes & names):
+        podman("volume", "rm", "--force", volume)
+    if names is None:
+        networks = podman("network", "ls", f"--filter=label={LABEL}", "--format={{.Name}}").split()
+        for network in networks:
+            podman("network", "rm", "--force", network)
+        shutil.rmtree(CACHE / "hosts", ignore_errors=True)
+        drop_namespace()
+
+
+def reboot(name: str) -> None:
+    """Restart a host; its files stay."""
+    podman("restart", "--time=5", f"{LABEL}-{name}")
+    address = podman("inspect", "--format", f'{{{{index .Config.Labels "{LABEL}.address"}}}}', f"{LABEL}-{name}").strip()
+    _wait(name, f"{LABEL}-{name}", address)
+
+
+def _network() -> None:
+    if not podman("network", "ls", "--quiet", f"--filter=name=^{NETWORK}$").strip():
+        podman("network", "create", f"--subnet={SUBNET}", f"--label={LABEL}=network", "--disable-dns", NETWORK)
+
+
+def _serve(reference: str) -> None:
+    """The package repository, over HTTP at a fixed address."""
+    if podman("ps", "--quiet", f"--filter=name=^{SERVER_NAME}$").strip():
+        return
+    podman("rm", "--force", "--ignore", SERVER_NAME)
+    podman(
+        "run", "--detach", f"--name={SERVER_NAME}", f"--label={LABEL}=repository", "--privileged", *LIMITS, "--init", "--restart=always",
+        f"--network={NETWORK}", f"--ip={SERVER}", f"--volume={repository.FOLDER}:/srv/repository:ro",
+        reference, "python3", "-m", "http.server", "80", "--directory", "/srv/repository",
+    )  # fmt: skip
+
+
+def _start(host: Host, reference: str, all_hosts: list[Host]) -> None:
+    description = load_host(host.host)
+    key = digest(json.dumps([asdict(host), description]), reference, GUEST, *(GUEST.parent / f"{name}.py" for name in GENERATOR))
+    if podman("inspect", f'--format={{{{.State.Status}}}} {{{{index .Config.Labels "{LABEL}.key"}}}}', host.container, check=False).split() == ["running", key]:
+        return
+    down([host])
+    seed = _seed(host, description, all_hosts)
+    volumes = [f"{seed}:/bed:ro", f"{GUEST.parent}:/usr/lib/bed/testbed:ro", *(f"{folder}:{folder}:ro" for folder in pip_folders())]
+    for folder in (MODELS, WHEELS):  # mounted even when empty: a later `prepare --engine` fills them
+        folder.mkdir(parents=True, exist_ok=True)
+    volumes.append(f"{MODELS}:/srv/models:ro")
+    if host.engine:
+        volumes.append(f"{WHEELS}:/srv/wheels:ro")
+    if host.podman or host.engine:
+        podman("volume", "create", f"--label={LABEL}=volume", host.container)
+        store = podman("info", "--format={{.Store.GraphRoot}}").strip()
+        volumes += [f"{host.container}:/var/lib/containers", f"{store}:/srv/images:ro"]
+    podman(
+        "run", "--detach", f"--name={host.container}", f"--hostname={host.name}", f"--label={LABEL}=host", f"--label={LABEL}.key={key}",
+        f"--label={LABEL}.address={host.address}", "--systemd=always", "--privileged", *LIMITS, "--stop-signal=SIGRTMIN+3", "--restart=always",
+        f"--network={NETWORK}", f"--ip={host.address}", *(f"--add-host={other.name}:{other.address}" for other in all_hosts if other != host),
+        *(f"--volume={volume}" for volume in volumes), reference, "/usr/lib/bed/testbed/guest/init",
+    )  # fmt: skip
+    _wait(host.name, host.container, host.address)
+
+
+def _seed(host: Host, description: dict[str, Any], all_hosts: list[Host]) -> Path:
+    """What the host's first boot copies onto its disk."""
+    folder = CACHE / "hosts" / host.name
+    shutil.rmtree(folder, ignore_errors=True)
+    settings = pip_settings()
+    suite = RELEASES[host.image]
+    environment = {f"PIP_{key.upper().replace('-', '_')}": value for key, value in settings.items() if "\n" not in value}
+    certificates = ("SSL_CERT_FILE", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE")
+    environment |= {name: str(CA_BUNDLE) for name in certificates if os.environ.get(name) == str(CA_BUNDLE)}
+    files = {
+        "root/.ssh/authorized_keys": ssh_key(),
+        "etc/environment": "".join(f'{key}="{value}"\n' for key, value in environment.items()),
+        "etc/pip.conf": "".join(["[global]\n", *(f"{key} = {value}\n" for key, value in settings.items())]),
+        "etc/apt/apt.conf.d/99machine": apt_settings(),
+        "etc/apt/keyrings/bed.asc": (repository.FOLDER / repository.KEY_PATHS[0]).read_text(encoding="utf-8"),
+        "etc/apt/sources.list.d/bed.sources": (
+            f"Types: deb\nURIs: http://{SERVER}/debian\nSuites: {suite}{' trixie-backports' if suite == 'trixie' else ''}\n"
+            "Components: main\nSigned-By: /etc/apt/keyrings/bed.asc\n"
+        ),
+    }
+    if CA_BUNDLE.exists():
+        files[str(CA_BUNDLE).lstrip("/")] = CA_BUNDLE.read_text(encoding="utf-8")
+    if host.podman or host.engine:
+        files["etc/containers/containers.conf"] = _INNER_LIMITS
+        files["etc/containers/storage.conf"] = (
+            '[storage]\ndriver = "overlay"\nrunroot = "/run/containers/storage"\ngraphroot = "/var/lib/containers/storage"\n'
+            '[storage.options]\nadditionalimagestores = ["/srv/images"]\n'
+        )
+    for path, content in files.items():
+        target = folder / "files" / path
+        target.parent.mkdir(parents=True, exist_ok=True)
+        target.write_text(content, encoding="utf-8")
+    (folder / "files/root/.ssh").chmod(0o700)
+    (folder / "files/root/.ssh/authorized_keys").chmod(0o600)
+    (folder / "description.json").write_text(json.dumps(description), encoding="utf-8")
+    return folder
+
+
+def _wait(name: str, container: str, address: str) -> None:
+    """Until systemd has finished starting and sshd answers."""
+    deadline = time.monotonic() + READY_SECONDS
+    while time.monotonic() < deadline:
+        state = podman("exec", container, "systemctl", "is-system-running", check=False).strip()
+        if state == "degraded":
+            failed = podman("exec", container, "systemctl", "--failed", "--plain", "--no-legend", check=False).split("\n")[0]
+            raise BedError(f"host {name} is degraded: {failed.strip()}; look with `bed exec {name} -- journalctl -b -p err`")
+        if state == "running" and _answers(address):
+            return
+        time.sleep(0.3)
+    log = run(["tail", "-n", "20"], stdin=podman("logs", container, check=False))
+    raise BedError(f"host {name} at {address} was not ready after {READY_SECONDS} s (systemd: {state or 'no answer'}); its console ends with:\n{log}")
+
+
+def _answers(address: str) -> bool:
+    try:
+        with socket.create_connection((address, 22), timeout=1) as connection:
+            return connection.recv(4) == b"SSH-"
+    except OSError:
+        return False

@@ -1,0 +1,239 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""A signed package repository with AMD's layout, full of small stand-ins: real apt, real pins, real signatures, no download."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from .distribution import INBOX_MODULE, inbox_module_fields
+from .machine import CACHE, digest, empty, run, step
+from .writer import kernel_module
+
+FOLDER = CACHE / "repository"
+SECRET = CACHE / "repository-key.asc"
+OWNER = "amdgpu-fleet test bed"
+KEY_PATHS = ("rocm.gpg.key", "rocm/rocm.gpg.key", "rocm/gpg/packages.gpg")
+
+DRIVER = "7.1.3.31500000"
+ROCM = "10.0.0"
+KERNEL = "7.2.12+deb13-amd64"
+
+
+@dataclass(frozen=True)
+class Package:
+    """A stand-in Debian package."""
+
+    name: str
+    version: str
+    depends: str = ""
+    files: dict[str, str | bytes] = field(default_factory=dict)
+    postinst: str = ""
+    prerm: str = ""
+
+    def write(self, folder: Path) -> None:
+        """Build the .deb into `folder`."""
+        with tempfile.TemporaryDirectory() as scratch:
+            root = Path(scratch)
+            control = root / "DEBIAN" / "control"
+            control.parent.mkdir(mode=0o755)
+            fields = {
+                "Package": self.name,
+                "Version": self.version,
+                "Architecture": "amd64",
+                "Maintainer": f"{OWNER} <root@localhost>",
+                "Depends": self.depends,
+                "Description": f"stand-in for {self.name}",
+            }
+            control.write_text("".join(f"{key}: {value}\n" for key, value in fields.items() if value), encoding="utf-8")
+            for name, script in (("postinst", self.postinst), ("prerm", self.prerm)):
+                if script:
+                    (root / "DEBIAN" / name).write_text(f"#!/bin/sh\nset -e\n{script}", encoding="utf-8")
+                    (root / "DEBIAN" / name).chmod(0o755)
+            for path, content in self.files.items():
+                (root / path).parent.mkdir(parents=True, exist_ok=True)
+                data = content.encode() if isinstance(content, str) else content
+                (root / path).write_bytes(data)
+                (root / path).chmod(0o755 if data.startswith(b"#!") else 0o644)
+            folder.mkdir(parents=True, exist_ok=True)
+            file = f"{self.name}_{self.version.split(':')[-1]}_amd64.deb"
+            run(["dpkg-deb", "--root-owner-group", "-Znone", "--build", root, folder / file])
+
+
+def _driver(suffix: str) -> list[Package]:
+    """amdgpu-dkms: "builds" its module for the running kernel as DKMS would lay it down, so that the next boot loads it."""
+    build = f"2390945.{suffix}"
+    name = f"amdgpu-{DRIVER.rpartition('.')[0]}-{build}"
+    version = name.removeprefix("amdgpu-")
+    configuration = (
+        f'PACKAGE_NAME="amdgpu"\nPACKAGE_VERSION="{version}"\nBUILT_MODULE_NAME[0]="amdgpu"\nDEST_MODULE_LOCATION[0]="/updates/dkms"\nAUTOINSTALL="yes"\n'
+    )
+    return [
+        Package(
+            "amdgpu-dkms",
+            f"1:{DRIVER}-{build}",
+            depends="amdgpu-dkms-firmware, dkms",
+            files={f"usr/src/{name}/dkms.conf": configuration},
+            postinst=f'[ "$1" = configure ] || exit 0\ndkms install {version} {DRIVER}\n',
+            prerm=f'case "$1" in remove|upgrade) dkms remove {version} ;; esac\n',
+        ),
+        Package("amdgpu-dkms-firmware", f"1:31.50.0.0.31500000-{build}", files={"lib/firmware/updates/amdgpu/README": "firmware\n"}),
+    ]
+
+
+def _rocm() -> list[Package]:
+    version, core = f"{ROCM}-4", "opt/rocm/core-10.0"
+    amd_smi = (
+        "#!/bin/sh\n"
+        'driver=$(cat /sys/module/amdgpu/version 2>/dev/null || echo "Linuxversion$(cat /proc/sys/kernel/osrelease)")\n'
+        f'echo "AMDSMI Tool: 27.0.0+standin | AMDSMI Library version: 27.0.0 | ROCm version: {ROCM} | amdgpu version: $driver"\n'
+    )
+    alternatives = "".join(
+        f"update-alternatives --install {link} {name} /{core}{target} 100\n"
+        for link, name, target in (
+            ("/opt/rocm/core", "rocm-core", ""),
+            ("/opt/rocm/core-10", "rocm-core-10", ""),
+            ("/opt/rocm/bin", "rocm-bin", "/bin"),
+            ("/usr/bin/amd-smi", "amd-smi", "/bin/amd-smi"),
+        )
+    )
+    base = f"amdrocm-base10.0 (= {version})"
+    return [
+        Package("amdrocm-base10.0", version, files={f"{core}/.info/version": f"{ROCM}\n"}),
+        Package("amdrocm-sysdeps10.0", version, depends=base, files={f"{core}/lib/rocm_sysdeps/README": "libraries\n"}),
+        Package("amdrocm-amdsmi10.0", version, depends=f"amdrocm-sysdeps10.0, {base}", files={f"{core}/bin/amd-smi": amd_smi}),
+        *(
+            # Only amdrocm-core's postinst makes the alternatives: with the runtime alone nothing is in PATH.
+            Package(f"amdrocm-core10.0-{gfx}", version, depends=f"{base}, amdrocm-amdsmi10.0", postinst=alternatives)
+            for gfx in ("gfx942", "gfx950", "gfx90a", "gfx1100", "gfx1151", "gfx1200", "gfx1201")
+        ),
+    ]
+
+
+_DKMS = r"""#!/usr/bin/python3
+# Stand-in for dkms: same tree below /var/lib/dkms, same `status` lines; "building" writes a module without code.
+import pathlib, shutil, struct, sys
+tree, release = pathlib.Path("/var/lib/dkms/amdgpu"), pathlib.Path("/proc/sys/kernel/osrelease").read_text().strip()
+sys.path.insert(0, "/usr/lib/bed")
+from testbed.distribution import dkms_module_fields
+from testbed.writer import kernel_module
+command, *words = [word for word in sys.argv[1:] if not word.startswith("-")] or ["status"]
+if command == "status":
+    for module in sorted(tree.glob("*/*/x86_64/module/amdgpu.ko")):
+        version, kernel = module.parts[-5], module.parts[-4]
+        installed = pathlib.Path(f"/lib/modules/{kernel}/updates/dkms/amdgpu.ko").exists()
+        print(f"amdgpu/{version}, {kernel}, x86_64: {'installed' if installed else 'built'}")
+elif command == "install" and len(words) == 2:
+    version, driver = words
+    for path in (tree / version / release / "x86_64/module", pathlib.Path(f"/lib/modules/{release}/updates/dkms")):
+        path.mkdir(parents=True, exist_ok=True)
+        (path / "amdgpu.ko").write_bytes(kernel_module(dkms_module_fields(release, driver)))
+    link = tree / version / "source"
+    link.unlink(missing_ok=True)
+    link.symlink_to(f"/usr/src/amdgpu-{version}")
+elif command == "remove" and words:
+    shutil.rmtree(tree / words[0], ignore_errors=True)
+    for path in pathlib.Path("/lib/modules").glob("*/updates/dkms/amdgpu.ko"):
+        path.unlink()
+else:
+    sys.exit(f"the stand-in dkms does not know {' '.join(sys.argv[1:])}")
+"""
+
+
+def _debian() -> list[Package]:
+    """What a host needs from its distribution for the driver, without a compiler behind it."""
+    releases = ("6.1.0-40-amd64", "6.12.57+deb13-amd64", KERNEL)
+    return [
+        Package("firmware-amd-graphics", "20260110-1", files={"lib/firmware/amdgpu/README": "firmware\n"}),
+        Package("firmware-amd-graphics", "20251125-1", files={"lib/firmware/amdgpu/README": "firmware\n"}),
+        Package("dkms", "3.9.0-1", files={"usr/sbin/dkms": _DKMS}),
+        *(Package(f"linux-headers-{release}", "99.1-1", files={f"usr/src/linux-headers-{release}/Makefile": "\n"}) for release in releases),
+    ]
+
+
+def _backports() -> list[Package]:
+    """A newer kernel, which the next boot starts."""
+    version = "7.2.12-1~bpo13+1"
+    return [
+        Package(
+            f"linux-image-{KERNEL}",
+            version,
+            files={
+                f"boot/vmlinuz-{KERNEL}": "kernel image of the test bed\n",
+                f"boot/config-{KERNEL}": "CONFIG_DRM_AMDGPU=m\nCONFIG_HSA_AMD=y\n",
+                f"lib/modules/{KERNEL}/modules.builtin": "\n",
+                f"lib/modules/{KERNEL}/{INBOX_MODULE}": kernel_module(inbox_module_fields(KERNEL)),
+            },
+            postinst=f"echo initramfs > /boot/initrd.img-{KERNEL}\nif command -v update-grub > /dev/null; then update-grub; fi\n",
+        ),
+        Package("linux-image-amd64", version, depends=f"linux-image-{KERNEL}"),
+        Package("linux-headers-amd64", version, depends=f"linux-headers-{KERNEL}"),
+    ]
+
+
+def repositories() -> dict[str, dict[str, list[Package]]]:
+    """Folder -> suite -> packages."""
+    return {
+        "amdgpu/31.50/ubuntu": {"jammy": _driver("22.04"), "noble": _driver("24.04")},
+        "rocm/core/packages/debian12": {"stable": _rocm()},
+        "rocm/core/packages/debian13": {"stable": _rocm()},
+        "debian": {"bookworm": _debian(), "trixie": _debian(), "trixie-backports": _backports()},
+    }
+
+
+def build() -> None:
+    """Build all repositories, once per version of this file."""
+    stamp, key = FOLDER / "built-from", digest(*(Path(__file__).parent / f"{name}.py" for name in ("repository", "distribution", "writer")))
+    if stamp.exists() and stamp.read_text(encoding="utf-8") == key:
+        return
+    with step("building the package repository"), tempfile.TemporaryDirectory(prefix="bed-gpg-") as home:
+        empty(FOLDER)
+        os.environ["GNUPGHOME"] = home  # a short path: gpg-agent's socket has a length limit
+        try:
+            fingerprint = _key()
+            for folder, suites in repositories().items():
+                for suite, packages in suites.items():
+                    _index(FOLDER / folder, folder.split("/")[0], suite, packages)
+            public = run(["gpg", "--armor", "--export", fingerprint])
+            for path in KEY_PATHS:
+                (FOLDER / path).parent.mkdir(parents=True, exist_ok=True)
+                (FOLDER / path).write_text(public, encoding="utf-8")
+            (FOLDER / "fingerprint").write_text(f"{fingerprint}\n", encoding="utf-8")
+        finally:
+            run(["gpgconf", "--kill", "all"], check=False)
+            del os.environ["GNUPGHOME"]
+        stamp.write_text(key, encoding="utf-8")
+
+
+def _key() -> str:
+    """Load the signing key, made on first use, and return its fingerprint."""
+    if SECRET.exists():
+        run(["gpg", "--batch", "--import", SECRET])
+    else:
+        run(["gpg", "--batch", "--passphrase", "", "--quick-generate-key", OWNER, "rsa3072", "sign", "never"])
+        SECRET.parent.mkdir(parents=True, exist_ok=True)
+        SECRET.touch(mode=0o600)
+        SECRET.write_text(run(["gpg", "--batch", "--armor", "--export-secret-keys", OWNER]), encoding="utf-8")
+    listing = run(["gpg", "--batch", "--with-colons", "--list-keys", OWNER])
+    return next(line.split(":")[9] for line in listing.splitlines() if line.startswith("fpr:"))
+
+
+def _index(root: Path, origin: str, suite: str, packages: list[Package]) -> None:
+    """Lay down pool and signed indexes of one suite."""
+    pool, dist = f"pool/{suite}", root / "dists" / suite
+    for package in packages:
+        package.write(root / pool)
+    binary = dist / "main" / "binary-amd64"
+    binary.mkdir(parents=True)
+    (binary / "Packages").write_text(run(["apt-ftparchive", "packages", pool], cwd=root), encoding="utf-8")
+    names = {"amdgpu": "repo.radeon.com", "rocm": "stable.repo.amd.com", "debian": "amdgpu-fleet"}
+    fields = {"Origin": names[origin], "Suite": suite, "Codename": suite, "Architectures": "amd64", "Components": "main"}
+    if suite.endswith("-backports"):
+        fields |= {"NotAutomatic": "yes", "ButAutomaticUpgrades": "yes"}
+    options = [word for key, value in fields.items() for word in ("-o", f"APT::FTPArchive::Release::{key}={value}")]
+    release = run(["apt-ftparchive", *options, "release", dist])
+    (dist / "Release").write_text(release, encoding="utf-8")
+    run(["gpg", "--batch", "--yes", "--clearsign", "--output", dist / "InRelease", dist / "Release"])
+    run(["gpg", "--batch", "--yes", "--armor", "--detach-sign", "--output", dist / "Release.gpg", dist / "Release"])

@@ -1,0 +1,207 @@
+# Copyright: (c) 2026, the amdgpu.fleet authors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Several small files as one change: look at all, stage and validate all, then move all into place; a failure leaves nothing behind."""
+
+from __future__ import annotations
+
+import grp
+import os
+import pwd
+import re
+import shlex
+import stat
+import tempfile
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple
+
+from . import _write as disk
+from ._write import WriteError
+
+Run = Callable[[list[str]], tuple[int, str, str]]
+
+
+class File(NamedTuple):
+    path: str
+    content: bytes | None  # None: shall not be there
+    mode: int
+    uid: int | None
+    gid: int | None
+    secret: bool
+    validate: list[str]
+
+
+class Change(NamedTuple):
+    file: File
+    place: str
+    before: bytes | None
+    rights: str  # of the file that is there: mode and owner as a line of text
+    actions: list[str]
+
+    def diff(self) -> dict[str, str]:
+        def text(content: bytes | None, rights: str) -> str:
+            if content is None:
+                return ""
+            body = "(secret, not shown)\n" if self.file.secret else content.decode("utf-8", "replace")
+            return rights + body
+
+        differs = self.before is not None and self.file.content is not None
+        old, new = (self.rights, wanted_rights(self.file, self.rights)) if differs else ("", "")
+        old, new = (old, new) if old != new else ("", "")
+        return {
+            "before": text(self.before, old),
+            "after": text(self.file.content, new),
+            "before_header": self.file.path,
+            "after_header": self.file.path,
+        }
+
+
+def number(name: str | None, what: str, find: Callable[[str], int]) -> int | None:
+    if name is None:
+        return None
+    if name.isdigit():
+        return int(name)
+    try:
+        return find(name)
+    except KeyError as error:
+        raise WriteError(f"There is no {what} {name!r} on this host; create it first, or give a number.") from error
+
+
+def wanted(item: Mapping[str, Any]) -> File:
+    """One entry of the module's list, checked."""
+    path, mode, validate = item["path"], item["mode"], item.get("validate")
+    if not re.fullmatch(r"0?[0-7]{3,4}", str(mode)):
+        raise WriteError(f"{path}: the mode {mode!r} is not an octal number; write it in quotes, as in '0644'.")
+    if item["state"] == "present" and item.get("content") is None:
+        raise WriteError(f"{path}: there is no content; give it, or state: absent.")
+    try:
+        command = shlex.split(validate) if isinstance(validate, str) else [str(word) for word in validate or []]
+    except (TypeError, ValueError) as error:
+        raise WriteError(f"{path}: validate cannot be split into words ({error}); give it as a list.") from error
+    if command and not any("%s" in word for word in command):
+        raise WriteError(f"{path}: validate must contain %s, where the name of the new file goes.")
+    return File(
+        path,
+        item["content"].encode("utf-8", "surrogateescape") if item["state"] == "present" else None,
+        int(str(mode), 8),
+        number(item.get("owner"), "user", lambda name: pwd.getpwnam(name).pw_uid),
+        number(item.get("group"), "group", lambda name: grp.getgrnam(name).gr_gid),
+        bool(item["secret"]),
+        command,
+    )
+
+
+def rights_of(mode: int, uid: int, gid: int) -> str:
+    return f"# mode {mode:04o}, owner {uid}, group {gid}\n"
+
+
+def wanted_rights(file: File, now: str) -> str:
+    found = re.findall(r"\d+", now)
+    return rights_of(
+        file.mode, int(found[1]) if file.uid is None else file.uid, int(found[2]) if file.gid is None else file.gid
+    )
+
+
+def plan(root: str, files: Sequence[File]) -> list[Change]:
+    """What each file needs. Reads only."""
+    if not os.path.isdir(root):
+        raise WriteError(f"root: {root} is not a directory.")
+    changes: list[Change] = []
+    seen: dict[str, str] = {}
+    for file in files:
+        place = disk.below(root, file.path)
+        if place in seen:
+            raise WriteError(f"{file.path} stands twice in files; keep one of them.")
+        seen[place] = file.path
+        disk.refuse_special(place)
+        before = disk.read_bytes(place)
+        actions, rights = [], ""
+        if before is not None:
+            now = os.stat(place)
+            rights = rights_of(stat.S_IMODE(now.st_mode), now.st_uid, now.st_gid)
+        if file.content is None:
+            actions = [f"remove {file.path}"] if before is not None else []
+        elif before is None:
+            actions = [f"create directory {folder}" for folder in missing_parents(file.path, place)] + [
+                f"create {file.path}"
+            ]
+        else:
+            actions = [f"write {file.path}"] if before != file.content else []
+            wish = wanted_rights(file, rights)
+            actions += [f"set {wish[2:].strip()} of {file.path} (was {rights[2:].strip()})"] if wish != rights else []
+        changes.append(Change(file, place, before, rights, actions))
+    for change in changes:
+        for place, path in seen.items():
+            if change.place.startswith(place + "/"):
+                raise WriteError(f"{change.file.path} would be inside {path}, which is a file of the same list.")
+    return changes
+
+
+def missing_parents(path: str, place: str) -> list[str]:
+    """The directories above a file that have to be made, as seen from the root."""
+    names, place, path = [], os.path.dirname(place), os.path.dirname(path.rstrip("/"))
+    while not os.path.isdir(place):
+        if os.path.lexists(place):
+            raise WriteError(
+                f"{place} is not a directory, so {path} cannot hold a file; remove it or choose another path."
+            )
+        names.append(path)
+        place, path = os.path.dirname(place), os.path.dirname(path)
+    return names[::-1]
+
+
+def validated(file: File, temporary: str, run: Run) -> None:
+    if not file.validate:
+        return
+    command = [word.replace("%s", temporary) for word in file.validate]
+    try:
+        code, out, err = run(command)
+    except OSError as error:
+        raise WriteError(
+            f"{file.path}: validate cannot run {command[0]}: {disk.why(error)}; nothing was changed."
+        ) from error
+    if code != 0:
+        said = next((line.strip() for line in (err + "\n" + out).splitlines() if line.strip()), "no message")
+        detail = (
+            "its message is not shown, the file is secret" if file.secret else said.replace(temporary, file.path)[:300]
+        )
+        raise WriteError(
+            f"{file.path}: {file.validate[0]} refuses the new content with return code {code} ({detail}); nothing"
+            " was changed."
+        )
+
+
+def carry_out(changes: Sequence[Change], run: Run, check_mode: bool) -> None:
+    """Stage and validate everything, then replace. A failure takes back whatever was done, the directories too."""
+    todo = [change for change in changes if change.actions]
+    if check_mode:
+        for change in todo:
+            if change.file.content is not None and change.file.validate:
+                with tempfile.NamedTemporaryFile(prefix="amdgpu-fleet-") as stream:
+                    stream.write(change.file.content)
+                    stream.flush()
+                    validated(change.file, stream.name, run)
+        return
+    made: list[str] = []
+    staged: dict[str, str] = {}
+    snapshot = disk.Snapshot(change.place for change in todo)
+    try:
+        for change in todo:
+            file = change.file
+            if file.content is not None:
+                made += disk.make_parents(change.place)
+                staged[change.place] = disk.stage(change.place, file.content, file.mode, file.uid, file.gid)
+                validated(file, staged[change.place], run)
+        for change in todo:
+            if change.file.content is None:
+                disk.remove(change.place)
+            else:
+                disk.move(staged[change.place], change.place)
+    except BaseException as error:
+        disk.discard(staged.values())
+        problems = snapshot.restore()
+        disk.remove_directories(made)
+        if not isinstance(error, WriteError):
+            raise
+        raise WriteError(" ".join([str(error), *problems])) from error

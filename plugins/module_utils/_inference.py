@@ -1,0 +1,93 @@
+# Copyright: (c) 2026, the amdgpu.fleet authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Talking to an OpenAI-compatible server: is it healthy, what does it serve, how fast does it answer."""
+
+from __future__ import annotations
+
+import json
+import time
+import typing as t
+from urllib.error import HTTPError, URLError
+
+from ansible.module_utils.urls import open_url
+
+
+class NoAnswer(Exception):
+    """The server did not answer as it should; the message says what was seen last."""
+
+
+class Server:
+    """One server. ``timeout`` (seconds) is that of a single request."""
+
+    def __init__(self, url: str, api_key: str | None = None, timeout: float = 60, validate_certs: bool = True) -> None:
+        self.url = url.rstrip("/")
+        self.timeout = timeout
+        self.validate_certs = validate_certs
+        self.headers = {"Content-Type": "application/json"}
+        if api_key:
+            self.headers["Authorization"] = f"Bearer {api_key}"
+
+    def request(self, path: str, body: dict[str, t.Any] | None = None) -> t.Any:
+        """The open response of one request; any failure is a ``NoAnswer``."""
+        data = json.dumps(body) if body is not None else None
+        method = "POST" if body is not None else "GET"
+        try:
+            return open_url(
+                self.url + path,
+                data=data,
+                headers=self.headers,
+                method=method,
+                timeout=self.timeout,
+                validate_certs=self.validate_certs,
+                use_proxy=False,
+            )
+        except HTTPError as error:
+            said = error.read(400).decode("utf-8", "replace").strip()
+            raise NoAnswer(f"{path} answered {error.code}{': ' + said if said else ''}") from error
+        except (URLError, OSError, ValueError) as error:
+            raise NoAnswer(f"{path}: {getattr(error, 'reason', None) or error}") from error
+
+    def models(self) -> list[str]:
+        """The names the server serves."""
+        try:
+            return [str(entry["id"]) for entry in json.loads(self.request("/v1/models").read())["data"]]
+        except (ValueError, KeyError, TypeError) as error:
+            raise NoAnswer("/v1/models: the answer is not a list of models") from error
+
+    def completion(self, model: str, prompt: str, max_tokens: int) -> dict[str, t.Any]:
+        """One streamed completion: ``text``, ``tokens``, time to the first token and per further token, in ms."""
+        body = {
+            "model": model,
+            "prompt": prompt,
+            "max_tokens": max_tokens,
+            "temperature": 0,
+            "stream": True,
+            "stream_options": {"include_usage": True},
+        }
+        start = time.monotonic()
+        first = last = None
+        pieces: list[str] = []
+        tokens = 0
+        try:
+            for line in self.request("/v1/completions", body):
+                if not line.startswith(b"data: ") or line.strip() == b"data: [DONE]":
+                    continue
+                event = json.loads(line[6:])
+                if event.get("error"):
+                    raise NoAnswer(f"/v1/completions: {event['error']}")
+                tokens = (event.get("usage") or {}).get("completion_tokens", tokens)
+                for choice in event.get("choices") or []:
+                    last = time.monotonic()
+                    first = first or last
+                    pieces.append(choice.get("text") or "")
+        except (ValueError, OSError, AttributeError) as error:
+            raise NoAnswer(f"/v1/completions: the stream broke off ({error})") from error
+        if first is None or last is None:
+            raise NoAnswer("/v1/completions: the answer holds no text")
+        further = (last - first) / (tokens - 1) if tokens > 1 else None
+        return {
+            "text": "".join(pieces),
+            "tokens": tokens,
+            "time_to_first_token_ms": round((first - start) * 1000, 1),
+            "time_per_output_token_ms": round(further * 1000, 1) if further is not None else None,
+        }

@@ -1,0 +1,169 @@
+#!/usr/bin/python
+# Copyright: (c) 2026, the amdgpu.fleet authors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: config_files
+short_description: Several small files in one step, all or nothing
+version_added: 0.1.0
+author:
+  - The amdgpu.fleet authors (@amdgpu-fleet)
+description:
+  - Writes and removes any number of small text files in one module execution.
+  - Every file is written beside its target and validated first; only when all of them are right are they moved into
+    place. If one fails, nothing changes.
+  - A missing parent directory is created with mode 0755 and reported.
+options:
+  files:
+    description: The files.
+    type: list
+    elements: dict
+    required: true
+    suboptions:
+      path:
+        description: The file, from the top, as seen from O(root). It must not be a symbolic link or a directory.
+        type: str
+        required: true
+      content:
+        description: The whole text. Required where the file is to be present.
+        type: str
+      mode:
+        description: The permissions, octal, in quotes.
+        type: str
+        default: '0644'
+      owner:
+        description:
+          - Name or number of the owner. Not given, a file keeps its owner and a new one belongs to the user who runs
+            the module.
+        type: str
+      group:
+        description: Name or number of the group.
+        type: str
+      state:
+        description: Whether the file shall be there.
+        type: str
+        choices: [present, absent]
+        default: present
+      secret:
+        description: Whether the content must not be shown in the diff or in a message.
+        type: bool
+        default: false
+      validate:
+        description:
+          - A command that must succeed on the new file before anything is replaced. C(%s) is the temporary file.
+          - One text is split like a shell would, without running a shell.
+        type: raw
+  root:
+    description: The folder under which the files are. Names of owners and groups are those of the running system.
+    type: path
+    default: /
+extends_documentation_fragment:
+  - amdgpu.fleet.attributes
+attributes:
+  check_mode:
+    support: full
+    details:
+      - The validation runs in check mode too, on a temporary file outside the target directory.
+  diff_mode:
+    support: full
+    details:
+      - Nothing is shown of a file with O(files[].secret=true).
+  idempotent:
+    support: full
+"""
+
+EXAMPLES = r"""
+- name: Give the GPU devices to the group render and lift the memory lock limit
+  amdgpu.fleet.config_files:
+    files:
+      - path: /etc/udev/rules.d/70-amdgpu.rules
+        content: |
+          KERNEL=="kfd", GROUP="render", MODE="0660"
+      - path: /etc/security/limits.d/60-amdgpu.conf
+        content: |
+          * - memlock unlimited
+      - path: /etc/sudoers.d/gpu-operators
+        content: "{{ operators }}"
+        mode: '0440'
+        validate: visudo -cf %s
+      - path: /etc/vllm/token
+        content: "{{ vllm_token }}"
+        mode: '0600'
+        secret: true
+"""
+
+RETURN = r"""
+changed_paths:
+  description: Files that were written, or whose mode or owner was corrected.
+  returned: success
+  type: list
+  elements: str
+  sample: [/etc/udev/rules.d/70-amdgpu.rules]
+absent_paths:
+  description: Files that were removed.
+  returned: success
+  type: list
+  elements: str
+  sample: []
+actions:
+  description: What was done, or would be done in check mode.
+  returned: success
+  type: list
+  elements: str
+  sample: [create directory /etc/udev/rules.d, create /etc/udev/rules.d/70-amdgpu.rules]
+"""
+
+from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.amdgpu.fleet.plugins.module_utils import _files as files
+from ansible_collections.amdgpu.fleet.plugins.module_utils._write import WriteError
+
+FILE = {
+    "path": {"type": "str", "required": True},
+    "content": {"type": "str"},
+    "mode": {"type": "str", "default": "0644"},
+    "owner": {"type": "str"},
+    "group": {"type": "str"},
+    "state": {"type": "str", "choices": ["present", "absent"], "default": "present"},
+    "secret": {"type": "bool", "default": False, "no_log": False},
+    "validate": {"type": "raw"},
+}
+
+
+def main() -> None:
+    module = AnsibleModule(
+        argument_spec={
+            "files": {"type": "list", "elements": "dict", "required": True, "options": FILE},
+            "root": {"type": "path", "default": "/"},
+        },
+        supports_check_mode=True,
+        no_log=True,  # the arguments are not written to the system's log, they may hold a secret
+    )
+    module.run_command_environ_update = {"LC_ALL": "C", "LANGUAGE": "C"}
+    root = module.params["root"]
+    try:
+        wanted = [files.wanted(item) for item in module.params["files"]]
+        for item in module.params["files"]:  # they come back in the result's invocation
+            if item["secret"] and item["content"]:
+                item["content"] = "VALUE_SPECIFIED_IN_NO_LOG_PARAMETER"
+        changes = files.plan(root, wanted)
+        files.carry_out(
+            changes, lambda command: module.run_command(command, handle_exceptions=False), module.check_mode
+        )
+    except WriteError as error:
+        module.fail_json(msg=str(error))
+    result = {
+        "changed": any(change.actions for change in changes),
+        "changed_paths": [change.file.path for change in changes if change.actions and change.file.content is not None],
+        "absent_paths": [change.file.path for change in changes if change.actions and change.file.content is None],
+        "actions": list(dict.fromkeys(action for change in changes for action in change.actions)),
+    }
+    if module._diff:
+        result["diff"] = [change.diff() for change in changes if change.actions]
+    module.exit_json(**result)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,163 @@
+#!/usr/bin/python
+# Copyright: (c) 2026, the amdgpu.fleet authors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: inference_probe
+short_description: Wait for an inference server and ask it for a completion
+version_added: 0.1.0
+author:
+  - The amdgpu.fleet authors (@amdgpu-fleet)
+description:
+  - Waits until C(/health) answers, checks the model name in C(/v1/models) and asks C(/v1/completions) for a few tokens.
+  - Gives up at once when the systemd unit of the server has failed, with the last lines of its journal.
+  - An open port is not enough. The server is ready when a completion came back.
+extends_documentation_fragment:
+  - amdgpu.fleet.attributes.info
+options:
+  url:
+    description: Base address of the server.
+    type: str
+    required: true
+  model:
+    description: Name that the server must serve.
+    type: str
+    required: true
+  unit:
+    description: Name of the systemd unit of the server.
+    type: str
+  api_key_file:
+    description: File on the host with a line C(VLLM_API_KEY=...). Nothing of it is returned or logged.
+    type: path
+  prompt:
+    description: Text to complete.
+    type: str
+    default: "AMD GPUs are"
+  max_tokens:
+    description: Tokens to ask for.
+    type: int
+    default: 16
+  timeout:
+    description: Seconds until the server must have answered.
+    type: int
+    default: 1800
+  interval:
+    description: Seconds between two attempts.
+    type: float
+    default: 1
+  validate_certs:
+    description: Whether the certificate of an C(https) server is checked.
+    type: bool
+    default: true
+"""
+
+EXAMPLES = r"""
+- name: Wait for the server and ask it something
+  amdgpu.fleet.inference_probe:
+    url: http://127.0.0.1:8000
+    model: chat
+    unit: vllm-chat.service
+"""
+
+RETURN = r"""
+text: {description: The completion., type: str, returned: success}
+tokens: {description: Tokens of the completion., type: int, returned: success, sample: 16}
+models: {description: Names the server serves., type: list, elements: str, returned: success}
+waited_seconds: {description: Seconds until C(/health) answered., type: float, returned: success}
+time_to_first_token_ms: {description: Milliseconds until the first token., type: float, returned: success}
+time_per_output_token_ms: {description: Milliseconds for each further token; null for a single token., type: float, returned: success}
+"""
+
+import re
+import time
+
+from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.amdgpu.fleet.plugins.module_utils._inference import NoAnswer, Server
+
+
+def api_key(module: AnsibleModule) -> str | None:
+    path = module.params["api_key_file"]
+    if not path:
+        return None
+    try:
+        with open(path, encoding="utf-8") as file:
+            match = re.search(r"^VLLM_API_KEY=(.+)$", file.read(), re.M)
+    except OSError as error:
+        module.fail_json(msg=f"api_key_file {path} cannot be read ({error.strerror}). Run with become, or correct the path.")
+    if not match:
+        module.fail_json(msg=f"api_key_file {path} has no line VLLM_API_KEY=... Write one, or leave api_key_file out.")
+    return match.group(1).strip()
+
+
+def unit_failure(module: AnsibleModule) -> str | None:
+    """Why the unit will not come up any more, or ``None`` while it still may."""
+    unit = module.params["unit"]
+    if not unit:
+        return None
+    command = ["systemctl", "show", "--property=ActiveState,SubState,Result,NRestarts", unit]
+    rc, out, _err = module.run_command(command, environ_update={"LC_ALL": "C"})
+    state = dict(line.split("=", 1) for line in out.splitlines() if "=" in line)
+    if rc != 0 or state.get("ActiveState") not in ("failed", "inactive"):
+        return None
+    _rc, journal, _err = module.run_command(["journalctl", "--no-pager", "--output=cat", "--lines=15", "--unit", unit])
+    return f"{unit} is {state['ActiveState']} ({state.get('Result', 'unknown')}). Its last lines:\n{journal.strip()}"
+
+
+def wait_for_health(module: AnsibleModule, server: Server, deadline: float) -> None:
+    while True:
+        try:
+            server.request("/health").read()
+            return
+        except NoAnswer as error:
+            seen = str(error)
+        except OSError as error:
+            seen = f"/health: {error}"
+        failure = unit_failure(module)
+        if failure:
+            module.fail_json(msg=f"{module.params['url']} does not serve: {failure}")
+        if time.monotonic() >= deadline:
+            module.fail_json(
+                msg=f"{server.url} was not ready after {module.params['timeout']} s; seen last: {seen}. Read the journal of "
+                f"{module.params['unit'] or 'the server'}, or give it longer with timeout."
+            )
+        time.sleep(module.params["interval"])
+
+
+def main() -> None:
+    module = AnsibleModule(
+        argument_spec={
+            "url": {"type": "str", "required": True},
+            "model": {"type": "str", "required": True},
+            "unit": {"type": "str"},
+            "api_key_file": {"type": "path", "no_log": False},
+            "prompt": {"type": "str", "default": "AMD GPUs are"},
+            "max_tokens": {"type": "int", "default": 16, "no_log": False},
+            "timeout": {"type": "int", "default": 1800},
+            "interval": {"type": "float", "default": 1},
+            "validate_certs": {"type": "bool", "default": True},
+        },
+        supports_check_mode=True,
+    )
+    params = module.params
+    start = time.monotonic()
+    server = Server(params["url"], api_key(module), validate_certs=params["validate_certs"])
+    wait_for_health(module, server, start + params["timeout"])
+    waited = round(time.monotonic() - start, 1)
+    try:
+        models = server.models()
+        if params["model"] not in models:
+            module.fail_json(
+                msg=f"{server.url} serves {', '.join(models) or 'nothing'}, not {params['model']}. Another server may hold the "
+                "port, or served-model-name differs."
+            )
+        result = server.completion(params["model"], params["prompt"], params["max_tokens"])
+    except NoAnswer as error:
+        module.fail_json(msg=f"{server.url} is up but does not serve: {error}.")
+    module.exit_json(changed=False, models=models, waited_seconds=waited, **result)
+
+
+if __name__ == "__main__":
+    main()

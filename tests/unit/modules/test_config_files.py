@@ -1,0 +1,162 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+from __future__ import annotations
+
+import json
+import os
+import stat
+import sys
+
+import pytest
+
+
+@pytest.fixture
+def host(tmp_path, run_module):
+    class Host:
+        root = tmp_path / "root"
+
+        def __call__(self, *files, _check=False):
+            return run_module("config_files", _check=_check, root=str(self.root), files=list(files))
+
+        def tree(self):
+            return {
+                str(path.relative_to(self.root)): (stat.S_IMODE(path.lstat().st_mode), path.read_bytes().decode(errors="replace") if path.is_file() else None)
+                for path in sorted(self.root.rglob("*"))
+            }
+
+    Host.root.mkdir()
+    return Host()
+
+
+def four_times(host, *files):
+    before = host.tree()
+    checked = host(*files, _check=True)
+    assert checked["changed"] and host.tree() == before
+    real = host(*files)
+    assert real["changed"] and host.tree() != before
+    for key in ("changed_paths", "absent_paths", "actions", "diff"):
+        assert checked[key] == real[key], key
+    settled = host.tree()
+    for check in (True, False):
+        again = host(*files, _check=check)
+        assert not again["changed"] and again["changed_paths"] == again["absent_paths"] == again["actions"] == again["diff"] == []
+    assert host.tree() == settled and not any(name.endswith(".new") for name in settled)
+    return real
+
+
+def test_create_update_delete(host):
+    a, b = {"path": "/etc/new/dir/a.conf", "content": "a\n"}, {"path": "/etc/b", "content": "b\n", "mode": "0600"}
+    created = four_times(host, a, b)
+    assert created["changed_paths"] == ["/etc/new/dir/a.conf", "/etc/b"]
+    assert created["actions"][:3] == ["create directory /etc", "create directory /etc/new", "create directory /etc/new/dir"]
+    assert host.tree()["etc/b"] == (0o600, "b\n") and host.tree()["etc/new"][0] == 0o755
+
+    updated = four_times(host, dict(a, content="a2\n"), dict(b, mode="0640"))
+    assert updated["diff"][0] == {"before": "a\n", "after": "a2\n", "before_header": a["path"], "after_header": a["path"]}
+    assert "0640" in updated["diff"][1]["after"] and "0600" in updated["diff"][1]["before"]
+    assert host.tree()["etc/b"] == (0o640, "b\n")
+
+    deleted = four_times(host, {"path": a["path"], "state": "absent"}, {"path": b["path"], "state": "absent"})
+    assert deleted["absent_paths"] == [a["path"], b["path"]] and deleted["changed_paths"] == []
+
+
+def test_only_what_differs_is_touched(host):
+    host({"path": "/a", "content": "1"}, {"path": "/b", "content": "2"})
+    inode = os.stat(host.root / "a").st_ino
+    result = host({"path": "/a", "content": "1"}, {"path": "/b", "content": "3"})
+    assert result["changed_paths"] == ["/b"] and os.stat(host.root / "a").st_ino == inode
+
+
+CHECK = [sys.executable, "-c", "import sys; t = open(sys.argv[1]).read(); sys.exit('bad: ' + t if 'bad' in t else 0)", "%s"]
+
+
+@pytest.mark.parametrize("check", [True, False])
+def test_one_refused_file_stops_all(host, check):
+    host({"path": "/etc/old", "content": "old"})
+    before = host.tree()
+    result = host(
+        {"path": "/etc/old", "content": "new"}, {"path": "/etc/gone/x", "content": "x", "validate": CHECK},
+        {"path": "/etc/y", "content": "bad", "validate": CHECK}, _check=check,
+    )
+    assert result["failed"] and "/etc/y" in result["msg"] and "bad: bad" in result["msg"] and "nothing was changed" in result["msg"]
+    assert host.tree() == before
+
+
+def test_a_file_is_validated_before_it_stands_there(host):
+    script = f"{sys.executable} -c \"import os,sys; sys.exit(os.path.exists('{host.root}/v'))\" %s"
+    assert host({"path": "/v", "content": "x", "validate": script})["changed"]
+
+
+def test_a_failure_while_replacing_puts_the_first_files_back(host):
+    host({"path": "/a", "content": "1"}, {"path": "/d/b", "content": "2"})
+    before = host.tree()
+    sabotage = [sys.executable, "-c", f"import os; os.makedirs('{host.root}/c/x')", "%s"]
+    result = host({"path": "/a", "content": "9"}, {"path": "/d/b", "state": "absent"}, {"path": "/c", "content": "3", "validate": sabotage})
+    assert result["failed"] and "/c" in result["msg"]
+    assert {name: entry for name, entry in host.tree().items() if not name.startswith("c")} == before
+
+
+def test_a_secret_is_nowhere_in_the_answer(host):
+    secret = "hf_topsecretvalue"
+    for check in (True, False):
+        result = host({"path": "/t", "content": secret + "\n", "secret": True, "mode": "0600"}, {"path": "/u", "content": "open\n"}, _check=check)
+        assert result["changed"] and "topsecret" not in json.dumps(result) and "open" in json.dumps(result["diff"])
+    assert host.tree()["t"] == (0o600, secret + "\n")
+    cat = [sys.executable, "-c", "import sys; sys.exit(open(sys.argv[1]).read())", "%s"]
+    result = host({"path": "/t", "content": secret + "2", "secret": True, "validate": cat})
+    assert result["failed"] and "topsecret" not in json.dumps(result)
+    assert "topsecret" not in json.dumps(host({"path": "/t", "secret": True, "state": "absent"}))
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give files away")
+def test_owner_and_group_drift_is_a_change(host):
+    entry = {"path": "/o", "content": "x", "owner": "12345", "group": "54321"}
+    assert host(entry)["changed"] and not host(entry)["changed"]
+    os.chown(host.root / "o", 0, 54321)
+    result = host(entry)
+    assert result["changed"] and "owner 12345" in result["actions"][0] and os.stat(host.root / "o").st_uid == 12345
+    assert not host({"path": "/o", "content": "x"})["changed"]  # no owner asked for: the one that is there stays
+
+
+@pytest.mark.parametrize(
+    "files, words",
+    [
+        ([{"path": "etc/x", "content": ""}], ["absolute"]),
+        ([{"path": "/etc/../x", "content": ""}], [".."]),
+        ([{"path": "/x"}], ["/x", "no content"]),
+        ([{"path": "/x", "content": "", "mode": "rw"}], ["octal", "0644"]),
+        ([{"path": "/x", "content": "", "owner": "nobody-here"}], ["user", "nobody-here"]),
+        ([{"path": "/x", "content": "", "group": "no-such-group"}], ["group", "no-such-group"]),
+        ([{"path": "/x", "content": "", "validate": "true"}], ["%s"]),
+        ([{"path": "/x", "content": "", "validate": "'"}], ["validate"]),
+        ([{"path": "/x", "content": "", "validate": "/no/such/program %s"}], ["/no/such/program"]),
+        ([{"path": "/x", "content": "a"}, {"path": "//x", "content": "b"}], ["twice"]),
+        ([{"path": "/x", "content": "a"}, {"path": "/x/y", "content": "b"}], ["/x/y"]),
+        ([{"path": "/dir", "content": "a"}], ["directory"]),
+        ([{"path": "/link", "content": "a"}], ["symbolic link"]),
+        ([{"path": "/link", "state": "absent"}], ["symbolic link"]),
+        ([{"path": "/out/x", "content": "a"}], ["leaves"]),
+        ([{"path": "/file/x", "content": "a"}], ["not a directory"]),
+    ],
+)
+def test_what_cannot_be_done_is_one_sentence_and_nothing_is_written(host, tmp_path, files, words):
+    (host.root / "dir").mkdir()
+    (host.root / "file").write_text("f")
+    (host.root / "link").symlink_to("file")
+    (host.root / "out").symlink_to(tmp_path)
+    before = host.tree()
+    for check in (True, False):
+        result = host(*files, _check=check)
+        assert result["failed"] and all(word in result["msg"] for word in words), result["msg"]
+        assert host.tree() == before
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
+def test_a_directory_without_permission_is_one_sentence(host):
+    (host.root / "ro").mkdir(mode=0o555)
+    result = host({"path": "/ro/x", "content": "x"})
+    assert result["failed"] and "permission denied" in result["msg"]
+
+
+def test_bytes_that_are_no_text_can_be_replaced(host):
+    (host.root / "x").write_bytes(b"\xff\xfe\0")
+    assert four_times(host, {"path": "/x", "content": "ü\n"})["changed"]
