@@ -2,10 +2,11 @@
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Boot loaders: which one a host has, what it gives the kernel at the next boot, and how to change that without losing what a person wrote.
+"""Boot loaders: which one a host has, what it gives the kernel at the next boot, and how to change that.
 
-plan() reads and decides, it changes nothing. carry_out() writes, runs the loader's own tool and looks at the result; whatever goes wrong,
-the files are put back as they were. Commands go through a function that the caller gives.
+plan() reads and decides, it changes nothing. carry_out() writes, runs the loader's own tool and looks at the result;
+whatever goes wrong, the files are put back as they were. What a person wrote is kept. Commands go through a function
+that the caller gives.
 """
 
 from __future__ import annotations
@@ -19,7 +20,19 @@ from typing import NamedTuple
 
 from . import _cmdline as cmdline
 from ._cmdline import Wanted
-from ._write import Snapshot, WriteError, below, follow, make_parents, read_bytes, read_text, remove, why, write_text
+from ._write import (
+    Snapshot,
+    WriteError,
+    below,
+    follow,
+    make_parents,
+    read_bytes,
+    read_text,
+    refuse_special,
+    remove,
+    why,
+    write_text,
+)
 
 LOADERS = ("grub", "bls", "systemd-boot", "rpm-ostree", "suse")
 DEFAULTS = "/etc/default/grub"
@@ -38,7 +51,7 @@ class BootError(Exception):
 
 
 class Host(NamedTuple):
-    """Where to read, how to run a command (argument list -> rc, stdout, stderr) and how to find a tool of the running system."""
+    """Where to read, how to run a command (words -> rc, stdout, stderr), how to find a tool of the running system."""
 
     root: str
     run: Run
@@ -86,11 +99,7 @@ def exists(root: str, path: str) -> bool:
 def first_line(*texts: str) -> str:
     """The line of a tool's output that says what is wrong."""
     lines = [line.strip() for text in texts for line in text.splitlines() if line.strip()]
-    bad = [
-        line
-        for line in lines
-        if re.search(r"error|fail|cannot|can't|not found|denied|syntax|invalid", line, re.IGNORECASE)
-    ]
+    bad = [line for line in lines if re.search(r"error|fail|cannot|can't|not found|denied|syntax|invalid", line, re.IGNORECASE)]
     return (bad or lines or ["no message"])[0][:300]
 
 
@@ -108,7 +117,7 @@ def checked(host: Host, command: list[str]) -> str:
     return out
 
 
-# Which boot loader -------------------------------------------------------------------------------------------------------------------
+# Which boot loader --------------------------------------------------------------------------------
 
 
 def release_ids(root: str) -> list[str]:
@@ -133,20 +142,15 @@ def detect(root: str) -> str | None:
     if entry_files(root):
         return "bls" if grub2 else "systemd-boot"
     if exists(root, "/etc/kernelstub/configuration") or any(
-        exists(root, path)
-        for path in ("/boot/loader/loader.conf", "/efi/loader/loader.conf", "/boot/efi/loader/loader.conf")
+        exists(root, path) for path in ("/boot/loader/loader.conf", "/efi/loader/loader.conf", "/boot/efi/loader/loader.conf")
     ):
         return "systemd-boot"
     if exists(root, DEFAULTS) or exists(root, DROPINS) or any(exists(root, path) for path in GRUB_CFG):
-        return (
-            "suse"
-            if any(name.startswith(("suse", "opensuse", "sles", "sle")) for name in release_ids(root))
-            else "grub"
-        )
+        return "suse" if any(name.startswith(("suse", "opensuse", "sles", "sle")) for name in release_ids(root)) else "grub"
     return "systemd-boot" if exists(root, KERNEL_CMDLINE) else None
 
 
-# GRUB: what its shell files say ------------------------------------------------------------------------------------------------------
+# GRUB: what its shell files say -------------------------------------------------------------------
 
 EVALUATE = """
 for file do
@@ -196,9 +200,7 @@ def evaluate(host: Host, files: Sequence[str]) -> Grub:
     parts = out.split("\x1e")
     if code != 0 or len(parts) != 5 or parts[4] != "end":
         said = first_line(err) if err.strip() else f"the shell stopped with return code {code}"
-        raise BootError(
-            f"The shell cannot read GRUB's defaults ({', '.join(files)}): {said}; correct the file, then run again."
-        )
+        raise BootError(f"The shell cannot read GRUB's defaults ({', '.join(files)}): {said}; correct the file, then run again.")
     return Grub(cmdline.split(parts[1]), cmdline.split(parts[2]), parts[3].strip() or "0")
 
 
@@ -212,7 +214,7 @@ def try_text(host: Host, place: str, text: str) -> Grub:
         return evaluate(host, sources(host, (place, stream.name)))
 
 
-# GRUB: our drop-in -------------------------------------------------------------------------------------------------------------------
+# GRUB: our drop-in --------------------------------------------------------------------------------
 
 DROPIN_HEAD = """\
 # Written by amdgpu.fleet.kernel_args; edits of this file are lost. Your own arguments belong in /etc/default/grub.
@@ -221,7 +223,8 @@ DROPIN_HEAD = """\
 """
 
 DROPIN_FILTER = r"""
-# Prints the arguments in $1 without those that are removed, or set below, and then $2. A quoted value stays in one piece, what follows -- is init's.
+# Prints the arguments in $1 without those that are removed, or set below, and then $2.
+# A quoted value stays in one piece, what follows -- is init's.
 amdgpu_fleet_keep() (
   set -f
   kept= token= plain= quoted=0 init=0
@@ -259,16 +262,14 @@ GRUB_CMDLINE_LINUX_DEFAULT="${{GRUB_CMDLINE_LINUX_DEFAULT-}} {add}"
 def shell_pattern(argument: str) -> str:
     """A case pattern for an argument written without its quotes: a dash and an underscore in the name are one."""
     name, value = cmdline.parse(argument)
-    text = "".join(
-        "[-_]" if char == "_" else char if char.isalnum() or char in ".,:/+@%" else "\\" + char for char in name
-    )
+    text = "".join("[-_]" if char == "_" else char if char.isalnum() or char in ".,:/+@%" else "\\" + char for char in name)
     if value is None:
         return f"{text}|{text}=*"
     return f"{text}=" + "".join(char if char.isalnum() or char in "._,:/+@%=-" else "\\" + char for char in value)
 
 
 def grub_argument(argument: str) -> str:
-    """An argument as GRUB's own language needs it: what means something to GRUB goes into quotes, what stays special there is refused."""
+    """An argument as GRUB's language needs it: quoted where it means something there; what stays special is refused."""
     if re.search(r"[$`\\']", argument):
         raise BootError(
             f"{argument!r} holds a character that GRUB or its shell files read as their own ($, `, \\ or '); write"
@@ -281,14 +282,12 @@ def grub_argument(argument: str) -> str:
 
 
 def render_dropin(add: Sequence[str], gone: Sequence[str], whole: bool = False) -> str:
-    """The drop-in for these arguments. Where something has to go (or whole is set) it holds the filter, so that later edits by hand are covered too."""
+    """The drop-in. Where something has to go (or whole is set) it filters, so that later edits by hand are covered."""
     text = DROPIN_HEAD.format(add=cmdline.join(add), remove=cmdline.join(gone))
     added = cmdline.join(grub_argument(entry) for entry in add).replace('"', '\\"')
     patterns = [shell_pattern(entry) for entry in gone]
     patterns += [
-        shell_pattern(name)
-        for name in dict.fromkeys(cmdline.parse(entry).name for entry in add)
-        if not cmdline.repeatable(name)
+        shell_pattern(name) for name in dict.fromkeys(cmdline.parse(entry).name for entry in add) if not cmdline.repeatable(name)
     ]
     if patterns or whole:
         lines = "".join(f"\n        {pattern}) token= ;;" for pattern in patterns)
@@ -318,11 +317,7 @@ def next_dropin(host: Host, place: str, text: str | None, asked: Wanted) -> tupl
 
     seen = try_text(host, place, draft() or "").arguments
     add += cmdline.missing(seen, asked)
-    gone += [
-        pattern
-        for pattern in asked.absent
-        if any(cmdline.matches(entry, pattern) for entry in cmdline.for_kernel(seen))
-    ]
+    gone += [pattern for pattern in asked.absent if any(cmdline.matches(entry, pattern) for entry in cmdline.for_kernel(seen))]
     first = try_text(host, place, draft() or "")
     if cmdline.satisfied(first.arguments, asked) or not (add or gone):
         return draft(), first
@@ -335,7 +330,7 @@ def later_files(host: Host, place: str) -> str:
     return ", ".join(later) or DEFAULTS
 
 
-# GRUB: the generated grub.cfg --------------------------------------------------------------------------------------------------------
+# GRUB: the generated grub.cfg ---------------------------------------------------------------------
 
 
 class MenuEntry(NamedTuple):
@@ -424,6 +419,8 @@ def plan_grub(host: Host, loader: str, asked: Wanted) -> Plan:
     """GRUB with a generated grub.cfg: our drop-in where drop-ins are read, else one line of /etc/default/grub."""
     dropins = loader == "grub" and reads_dropins(host)
     place = below(host.root, f"{DROPINS}/{host.dropin}") if dropins else follow(host.root, DEFAULTS)
+    if dropins:
+        refuse_special(place)
     text = read_text(place)
     now = evaluate(host, sources(host))
     command, config = generator(host)
@@ -458,9 +455,7 @@ def plan_grub(host: Host, loader: str, asked: Wanted) -> Plan:
         actions.append(f"{'remove' if wanted_text is None else 'write'} {place}")
         if not renew:
             reason = (
-                "there is no grub.cfg"
-                if config is None
-                else f"{host.root} has no update-grub or grub-mkconfig that could be run"
+                "there is no grub.cfg" if config is None else f"{host.root} has no update-grub or grub-mkconfig that could be run"
             )
             warnings.append(f"grub.cfg was not generated: {reason}; the arguments take effect once it is.")
     commands = [command] if command and renew else []
@@ -478,15 +473,13 @@ def plan_grub(host: Host, loader: str, asked: Wanted) -> Plan:
 
 
 def edit_defaults(text: str, now: Grub, asked: Wanted, everywhere: bool = False) -> str:
-    """/etc/default/grub with what was asked for; every other line is kept as it is. everywhere: a new argument is for rescue entries too."""
+    """/etc/default/grub with what was asked for, every other line kept. everywhere: new ones for rescue entries too."""
     always = cmdline.apply(now.always, Wanted([], asked.absent))
     normal = cmdline.apply(now.normal, Wanted([], asked.absent))
     for entry in cmdline.missing(always + normal, asked):
         name = cmdline.parse(entry).name
         single = not cmdline.repeatable(name)
-        in_normal, in_always = (
-            single and any(cmdline.parse(other).name == name for other in line) for line in (normal, always)
-        )
+        in_normal, in_always = (single and any(cmdline.parse(other).name == name for other in line) for line in (normal, always))
         if in_normal or not (in_always or everywhere):
             normal = cmdline.apply(normal, Wanted([entry], []))
             always = [other for other in always if not single or cmdline.parse(other).name != name]
@@ -501,9 +494,7 @@ def assign(text: str, name: str, arguments: Sequence[str]) -> str:
     value = cmdline.join(grub_argument(entry) for entry in arguments)
     line = f"{name}='{value}'" if '"' in value else f'{name}="{value}"'
     found = list(
-        re.finditer(
-            rf"^[ \t]*(?:export[ \t]+)?{name}=(\"[^\"\n]*\"|'[^'\n]*'|[^\s\"'#]*)[ \t]*(#[^\n]*)?$", text, re.MULTILINE
-        )
+        re.finditer(rf"^[ \t]*(?:export[ \t]+)?{name}=(\"[^\"\n]*\"|'[^'\n]*'|[^\s\"'#]*)[ \t]*(#[^\n]*)?$", text, re.MULTILINE)
     )
     if not found:
         if re.search(rf"\b{name}\+?=", re.sub(r"^\s*#.*$", "", text, flags=re.MULTILINE)):
@@ -520,7 +511,7 @@ def assign(text: str, name: str, arguments: Sequence[str]) -> str:
     return text[: last.start()] + line + (f"  {last.group(2)}" if last.group(2) else "") + text[last.end() :]
 
 
-# Loader entries: BLS and systemd-boot ------------------------------------------------------------------------------------------------
+# Loader entries: BLS and systemd-boot -------------------------------------------------------------
 
 
 def options_of(text: str) -> list[str]:
@@ -531,9 +522,7 @@ def expand(arguments: Sequence[str], variables: dict[str, str]) -> list[str]:
     """Loader entries of GRUB may name variables of grubenv: $kernelopts."""
     result: list[str] = []
     for entry in arguments:
-        result += (
-            cmdline.split(variables.get("kernelopts", "")) if entry in ("$kernelopts", "${kernelopts}") else [entry]
-        )
+        result += cmdline.split(variables.get("kernelopts", "")) if entry in ("$kernelopts", "${kernelopts}") else [entry]
     return result
 
 
@@ -553,10 +542,7 @@ def set_options(text: str, arguments: Sequence[str]) -> str:
 
 
 def version_key(place: str) -> list[tuple[int, object]]:
-    return [
-        (1, int(part)) if part.isdigit() else (0, part)
-        for part in re.findall(r"\d+|[a-zA-Z]+", os.path.basename(place))
-    ]
+    return [(1, int(part)) if part.isdigit() else (0, part) for part in re.findall(r"\d+|[a-zA-Z]+", os.path.basename(place))]
 
 
 def default_file(root: str, files: Sequence[str]) -> str:
@@ -573,7 +559,7 @@ def default_file(root: str, files: Sequence[str]) -> str:
 
 
 def plan_entries(host: Host, loader: str, asked: Wanted, tools: bool = True) -> Plan:
-    """BLS entries, /etc/kernel/cmdline and (for GRUB) GRUB_CMDLINE_LINUX, so that entries of later kernels get the arguments too."""
+    """BLS entries, and what the entries of later kernels come from: /etc/kernel/cmdline, GRUB_CMDLINE_LINUX."""
     variables = grubenv(host.root)
     entries = entry_files(host.root)
     kernel_place = follow(host.root, KERNEL_CMDLINE)
@@ -623,9 +609,7 @@ def plan_entries(host: Host, loader: str, asked: Wanted, tools: bool = True) -> 
     return Plan(loader, before, after, files, commands, actions, warnings, touched)
 
 
-def entry_commands(
-    host: Host, loader: str, asked: Wanted, before: Sequence[str], after: Sequence[str]
-) -> list[list[str]]:
+def entry_commands(host: Host, loader: str, asked: Wanted, before: Sequence[str], after: Sequence[str]) -> list[list[str]]:
     """The distribution's own tool, where it has one. What it leaves undone is edited afterwards."""
     new = [entry for entry in after if entry not in before] or cmdline.missing(before, asked)
     old = [entry for entry in before if entry not in after]
@@ -665,11 +649,11 @@ def plan_ostree(host: Host, loader: str, asked: Wanted) -> Plan:
     return Plan(loader, before, after, {}, commands, actions, [], [])
 
 
-# Together ----------------------------------------------------------------------------------------------------------------------------
+# Together -----------------------------------------------------------------------------------------
 
 
 def plan(host: Host, loader: str, asked: Wanted) -> Plan:
-    """What has to be done so that the next boot gets what was asked for. Reads only. Raises BootError, WriteError, CmdlineError."""
+    """What has to be done so that the next boot gets what was asked for. Reads only."""
     found = detect(host.root) if loader == "auto" else loader
     if found is None:
         raise BootError(
@@ -685,7 +669,7 @@ def plan(host: Host, loader: str, asked: Wanted) -> Plan:
 
 
 def carry_out(host: Host, decided: Plan, asked: Wanted) -> None:
-    """Do what plan() decided and look at the result. A failure puts every file back and raises BootError with one sentence."""
+    """Do what plan() decided and look at the result. A failure puts every file back and raises BootError."""
     snapshot = Snapshot(list(decided.files) + decided.touched)
     try:
         if decided.loader in ("grub", "suse"):
@@ -696,13 +680,10 @@ def carry_out(host: Host, decided: Plan, asked: Wanted) -> None:
         elif decided.loader == "rpm-ostree":
             for command in decided.commands:
                 checked(host, command)
-            seen = (
-                cmdline.split(checked(host, [decided.commands[0][0], "kargs"])) if decided.commands else decided.after
-            )
+            seen = cmdline.split(checked(host, [decided.commands[0][0], "kargs"])) if decided.commands else decided.after
             if not cmdline.satisfied(seen, asked):
                 raise BootError(
-                    "rpm-ostree kargs ran, but the default deployment still lacks the change (it has:"
-                    f" {cmdline.join(seen)})."
+                    f"rpm-ostree kargs ran, but the default deployment still lacks the change (it has: {cmdline.join(seen)})."
                 )
         else:
             for command in decided.commands:
@@ -710,9 +691,7 @@ def carry_out(host: Host, decided: Plan, asked: Wanted) -> None:
             write_files(plan_entries(host, decided.loader, asked, tools=False) if decided.commands else decided)
             again = plan_entries(host, decided.loader, asked, tools=False)
             if again.changed:
-                raise BootError(
-                    f"The loader entries were written but do not show the change ({'; '.join(again.actions)})."
-                )
+                raise BootError(f"The loader entries were written but do not show the change ({'; '.join(again.actions)}).")
     except BaseException as error:
         problems = snapshot.restore()
         if not isinstance(error, (BootError, WriteError, cmdline.CmdlineError)):

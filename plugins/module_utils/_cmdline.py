@@ -4,8 +4,9 @@
 
 """The kernel command line: split it, compare its arguments and work out the line that holds what is wanted.
 
-An argument is kept as the text it was written as. Two arguments are the same when the kernel takes them as the same: name="a b"
-and "name=a b" are one argument, and a dash equals an underscore in a name. What stands after -- belongs to init and is never touched.
+An argument is kept as the text it was written as. Two arguments are the same when the kernel takes them as the same:
+name="a b" and "name=a b" are one argument, and a dash equals an underscore in a name. What stands after -- belongs to
+init and is never touched.
 """
 
 from __future__ import annotations
@@ -64,14 +65,14 @@ class CmdlineError(ValueError):
 
 
 class Argument(NamedTuple):
-    """An argument as the kernel sees it: its name with underscores, and its value without quotes (None: no value at all)."""
+    """An argument as the kernel sees it: its name with underscores, its value without quotes (None: no value)."""
 
     name: str
     value: str | None
 
 
 def split(text: str) -> list[str]:
-    """Split like the kernel: at white space outside double quotes. A quote that is never closed takes the rest of the line."""
+    """Split like the kernel: at white space outside double quotes. A quote that is not closed takes the rest."""
     arguments: list[str] = []
     current: list[str] = []
     quoted = False
@@ -131,13 +132,10 @@ def check(argument: str, option: str) -> str:
         raise CmdlineError(f"{option} holds an empty argument; remove it from the list.")
     if re.search(r"[\x00-\x08\x0a-\x1f\x7f]", text):
         raise CmdlineError(
-            f"{option}: {shown} holds a line break, a NUL or another control character; a kernel argument is one"
-            " line of text."
+            f"{option}: {shown} holds a line break, a NUL or another control character; a kernel argument is one line of text."
         )
     if not balanced(text):
-        raise CmdlineError(
-            f'{option}: {shown} has a double quote that is not closed; close it, as in dyndbg="file x +p".'
-        )
+        raise CmdlineError(f'{option}: {shown} has a double quote that is not closed; close it, as in dyndbg="file x +p".')
     if len(split(text)) != 1:
         raise CmdlineError(
             f"{option}: {shown} is {len(split(text))} arguments; give each one as an entry of the list, or put a"
@@ -168,8 +166,7 @@ def wanted(present: Sequence[str], absent: Sequence[str]) -> Wanted:
                 break
             if parse(other).name == parse(text).name and not repeatable(parse(text).name):
                 raise CmdlineError(
-                    f"present asks for {other!r} and for {text!r}, but this argument can have one value only; remove"
-                    " one of them."
+                    f"present asks for {other!r} and for {text!r}, but this argument can have one value only; remove one of them."
                 )
         else:
             keep.append(text)
@@ -220,7 +217,7 @@ def satisfied(arguments: Sequence[str], asked: Wanted) -> bool:
 
 
 def apply(arguments: Sequence[str], asked: Wanted) -> list[str]:
-    """The line with what was asked for: order and everything else are kept, a replaced argument keeps its place, a new one comes last (before --)."""
+    """The line with what was asked for: a replaced argument keeps its place, a new one comes last (before --)."""
     kernel = for_kernel(arguments)
     init = list(arguments[len(kernel) :])
     kernel = [entry for entry in kernel if not any(matches(entry, pattern) for pattern in asked.absent)]

@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Several small files as one change: look at all, stage and validate all, then move all into place; a failure leaves nothing behind."""
+"""Several small files as one change: look at all, stage and validate all, then move all into place or none."""
 
 from __future__ import annotations
 
@@ -98,9 +98,7 @@ def rights_of(mode: int, uid: int, gid: int) -> str:
 
 def wanted_rights(file: File, now: str) -> str:
     found = re.findall(r"\d+", now)
-    return rights_of(
-        file.mode, int(found[1]) if file.uid is None else file.uid, int(found[2]) if file.gid is None else file.gid
-    )
+    return rights_of(file.mode, int(found[1]) if file.uid is None else file.uid, int(found[2]) if file.gid is None else file.gid)
 
 
 def plan(root: str, files: Sequence[File]) -> list[Change]:
@@ -123,9 +121,7 @@ def plan(root: str, files: Sequence[File]) -> list[Change]:
         if file.content is None:
             actions = [f"remove {file.path}"] if before is not None else []
         elif before is None:
-            actions = [f"create directory {folder}" for folder in missing_parents(file.path, place)] + [
-                f"create {file.path}"
-            ]
+            actions = [f"create directory {folder}" for folder in missing_parents(file.path, place)] + [f"create {file.path}"]
         else:
             actions = [f"write {file.path}"] if before != file.content else []
             wish = wanted_rights(file, rights)
@@ -143,9 +139,7 @@ def missing_parents(path: str, place: str) -> list[str]:
     names, place, path = [], os.path.dirname(place), os.path.dirname(path.rstrip("/"))
     while not os.path.isdir(place):
         if os.path.lexists(place):
-            raise WriteError(
-                f"{place} is not a directory, so {path} cannot hold a file; remove it or choose another path."
-            )
+            raise WriteError(f"{place} is not a directory, so {path} cannot hold a file; remove it or choose another path.")
         names.append(path)
         place, path = os.path.dirname(place), os.path.dirname(path)
     return names[::-1]
@@ -158,17 +152,12 @@ def validated(file: File, temporary: str, run: Run) -> None:
     try:
         code, out, err = run(command)
     except OSError as error:
-        raise WriteError(
-            f"{file.path}: validate cannot run {command[0]}: {disk.why(error)}; nothing was changed."
-        ) from error
+        raise WriteError(f"{file.path}: validate cannot run {command[0]}: {disk.why(error)}; nothing was changed.") from error
     if code != 0:
         said = next((line.strip() for line in (err + "\n" + out).splitlines() if line.strip()), "no message")
-        detail = (
-            "its message is not shown, the file is secret" if file.secret else said.replace(temporary, file.path)[:300]
-        )
+        detail = "its message is not shown, the file is secret" if file.secret else said.replace(temporary, file.path)[:300]
         raise WriteError(
-            f"{file.path}: {file.validate[0]} refuses the new content with return code {code} ({detail}); nothing"
-            " was changed."
+            f"{file.path}: {file.validate[0]} refuses the new content with return code {code} ({detail}); nothing was changed."
         )
 
 

@@ -82,7 +82,7 @@ def packages(tree: Tree, rpm: t.Callable[[], str | None]) -> dict[str, str]:
             if version and PACKAGES.fullmatch(name):
                 found[name] = version
         return found
-    for stanza in data.decode("utf-8", "replace").split("\n\n"):
+    for stanza in re.split(r"\n\n+", data.decode("utf-8", "replace")):
         if not stanza.startswith("Package: "):
             continue
         name = stanza[9 : stanza.find("\n")]

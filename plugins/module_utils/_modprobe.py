@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import glob
 import os
 import re
@@ -103,10 +104,7 @@ def render(state: State) -> str | None:
     text = [f"blacklist {name}" for name in state.blacklist]
     for module, parameters in state.options.items():
         if parameters:
-            values = (
-                f'{name}="{value}"' if re.search(r"\s", value) else f"{name}={value}"
-                for name, value in parameters.items()
-            )
+            values = (f'{name}="{value}"' if re.search(r"\s", value) else f"{name}={value}" for name, value in parameters.items())
             text.append(f"options {module} {' '.join(values)}")
     if not text and not state.other:
         return None
@@ -128,8 +126,7 @@ def value_of(module: str, parameter: str, value: object) -> str | None:
         return "1" if value else "0"
     if not isinstance(value, (str, int, float)):
         raise ModprobeError(
-            f"options: {module}.{parameter} is a {type(value).__name__}; give a text or a number (a list as one"
-            " text: '1,2')."
+            f"options: {module}.{parameter} is a {type(value).__name__}; give a text or a number (a list as one text: '1,2')."
         )
     text = str(value)
     if re.search(r'[\x00-\x1f\x7f"\\]', text):
@@ -140,9 +137,7 @@ def value_of(module: str, parameter: str, value: object) -> str | None:
     return text
 
 
-def wanted(
-    options: Mapping[str, object], blacklist: Sequence[object]
-) -> tuple[dict[str, dict[str, str | None]], list[str]]:
+def wanted(options: Mapping[str, object], blacklist: Sequence[object]) -> tuple[dict[str, dict[str, str | None]], list[str]]:
     """Check and normalise what was asked for."""
     result: dict[str, dict[str, str | None]] = {}
     for module, parameters in options.items():
@@ -162,9 +157,7 @@ def wanted(
     return result, list(dict.fromkeys(name_of(entry, "kernel module") for entry in blacklist))
 
 
-def apply(
-    state: State, options: Mapping[str, Mapping[str, str | None]], blacklist: Sequence[str], present: bool
-) -> State:
+def apply(state: State, options: Mapping[str, Mapping[str, str | None]], blacklist: Sequence[str], present: bool) -> State:
     """The state with these options set (or taken away); what this file already held of others stays."""
     result = State(
         {module: dict(parameters) for module, parameters in state.options.items()},
@@ -231,7 +224,7 @@ def equal(one: str, other: str) -> bool:
 
 
 def conflicts(root: str, place: str, options: Options, problems: list[dict[str, str]]) -> list[dict[str, Any]]:
-    """Lines of other files that set one of these parameters to another value; wins says whether that file is read later."""
+    """Lines of other files that set one of these parameters to another value; wins: that file is read later."""
     result = []
     for name, other in files(root).items():
         if os.path.realpath(other) == os.path.realpath(place):
@@ -262,11 +255,9 @@ def initramfs_reason(root: str, place: str, changed: bool) -> str:
         if os.path.isdir(below(root, "/etc/initramfs-tools")):
             return "initramfs-tools copies /etc/modprobe.d into the initramfs"
         return "whether the module is in the initramfs cannot be told without unpacking it"
-    try:
+    with contextlib.suppress(OSError):  # no file of ours, or an image that went away meanwhile: nothing to build again
         if os.stat(place).st_mtime > max(os.stat(image).st_mtime for image in images):
             return f"{place} is newer than every initramfs"
-    except OSError:
-        pass  # no file of ours, or an image that went away meanwhile: nothing to build again
     return ""
 
 
@@ -293,7 +284,5 @@ def reload_reasons(
                 reasons.append(f"{module} runs with {parameter}={running}, wanted is {new}")
             elif new is None and old is not None and equal(running, old):
                 reasons.append(f"{module} still runs with {parameter}={running}")
-    loaded = [
-        name for name in blacklist if name in after.blacklist and os.path.isdir(below(root, f"/sys/module/{name}"))
-    ]
+    loaded = [name for name in blacklist if name in after.blacklist and os.path.isdir(below(root, f"/sys/module/{name}"))]
     return reasons + [f"{name} is blacklisted but loaded" for name in loaded]

@@ -2,10 +2,11 @@
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Read and write small files below a root folder: a temporary file beside the target, then one rename, and a way back."""
+"""Read and write small files below a root folder: a temporary file beside the target, one rename, and a way back."""
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import stat
@@ -34,9 +35,7 @@ def why(error: OSError) -> str:
 def below(root: str, path: str) -> str:
     """The real place of an absolute path as seen from root. Refuses what would leave the root."""
     if not path.startswith("/") or "\0" in path or "\n" in path:
-        raise WriteError(
-            f"{path!r} is not an absolute path; give it from the top, as in /etc/modprobe.d/amdgpu-fleet.conf."
-        )
+        raise WriteError(f"{path!r} is not an absolute path; give it from the top, as in /etc/modprobe.d/amdgpu-fleet.conf.")
     if ".." in path.split("/"):
         raise WriteError(f"{path!r} holds '..'; give the path without it.")
     base = os.path.realpath(root)
@@ -76,8 +75,7 @@ def read_bytes(place: str) -> bytes | None:
         raise WriteError(f"{place} cannot be read: {why(error)}.") from error
     if len(content) > LARGEST:
         raise WriteError(
-            f"{place} is larger than {LARGEST // 1024 // 1024} MiB, too large for a configuration file; it is left"
-            " alone."
+            f"{place} is larger than {LARGEST // 1024 // 1024} MiB, too large for a configuration file; it is left alone."
         )
     return content
 
@@ -93,7 +91,7 @@ def shown(text: str | None) -> str:
 
 
 def stage(place: str, content: bytes, mode: int | None = None, uid: int | None = None, gid: int | None = None) -> str:
-    """Write a temporary file beside place, with the final mode and owner. None keeps those of the file that stands there (new: 0644, the caller)."""
+    """Write a temporary file beside place with the final mode and owner; None keeps them (new: 0644, the caller)."""
     temporary = None
     try:
         try:
@@ -115,28 +113,22 @@ def stage(place: str, content: bytes, mode: int | None = None, uid: int | None =
             if rights != stat.S_IMODE(os.fstat(stream.fileno()).st_mode):
                 os.fchmod(stream.fileno(), rights)
             if old is not None:
-                try:
+                with contextlib.suppress(OSError):  # no SELinux here, or a file system without labels: there is nothing to keep
                     os.setxattr(stream.fileno(), SELINUX, os.getxattr(place, SELINUX))
-                except OSError:
-                    pass  # no SELinux here, or a file system without labels: there is nothing to keep
             os.fsync(stream.fileno())
         return temporary
     except OSError as error:
         if temporary is not None:
             discard([temporary])
         if isinstance(error, FileNotFoundError):
-            raise WriteError(
-                f"{place} cannot be written: its directory {os.path.dirname(place)} does not exist."
-            ) from error
+            raise WriteError(f"{place} cannot be written: its directory {os.path.dirname(place)} does not exist.") from error
         raise WriteError(f"{place} cannot be written: {why(error)}.") from error
 
 
 def discard(temporaries: Iterable[str]) -> None:
     for temporary in temporaries:
-        try:
+        with contextlib.suppress(OSError):  # moved into place already, or gone: nothing is left behind
             os.unlink(temporary)
-        except OSError:
-            pass  # moved into place already, or gone: nothing is left behind
 
 
 def move(temporary: str, place: str) -> None:
@@ -182,7 +174,7 @@ def make_parents(place: str) -> list[str]:
     for directory in reversed(todo):
         try:
             os.mkdir(directory, 0o755)
-            os.chmod(directory, 0o755)
+            os.chmod(directory, 0o755)  # noqa: S103 - whatever the umask is, programs must be able to look inside
         except OSError as error:
             remove_directories(made)
             raise WriteError(f"The directory {directory} cannot be created: {why(error)}.") from error
@@ -192,10 +184,8 @@ def make_parents(place: str) -> list[str]:
 
 def remove_directories(directories: Iterable[str]) -> None:
     for directory in sorted(directories, reverse=True):
-        try:
+        with contextlib.suppress(OSError):  # something else was put there meanwhile
             os.rmdir(directory)
-        except OSError:
-            pass  # something else was put there meanwhile
 
 
 class Kept(NamedTuple):

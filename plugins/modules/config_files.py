@@ -117,6 +117,7 @@ actions:
 """
 
 from ansible.module_utils.basic import AnsibleModule
+
 from ansible_collections.amdgpu.fleet.plugins.module_utils import _files as files
 from ansible_collections.amdgpu.fleet.plugins.module_utils._write import WriteError
 
@@ -149,9 +150,7 @@ def main() -> None:
             if item["secret"] and item["content"]:
                 item["content"] = "VALUE_SPECIFIED_IN_NO_LOG_PARAMETER"
         changes = files.plan(root, wanted)
-        files.carry_out(
-            changes, lambda command: module.run_command(command, handle_exceptions=False), module.check_mode
-        )
+        files.carry_out(changes, lambda command: module.run_command(command, handle_exceptions=False), module.check_mode)
     except WriteError as error:
         module.fail_json(msg=str(error))
     result = {

@@ -16,10 +16,12 @@ description:
     everything a person wrote there.
   - GRUB on Debian and Ubuntu gets a drop-in of its own in C(/etc/default/grub.d), then C(update-grub). Files of the
     user are never edited;
-    an argument to be removed that stands in one of them is filtered out by the drop-in, also from what is written there later.
+    an argument to be removed that stands in one of them is filtered out by the drop-in, also from what is written
+    there later.
   - GRUB with loader entries (EL, Fedora) is changed with C(grubby), together with C(/etc/kernel/cmdline) and
     C(/etc/default/grub), so that a
-    kernel installed later has the arguments too. systemd-boot (C(/etc/kernel/cmdline), loader entries, C(kernelstub)), C(rpm-ostree) and GRUB without drop-ins
+    kernel installed later has the arguments too. systemd-boot (C(/etc/kernel/cmdline), loader entries,
+    C(kernelstub)), C(rpm-ostree) and GRUB without drop-ins
     (SUSE, Arch) are handled in their own way.
   - A tool that fails, or a result that does not show the arguments, puts every file back as it was and fails with the
     reason.
@@ -140,6 +142,7 @@ problems:
 import os
 
 from ansible.module_utils.basic import AnsibleModule
+
 from ansible_collections.amdgpu.fleet.plugins.module_utils import _boot as boot
 from ansible_collections.amdgpu.fleet.plugins.module_utils import _cmdline as cmdline
 from ansible_collections.amdgpu.fleet.plugins.module_utils import _write as files
@@ -171,9 +174,7 @@ def main() -> None:
     asked_for = module.params
     root = asked_for["root"]
     if "/" in asked_for["dropin"] or not asked_for["dropin"].endswith(".cfg") or asked_for["dropin"].startswith("."):
-        module.fail_json(
-            msg=f"dropin: {asked_for['dropin']!r} is not the name of a drop-in; give a file name that ends in .cfg."
-        )
+        module.fail_json(msg=f"dropin: {asked_for['dropin']!r} is not the name of a drop-in; give a file name that ends in .cfg.")
     if not os.path.isdir(root):
         module.fail_json(msg=f"root: {root} is not a directory.")
     host = boot.Host(

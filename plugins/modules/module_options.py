@@ -92,7 +92,8 @@ conflicts:
   returned: success
   type: list
   elements: dict
-  sample: [{path: /etc/modprobe.d/ttm.conf, line: 1, module: ttm, parameter: pages_limit, value: "27648000", wins: true}]
+  sample:
+    - {path: /etc/modprobe.d/ttm.conf, line: 1, module: ttm, parameter: pages_limit, value: "27648000", wins: true}
 initramfs_required:
   description:
     - Whether the initramfs has to be built again, because the file changed or is newer than every image in C(/boot).
@@ -133,6 +134,7 @@ problems:
 import os
 
 from ansible.module_utils.basic import AnsibleModule
+
 from ansible_collections.amdgpu.fleet.plugins.module_utils import _modprobe as modprobe
 from ansible_collections.amdgpu.fleet.plugins.module_utils import _write as files
 

@@ -425,14 +425,12 @@ def _gate(host: Host, release: str, known: dict[str, t.Any]) -> bool:
 def _repository(host: Host, role: str, suite: str, **words: str) -> dict[str, t.Any]:
     known = host.catalog.releases["repositories"][role]
     wants = host.wants
-    uri = wants[f"{role}_repository_uri"] or known["uri"].format(**words)
-    host.note(
-        role,
-        "repository",
-        uri,
-        "asked for" if wants[f"{role}_repository_uri"] else known["reason"],
-        INVENTORY if wants[f"{role}_repository_uri"] else known["source"],
-    )
+    mirror = wants[f"{role}_repository_uri"]
+    try:
+        uri = (mirror or known["uri"]).format(**words)
+    except (KeyError, IndexError, ValueError) as error:
+        raise WantsError(f"{role}_repository_uri: {mirror} may hold {', '.join(f'{{{name}}}' for name in words)} only.") from error
+    host.note(role, "repository", uri, "asked for" if mirror else known["reason"], INVENTORY if mirror else known["source"])
     return {
         "name": f"amdgpu-fleet-{role}",
         "uri": uri,

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Boot loaders on file trees; their tools are played from boot_commands.yml, the shell that reads GRUB's files is real."""
+"""Boot loaders on file trees; their tools are played from boot_commands.yml, the shell that reads files is real."""
 
 from __future__ import annotations
 
@@ -60,9 +60,17 @@ def tree(root):
 
 @pytest.fixture
 def fedora(tmp_path):
-    put(tmp_path, "boot/grub2/grubenv", "# GRUB Environment Block\nsaved_entry=id-6.12\nkernelopts=root=UUID=1 ro quiet iommu=off\n####")
+    put(
+        tmp_path,
+        "boot/grub2/grubenv",
+        "# GRUB Environment Block\nsaved_entry=id-6.12\nkernelopts=root=UUID=1 ro quiet iommu=off\n####",
+    )
     put(tmp_path, "boot/loader/entries/id-6.12.conf", ENTRY)
-    put(tmp_path, "boot/loader/entries/id-6.11.conf", "title Old\nlinux /vmlinuz-6.11\noptions $kernelopts $tuned_params\n")
+    put(
+        tmp_path,
+        "boot/loader/entries/id-6.11.conf",
+        "title Old\nlinux /vmlinuz-6.11\noptions $kernelopts $tuned_params\n",
+    )
     put(tmp_path, "boot/loader/entries/id-0-rescue.conf", "title Rescue\nlinux /rescue\noptions root=UUID=1\n")
     put(tmp_path, "etc/kernel/cmdline", "root=UUID=1 ro quiet iommu=off\n")
     put(tmp_path, "etc/default/grub", '# kept\nGRUB_CMDLINE_LINUX="quiet iommu=off"\nGRUB_ENABLE_BLSCFG=true\n')
@@ -81,7 +89,9 @@ def test_bls_with_and_without_grubby(fedora, recording, tools):
     old = (fedora / "boot/loader/entries/id-6.11.conf").read_text()
     assert old == "title Old\nlinux /vmlinuz-6.11\noptions root=UUID=1 ro quiet iommu=pt $tuned_params pci=realloc=off\n"
     assert (fedora / "etc/kernel/cmdline").read_text() == "root=UUID=1 ro quiet iommu=pt pci=realloc=off\n"
-    assert (fedora / "etc/default/grub").read_text() == '# kept\nGRUB_CMDLINE_LINUX="quiet iommu=pt pci=realloc=off"\nGRUB_ENABLE_BLSCFG=true\n'
+    assert (
+        fedora / "etc/default/grub"
+    ).read_text() == '# kept\nGRUB_CMDLINE_LINUX="quiet iommu=pt pci=realloc=off"\nGRUB_ENABLE_BLSCFG=true\n'
     again = boot.plan(make_host(fedora)[0], "auto", ASKED)
     assert not again.changed and again.before == again.after == plan.after
 
@@ -137,7 +147,12 @@ def test_rpm_ostree(tmp_path):
 @pytest.fixture
 def suse(tmp_path):
     put(tmp_path, "etc/os-release", 'ID="sles"\nID_LIKE="suse"\n')
-    put(tmp_path, "etc/default/grub", "# mine\nGRUB_DEFAULT=saved\nGRUB_CMDLINE_LINUX_DEFAULT='quiet iommu=off dyndbg=\"a b\"'  # note\nGRUB_CMDLINE_LINUX=\"nokaslr\"\n")
+    put(
+        tmp_path,
+        "etc/default/grub",
+        "# mine\nGRUB_DEFAULT=saved\n"
+        'GRUB_CMDLINE_LINUX_DEFAULT=\'quiet iommu=off dyndbg="a b"\'  # note\nGRUB_CMDLINE_LINUX="nokaslr"\n',
+    )
     put(tmp_path, "boot/grub2/grub.cfg", "no entries\n")
     return tmp_path
 
@@ -148,7 +163,8 @@ def test_suse_edits_one_line(suse):
     plan = bring(host, asked=asked)
     assert plan.loader == "suse" and not left
     assert (suse / "etc/default/grub").read_text() == (
-        "# mine\nGRUB_DEFAULT=saved\nGRUB_CMDLINE_LINUX_DEFAULT='quiet iommu=pt dyndbg=\"a b\" pci=realloc=off'  # note\nGRUB_CMDLINE_LINUX=\"\"\n"
+        "# mine\nGRUB_DEFAULT=saved\n"
+        'GRUB_CMDLINE_LINUX_DEFAULT=\'quiet iommu=pt dyndbg="a b" pci=realloc=off\'  # note\nGRUB_CMDLINE_LINUX=""\n'
     )
     assert not boot.plan(make_host(suse)[0], "auto", asked).changed
 
@@ -160,7 +176,9 @@ def test_suse_generator_fails(suse):
     assert tree(suse) == before
 
 
-@pytest.mark.parametrize("line", ['GRUB_CMDLINE_LINUX_DEFAULT="$X iommu=off"', 'GRUB_CMDLINE_LINUX_DEFAULT="iommu=off \\\n more"'])
+@pytest.mark.parametrize(
+    "line", ['GRUB_CMDLINE_LINUX_DEFAULT="$X iommu=off"', 'GRUB_CMDLINE_LINUX_DEFAULT="iommu=off \\\n more"']
+)
 def test_a_line_the_shell_computes_is_not_edited(suse, line):
     put(suse, "etc/default/grub", line + "\n")
     with pytest.raises(boot.BootError, match="cannot be edited safely"):
@@ -170,16 +188,24 @@ def test_a_line_the_shell_computes_is_not_edited(suse, line):
 @pytest.mark.parametrize(
     "default, saved, expected",
     [
-        ("0", "", "first"), ("", "", "first"), ("1>1", "", "old"), ("Advanced>Debian old", "", "old"), ("adv>gnulinux-old", "", "old"),
-        ("saved", "adv>gnulinux-new", "new"), ("2", "", "custom"), ("nothing like it", "", "first"), ("1", "", "new"),
+        ("0", "", "first"),
+        ("", "", "first"),
+        ("1>1", "", "old"),
+        ("Advanced>Debian old", "", "old"),
+        ("adv>gnulinux-old", "", "old"),
+        ("saved", "adv>gnulinux-new", "new"),
+        ("2", "", "custom"),
+        ("nothing like it", "", "first"),
+        ("1", "", "new"),
     ],
 )
 def test_the_default_entry_of_grub_cfg(default, saved, expected):
     text = (
-        "function gfxmode {\n}\nmenuentry 'Debian' --class debian $menuentry_id_option 'simple' {\n\tlinux /vmlinuz root=1 first\n}\n"
+        "function gfxmode {\n}\nmenuentry 'Debian' --class debian $menuentry_id_option 'simple' {\n"
+        "\tlinux /vmlinuz root=1 first\n}\n"
         "submenu 'Advanced' $menuentry_id_option 'adv' {\n"
         "\tmenuentry 'Debian new' $menuentry_id_option 'gnulinux-new' {\n\t\tlinux\t/vmlinuz new\n\t}\n"
-        "\tmenuentry \"Debian old\" --id gnulinux-old {\n\t\tlinuxefi /vmlinuz old\n\t}\n}\n"
+        '\tmenuentry "Debian old" --id gnulinux-old {\n\t\tlinuxefi /vmlinuz old\n\t}\n}\n'
         "menuentry 'Mine' {\n\tlinux16 /vmlinuz custom\n}\n"
     )
     assert boot.default_entry(text, default, saved).arguments[-1] == expected
@@ -192,7 +218,7 @@ def test_the_default_entry_of_grub_cfg(default, saved, expected):
     st.lists(st.from_regex(r"\A[a-c][-_]?[a-c]?(=[a-z0-9,*?]{0,3})?\Z"), max_size=3),
 )
 def test_the_dropin_does_in_the_shell_what_apply_does_here(tmp_path, have, present, absent):
-    """The real shell, with whatever the user wrote: the wish is met, the rest is kept, and without the wish the drop-in goes."""
+    """The real shell, with whatever the user wrote: the wish is met and the rest is kept."""
     try:
         asked = cmdline.wanted(present, absent)
     except cmdline.CmdlineError:

@@ -66,7 +66,7 @@ def test_what_was_not_asked_for_keeps_its_order(arguments, present, absent):
     assert [e for e in c.for_kernel(after) if c.parse(e).name not in names] == [
         e for e in c.for_kernel(arguments) if c.parse(e).name not in names
     ]
-    assert after[len(c.for_kernel(after)):] == arguments[len(c.for_kernel(arguments)):]
+    assert after[len(c.for_kernel(after)) :] == arguments[len(c.for_kernel(arguments)) :]
     assert c.satisfied(after, asked) and c.apply(after, asked) == after
     assert (after == arguments) == (not c.edits(arguments, after))
 
@@ -97,7 +97,12 @@ def test_names_and_values_as_the_kernel_takes_them(text, name, value):
         ("pci=bfsort", ["pci=realloc=off"], [], "pci=bfsort pci=realloc=off"),  # may repeat
         ("pci=bfsort,realloc=off", ["pci=realloc=off"], [], "pci=bfsort,realloc=off pci=realloc=off"),
         ("rd.driver.pre=a", ["rd.driver.pre=b"], [], "rd.driver.pre=a rd.driver.pre=b"),
-        ("modprobe.blacklist=nouveau", ["modprobe.blacklist=amdgpu"], [], "modprobe.blacklist=nouveau modprobe.blacklist=amdgpu"),
+        (
+            "modprobe.blacklist=nouveau",
+            ["modprobe.blacklist=amdgpu"],
+            [],
+            "modprobe.blacklist=nouveau modprobe.blacklist=amdgpu",
+        ),
         ("console=tty0", ["console=ttyS0"], ["console=tty0"], "console=ttyS0"),
         ("debug a=1", ["a"], [], "debug a"),  # name and name=value are two things
         ("amdgpu.gtt-size=1 amdgpu.gttsize=2", [], ["amdgpu.gtt_size"], "amdgpu.gttsize=2"),

@@ -40,14 +40,23 @@ def test_present_then_absent_of_new_ones_is_the_original(have, new, blacklist):
 
 
 def test_parse_takes_the_forms_modprobe_takes():
-    state = m.parse('# c\n  options\tamd-ttm a=1 b="x y" \\\n  c=2\nblacklist nou-veau\noptions amd_ttm a=3\ninstall x /bin/true\n')
+    state = m.parse(
+        '# c\n  options\tamd-ttm a=1 b="x y" \\\n  c=2\nblacklist nou-veau\noptions amd_ttm a=3\ninstall x /bin/true\n'
+    )
     assert state.options == {"amd_ttm": {"a": "3", "b": "x y", "c": "2"}}
     assert state.blacklist == ["nou_veau"] and state.other == ["# c", "install x /bin/true"]
 
 
 @pytest.mark.parametrize(
     "one, other, same",
-    [("Y", "1", True), ("0x10", "16", True), ("N", "true", False), ("a", "a ", True), ("25165824", "25165825", False), ("010", "10", False)],
+    [
+        ("Y", "1", True),
+        ("0x10", "16", True),
+        ("N", "true", False),
+        ("a", "a ", True),
+        ("25165824", "25165825", False),
+        ("010", "10", False),
+    ],
 )
 def test_values_are_compared_as_the_parameter_takes_them(one, other, same):
     assert m.equal(one, other) is same
@@ -56,8 +65,13 @@ def test_values_are_compared_as_the_parameter_takes_them(one, other, same):
 @pytest.mark.parametrize(
     "wish, word",
     [
-        ({"ttm": {"pages limit": 1}}, "pages limit"), ({"ttm": {"a": "x\ny"}}, "ttm.a"), ({"ttm": {"a": [1]}}, "list"), ({"ttm": 5}, "ttm"),
-        ({"t;m": {}}, "t;m"), ({"ttm": {"a-b": 1, "a_b": 2}}, "twice"), ({"ttm": {"a": 'x"'}}, "double quote"),
+        ({"ttm": {"pages limit": 1}}, "pages limit"),
+        ({"ttm": {"a": "x\ny"}}, "ttm.a"),
+        ({"ttm": {"a": [1]}}, "list"),
+        ({"ttm": 5}, "ttm"),
+        ({"t;m": {}}, "t;m"),
+        ({"ttm": {"a-b": 1, "a_b": 2}}, "twice"),
+        ({"ttm": {"a": 'x"'}}, "double quote"),
     ],
 )
 def test_what_cannot_be_written_is_one_sentence(wish, word):

@@ -12,8 +12,9 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Callable, Optional
+from typing import Any
 
 import pytest
 
@@ -43,15 +44,13 @@ def run_module(collections_path: Path, tmp_path_factory: pytest.TempPathFactory)
         _name: str,
         _check: bool = False,
         _diff: bool = True,
-        _env: Optional[dict[str, str]] = None,
+        _env: dict[str, str] | None = None,
         _timeout: float = 60,
         **arguments: Any,
     ) -> dict[str, Any]:
         arguments.update(_ansible_check_mode=_check, _ansible_diff=_diff, _ansible_remote_tmp=str(remote_tmp))
         environment = dict(os.environ, **(_env or {}))
-        search = [str(collections_path)] + [
-            part for part in environment.get("PYTHONPATH", "").split(os.pathsep) if part
-        ]
+        search = [str(collections_path)] + [part for part in environment.get("PYTHONPATH", "").split(os.pathsep) if part]
         environment["PYTHONPATH"] = os.pathsep.join(search)
         process = subprocess.run(
             [sys.executable, "-W", "error::DeprecationWarning:ansible_collections", "-m", f"{PACKAGE}.{_name}"],

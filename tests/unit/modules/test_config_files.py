@@ -19,7 +19,10 @@ def host(tmp_path, run_module):
 
         def tree(self):
             return {
-                str(path.relative_to(self.root)): (stat.S_IMODE(path.lstat().st_mode), path.read_bytes().decode(errors="replace") if path.is_file() else None)
+                str(path.relative_to(self.root)): (
+                    stat.S_IMODE(path.lstat().st_mode),
+                    path.read_bytes().decode(errors="replace") if path.is_file() else None,
+                )
                 for path in sorted(self.root.rglob("*"))
             }
 
@@ -47,11 +50,20 @@ def test_create_update_delete(host):
     a, b = {"path": "/etc/new/dir/a.conf", "content": "a\n"}, {"path": "/etc/b", "content": "b\n", "mode": "0600"}
     created = four_times(host, a, b)
     assert created["changed_paths"] == ["/etc/new/dir/a.conf", "/etc/b"]
-    assert created["actions"][:3] == ["create directory /etc", "create directory /etc/new", "create directory /etc/new/dir"]
+    assert created["actions"][:3] == [
+        "create directory /etc",
+        "create directory /etc/new",
+        "create directory /etc/new/dir",
+    ]
     assert host.tree()["etc/b"] == (0o600, "b\n") and host.tree()["etc/new"][0] == 0o755
 
     updated = four_times(host, dict(a, content="a2\n"), dict(b, mode="0640"))
-    assert updated["diff"][0] == {"before": "a\n", "after": "a2\n", "before_header": a["path"], "after_header": a["path"]}
+    assert updated["diff"][0] == {
+        "before": "a\n",
+        "after": "a2\n",
+        "before_header": a["path"],
+        "after_header": a["path"],
+    }
     assert "0640" in updated["diff"][1]["after"] and "0600" in updated["diff"][1]["before"]
     assert host.tree()["etc/b"] == (0o640, "b\n")
 
@@ -66,7 +78,12 @@ def test_only_what_differs_is_touched(host):
     assert result["changed_paths"] == ["/b"] and os.stat(host.root / "a").st_ino == inode
 
 
-CHECK = [sys.executable, "-c", "import sys; t = open(sys.argv[1]).read(); sys.exit('bad: ' + t if 'bad' in t else 0)", "%s"]
+CHECK = [
+    sys.executable,
+    "-c",
+    "import sys; t = open(sys.argv[1]).read(); sys.exit('bad: ' + t if 'bad' in t else 0)",
+    "%s",
+]
 
 
 @pytest.mark.parametrize("check", [True, False])
@@ -74,10 +91,14 @@ def test_one_refused_file_stops_all(host, check):
     host({"path": "/etc/old", "content": "old"})
     before = host.tree()
     result = host(
-        {"path": "/etc/old", "content": "new"}, {"path": "/etc/gone/x", "content": "x", "validate": CHECK},
-        {"path": "/etc/y", "content": "bad", "validate": CHECK}, _check=check,
+        {"path": "/etc/old", "content": "new"},
+        {"path": "/etc/gone/x", "content": "x", "validate": CHECK},
+        {"path": "/etc/y", "content": "bad", "validate": CHECK},
+        _check=check,
     )
-    assert result["failed"] and "/etc/y" in result["msg"] and "bad: bad" in result["msg"] and "nothing was changed" in result["msg"]
+    assert (
+        result["failed"] and "/etc/y" in result["msg"] and "bad: bad" in result["msg"] and "nothing was changed" in result["msg"]
+    )
     assert host.tree() == before
 
 
@@ -90,7 +111,11 @@ def test_a_failure_while_replacing_puts_the_first_files_back(host):
     host({"path": "/a", "content": "1"}, {"path": "/d/b", "content": "2"})
     before = host.tree()
     sabotage = [sys.executable, "-c", f"import os; os.makedirs('{host.root}/c/x')", "%s"]
-    result = host({"path": "/a", "content": "9"}, {"path": "/d/b", "state": "absent"}, {"path": "/c", "content": "3", "validate": sabotage})
+    result = host(
+        {"path": "/a", "content": "9"},
+        {"path": "/d/b", "state": "absent"},
+        {"path": "/c", "content": "3", "validate": sabotage},
+    )
     assert result["failed"] and "/c" in result["msg"]
     assert {name: entry for name, entry in host.tree().items() if not name.startswith("c")} == before
 
@@ -98,7 +123,11 @@ def test_a_failure_while_replacing_puts_the_first_files_back(host):
 def test_a_secret_is_nowhere_in_the_answer(host):
     secret = "hf_topsecretvalue"
     for check in (True, False):
-        result = host({"path": "/t", "content": secret + "\n", "secret": True, "mode": "0600"}, {"path": "/u", "content": "open\n"}, _check=check)
+        result = host(
+            {"path": "/t", "content": secret + "\n", "secret": True, "mode": "0600"},
+            {"path": "/u", "content": "open\n"},
+            _check=check,
+        )
         assert result["changed"] and "topsecret" not in json.dumps(result) and "open" in json.dumps(result["diff"])
     assert host.tree()["t"] == (0o600, secret + "\n")
     cat = [sys.executable, "-c", "import sys; sys.exit(open(sys.argv[1]).read())", "%s"]

@@ -70,7 +70,8 @@ class GrubHost:
         skip = {"update-grub.log"}
         return {
             str(path.relative_to(self.root)): (path.read_bytes(), path.stat().st_mode)
-            for path in sorted(self.root.rglob("*")) if path.is_file() and path.name not in skip
+            for path in sorted(self.root.rglob("*"))
+            if path.is_file() and path.name not in skip
         }
 
     def __call__(self, _check=False, **arguments):
@@ -121,7 +122,10 @@ def test_create_update_delete(host):
 
 
 def test_an_argument_of_the_user_is_filtered_and_the_file_kept(host):
-    mine = "GRUB_CMDLINE_LINUX_DEFAULT='quiet amdgpu.gtt-size=1 dyndbg=\"file iommu=x +p\" iommu=off'\nGRUB_CMDLINE_LINUX=amdgpu.gttsize=9\n"
+    mine = (
+        "GRUB_CMDLINE_LINUX_DEFAULT='quiet amdgpu.gtt-size=1 dyndbg=\"file iommu=x +p\" iommu=off'\n"
+        "GRUB_CMDLINE_LINUX=amdgpu.gttsize=9\n"
+    )
     host.put("etc/default/grub", mine)
     result = host(present=["iommu=pt"], absent=["amdgpu.gttsize", "amdgpu.gtt_size"])
     assert result["after"] == ["quiet", 'dyndbg="file iommu=x +p"', "iommu=pt"]
@@ -137,6 +141,8 @@ def test_arguments_of_init_stay_behind_the_dashes(host):
     host.put("etc/default/grub", 'GRUB_CMDLINE_LINUX_DEFAULT="quiet -- iommu=init"\n')
     result = host(present=["pci=realloc=off"], absent=["iommu"])
     assert result["after"] == ["quiet", "pci=realloc=off", "--", "iommu=init"]
+    host.put("etc/default/grub", 'GRUB_CMDLINE_LINUX_DEFAULT="iommu=off quiet -- iommu=init"\n')
+    assert host(present=["iommu=pt"])["after"] == ["quiet", "pci=realloc=off", "iommu=pt", "--", "iommu=init"]
 
 
 @pytest.mark.parametrize("broken", ["break-early", "break-late"])
@@ -147,7 +153,11 @@ def test_a_failing_generator_puts_everything_back(host, broken):
     result = host(present=["nokaslr"])
     assert result["failed"]
     assert host.tree() == before
-    assert "return code" in result["msg"] and "update-grub" in result["msg"] and "previous configuration was put back" in result["msg"]
+    assert (
+        "return code" in result["msg"]
+        and "update-grub" in result["msg"]
+        and "previous configuration was put back" in result["msg"]
+    )
     assert ("grub-probe: error" if broken == "break-early" else "out of disk") in result["msg"]
 
 
@@ -225,10 +235,7 @@ def test_a_broken_defaults_file_is_one_sentence(host):
 )
 def test_what_cannot_be_done_is_one_sentence_and_nothing_is_written(host, arguments, words):
     before = host.tree()
-    if "root" in arguments:
-        result = host.run_module("kernel_args", **arguments)
-    else:
-        result = host(**arguments)
+    result = host.run_module("kernel_args", **arguments) if "root" in arguments else host(**arguments)
     assert result["failed"] and all(word in result["msg"] for word in words), result["msg"]
     assert host.tree() == before
 

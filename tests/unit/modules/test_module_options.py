@@ -53,7 +53,10 @@ def test_create_update_delete(host):
     assert oct((host.root / OURS).stat().st_mode)[-3:] == "644"
 
     updated = four_times(host, options={"ttm": {"pages_limit": 26214400, "page_pool_size": None}, "amdgpu": {"noretry": True}})
-    assert updated["after"] == {"options": {"ttm": {"pages_limit": "26214400"}, "amdgpu": {"noretry": "1"}}, "blacklist": ["nouveau"]}
+    assert updated["after"] == {
+        "options": {"ttm": {"pages_limit": "26214400"}, "amdgpu": {"noretry": "1"}},
+        "blacklist": ["nouveau"],
+    }
 
     four_times(host, options={"ttm": {}, "amdgpu": {"noretry": None}}, blacklist=["nouveau"], state="absent")
     assert host.text() is None
@@ -75,7 +78,8 @@ def test_another_file_with_another_value_is_named_with_the_winner(host):
     host.put("etc/modprobe.d/zzz.conf", "options ttm pages_limit=0x1800000\noptions amdttm pages_limit=5\n")
     result = host(options={"ttm": {"pages_limit": 25165824}})
     assert [(os.path.basename(c["path"]), c["line"], c["value"], c["wins"]) for c in result["conflicts"]] == [
-        ("aaa.conf", 1, "1", False), ("ttm.conf", 2, "27648000", True),
+        ("aaa.conf", 1, "1", False),
+        ("ttm.conf", 2, "27648000", True),
     ]
     text = " ".join(str(warning) for warning in result["warnings"])
     assert "ttm.conf line 2" in text and "wins" in text
@@ -109,8 +113,11 @@ def test_a_blacklisted_module_that_is_loaded_is_said(host):
 @pytest.mark.parametrize(
     "arguments, word",
     [
-        ({"options": {"ttm": {"a": "1\n2"}}}, "line break"), ({"options": {"t m": {"a": 1}}}, "t m"), ({"path": "/etc/modprobe.d/x"}, ".conf"),
-        ({"options": {"ttm": {"a": 1}}, "path": "../x.conf"}, "absolute"), ({"options": {"ttm": {"a": 1}}, "path": "/etc/../x.conf"}, ".."),
+        ({"options": {"ttm": {"a": "1\n2"}}}, "line break"),
+        ({"options": {"t m": {"a": 1}}}, "t m"),
+        ({"path": "/etc/modprobe.d/x"}, ".conf"),
+        ({"options": {"ttm": {"a": 1}}, "path": "../x.conf"}, "absolute"),
+        ({"options": {"ttm": {"a": 1}}, "path": "/etc/../x.conf"}, ".."),
     ],
 )
 def test_what_cannot_be_done_is_one_sentence(host, arguments, word):
@@ -131,7 +138,7 @@ def test_a_link_or_a_directory_at_the_path_is_refused(host, tmp_path):
 
 
 def test_garbage_in_the_files_never_ends_in_a_traceback(host):
-    host.put(OURS, "").write_bytes(b"options ttm a=\xff\xfe\0 b=\"x\noptions\nblacklist\n\\\n\xe9")
+    host.put(OURS, "").write_bytes(b'options ttm a=\xff\xfe\0 b="x\noptions\nblacklist\n\\\n\xe9')
     host.put("etc/modprobe.d/zz.conf", "").write_bytes(b"\0\0options ttm pages_limit=\xff\n")
     (host.root / "etc/modprobe.d/dir.conf").mkdir()
     result = host(options={"ttm": {"pages_limit": 1}})

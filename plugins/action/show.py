@@ -1,0 +1,27 @@
+# Copyright: (c) 2026, the amdgpu.fleet authors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+import typing as t
+
+from ansible.plugins.action import ActionBase
+from ansible.utils.display import Display
+
+display = Display()
+
+
+class ActionModule(ActionBase):
+    """Prints a text as it is; its documentation is that of the module of the same name."""
+
+    _supports_check_mode = True
+    _requires_connection = False
+    TRANSFERS_FILES = False
+
+    def run(self, tmp: str | None = None, task_vars: dict[str, t.Any] | None = None) -> dict[str, t.Any]:
+        super().run(tmp, task_vars)
+        _spec, arguments = self.validate_argument_spec(argument_spec={"text": {"type": "str", "required": True}})
+        # One call for the whole text, so that the texts of several hosts never mix.
+        display.display("\n" + arguments["text"].rstrip("\n"))
+        return {"changed": False}
