@@ -71,7 +71,10 @@ def gpu_nodes(tree: Tree) -> tuple[list[Node], int]:
         if properties is None:
             denied += tree.denied > before
         elif properties.get("simd_count", 0) > 0:
-            nodes.append(Node(int(name), properties))
+            if "location_id" in properties or properties.get("unique_id"):
+                nodes.append(Node(int(name), properties))
+            else:
+                tree.problem(f"/{NODES}/{name}/properties", "does not say which device it is")
     return nodes, denied
 
 

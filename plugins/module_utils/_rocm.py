@@ -56,7 +56,9 @@ def installations(
     for folder in legacy:
         version = _version_in(tree, folder)
         if version and tree.exists(folder):
-            is_current = current == "/" + folder or folder == "opt/rocm" or (current is None and len(legacy) == 1)
+            # A link that leads nowhere is a broken default, not a missing one.
+            alone = len(legacy) == 1 and not tree.link_name("opt/rocm")
+            is_current = current == "/" + folder or folder == "opt/rocm" or alone
             found.append({"version": version, "path": "/" + folder, "layout": "legacy", "current": is_current})
 
     linked_core = _target(tree, "opt/rocm/core")

@@ -114,6 +114,7 @@ ansible_facts:
 """
 
 from ansible.module_utils.basic import AnsibleModule
+
 from ansible_collections.amdgpu.fleet.plugins.module_utils._gpus import detect
 from ansible_collections.amdgpu.fleet.plugins.module_utils._sysfs import Tree
 

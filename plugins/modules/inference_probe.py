@@ -75,6 +75,7 @@ import re
 import time
 
 from ansible.module_utils.basic import AnsibleModule
+
 from ansible_collections.amdgpu.fleet.plugins.module_utils._inference import NoAnswer, Server
 
 

@@ -92,6 +92,7 @@ import re
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible.module_utils.urls import fetch_url
+
 from ansible_collections.amdgpu.fleet.plugins.module_utils import _write
 from ansible_collections.amdgpu.fleet.plugins.module_utils._openpgp import NotAKey, dearmored, fingerprints
 

@@ -86,7 +86,12 @@ ansible_facts:
           description: "release, flavour, command_line (list), default_release (what the next boot starts)."
           type: dict
           returned: always
-        boot: {description: "loader, secure_boot (null without EFI), bootc, id (of this boot), rebooted_into and rebooted_for (this collection's last reboot).", type: dict, returned: always}
+        boot:
+          description:
+            - "loader, secure_boot (null without EFI), bootc, id (of this boot), rebooted_into and rebooted_for (the last reboot that
+              this collection asked for)."
+          type: dict
+          returned: always
         iommu: {description: "mode (off, pt or remap), groups (how many).", type: dict, returned: always}
         numa_balancing: {description: Whether automatic NUMA balancing is on., type: bool, returned: always}
         devices:
@@ -105,6 +110,7 @@ ansible_facts:
 import re
 
 from ansible.module_utils.basic import AnsibleModule
+
 from ansible_collections.amdgpu.fleet.plugins.module_utils import _boot, _driver, _host, _rocm
 from ansible_collections.amdgpu.fleet.plugins.module_utils._sysfs import Tree
 

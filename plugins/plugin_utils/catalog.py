@@ -24,7 +24,7 @@ class CatalogError(ValueError):
     """An entry that does not exist, or an override that does not fit. The message names the path."""
 
 
-@functools.lru_cache(maxsize=None)
+@functools.cache
 def _read(path: Path) -> t.Any:
     return yaml.load(path.read_text(encoding="utf-8"), Loader=Loader)  # noqa: S506 - a safe loader
 

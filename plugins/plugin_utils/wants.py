@@ -21,7 +21,7 @@ class WantsError(ValueError):
     """A variable that does not exist or a value that does not fit; the message says what does."""
 
 
-@functools.lru_cache(maxsize=None)
+@functools.cache
 def specification() -> dict[str, t.Any]:
     """The options of every role, as their ``meta/argument_specs.yml`` define them."""
     options: dict[str, t.Any] = {}

@@ -6,6 +6,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+
 from testbed.descriptions import HOSTS, complete
 from testbed.tree import load_host, write_tree
 
@@ -76,10 +77,7 @@ def test_apu_pool_follows_gtt_unless_described_otherwise(tmp_path: Path) -> None
     bank = f"{NODES}/1/mem_banks/0/properties"
     assert f"size_in_bytes {64 * 1024**3}" in (right / bank).read_text()
     assert f"size_in_bytes {31 * 1024**3 // 2}" in (broken / bank).read_text()
-    assert (
-        "MES feature version: 1, firmware version: 0x00000083"
-        in (broken / "sys/kernel/debug/dri/0/amdgpu_firmware_info").read_text()
-    )
+    assert "MES feature version: 1, firmware version: 0x00000083" in (broken / "sys/kernel/debug/dri/0/amdgpu_firmware_info").read_text()
     assert (broken / "sys/module/amdgpu/parameters/cwsr_enable").read_text() == "0\n"
     assert not (right / "sys/module/amdgpu/version").exists()
 
@@ -88,11 +86,7 @@ def test_without_a_driver_only_pci_shows_the_gpus(tmp_path: Path) -> None:
     root = tree("mi300x-8-nodriver", tmp_path)
     gpus = [path for path in (root / "sys/bus/pci/devices").iterdir() if (path / "device").read_text() == "0x74a1\n"]
     assert len(gpus) == 8 and not any((path / "driver").exists() for path in gpus)
-    assert (
-        not (root / "sys/class/kfd").exists()
-        and not (root / "dev/kfd").exists()
-        and not (root / "sys/module/amdgpu").exists()
-    )
+    assert not (root / "sys/class/kfd").exists() and not (root / "dev/kfd").exists() and not (root / "sys/module/amdgpu").exists()
 
 
 def test_rocm_layouts(tmp_path: Path) -> None:
@@ -123,5 +117,5 @@ def test_a_wrong_description_is_refused_with_its_place(change: dict[str, object]
 
 
 def test_an_unknown_name_lists_the_known_ones() -> None:
-    with pytest.raises(ValueError, match="known ones: .*strix-halo-128"):
+    with pytest.raises(ValueError, match=r"known ones: .*strix-halo-128"):
         load_host("toaster")

@@ -80,5 +80,13 @@ def _down(options: argparse.Namespace) -> None:
 def _exec(options: argparse.Namespace) -> int:
     words = options.command[1:] if options.command[:1] == ["--"] else options.command
     terminal = ["--tty"] if sys.stdin.isatty() else []
-    command = [*machine.podman_prefix(), "podman", "exec", "--interactive", *terminal, f"{machine.LABEL}-{options.name}", *words]
+    command = [
+        *machine.podman_prefix(),
+        "podman",
+        "exec",
+        "--interactive",
+        *terminal,
+        f"{machine.LABEL}-{options.name}",
+        *words,
+    ]
     return subprocess.run(command, check=False).returncode

@@ -15,8 +15,10 @@ HOSTS = REPOSITORY / "tests" / "hosts"
 
 OPERATING_SYSTEMS = ("debian12", "debian13", "ubuntu2404", "ubuntu2604", "el9")
 
+Keys = dict[str, tuple[tuple[type, ...], Any]]
+
 # Each section: key -> (accepted types, default); a default of `...` marks a key that must be given.
-_HOST: dict[str, tuple[tuple[type, ...], Any]] = {
+_HOST: Keys = {
     "description": ((str,), ...),
     "os": ((str,), ...),
     "kernel": ((dict,), ...),
@@ -33,11 +35,11 @@ _HOST: dict[str, tuple[tuple[type, ...], Any]] = {
     "module_options": ((dict,), {}),
     "files": ((dict,), {}),
 }
-_KERNEL = {"release": ((str,), ...), "command_line": ((str,), "root=/dev/vda1 ro quiet"), "others": ((list,), [])}
-_DRIVER = {"source": ((str,), ...), "version": ((str, type(None)), None)}
-_FIRMWARE = {"package": ((str,), ...), "version": ((str,), ...), "mes": ((str,), "0x80")}
-_ROCM = {"version": ((str,), ...), "layout": ((str,), ...), "current": ((bool,), True)}
-_GPU: dict[str, tuple[tuple[type, ...], Any]] = {
+_KERNEL: Keys = {"release": ((str,), ...), "command_line": ((str,), "root=/dev/vda1 ro quiet"), "others": ((list,), [])}
+_DRIVER: Keys = {"source": ((str,), ...), "version": ((str, type(None)), None)}
+_FIRMWARE: Keys = {"package": ((str,), ...), "version": ((str,), ...), "mes": ((str,), "0x80")}
+_ROCM: Keys = {"version": ((str,), ...), "layout": ((str,), ...), "current": ((bool,), True)}
+_GPU: Keys = {
     "product": ((str,), ...),
     "count": ((int,), 1),
     "address": ((str, type(None)), None),
@@ -90,17 +92,13 @@ def _gpu(item: Any, where: str) -> dict[str, Any]:
     gpu = _section(item, _GPU, where)
     _one_of(gpu["product"], tuple(PRODUCTS), f"{where}: product")
     product = PRODUCTS[gpu["product"]]
-    _one_of(
-        gpu["compute_partition"], product.compute_modes or ("SPX",), f"{where}: compute_partition of {gpu['product']}"
-    )
-    _one_of(
-        gpu["memory_partition"], product.memory_modes or ("NPS1",), f"{where}: memory_partition of {gpu['product']}"
-    )
+    _one_of(gpu["compute_partition"], product.compute_modes or ("SPX",), f"{where}: compute_partition of {gpu['product']}")
+    _one_of(gpu["memory_partition"], product.memory_modes or ("NPS1",), f"{where}: memory_partition of {gpu['product']}")
     _one_of(gpu["driver"], ("amdgpu", "vfio-pci"), f"{where}: driver")
     return gpu
 
 
-def _section(value: Any, keys: dict[str, tuple[tuple[type, ...], Any]], where: str) -> dict[str, Any]:
+def _section(value: Any, keys: Keys, where: str) -> dict[str, Any]:
     if not isinstance(value, dict):
         raise ValueError(f"{where}: expected a mapping, got {value!r}")
     unknown = sorted(set(value) - set(keys))

@@ -40,9 +40,7 @@ SYSTEMS = {
     "debian13": System(_os_release("Debian GNU/Linux 13 (trixie)", "debian", "13", "trixie"), 992, 44, "24.04"),
     "ubuntu2404": System(_os_release("Ubuntu 24.04.4 LTS", "ubuntu", "24.04", "noble", "debian"), 993, 44, "24.04"),
     "ubuntu2604": System(_os_release("Ubuntu 26.04.1 LTS", "ubuntu", "26.04", "resolute", "debian"), 992, 44, "26.04"),
-    "el9": System(
-        _os_release("Rocky Linux 9.6 (Blue Onyx)", "rocky", "9.6", "", "rhel centos fedora"), 105, 39, "el9", bls=True
-    ),
+    "el9": System(_os_release("Rocky Linux 9.6 (Blue Onyx)", "rocky", "9.6", "", "rhel centos fedora"), 105, 39, "el9", bls=True),
 }
 
 
@@ -116,9 +114,7 @@ def _write_kernel(out: Writer, host: dict[str, Any], release: str) -> None:
 def _write_boot_loader(out: Writer, host: dict[str, Any], system: System) -> None:
     command_line = host["kernel"]["command_line"]
     release = host["kernel"]["release"]
-    extra = " ".join(
-        word for word in command_line.split() if not word.startswith("root=") and word not in ("ro", "quiet")
-    )
+    extra = " ".join(word for word in command_line.split() if not word.startswith("root=") and word not in ("ro", "quiet"))
     default = "quiet" if "quiet" in command_line.split() else ""
     settings = [
         "GRUB_DEFAULT=0",
@@ -138,7 +134,8 @@ def _write_boot_loader(out: Writer, host: dict[str, Any], system: System) -> Non
     out.file("etc/default/grub", "\n".join(settings))
     out.file(
         "boot/grub/grub.cfg",
-        f"menuentry 'Linux {release}' --class gnu-linux {{\n\tlinux\t/boot/vmlinuz-{release} {command_line}\n\tinitrd\t/boot/initrd.img-{release}\n}}",
+        f"menuentry 'Linux {release}' --class gnu-linux {{\n\tlinux\t/boot/vmlinuz-{release} {command_line}\n"
+        f"\tinitrd\t/boot/initrd.img-{release}\n}}",
     )
 
 
@@ -178,7 +175,8 @@ def _write_packages(out: Writer, host: dict[str, Any], system: System) -> None:
     if system.bls:
         return  # the rpm database is binary: nothing reads it without rpm
     stanzas = [
-        f"Package: {name}\nStatus: install ok installed\nPriority: optional\nSection: misc\nMaintainer: test bed <root@localhost>\n"
+        f"Package: {name}\nStatus: install ok installed\nPriority: optional\nSection: misc\n"
+        "Maintainer: test bed <root@localhost>\n"
         f"Architecture: all\nVersion: {version}\nDescription: {name} of the test bed\n"
         for name, version in sorted(packages_of(host).items())
     ]

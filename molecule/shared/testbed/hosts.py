@@ -18,10 +18,21 @@ import yaml
 
 from . import repository
 from .descriptions import load_host
-from .engine import MODELS, WHEELS
+from .engine import CPU_ENVIRONMENT, MODELS, WHEELS
 from .images import GUEST, RELEASES, image, ssh_key
 from .machine import (
-    CA_BUNDLE, CACHE, LABEL, BedError, apt_settings, digest, drop_namespace, pip_folders, pip_settings, podman, run, step,
+    CA_BUNDLE,
+    CACHE,
+    LABEL,
+    BedError,
+    apt_settings,
+    digest,
+    drop_namespace,
+    pip_folders,
+    pip_settings,
+    podman,
+    run,
+    step,
 )
 
 NETWORK = LABEL
@@ -81,7 +92,10 @@ def parse_host(text: str) -> Host:
     if not name or len(words) not in (3, 4) or words[3:] not in ([], ["engine"]):
         raise BedError(f"--host {text}: expected NAME=DESCRIPTION:IMAGE:ADDRESS[:engine]")
     engine = len(words) == 4
-    return make_host({"name": name, "host": words[0], "image": words[1], "address": words[2], "engine": engine, "podman": engine}, "--host")
+    return make_host(
+        {"name": name, "host": words[0], "image": words[1], "address": words[2], "engine": engine, "podman": engine},
+        "--host",
+    )
 
 
 def up(hosts: list[Host]) -> None:
@@ -133,7 +147,8 @@ def _serve(reference: str) -> None:
         return
     podman("rm", "--force", "--ignore", SERVER_NAME)
     podman(
-        "run", "--detach", f"--name={SERVER_NAME}", f"--label={LABEL}=repository", "--privileged", *LIMITS, "--init", "--restart=always",
+        "run", "--detach", f"--name={SERVER_NAME}", f"--label={LABEL}=repository", "--privileged", *LIMITS,
+        "--init", "--restart=always",
         f"--network={NETWORK}", f"--ip={SERVER}", f"--volume={repository.FOLDER}:/srv/repository:ro",
         reference, "python3", "-m", "http.server", "80", "--directory", "/srv/repository",
     )  # fmt: skip
@@ -142,11 +157,20 @@ def _serve(reference: str) -> None:
 def _start(host: Host, reference: str, all_hosts: list[Host]) -> None:
     description = load_host(host.host)
     key = digest(json.dumps([asdict(host), description]), reference, GUEST, *(GUEST.parent / f"{name}.py" for name in GENERATOR))
-    if podman("inspect", f'--format={{{{.State.Status}}}} {{{{index .Config.Labels "{LABEL}.key"}}}}', host.container, check=False).split() == ["running", key]:
+    if podman(
+        "inspect",
+        f'--format={{{{.State.Status}}}} {{{{index .Config.Labels "{LABEL}.key"}}}}',
+        host.container,
+        check=False,
+    ).split() == ["running", key]:
         return
     down([host])
-    seed = _seed(host, description, all_hosts)
-    volumes = [f"{seed}:/bed:ro", f"{GUEST.parent}:/usr/lib/bed/testbed:ro", *(f"{folder}:{folder}:ro" for folder in pip_folders())]
+    seed = _seed(host, description)
+    volumes = [
+        f"{seed}:/bed:ro",
+        f"{GUEST.parent}:/usr/lib/bed/testbed:ro",
+        *(f"{folder}:{folder}:ro" for folder in pip_folders()),
+    ]
     for folder in (MODELS, WHEELS):  # mounted even when empty: a later `prepare --engine` fills them
         folder.mkdir(parents=True, exist_ok=True)
     volumes.append(f"{MODELS}:/srv/models:ro")
@@ -157,15 +181,17 @@ def _start(host: Host, reference: str, all_hosts: list[Host]) -> None:
         store = podman("info", "--format={{.Store.GraphRoot}}").strip()
         volumes += [f"{host.container}:/var/lib/containers", f"{store}:/srv/images:ro"]
     podman(
-        "run", "--detach", f"--name={host.container}", f"--hostname={host.name}", f"--label={LABEL}=host", f"--label={LABEL}.key={key}",
-        f"--label={LABEL}.address={host.address}", "--systemd=always", "--privileged", *LIMITS, "--stop-signal=SIGRTMIN+3", "--restart=always",
-        f"--network={NETWORK}", f"--ip={host.address}", *(f"--add-host={other.name}:{other.address}" for other in all_hosts if other != host),
+        "run", "--detach", f"--name={host.container}", f"--hostname={host.name}", f"--label={LABEL}=host",
+        f"--label={LABEL}.key={key}", f"--label={LABEL}.address={host.address}",
+        "--systemd=always", "--privileged", "--shm-size=1g", *LIMITS, "--stop-signal=SIGRTMIN+3", "--restart=always",
+        f"--network={NETWORK}", f"--ip={host.address}",
+        *(f"--add-host={other.name}:{other.address}" for other in all_hosts if other != host),
         *(f"--volume={volume}" for volume in volumes), reference, "/usr/lib/bed/testbed/guest/init",
     )  # fmt: skip
     _wait(host.name, host.container, host.address)
 
 
-def _seed(host: Host, description: dict[str, Any], all_hosts: list[Host]) -> Path:
+def _seed(host: Host, description: dict[str, Any]) -> Path:
     """What the host's first boot copies onto its disk."""
     folder = CACHE / "hosts" / host.name
     shutil.rmtree(folder, ignore_errors=True)
@@ -181,16 +207,21 @@ def _seed(host: Host, description: dict[str, Any], all_hosts: list[Host]) -> Pat
         "etc/apt/apt.conf.d/99machine": apt_settings(),
         "etc/apt/keyrings/bed.asc": (repository.FOLDER / repository.KEY_PATHS[0]).read_text(encoding="utf-8"),
         "etc/apt/sources.list.d/bed.sources": (
-            f"Types: deb\nURIs: http://{SERVER}/debian\nSuites: {suite}{' trixie-backports' if suite == 'trixie' else ''}\n"
+            f"Types: deb\nURIs: http://{SERVER}/debian\n"
+            f"Suites: {suite}{' trixie-backports' if suite == 'trixie' else ''}\n"
             "Components: main\nSigned-By: /etc/apt/keyrings/bed.asc\n"
         ),
     }
     if CA_BUNDLE.exists():
         files[str(CA_BUNDLE).lstrip("/")] = CA_BUNDLE.read_text(encoding="utf-8")
+    if host.engine:
+        files["etc/systemd/system.conf.d/bed.conf"] = f"[Manager]\nDefaultEnvironment={CPU_ENVIRONMENT}\n"
+        files["etc/environment"] += f"{CPU_ENVIRONMENT}\n"
     if host.podman or host.engine:
         files["etc/containers/containers.conf"] = _INNER_LIMITS
         files["etc/containers/storage.conf"] = (
-            '[storage]\ndriver = "overlay"\nrunroot = "/run/containers/storage"\ngraphroot = "/var/lib/containers/storage"\n'
+            '[storage]\ndriver = "overlay"\nrunroot = "/run/containers/storage"\n'
+            'graphroot = "/var/lib/containers/storage"\n'
             '[storage.options]\nadditionalimagestores = ["/srv/images"]\n'
         )
     for path, content in files.items():
@@ -215,7 +246,9 @@ def _wait(name: str, container: str, address: str) -> None:
             return
         time.sleep(0.3)
     log = run(["tail", "-n", "20"], stdin=podman("logs", container, check=False))
-    raise BedError(f"host {name} at {address} was not ready after {READY_SECONDS} s (systemd: {state or 'no answer'}); its console ends with:\n{log}")
+    raise BedError(
+        f"host {name} at {address} was not ready after {READY_SECONDS} s (systemd: {state or 'no answer'}); its console ends with:\n{log}"
+    )
 
 
 def _answers(address: str) -> bool:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Container images of bare Debian hosts with systemd, ssh and GRUB's tools, made from the machine's own package sources."""
+"""Container images of bare Debian hosts with systemd, ssh and GRUB's tools, from the machine's own package sources."""
 
 from __future__ import annotations
 
@@ -13,13 +13,24 @@ KEY = CACHE / "id_ed25519"
 GUEST = Path(__file__).parent / "guest"
 
 _COMMON = (
-    "systemd systemd-sysv dbus openssh-server python3 python3-apt python3-debian python3-venv python3-yaml sudo udev kmod iproute2 "
-    "procps ca-certificates curl grub-common grub2-common grub-pc-bin numactl pciutils"
-).split()
-_PACKAGES = {"debian12": _COMMON, "debian13": [*_COMMON, *"podman crun netavark aardvark-dns nftables fuse-overlayfs".split()]}
+    "systemd,systemd-sysv,dbus,openssh-server,python3,python3-apt,python3-debian,python3-venv,python3-yaml,sudo,udev,kmod,"
+    "iproute2,procps,ca-certificates,curl,grub-common,grub2-common,grub-pc-bin,numactl,pciutils"
+)
+_PACKAGES = {"debian12": _COMMON, "debian13": f"{_COMMON},podman,crun,netavark,aardvark-dns,nftables,fuse-overlayfs"}
 
 # Background package work would hold dpkg's lock against the roles.
-_MASKED = "apt-daily.timer apt-daily-upgrade.timer e2scrub_all.timer fstrim.timer man-db.timer dpkg-db-backup.timer".split()
+_MASKED = "apt-daily.timer apt-daily-upgrade.timer e2scrub_all.timer fstrim.timer man-db.timer dpkg-db-backup.timer"
+
+# Run by mmdebstrap with the new root as $1; GUEST and SOURCES are replaced by paths. GRUB cannot find the disk behind a
+# container's root: a stand-in answers for grub-probe, everything else of GRUB is real.
+_HOOKS = (
+    'chroot "$1" dpkg-divert --quiet --local --rename --add /usr/sbin/grub-probe',
+    'install -m 0755 GUEST/grub-probe.sh "$1/usr/sbin/grub-probe"',
+    f'chroot "$1" systemctl mask --quiet {_MASKED}',
+    'mkdir -p "$1/boot/grub" "$1/root/.ssh" && chmod 700 "$1/root/.ssh"',
+    'rm -f "$1"/etc/apt/sources.list.d/* && : > "$1/etc/apt/sources.list"',
+    'cp SOURCES "$1/etc/apt/sources.list.d/debian.sources"',
+)
 
 
 def ssh_key() -> str:
@@ -32,29 +43,17 @@ def ssh_key() -> str:
 
 def image(name: str) -> str:
     """Return the reference of a host image, building it when its inputs changed."""
-    sources = debian_sources(RELEASES[name])
-    packages = ",".join(_PACKAGES[name])
-    reference = f"localhost/amdgpu-fleet/{name}:{digest(sources, packages, GUEST / 'grub-probe.sh', Path(__file__))}"
+    sources, packages = debian_sources(RELEASES[name]), _PACKAGES[name]
+    reference = f"localhost/amdgpu-fleet/{name}:{digest(sources, packages, GUEST / 'grub-probe.sh', *_HOOKS)}"
     if podman("images", "--quiet", reference).strip():
         return reference
-    with step(f"building the {name} image"), tempfile.TemporaryDirectory(dir=_scratch()) as scratch:
+    CACHE.mkdir(parents=True, exist_ok=True)
+    with step(f"building the {name} image"), tempfile.TemporaryDirectory(dir=CACHE) as scratch:
         archive, listed = Path(scratch) / "root.tar", Path(scratch) / "debian.sources"
         listed.write_text(sources, encoding="utf-8")
-        hooks = [
-            # GRUB cannot find the disk behind a container's root; a stand-in answers for it, everything else of GRUB is real.
-            'chroot "$1" dpkg-divert --quiet --local --rename --add /usr/sbin/grub-probe',
-            f'install -m 0755 {GUEST}/grub-probe.sh "$1/usr/sbin/grub-probe"',
-            f'chroot "$1" systemctl mask --quiet {" ".join(_MASKED)}',
-            'mkdir -p "$1/boot/grub" "$1/root/.ssh" && chmod 700 "$1/root/.ssh"',
-            f'rm -f "$1"/etc/apt/sources.list.d/*; cp {listed} "$1/etc/apt/sources.list.d/debian.sources"; : > "$1/etc/apt/sources.list"',
-        ]
+        hooks = [hook.replace("GUEST", str(GUEST)).replace("SOURCES", str(listed)) for hook in _HOOKS]
         options = [f"--customize-hook={hook}" for hook in hooks]
         run(["mmdebstrap", "--variant=minbase", f"--include={packages}", *options, RELEASES[name], archive, listed])
         podman("import", "--quiet", "--change", "STOPSIGNAL SIGRTMIN+3", archive, reference)
         podman("tag", reference, f"localhost/amdgpu-fleet/{name}:latest")
     return reference
-
-
-def _scratch() -> Path:
-    CACHE.mkdir(parents=True, exist_ok=True)
-    return CACHE

@@ -65,9 +65,7 @@ def _write_modules(out: Writer, host: dict[str, Any]) -> None:
         pages = given.get(f"{ttm}.pages_limit", str(default_pages))
         out.files(f"sys/module/{ttm}", {"initstate": "live", "refcnt": 1})
         out.files(f"sys/module/{ttm}/parameters", {"pages_limit": pages, "page_pool_size": pages})
-        loaded = ["amdgpu", "amdxcp", "drm_buddy"] + (
-            ["amdttm", "amdkcl", "amd_sched"] if dkms else ["ttm", "gpu_sched"]
-        )
+        loaded = ["amdgpu", "amdxcp", "drm_buddy"] + (["amdttm", "amdkcl", "amd_sched"] if dkms else ["ttm", "gpu_sched"])
     lines = [f"{name} 16384 0 - Live 0x0000000000000000{' (OE)' if source == 'dkms' else ''}" for name in loaded]
     out.file("proc/modules", "\n".join([*lines, "nvme 65536 1 - Live 0x0000000000000000"]))
 

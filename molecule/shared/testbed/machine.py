@@ -6,6 +6,7 @@ from __future__ import annotations
 import configparser
 import hashlib
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -57,8 +58,9 @@ def podman(*arguments: str | Path, stdin: str | None = None, check: bool = True)
 def podman_prefix() -> list[str]:
     """What must stand in front of `podman`.
 
-    crun refuses the hybrid cgroup layout. A mount namespace of our own, in which /sys/fs/cgroup is plain cgroup v2, satisfies it
-    and changes nothing for the rest of the machine. It is pinned to a file, because Podman's mounts live in it between two calls.
+    crun refuses the hybrid cgroup layout. A mount namespace of our own, in which /sys/fs/cgroup is plain cgroup v2,
+    satisfies it and changes nothing for the rest of the machine. It is pinned to a file, because Podman's mounts live
+    in it between two calls.
     """
     if run(["stat", "-f", "-c", "%T", "/sys/fs/cgroup"]).strip() == "cgroup2fs":
         return []
@@ -91,7 +93,17 @@ def install_tools() -> None:
         return
     with step(f"installing {' '.join(missing)}"):
         run(["apt-get", "update"])
-        run(["env", "DEBIAN_FRONTEND=noninteractive", "apt-get", "install", "--yes", "--no-install-recommends", *missing])
+        run(
+            [
+                "env",
+                "DEBIAN_FRONTEND=noninteractive",
+                "apt-get",
+                "install",
+                "--yes",
+                "--no-install-recommends",
+                *missing,
+            ]
+        )
 
 
 @contextmanager
@@ -151,7 +163,7 @@ def debian_sources(codename: str) -> str:
         stanza["Signed-By"] = "/usr/share/keyrings/debian-archive-keyring.gpg"
         found.append("".join(f"{key}: {value}\n" for key, value in stanza.items()))
     if not found:
-        raise BedError("this machine has no Debian 12 or 13 package sources: set BED_DEBIAN_SOURCES to a deb822 file that names some")
+        raise BedError("this machine has no Debian 12 or 13 package sources: set BED_DEBIAN_SOURCES to a deb822 file that has")
     return "\n".join(found)
 
 
@@ -159,7 +171,7 @@ def _stanzas(path: Path) -> Iterator[dict[str, str]]:
     text = path.read_text(encoding="utf-8")
     if path.suffix == ".list":
         for line in text.splitlines():
-            words = [word for word in line.partition("[")[0].split() + line.partition("]")[2].split()] if "[" in line else line.split()
+            words = re.sub(r"\[.*?\]", "", line).split()
             if len(words) > 3 and words[0] == "deb":
                 yield {"Types": "deb", "URIs": words[1], "Suites": words[2], "Components": " ".join(words[3:])}
         return

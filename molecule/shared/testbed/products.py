@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 MIB = 1024**2
 GIB = 1024**3
@@ -54,11 +55,9 @@ class Product:
         return self.xccs if compute_mode == "CPX" else PARTITIONS[compute_mode]
 
 
-def _instinct(
-    name: str, device: int, gfx_target_version: int, compute_units: int, vram_gib: int, **more: object
-) -> Product:
+def _instinct(name: str, device: int, gfx: int, compute_units: int, vram_gib: int, **more: Any) -> Product:
     """An Instinct board: all but 16 MiB of its memory is visible."""
-    defaults: dict[str, object] = {
+    defaults: dict[str, Any] = {
         "revision": 0x00,
         "vram": vram_gib * GIB - 16 * MIB,
         "board": f"{name} OAM",
@@ -70,13 +69,11 @@ def _instinct(
         "link_speed": "32.0 GT/s PCIe",
         "has_mes": False,
     }
-    return Product(
-        name, device, gfx_target_version=gfx_target_version, compute_units=compute_units, **{**defaults, **more}
-    )  # type: ignore[arg-type]
+    return Product(name, device, gfx_target_version=gfx, compute_units=compute_units, **{**defaults, **more})
 
 
 # Chiplet boards register eight DRM devices per GPU at once, whatever their compute mode.
-_CDNA3 = {
+_CDNA3: dict[str, Any] = {
     "xccs": 8,
     "drm_nodes": 8,
     "capability": 2893521536,
@@ -84,15 +81,15 @@ _CDNA3 = {
     "mec_firmware": 177,
     "vbios": "113-M3000100-102",
 }
-_MI300X = {**_CDNA3, "compute_modes": ("SPX", "DPX", "CPX"), "memory_modes": ("NPS1", "NPS2", "NPS4")}
-_CDNA4 = {
+_MI300X: dict[str, Any] = {**_CDNA3, "compute_modes": ("SPX", "DPX", "CPX"), "memory_modes": ("NPS1", "NPS2", "NPS4")}
+_CDNA4: dict[str, Any] = {
     **_CDNA3,
     "compute_modes": ("SPX", "DPX", "QPX", "CPX"),
     "memory_modes": ("NPS1", "NPS2"),
     "lds_kib": 160,
     "vbios": "113-M3550101-100",
 }
-_CDNA2 = {
+_CDNA2: dict[str, Any] = {
     "capability": 746037888,
     "debug_prop": 470,
     "mec_firmware": 92,

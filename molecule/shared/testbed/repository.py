@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A signed package repository with AMD's layout, full of small stand-ins: real apt, real pins, real signatures, no download."""
+"""A signed package repository with AMD's layout, full of small stand-ins: real apt, pins and signatures, no download."""
 
 from __future__ import annotations
 
@@ -63,12 +63,13 @@ class Package:
 
 
 def _driver(suffix: str) -> list[Package]:
-    """amdgpu-dkms: "builds" its module for the running kernel as DKMS would lay it down, so that the next boot loads it."""
+    """amdgpu-dkms: "builds" its module for the running kernel as DKMS lays it down, so that the next boot loads it."""
     build = f"2390945.{suffix}"
     name = f"amdgpu-{DRIVER.rpartition('.')[0]}-{build}"
     version = name.removeprefix("amdgpu-")
     configuration = (
-        f'PACKAGE_NAME="amdgpu"\nPACKAGE_VERSION="{version}"\nBUILT_MODULE_NAME[0]="amdgpu"\nDEST_MODULE_LOCATION[0]="/updates/dkms"\nAUTOINSTALL="yes"\n'
+        f'PACKAGE_NAME="amdgpu"\nPACKAGE_VERSION="{version}"\nBUILT_MODULE_NAME[0]="amdgpu"\n'
+        'DEST_MODULE_LOCATION[0]="/updates/dkms"\nAUTOINSTALL="yes"\n'
     )
     return [
         Package(
@@ -79,7 +80,11 @@ def _driver(suffix: str) -> list[Package]:
             postinst=f'[ "$1" = configure ] || exit 0\ndkms install {version} {DRIVER}\n',
             prerm=f'case "$1" in remove|upgrade) dkms remove {version} ;; esac\n',
         ),
-        Package("amdgpu-dkms-firmware", f"1:31.50.0.0.31500000-{build}", files={"lib/firmware/updates/amdgpu/README": "firmware\n"}),
+        Package(
+            "amdgpu-dkms-firmware",
+            f"1:31.50.0.0.31500000-{build}",
+            files={"lib/firmware/updates/amdgpu/README": "firmware\n"},
+        ),
     ]
 
 
@@ -88,7 +93,7 @@ def _rocm() -> list[Package]:
     amd_smi = (
         "#!/bin/sh\n"
         'driver=$(cat /sys/module/amdgpu/version 2>/dev/null || echo "Linuxversion$(cat /proc/sys/kernel/osrelease)")\n'
-        f'echo "AMDSMI Tool: 27.0.0+standin | AMDSMI Library version: 27.0.0 | ROCm version: {ROCM} | amdgpu version: $driver"\n'
+        f'echo "AMDSMI Tool: 27.0.0+standin | ROCm version: {ROCM} | amdgpu version: $driver"\n'
     )
     alternatives = "".join(
         f"update-alternatives --install {link} {name} /{core}{target} 100\n"
@@ -103,7 +108,12 @@ def _rocm() -> list[Package]:
     return [
         Package("amdrocm-base10.0", version, files={f"{core}/.info/version": f"{ROCM}\n"}),
         Package("amdrocm-sysdeps10.0", version, depends=base, files={f"{core}/lib/rocm_sysdeps/README": "libraries\n"}),
-        Package("amdrocm-amdsmi10.0", version, depends=f"amdrocm-sysdeps10.0, {base}", files={f"{core}/bin/amd-smi": amd_smi}),
+        Package(
+            "amdrocm-amdsmi10.0",
+            version,
+            depends=f"amdrocm-sysdeps10.0, {base}",
+            files={f"{core}/bin/amd-smi": amd_smi},
+        ),
         *(
             # Only amdrocm-core's postinst makes the alternatives: with the runtime alone nothing is in PATH.
             Package(f"amdrocm-core10.0-{gfx}", version, depends=f"{base}, amdrocm-amdsmi10.0", postinst=alternatives)
@@ -166,7 +176,7 @@ def _backports() -> list[Package]:
                 f"lib/modules/{KERNEL}/modules.builtin": "\n",
                 f"lib/modules/{KERNEL}/{INBOX_MODULE}": kernel_module(inbox_module_fields(KERNEL)),
             },
-            postinst=f"echo initramfs > /boot/initrd.img-{KERNEL}\nif command -v update-grub > /dev/null; then update-grub; fi\n",
+            postinst=f"echo initramfs > /boot/initrd.img-{KERNEL}\nif [ -x /usr/sbin/update-grub ]; then update-grub; fi\n",
         ),
         Package("linux-image-amd64", version, depends=f"linux-image-{KERNEL}"),
         Package("linux-headers-amd64", version, depends=f"linux-headers-{KERNEL}"),
@@ -185,7 +195,10 @@ def repositories() -> dict[str, dict[str, list[Package]]]:
 
 def build() -> None:
     """Build all repositories, once per version of this file."""
-    stamp, key = FOLDER / "built-from", digest(*(Path(__file__).parent / f"{name}.py" for name in ("repository", "distribution", "writer")))
+    stamp, key = (
+        FOLDER / "built-from",
+        digest(*(Path(__file__).parent / f"{name}.py" for name in ("repository", "distribution", "writer"))),
+    )
     if stamp.exists() and stamp.read_text(encoding="utf-8") == key:
         return
     with step("building the package repository"), tempfile.TemporaryDirectory(prefix="bed-gpg-") as home:
@@ -229,7 +242,13 @@ def _index(root: Path, origin: str, suite: str, packages: list[Package]) -> None
     binary.mkdir(parents=True)
     (binary / "Packages").write_text(run(["apt-ftparchive", "packages", pool], cwd=root), encoding="utf-8")
     names = {"amdgpu": "repo.radeon.com", "rocm": "stable.repo.amd.com", "debian": "amdgpu-fleet"}
-    fields = {"Origin": names[origin], "Suite": suite, "Codename": suite, "Architectures": "amd64", "Components": "main"}
+    fields = {
+        "Origin": names[origin],
+        "Suite": suite,
+        "Codename": suite,
+        "Architectures": "amd64",
+        "Components": "main",
+    }
     if suite.endswith("-backports"):
         fields |= {"NotAutomatic": "yes", "ButAutomaticUpgrades": "yes"}
     options = [word for key, value in fields.items() for word in ("-o", f"APT::FTPArchive::Release::{key}={value}")]

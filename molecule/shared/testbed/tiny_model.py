@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Write a random Llama of 1 MB that any engine loads in a second. Run with the engine's Python: tiny_model.py FOLDER."""
+"""Write a random Llama that any engine loads in a second. Run with the engine's Python: tiny_model.py FOLDER."""
 
 from __future__ import annotations
 
@@ -30,8 +30,8 @@ def main(folder: str) -> None:
 
     torch.manual_seed(0)
     config = LlamaConfig(
-        vocab_size=512, hidden_size=64, intermediate_size=128, num_hidden_layers=2, num_attention_heads=2, num_key_value_heads=2,
-        max_position_embeddings=2048, bos_token_id=0, eos_token_id=1, pad_token_id=1, torch_dtype="bfloat16",
+        vocab_size=512, hidden_size=64, intermediate_size=128, num_hidden_layers=2, num_attention_heads=2,
+        num_key_value_heads=2, max_position_embeddings=2048, bos_token_id=0, eos_token_id=1, pad_token_id=1, torch_dtype="bfloat16",
     )  # fmt: skip
     LlamaForCausalLM(config).to(torch.bfloat16).save_pretrained(folder)
 

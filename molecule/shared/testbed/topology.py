@@ -11,13 +11,12 @@ from .writer import Writer
 TOPOLOGY = "sys/class/kfd/kfd/topology"
 PCIE, XGMI = 2, 11
 
-_CPU_KEYS = (
-    "cpu_cores_count simd_count mem_banks_count caches_count io_links_count p2p_links_count cpu_core_id_base simd_id_base "
-    "max_waves_per_simd lds_size_in_kb gds_size_in_kb num_gws wave_front_size array_count simd_arrays_per_engine "
-    "cu_per_simd_array simd_per_cu max_slots_scratch_cu gfx_target_version vendor_id device_id location_id domain "
-    "drm_render_minor hive_id num_sdma_engines num_sdma_xgmi_engines num_sdma_queues_per_engine num_cp_queues "
-    "max_engine_clk_ccompute"
-).split()
+_KEYS = """
+    cpu_cores_count simd_count mem_banks_count caches_count io_links_count p2p_links_count cpu_core_id_base simd_id_base
+    max_waves_per_simd lds_size_in_kb gds_size_in_kb num_gws wave_front_size array_count simd_arrays_per_engine
+    cu_per_simd_array simd_per_cu max_slots_scratch_cu gfx_target_version vendor_id device_id location_id domain
+    drm_render_minor hive_id num_sdma_engines num_sdma_xgmi_engines num_sdma_queues_per_engine num_cp_queues
+"""
 
 
 def write_topology(out: Writer, host: dict[str, Any], gpus: list[Gpu]) -> None:
@@ -54,7 +53,7 @@ def write_topology(out: Writer, host: dict[str, Any], gpus: list[Gpu]) -> None:
 
 def _write_cpu_node(out: Writer, node: int, memory: int, links: list[tuple[int, int, int]]) -> None:
     folder = f"{TOPOLOGY}/nodes/{node}"
-    values = dict.fromkeys(_CPU_KEYS, 0)
+    values = dict.fromkeys(_KEYS.split(), 0)
     values |= {
         "cpu_cores_count": 64,
         "mem_banks_count": 1,
@@ -72,7 +71,7 @@ def _write_gpu_node(out: Writer, node: int, gpu: Gpu, index: int, hive: int, lin
     product, folder = gpu.product, f"{TOPOLOGY}/nodes/{node}"
     units = product.compute_units // gpu.partitions
     xccs = product.xccs // gpu.partitions
-    values = dict.fromkeys(_CPU_KEYS[:-1], 0)
+    values = dict.fromkeys(_KEYS.split(), 0)
     values |= {
         "simd_count": units * product.simd_per_cu,
         "mem_banks_count": 1,
@@ -108,13 +107,9 @@ def _write_gpu_node(out: Writer, node: int, gpu: Gpu, index: int, hive: int, lin
         "num_xcc": xccs,
         "max_engine_clk_ccompute": 3700,
     }
-    out.files(
-        folder, {"gpu_id": stable_number(f"{gpu.address} {gpu.unique_id} {index}", 16) | 1, "name": product.node_name}
-    )
+    out.files(folder, {"gpu_id": stable_number(f"{gpu.address} {gpu.unique_id} {index}", 16) | 1, "name": product.node_name})
     out.properties(f"{folder}/properties", values)
-    _write_bank(
-        out, folder, heap_type=1, size=gpu.pool // gpu.partitions, width=8192 if product.instinct else 256, clock=2600
-    )
+    _write_bank(out, folder, heap_type=1, size=gpu.pool // gpu.partitions, width=8192 if product.instinct else 256, clock=2600)
     for cache, (level, size) in enumerate(((1, 32), (1, 16), (2, 4096))):
         out.properties(
             f"{folder}/caches/{cache}/properties",

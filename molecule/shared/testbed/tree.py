@@ -21,7 +21,10 @@ __all__ = ["load_host", "write_tree"]
 
 
 def write_tree(description: dict[str, Any], root: Path, *, devices: bool = False) -> None:
-    """Write everything detection reads below `root`, an empty folder. `devices=True` makes real device nodes (needs root)."""
+    """Write everything detection reads below `root`, an empty folder.
+
+    `devices=True` makes real device nodes, for which one must be root.
+    """
     host = complete(description)
     out = Writer(Path(root))
     gpus = gpus_of(host)

@@ -1,0 +1,71 @@
+# amdgpu.fleet: `make demo` shows it, `make test` proves it. Both set up all they need.
+SHELL := /bin/bash
+.DEFAULT_GOAL := help
+PYTHON ?= $(shell command -v python3.11 || command -v python3)
+VENV := .venv
+BIN := $(CURDIR)/$(VENV)/bin
+BED := molecule/shared/bed
+SUDO := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
+SCENARIOS := $(sort $(patsubst molecule/%/molecule.yml,%,$(wildcard molecule/*/molecule.yml)))
+export PATH := $(BIN):$(PATH)
+export ANSIBLE_CONFIG := $(CURDIR)/ansible.cfg
+
+.PHONY: help setup demo demo-down test lint sanity unit scenarios bench-cost docs build clean
+
+help: ## This list
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 14
+
+setup: $(VENV)/.done .collections/ansible_collections/amdgpu/fleet ## Make .venv and link the collection into it
+
+$(VENV)/.done: requirements-dev.txt
+	@echo "==> setting up $(VENV) (about a minute)"
+	@$(PYTHON) -c 'import venv, ensurepip' 2>/dev/null || { $(SUDO) apt-get update -qq && $(SUDO) apt-get install -y -qq python3-venv; }
+	@$(PYTHON) -m venv $(VENV)
+	@$(BIN)/pip install --quiet --disable-pip-version-check -r requirements-dev.txt
+	@touch $@
+
+.collections/ansible_collections/amdgpu/fleet:
+	@mkdir -p $(@D)
+	@ln -sfn ../../.. $@
+
+demo: setup ## Bring up three emulated hosts and get an answer from a model on each
+	@playbooks/demo/run
+
+demo-down: setup ## Remove the hosts of the demo
+	@$(BED) down --all
+
+test: setup lint sanity ## Everything
+	@echo "==> unit tests and Molecule scenarios: $(SCENARIOS)"
+	@$(BED) prepare --engine
+	@$(BIN)/pytest -v tests/unit tests/integration
+
+lint: setup ## ruff, mypy, yamllint, ansible-lint
+	@echo "==> ruff, mypy, yamllint, ansible-lint"
+	@$(BIN)/ruff check .
+	@cd .collections/ansible_collections/amdgpu/fleet && $(BIN)/mypy --no-incremental plugins/module_utils plugins/plugin_utils
+	@$(BIN)/yamllint --strict .
+	@$(BIN)/ansible-lint --strict
+
+sanity: setup ## ansible-test sanity and ansible-doc on the built collection
+	@tests/sanity/run
+
+unit: setup ## Unit tests
+	@$(BIN)/pytest tests/unit
+
+scenarios: setup ## Molecule scenarios
+	@$(BED) prepare --engine
+	@$(BIN)/pytest -v tests/integration
+
+bench-cost: setup ## What a run costs on a host that is already right
+	@tests/bench/cost
+
+docs: setup ## Write the generated tables of docs/
+	@$(BIN)/python catalog/tools/render_gpu_table.py
+	@$(BIN)/python catalog/tools/render_docs.py
+
+build: setup ## Build the collection into build/
+	@$(BIN)/ansible-galaxy collection build --force --output-path build
+
+clean: ## Remove everything that was made here, the emulated hosts included
+	@[ ! -d .cache/bed ] || $(BED) down --all
+	@rm -rf .cache .collections .venv build reports
