@@ -1,0 +1,190 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Host sections of the plan: kernel, firmware, driver, ROCm, devices."""
+
+from __future__ import annotations
+
+import pytest
+from ansible_collections.amdgpu.fleet.plugins.plugin_utils.findings import sentence
+
+
+@pytest.mark.parametrize(
+    "host", ["mi300x-8", "mi300x-8-cpx", "mi300x-8-nodriver", "mi355x-8", "mi250-4", "strix-halo-128", "rx9070xt"]
+)
+def test_a_sound_host_has_no_finding_that_stops_it(make_plan, ids, host):
+    plan = make_plan(host)
+    assert ids(plan) == []
+    assert all(setting["reason"] for setting in plan["settings"])
+
+
+def test_instinct(make_plan):
+    plan = make_plan("mi300x-8-nodriver")
+    assert {"pci=realloc=off", "iommu=pt"} <= set(plan["kernel"]["present"])
+    assert plan["kernel"]["sysctl"]["kernel.numa_balancing"] == 0
+    assert plan["driver"]["policy"] == "dkms" and plan["driver"]["release"] == "31.50.0"
+    assert plan["driver"]["install"] == ["amdgpu-dkms=1:7.1.3.31500000-*", "amdgpu-dkms-firmware=1:31.50.0.0.31500000-*"]
+    assert plan["driver"]["repository"]["uri"] == "https://repo.radeon.com/amdgpu/31.50/ubuntu"
+    assert plan["driver"]["repository"]["suite"] == "jammy"
+    assert plan["rocm"]["install"] == ["amdrocm-amdsmi10.0=10.0.0-4", "amdrocm-sysdeps10.0=10.0.0-4"]
+    assert plan["devices"]["memlock"] == "unlimited"
+
+
+def test_installed_packages_of_the_right_version_are_left_alone(make_plan):
+    assert make_plan("mi300x-8")["driver"]["install"] == []
+    newer = make_plan("mi300x-8", driver_release="31.60.0", rocm_version="10.1.0")
+    assert newer["driver"]["install"][0] == "amdgpu-dkms=1:7.1.9.31600000-*"
+
+
+def test_strix_halo(make_plan):
+    plan = make_plan("strix-halo-128")
+    assert plan["driver"]["policy"] == "inbox" and plan["driver"]["repository"] is None
+    # 90 % of 125 GiB in pages of 4 KiB.
+    assert plan["kernel"]["module_options"] == {"ttm": {"pages_limit": str(112 * 262144)}}
+    assert "amdgpu.gttsize" in plan["kernel"]["absent"]
+    assert plan["firmware"]["install"] == []
+
+
+def test_strix_halo_with_dkms_gets_the_option_under_the_other_name_and_loses_the_packages(make_plan, ids):
+    def installed(_gpus, rocm):
+        rocm["packages"] |= {"amdgpu-dkms": "1:7.1.3", "amdgpu-dkms-firmware": "1:31.50"}
+
+    plan = make_plan("strix-halo-128", installed)
+    assert plan["driver"]["remove"] == ["amdgpu-dkms", "amdgpu-dkms-firmware"]
+    assert "driver.dkms_on_inbox" in ids(plan, "warn")
+
+
+def test_strix_halo_with_everything_wrong(make_plan, ids):
+    plan = make_plan("strix-halo-broken")
+    assert ids(plan) == ["kernel.minimum"]
+    assert set(ids(plan, "warn")) == {"kernel.outdated_argument", "memory.pool", "firmware.refused", "firmware.loaded"}
+    assert plan["firmware"]["install"] == ["firmware-amd-graphics>=20260110"]
+    text = sentence(plan["findings"][0])
+    assert "6.12.57+deb13-amd64" in text and "6.18.4" in text and "backports" in text
+
+
+def test_an_accepted_finding_warns(make_plan, ids):
+    plan = make_plan("strix-halo-broken", plan_accept=["kernel.minimum"])
+    assert ids(plan) == [] and "kernel.minimum" in ids(plan, "warn")
+
+
+def test_firmware_that_may_not_be_replaced_stops_the_host(make_plan, ids):
+    assert "firmware.refused" in ids(make_plan("strix-halo-broken", firmware_policy="keep"))
+
+
+@pytest.mark.parametrize(
+    ("release", "version", "flavour", "stops"),
+    [("6.17.0-18-generic", "24.04", "generic", True), ("6.17.0-19-generic", "24.04", "generic", False),
+     ("6.14.0-1017-oem", "24.04", "oem", True), ("6.14.0-1018-oem", "24.04", "oem", False), ("7.0.0-12-generic", "26.04", "generic", False)],
+)  # fmt: skip
+def test_the_kernel_floor_follows_distribution_and_flavour(make_plan, ids, release, version, flavour, stops):
+    def ubuntu(_gpus, rocm):
+        rocm["os"] |= {"id": "ubuntu", "version": version}
+        rocm["kernel"] |= {"release": release, "flavour": flavour}
+
+    assert ("kernel.minimum" in ids(make_plan("strix-halo-128", ubuntu))) is stops
+
+
+def test_the_gate_of_driver_kernel_and_distribution(make_plan, ids):
+    def kernel(_gpus, rocm):
+        rocm["kernel"]["release"] = "7.2.12+deb13-amd64"
+
+    plan = make_plan("mi300x-8", kernel)
+    assert ids(plan) == ["driver.kernel"]
+    assert plan["driver"]["repository"] is None, "no repository is touched"
+
+    def fedora(_gpus, rocm):
+        rocm["os"] |= {"id": "fedora", "version": "43", "name": "Fedora 43"}
+
+    plan = make_plan("mi300x-8", fedora)
+    assert "driver.distribution" in ids(plan)
+    assert "ubuntu 24.04" in plan["findings"][0]["remedy"]
+
+
+def test_secure_boot_stops_dkms_and_not_inbox(make_plan, ids):
+    def secure(_gpus, rocm):
+        rocm["boot"]["secure_boot"] = True
+
+    assert "driver.secure_boot" in ids(make_plan("mi300x-8", secure))
+    assert ids(make_plan("strix-halo-128", secure)) == []
+
+
+def test_rocm_and_driver_must_fit(make_plan, ids):
+    assert "rocm.driver" in ids(make_plan("mi300x-8", driver_release="31.60.0"))
+    assert "rocm.release" in ids(make_plan("mi300x-8", rocm_version="9.0.0"))
+    assert "driver.release" in ids(make_plan("mi300x-8", driver_release="latest"))
+
+
+def test_legacy_rocm_is_removed_first(make_plan, ids):
+    def legacy(_gpus, rocm):
+        rocm["installations"] = [{"version": "7.2.4", "path": "/opt/rocm-7.2.4", "layout": "legacy", "current": True}]
+
+    assert "rocm.legacy" in ids(make_plan("mi300x-8", legacy))
+
+
+def test_what_the_inventory_asks_for_is_said_to_come_from_it(make_plan):
+    plan = make_plan(
+        "mi300x-8",
+        kernel_arguments_present=["nosmt"],
+        kernel_arguments_absent=["pci"],
+        kernel_opt_in=["latency"],
+        kernel_sysctl={"vm.swappiness": 1},
+        driver_repository_uri="http://mirror.example/{directory}/ubuntu",
+    )
+    assert "nosmt" in plan["kernel"]["present"] and "pcie_aspm=off" in plan["kernel"]["present"]
+    assert not [argument for argument in plan["kernel"]["present"] if argument.startswith("pci=")]
+    assert plan["kernel"]["sysctl"]["vm.swappiness"] == 1
+    assert plan["driver"]["repository"]["uri"] == "http://mirror.example/31.50/ubuntu"
+    sources = {setting["value"]: setting["source"] for setting in plan["settings"]}
+    assert sources["nosmt"] == sources["vm.swappiness=1"] == "the inventory"
+
+
+@pytest.mark.parametrize(
+    ("wants", "words"),
+    [
+        ({"driver_policy": "latest"}, ["driver_policy", "latest", "dkms"]),
+        ({"driver_polcy": "dkms"}, ["driver_polcy", "driver_policy"]),
+        ({"kernel_gtt_gib": "much"}, ["kernel_gtt_gib", "much"]),
+        ({"kernel_opt_in": ["turbo"]}, ["turbo", "latency"]),
+        ({"vllm_instances": [{"name": "a"}]}, ["model"]),
+        ({"vllm_instances": [{"name": "a", "model": "/m", "prot": 1}]}, ["prot"]),
+        ({"rocm_repository_uri": "http://mirror.example/{release}"}, ["{release}", "{distribution}"]),
+        ({"plan_catalog": {"release": {}}}, ["plan_catalog.release", "releases"]),
+        ({"plan_catalog": {"releases": {"drivers": "31.60.0"}}}, ["plan_catalog.releases.drivers", "31.60.0"]),
+    ],
+)
+def test_bad_wants_are_one_finding_that_names_value_and_remedy(make_plan, ids, wants, words):
+    plan = make_plan("mi300x-8", **wants)
+    assert len(ids(plan)) == 1 and ids(plan)[0].startswith("inventory.")
+    assert "driver" not in plan, "nothing is planned for a host whose wants are wrong"
+    text = sentence(plan["findings"][0])
+    assert all(word in text for word in words), text
+
+
+def test_variables_of_other_people_are_left_alone(make_plan, ids):
+    assert ids(make_plan("mi300x-8", kernel_team="hpc", model_registry="x", driver_repository_mirror_owner="y")) == []
+
+
+def test_more_memory_than_the_host_can_spare(make_plan, ids):
+    plan = make_plan("strix-halo-128", kernel_gtt_gib=124)
+    assert ids(plan) == ["memory.gtt_too_large"]
+    assert make_plan("strix-halo-128", kernel_gtt_gib=96)["kernel"]["module_options"]["ttm"]["pages_limit"] == "25165824"
+
+
+def test_the_catalog_can_be_added_to(make_plan):
+    release = {"directory": "32.10", "module_version": "8.0.0.32100000", "package_version": "1:8.0.0*", "firmware_version": "1:32.10*",
+               "kernels": {"minimum": "6.1", "below": "8.0"}, "source": "our lab", "date": "2026-11"}  # fmt: skip
+    plan = make_plan(
+        "mi300x-8", driver_release="32.10.0", plan_accept=["rocm.driver"], plan_catalog={"releases": {"drivers": {"releases": {"32.10.0": release}}}}
+    )
+    assert plan["driver"]["install"][0] == "amdgpu-dkms=1:8.0.0*"
+
+
+def test_state_absent(make_plan):
+    plan = make_plan("mi300x-8", driver_state="absent", rocm_state="absent", kernel_state="absent")
+    assert plan["driver"]["remove"] == ["amdgpu-dkms", "amdgpu-dkms-firmware"]
+    assert plan["driver"]["repository"] is None and plan["rocm"]["repository"] is None
+
+
+def test_no_gpu(make_plan, ids):
+    plan = make_plan("no-gpu")
+    assert plan["profile"] == "cpu" and plan["driver"]["policy"] == "none" and not plan["devices"]["enabled"]
+    assert ids(plan, "warn") == ["gpu.none"]

