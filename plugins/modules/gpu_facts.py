@@ -18,6 +18,7 @@ description:
   - The KFD topology is the authority for the architecture. E(HSA_OVERRIDE_GFX_VERSION) has no influence.
   - A file that is missing, unreadable or damaged gives a V(null) value and an entry in C(problems), never an error.
 extends_documentation_fragment:
+  - amdgpu.fleet.attributes
   - amdgpu.fleet.attributes.facts
 options:
   root:

@@ -16,6 +16,7 @@ description:
   - Gives up at once when the systemd unit of the server has failed, with the last lines of its journal.
   - An open port is not enough. The server is ready when a completion came back.
 extends_documentation_fragment:
+  - amdgpu.fleet.attributes
   - amdgpu.fleet.attributes.info
 options:
   url:

@@ -101,7 +101,7 @@ def fetch(module: AnsibleModule, url: str, what: str, remedy: str) -> bytes:
     """The content of an address, or one sentence that says what could not be had and what to do."""
     response, info = fetch_url(module, url, timeout=module.params["timeout"])
     if response is None or info.get("status") not in (200, None):
-        reason = re.sub(r"<urlopen error (\[Errno -?\d+\] )?(.*)>", r"\2", str(info.get("msg", "no answer")))
+        reason = re.sub(r"<url\w+ error (\[Errno -?\d+\] )?(.*)>", r"\2", str(info.get("msg", "no answer")))
         module.fail_json(msg=f"{what} at {url} cannot be had ({reason}). {remedy}; the host was left as it was.")
     return response.read()
 

@@ -16,6 +16,7 @@ description:
   - Reads files only. Apart from C(modinfo) for a compressed module and C(rpm) on hosts that have it, no command is run.
   - A file that is missing, unreadable or damaged gives a V(null) value and an entry in C(problems), never an error.
 extends_documentation_fragment:
+  - amdgpu.fleet.attributes
   - amdgpu.fleet.attributes.facts
 options:
   root:

@@ -15,6 +15,7 @@ description:
   - Prints a text in the terminal without the quoting and indentation that M(ansible.builtin.debug) gives it, for tables.
   - Runs on the controller only; nothing is sent to the host.
 extends_documentation_fragment:
+  - amdgpu.fleet.attributes
   - amdgpu.fleet.attributes.info
 options:
   text:
