@@ -6,6 +6,7 @@ from __future__ import annotations
 import argparse
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 from . import engine, hosts, images, machine, repository
@@ -30,17 +31,17 @@ def _parser() -> argparse.ArgumentParser:
 
     prepare = commands.add_parser("prepare", help="build images, key and package repository; what exists is kept")
     prepare.add_argument("--engine", action="store_true", help="also the tiny model, vLLM's CPU wheels and its container image")
-    prepare.set_defaults(run=_prepare)
+    prepare.set_defaults(run=_alone(_prepare))
 
     up = commands.add_parser("up", help="start the hosts of a bed file")
     up.add_argument("file", nargs="?", type=Path)
     up.add_argument("--host", action="append", default=[], metavar="NAME=DESCRIPTION:IMAGE:ADDRESS[:engine]")
-    up.set_defaults(run=_up)
+    up.set_defaults(run=_alone(_up))
 
     down = commands.add_parser("down", help="remove the hosts of a bed file, or everything")
     down.add_argument("file", nargs="?", type=Path)
     down.add_argument("--all", action="store_true", help="all hosts, the network and the repository server")
-    down.set_defaults(run=_down)
+    down.set_defaults(run=_alone(_down))
 
     execute = commands.add_parser("exec", help="run a command in a host: bed exec HOST -- COMMAND ...")
     execute.add_argument("name", metavar="HOST")
@@ -51,6 +52,14 @@ def _parser() -> argparse.ArgumentParser:
     reboot.add_argument("name", metavar="HOST")
     reboot.set_defaults(run=lambda options: hosts.reboot(options.name))
     return parser
+
+
+def _alone(command: Callable[[argparse.Namespace], None]) -> Callable[[argparse.Namespace], None]:
+    def run(options: argparse.Namespace) -> None:
+        with machine.exclusive():
+            command(options)
+
+    return run
 
 
 def _prepare(options: argparse.Namespace) -> None:

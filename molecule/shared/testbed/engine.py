@@ -52,7 +52,7 @@ def _wheels() -> None:
     """A folder from which `pip install --no-index` installs the engine on a Debian 12 host (Python 3.11)."""
     stamp, key = (
         WHEELS / "built-from",
-        digest(VLLM, TORCH, XGRAMMAR, inspect.getsource(_repack), inspect.getsource(_metadata)),
+        digest(VLLM, TORCH, XGRAMMAR, inspect.getsource(_wheels), inspect.getsource(_repack), inspect.getsource(_metadata)),
     )
     if stamp.exists() and stamp.read_text(encoding="utf-8") == key:
         return
@@ -71,7 +71,9 @@ def _wheels() -> None:
         _repack(wheel, ("triton",), {}, wheel.name)
         shutil.rmtree(download)
         REQUIREMENTS.write_text(f"vllm=={VLLM}+cpu\ntorch=={TORCH}\n", encoding="utf-8")
-        _pip("wheel --find-links /srv/wheels --wheel-dir /srv/wheels --requirement /srv/wheels/requirements-cpu.txt")
+        # The repacked xgrammar is named by its path: by name pip would prefer the index's.
+        wanted = "--requirement /srv/wheels/requirements-cpu.txt /srv/wheels/xgrammar-*.whl"
+        _pip(f"wheel --find-links /srv/wheels --wheel-dir /srv/wheels {wanted}")
     names = [path.name for path in WHEELS.glob("*.whl")]
     if f"torch-{TORCH}" not in " ".join(names) or any(name.startswith("nvidia") for name in names):
         raise BedError(f"pip took a CUDA build of torch into {WHEELS}: make torch=={TORCH} available to pip (find-links) and try again")

@@ -100,15 +100,30 @@ def parse_host(text: str) -> Host:
 
 def up(hosts: list[Host]) -> None:
     """Start hosts that are not running as described, all at once, and wait until ssh would let Ansible in."""
+    descriptions = {host.name: load_host(host.host) for host in hosts}
     repository.build()
     images = {name: image(name) for name in sorted({host.image for host in hosts} | {"debian12"})}
     _network()
     _serve(images["debian12"])
     with step(f"starting {len(hosts)} hosts"), ThreadPoolExecutor(max_workers=8) as pool:
-        list(pool.map(lambda host: _start(host, images[host.image], hosts), hosts))
+        list(pool.map(lambda host: _start(host, descriptions[host.name], images[host.image], hosts), hosts))
+    _write_ssh_config()
     width = max(len(host.name) for host in hosts)
     for host in hosts:
         print(f"{host.name:<{width}}  {host.address:<15}  {host.image:<9}  {host.host}")
+
+
+def _write_ssh_config() -> None:
+    """`ssh -F .cache/bed/ssh_config HOST`: inventories need the names of the hosts alone."""
+    running = podman("ps", f"--filter=label={LABEL}=host", f'--format={{{{.Names}}}} {{{{index .Labels "{LABEL}.address"}}}}').splitlines()
+    entries = [
+        f"Host {name.removeprefix(f'{LABEL}-')}\n  HostName {address}\n" for name, address in (line.split() for line in sorted(running))
+    ]
+    common = (
+        f"Host *\n  User root\n  IdentityFile {CACHE}/id_ed25519\n  IdentitiesOnly yes\n"
+        "  StrictHostKeyChecking no\n  UserKnownHostsFile /dev/null\n  LogLevel ERROR\n"
+    )
+    (CACHE / "ssh_config").write_text("".join(entries) + common, encoding="utf-8")
 
 
 def down(hosts: Iterable[Host] | None) -> None:
@@ -154,8 +169,7 @@ def _serve(reference: str) -> None:
     )  # fmt: skip
 
 
-def _start(host: Host, reference: str, all_hosts: list[Host]) -> None:
-    description = load_host(host.host)
+def _start(host: Host, description: dict[str, Any], reference: str, all_hosts: list[Host]) -> None:
     key = digest(json.dumps([asdict(host), description]), reference, GUEST, *(GUEST.parent / f"{name}.py" for name in GENERATOR))
     if podman(
         "inspect",

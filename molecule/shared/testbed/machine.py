@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import configparser
+import fcntl
 import hashlib
 import os
 import re
@@ -64,10 +65,10 @@ def podman_prefix() -> list[str]:
     """
     if run(["stat", "-f", "-c", "%T", "/sys/fs/cgroup"]).strip() == "cgroup2fs":
         return []
-    if not os.path.ismount(NAMESPACE):
+    if not _mounted(NAMESPACE):
         folder = NAMESPACE.parent
         folder.mkdir(exist_ok=True)
-        if not os.path.ismount(folder):
+        if not _mounted(folder):
             run(["mount", "--bind", folder, folder])
             run(["mount", "--make-private", folder])
         NAMESPACE.touch()
@@ -79,9 +80,27 @@ def podman_prefix() -> list[str]:
 def drop_namespace() -> None:
     """Forget the pinned mount namespace; harmless where there is none."""
     for mount in (NAMESPACE, NAMESPACE.parent):
-        if os.path.ismount(mount):
+        while _mounted(mount):
             run(["umount", mount])
     NAMESPACE.unlink(missing_ok=True)
+
+
+def _mounted(path: Path) -> bool:
+    """Whether something is mounted there; os.path.ismount() does not see bind mounts within one file system."""
+    mounts = Path("/proc/self/mountinfo").read_text(encoding="utf-8").splitlines()
+    return any(line.split()[4] == str(path) for line in mounts)
+
+
+@contextmanager
+def exclusive() -> Iterator[None]:
+    """One command at a time changes the test bed: there is one per machine."""
+    with Path("/run/lock/amdgpu-fleet-bed").open("w", encoding="utf-8") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            print("bed: waiting for another bed command", file=sys.stderr)
+            fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
 
 
 def install_tools() -> None:
