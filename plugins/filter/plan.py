@@ -37,6 +37,17 @@ def sentences(findings: list[dict[str, t.Any]], severity: str = "fail") -> list[
     return [sentence(finding) for finding in findings if finding["severity"] == severity]
 
 
+def failure_reason(result: dict[str, t.Any]) -> str:
+    failed = [item for item in result.get("results") or [] if item.get("failed")] or [result]
+    reasons = []
+    for item in failed:
+        text = item.get("msg") or "no reason given"
+        text = "; ".join(str(part) for part in text) if isinstance(text, list) else str(text).strip()
+        details = str(item.get("stderr") or item.get("module_stderr") or "").strip().splitlines()
+        reasons.append(f"{text} {details[-1]}" if details and details[-1] not in text else text)
+    return "; ".join(dict.fromkeys(reasons))
+
+
 class FilterModule:
     def filters(self) -> dict[str, t.Callable[..., t.Any]]:
-        return {"plan": plan, "plan_questions": plan_questions, "sentences": sentences}
+        return {"plan": plan, "plan_questions": plan_questions, "sentences": sentences, "failure_reason": failure_reason}

@@ -23,6 +23,7 @@ PACKAGES = re.compile(
 )
 SECURE_BOOT = "sys/firmware/efi/efivars/SecureBoot-8be4df61-93ca-11d2-aa0d-00e098032b8c"
 QUADLET_GENERATORS = ("usr/lib/systemd/system-generators/podman-system-generator", "usr/libexec/podman/quadlet")
+CONTAINER_INITS = ("usr/bin/catatonit", "usr/libexec/podman/catatonit", "usr/libexec/catatonit/catatonit")
 IMAGE_STORE = "var/lib/containers/storage"
 LISTEN = "0A"
 
@@ -176,10 +177,11 @@ def devices(tree: Tree) -> dict[str, t.Any]:
 
 
 def podman(tree: Tree, installed: dict[str, str], images: t.Sequence[str]) -> dict[str, t.Any]:
-    """``version``, whether it generates units from Quadlet files, and which of the images asked for are stored."""
+    """``version``, whether it has an init for containers and generates units from Quadlet files, and which of the images asked for are stored."""
     match = re.match(r"(?:\d+:)?(\d+\.\d+\.\d+)", installed.get("podman", ""))
     return {
         "version": match.group(1) if match else None,
+        "init": any(tree.exists(path) for path in CONTAINER_INITS),
         "quadlet": any(tree.exists(path) for path in QUADLET_GENERATORS),
         "images": sorted(set(images) & _stored_images(tree)) if images else [],
     }

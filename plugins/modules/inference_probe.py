@@ -80,6 +80,10 @@ from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.amdgpu.fleet.plugins.module_utils._inference import NoAnswer, Server
 
 
+# A server that ended this often while it was waited for will not come up.
+MAX_RESTARTS = 3
+
+
 def api_key(module: AnsibleModule) -> str | None:
     path = module.params["api_key_file"]
     if not path:
@@ -102,7 +106,8 @@ def unit_failure(module: AnsibleModule) -> str | None:
     command = ["systemctl", "show", "--property=ActiveState,SubState,Result,NRestarts", unit]
     rc, out, _err = module.run_command(command, environ_update={"LC_ALL": "C"})
     state = dict(line.split("=", 1) for line in out.splitlines() if "=" in line)
-    if rc != 0 or state.get("ActiveState") not in ("failed", "inactive"):
+    gone = state.get("ActiveState") in ("failed", "inactive") or int(state.get("NRestarts") or 0) >= MAX_RESTARTS
+    if rc != 0 or not gone:
         return None
     _rc, journal, _err = module.run_command(["journalctl", "--no-pager", "--output=cat", "--lines=15", "--unit", unit])
     return f"{unit} is {state['ActiveState']} ({state.get('Result', 'unknown')}). Its last lines:\n{journal.strip()}"

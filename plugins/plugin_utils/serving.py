@@ -241,6 +241,8 @@ def _instance(
         "devices": devices,
         "groups": groups if rocm else [],
         "rocm": rocm,
+        # Reaps what dies; Podman refuses to start the container where it has none.
+        "init": host.rocm["podman"]["init"],
         "shm_size": "64g" if len(gpus) > 1 else "8g",
     }
 

@@ -88,7 +88,7 @@ def dkms_module_fields(release: str, version: str) -> dict[str, str]:
 def _write_kernel(out: Writer, host: dict[str, Any], release: str) -> None:
     out.file(f"boot/vmlinuz-{release}", b"kernel image of the test bed\n")
     out.file(f"boot/initrd.img-{release}", b"initramfs of the test bed\n")
-    out.file(f"boot/config-{release}", "CONFIG_DRM_AMDGPU=m\nCONFIG_HSA_AMD=y")
+    out.file(f"boot/config-{release}", "CONFIG_DRM_AMDGPU=m\nCONFIG_HSA_AMD=y\nCONFIG_RD_GZIP=y\nCONFIG_RD_ZSTD=y")
     modules = f"lib/modules/{release}"
     out.file(f"{modules}/{INBOX_MODULE}", kernel_module(inbox_module_fields(release)))
     present = [INBOX_MODULE]

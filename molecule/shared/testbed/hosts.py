@@ -121,7 +121,7 @@ def _write_ssh_config() -> None:
     ]
     common = (
         f"Host *\n  User root\n  IdentityFile {CACHE}/id_ed25519\n  IdentitiesOnly yes\n"
-        "  StrictHostKeyChecking no\n  UserKnownHostsFile /dev/null\n  LogLevel ERROR\n"
+        "  ServerAliveInterval 2\n  ServerAliveCountMax 2\n  StrictHostKeyChecking no\n  UserKnownHostsFile /dev/null\n  LogLevel ERROR\n"
     )
     (CACHE / "ssh_config").write_text("".join(entries) + common, encoding="utf-8")
 

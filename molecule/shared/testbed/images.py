@@ -14,9 +14,9 @@ GUEST = Path(__file__).parent / "guest"
 
 _COMMON = (
     "systemd,systemd-sysv,dbus,openssh-server,python3,python3-apt,python3-debian,python3-venv,python3-yaml,sudo,udev,kmod,"
-    "iproute2,procps,ca-certificates,curl,grub-common,grub2-common,grub-pc-bin,numactl,pciutils"
+    "iproute2,procps,ca-certificates,curl,grub-common,grub2-common,grub-pc-bin,initramfs-tools,numactl,pciutils"
 )
-_PACKAGES = {"debian12": _COMMON, "debian13": f"{_COMMON},podman,crun,netavark,aardvark-dns,nftables,fuse-overlayfs"}
+_PACKAGES = {"debian12": _COMMON, "debian13": f"{_COMMON},podman,crun,catatonit,netavark,aardvark-dns,nftables,fuse-overlayfs"}
 
 # Background package work would hold dpkg's lock against the roles.
 _MASKED = "apt-daily.timer apt-daily-upgrade.timer e2scrub_all.timer fstrim.timer man-db.timer dpkg-db-backup.timer"

@@ -172,7 +172,7 @@ def _backports() -> list[Package]:
             version,
             files={
                 f"boot/vmlinuz-{KERNEL}": "kernel image of the test bed\n",
-                f"boot/config-{KERNEL}": "CONFIG_DRM_AMDGPU=m\nCONFIG_HSA_AMD=y\n",
+                f"boot/config-{KERNEL}": "CONFIG_DRM_AMDGPU=m\nCONFIG_HSA_AMD=y\nCONFIG_RD_GZIP=y\nCONFIG_RD_ZSTD=y\n",
                 f"lib/modules/{KERNEL}/modules.builtin": "\n",
                 f"lib/modules/{KERNEL}/{INBOX_MODULE}": kernel_module(inbox_module_fields(KERNEL)),
             },

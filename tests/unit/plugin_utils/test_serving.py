@@ -10,7 +10,7 @@ CHAT = {"name": "chat", "model": "Qwen/Qwen3-8B"}
 
 
 def podman(_gpus, rocm):
-    rocm["podman"] = {"version": "5.4.2", "quadlet": True, "images": []}
+    rocm["podman"] = {"version": "5.4.2", "init": True, "quadlet": True, "images": []}
 
 
 def test_container_where_podman_makes_units(make_plan):
