@@ -29,7 +29,8 @@ $(VENV)/.done: requirements-dev.txt
 	@ln -sfn ../../.. $@
 
 demo: setup ## Bring up three emulated hosts and get an answer from a model on each
-	@playbooks/demo/run
+	@molecule/shared/with-bed inventories/demo/bed.yml \
+		$(BIN)/ansible-playbook playbooks/demo.yml -i inventories/demo/hosts.yml
 
 demo-down: setup ## Remove the hosts of the demo
 	@$(BED) down --all

@@ -39,6 +39,7 @@ NETWORK = LABEL
 SUBNET = "10.77.0.0/24"
 SERVER = "10.77.0.2"
 SERVER_NAME = f"{LABEL}-repository"
+SSH_CONNECTIONS = Path("/tmp/amdgpu-fleet-bed-ssh")
 READY_SECONDS = 120
 GENERATOR = ("tree", "descriptions", "products", "devices", "topology", "kernel", "distribution", "writer")
 
@@ -128,6 +129,8 @@ def _write_ssh_config() -> None:
 
 def down(hosts: Iterable[Host] | None) -> None:
     """Remove hosts; with None everything the test bed ever started, found by its label."""
+    # Ansible's kept connections lead to hosts that are about to go; a new host of the same name must not be reached by them.
+    shutil.rmtree(SSH_CONNECTIONS, ignore_errors=True)
     names = None if hosts is None else {host.container for host in hosts}
     containers = set(podman("ps", "--all", f"--filter=label={LABEL}", "--format={{.Names}}").split())
     doomed = sorted(containers if names is None else containers & names)

@@ -1,0 +1,26 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Every Molecule scenario, from check mode on a bare host to the checks of tests/testinfra."""
+
+from __future__ import annotations
+
+import subprocess
+from pathlib import Path
+
+import pytest
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+LOGS = REPOSITORY / ".cache/logs"
+SCENARIOS = sorted(path.parent.name for path in REPOSITORY.glob("molecule/*/molecule.yml"))
+LIMIT_SECONDS = 900
+
+
+@pytest.mark.parametrize("scenario", SCENARIOS)
+def test_scenario(scenario: str) -> None:
+    LOGS.mkdir(parents=True, exist_ok=True)
+    log = LOGS / f"molecule-{scenario}.log"
+    with log.open("wb") as output:
+        command = [REPOSITORY / ".venv/bin/molecule", "test", "--scenario-name", scenario]
+        result = subprocess.run(command, cwd=REPOSITORY, stdout=output, stderr=subprocess.STDOUT, timeout=LIMIT_SECONDS, check=False)
+    if result.returncode:
+        tail = "\n".join(log.read_text(encoding="utf-8", errors="replace").splitlines()[-80:])
+        pytest.fail(f"molecule test --scenario-name {scenario} ended with {result.returncode}; the end of {log}:\n{tail}", pytrace=False)
