@@ -21,6 +21,8 @@ def test_scenario(scenario: str) -> None:
     with log.open("wb") as output:
         command = [REPOSITORY / ".venv/bin/molecule", "test", "--scenario-name", scenario]
         result = subprocess.run(command, cwd=REPOSITORY, stdout=output, stderr=subprocess.STDOUT, timeout=LIMIT_SECONDS, check=False)
+    text = log.read_text(encoding="utf-8", errors="replace")
+    assert "no tests found" not in text, f"nothing checks scenario {scenario}"
     if result.returncode:
-        tail = "\n".join(log.read_text(encoding="utf-8", errors="replace").splitlines()[-80:])
+        tail = "\n".join(text.splitlines()[-80:])
         pytest.fail(f"molecule test --scenario-name {scenario} ended with {result.returncode}; the end of {log}:\n{tail}", pytrace=False)

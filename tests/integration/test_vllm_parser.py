@@ -1,0 +1,344 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What the role writes, read by vLLM itself: its argument parser and its table of variables, in the image of the test bed.
+
+Every profile, as unit and as container, with one GPU and with several, goes through in one start of the image.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+from ansible_collections.amdgpu.fleet.plugins.plugin_utils import planner
+from ansible_collections.amdgpu.fleet.plugins.plugin_utils.catalog import Catalog, version_key
+from testbed.descriptions import complete
+from testbed.engine import IMAGE, VLLM
+from testbed.machine import LABEL, BedError, podman
+from testbed.tree import write_tree
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+SCRIPT = Path(__file__).with_name("parse_with_vllm.py")
+CATALOG = Catalog()
+PRODUCTS = {
+    "gfx90a": "mi250",
+    "gfx942": "mi300x",
+    "gfx950": "mi355x",
+    "gfx1100": "rx7900xtx",
+    "gfx1101": "rx7900xtx",  # there is no description of one: the architecture is changed in the facts
+    "gfx1150": "strix-point",
+    "gfx1151": "strix-halo",
+    "gfx1200": "rx9060xt",
+    "gfx1201": "r9700",
+    "cpu": None,
+}
+PROFILES = sorted(path.stem for path in (REPOSITORY / "catalog/profiles").glob("*.yml"))
+KINDS = ("venv", "quadlet")
+VERSIONS = {"image": VLLM, "default": ""}
+SERVED = "Qwen3-8B"
+
+# What an operator may ask for, and what it must become.
+ASKED = {
+    "enable_prefix_caching": False,
+    "gpu-memory-utilization": 0.5,
+    "max-model-len": 4096,
+    "max-num-seqs": 8,
+    "enforce-eager": True,
+    "dtype": None,
+    "attention-backend": "ROCM_AITER_FA",
+    "limit-mm-per-prompt": {"image": 2, "video": 0},
+    "allowed-origins": ["https://a.example", "https://b.example"],
+    "compilation-config": {"cudagraph_mode": "FULL_DECODE_ONLY"},
+}
+REFUSED = {
+    "unknown option": ({"max-modle-len": 4096}, "max-modle-len"),
+    "removed option": ({"swap-space": 4}, "swap-space"),
+    "value of another type": ({"max-num-seqs": "many"}, "max-num-seqs"),
+    "null": ("max-model-len: null\n", "None"),
+}
+UNKNOWN_VARIABLES = {"VLLM_ROCM_USE_ATIER": "1", "VLLM_ATTENTION_BACKEND": "TRITON_ATTN", "VLLM_USE_V1": "1"}
+
+
+def several(profile: str) -> list[int]:
+    """The numbers of GPUs to look at: an integrated GPU is alone, and a CPU has none."""
+    if profile == "cpu":
+        return [0]
+    return [1] if CATALOG.gpus["architectures"][profile]["apu"] else [1, 2]
+
+
+CASES = {
+    f"{profile}-{kind}-{count}-{version}": (profile, kind, count, VERSIONS[version])
+    for profile in PROFILES
+    for kind in KINDS
+    for count in several(profile)
+    for version in VERSIONS
+}
+
+
+def read_facts(profile: str, count: int, root: Path) -> tuple[dict, dict]:
+    """Facts of an emulated host, by the modules themselves."""
+    gpus = [{"product": PRODUCTS[profile], "count": count}] if count else []
+    kernel = {"release": "7.2.12+deb13-amd64"}
+    host = {"description": profile, "os": "debian13", "kernel": kernel, "memory_gib": 128, "driver": {"source": "inbox"}, "gpus": gpus}
+    write_tree(complete(host), root)
+    facts = []
+    for module in ("gpu_facts", "rocm_facts"):
+        done = subprocess.run(
+            [sys.executable, "-m", f"ansible_collections.amdgpu.fleet.plugins.modules.{module}"],
+            input=json.dumps({"ANSIBLE_MODULE_ARGS": {"root": str(root), "_ansible_remote_tmp": str(root)}}),
+            env={"PYTHONPATH": str(REPOSITORY / ".collections"), "PATH": "/usr/bin:/bin"},
+            capture_output=True, text=True, check=True,
+        )  # fmt: skip
+        facts.append(next(iter(json.loads(done.stdout)["ansible_facts"].values())))
+    if profile == "gfx1101":
+        for gpu in facts[0]["gpus"]:
+            gpu["gfx"] = "gfx1101"
+    facts[1]["podman"] = {"version": "5.4.2", "init": True, "quadlet": True, "images": []}
+    return facts[0], facts[1]
+
+
+@pytest.fixture(scope="module")
+def plans(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict]:
+    """One plan for each case, and those of what an operator asks for."""
+    known: dict[tuple[str, int], tuple[dict, dict]] = {}
+
+    def make(profile: str, kind: str, count: int, version: str, **instance: object) -> dict:
+        if (profile, count) not in known:
+            known[profile, count] = read_facts(profile, count, tmp_path_factory.mktemp(profile))
+        wanted = {"name": "chat", "model": f"Qwen/{SERVED}", "gpus": list(range(count)), **instance}
+        wants = {"vllm_instances": [wanted], "vllm_kind": kind, "vllm_version": version, "vllm_image": IMAGE if profile == "cpu" else ""}
+        plan = planner.plan(*known[profile, count], wants, profile)
+        assert plan["profile"] == profile
+        return plan
+
+    made = {name: make(*case) for name, case in CASES.items()}
+    for kind in KINDS:
+        made[f"asked {kind}"] = make("gfx942", kind, 1, VLLM, options=ASKED)
+        made[f"variables {kind}"] = make("gfx942", kind, 1, VLLM, environment=UNKNOWN_VARIABLES)
+        for name, (options, _word) in REFUSED.items():
+            if isinstance(options, dict):
+                made[f"{name} {kind}"] = make("gfx942", kind, 1, VLLM, options=options)
+    for model, recipe in CATALOG.vllm["recipes"].items():
+        made[f"recipe {model}"] = make("gfx942", "venv", 1, "", options=recipe["options"], environment=recipe["environment"])
+    return made
+
+
+PLAYBOOK = """
+- hosts: localhost
+  gather_facts: false
+  vars_files: ["{{ role }}/defaults/main.yml", "{{ role }}/vars/main.yml"]
+  tasks:
+    - ansible.builtin.copy:
+        dest: "{{ output }}"
+        mode: "0600"
+        content: |
+          {% set files = role ~ '/templates/files.yml.j2' %}
+          {% for name, plan in plans.items() %}
+          {{ {name: lookup('ansible.builtin.template', files, template_vars={'plan_host': plan}) | from_yaml} | to_json }}
+          {% endfor %}
+"""
+
+
+def render(plans: dict[str, dict], folder: Path) -> dict[str, dict[str, str]]:
+    """The files of each plan as the role renders them: their content by the suffix of their name."""
+    (folder / "play.yml").write_text(PLAYBOOK, encoding="utf-8")
+    variables = {"plans": plans, "role": str(REPOSITORY / "roles/vllm"), "output": str(folder / "rendered")}
+    (folder / "variables.json").write_text(json.dumps(variables), encoding="utf-8")
+    command = ["ansible-playbook", "--inventory=localhost,", "--connection=local", "--extra-vars=@variables.json", "play.yml"]
+    done = subprocess.run([str(Path(sys.executable).with_name(command[0])), *command[1:]], cwd=folder, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    rendered: dict[str, dict[str, str]] = {}
+    for line in (folder / "rendered").read_text(encoding="utf-8").splitlines():
+        for name, files in json.loads(line).items():
+            rendered[name] = {file["path"].rpartition(".")[2]: file["content"] for file in files}
+    return rendered
+
+
+def command_line(unit: str) -> list[str]:
+    """What follows `vllm serve`: the image has `vllm serve` as its entry point, a unit says it."""
+    line = re.search(r"^(?:Exec=|ExecStart=.* serve )(.+)$", unit, re.M)
+    assert line, unit
+    words = shlex.split(line.group(1))
+    assert words[-2] == "--config", words
+    return [*words[:-1], "CONFIG"]
+
+
+def environment_of(files: dict[str, str], unit: str) -> dict[str, str]:
+    """The variables of the environment file and those in the unit."""
+    words = [word for line in files["env"].splitlines() if line and line[0] != "#" for word in [line]]
+    words += [word for line in re.findall(r"^Environment=(.*)$", unit, re.M) for word in shlex.split(line)]
+    return dict(word.split("=", 1) for word in words)
+
+
+def destination(option: str) -> str:
+    """Where the parser keeps an option."""
+    return option.removeprefix("no-").partition(".")[0].replace("-", "_")
+
+
+def span(name: str, *tables: str) -> tuple[str | None, str | None]:
+    """The first and the last release that know a name, as the catalog has it."""
+    for table in tables:
+        entry = CATALOG.vllm[table].get(name)
+        if entry is not None:
+            return (entry["first"], entry["last"]) if isinstance(entry, dict) else (entry[0], entry[1])
+    raise AssertionError(f"{name} is in none of {', '.join(tables)} of catalog/vllm.yml")
+
+
+def newer(name: str, *tables: str) -> bool:
+    """Whether the catalog says that a name came after the release in the image."""
+    first = span(name, *tables)[0]
+    return first is not None and version_key(str(first)) > version_key(VLLM)
+
+
+def newer_option(name: str) -> bool:
+    return newer(name.partition(".")[0], "known_options")
+
+
+def newer_variable(name: str) -> bool:
+    return name.startswith("VLLM_") and newer(name, "environment", "known_environment")
+
+
+@pytest.fixture(scope="module")
+def answer(plans: dict[str, dict], tmp_path_factory: pytest.TempPathFactory) -> dict:
+    """What vLLM said to all cases."""
+    cases = {}
+    for name, files in render(plans, tmp_path_factory.mktemp("rendered")).items():
+        unit = files.get("service") or files["container"]
+        config = yaml.safe_load(files["yaml"])
+        # Only where the plan is for a newer release than that of the image: what the catalog says came later is left out.
+        later = [option for option in config if plans[name]["vllm"]["version"] != VLLM and newer_option(option)]
+        text = yaml.safe_dump({key: value for key, value in config.items() if key not in later}) if later else files["yaml"]
+        cases[name] = {
+            "arguments": command_line(unit),
+            "config": text,
+            "environment": environment_of(files, unit),
+            "show": [*{destination(option) for option in config if option not in later}, "model_tag", "dtype"],
+        }
+    for name, (options, _word) in REFUSED.items():
+        if isinstance(options, str):
+            cases[name] = {"arguments": ["m", "--config", "CONFIG"], "config": options, "environment": {}, "show": []}
+    dropped = {"arguments": ["m", "--config", "CONFIG"], "environment": {}, "show": ["async_scheduling"]}
+    cases["false"] = {**dropped, "config": "async-scheduling: false\n"}
+    cases["no"] = {**dropped, "config": "no-async-scheduling: true\n"}
+    try:
+        there = podman("images", "--quiet", IMAGE).strip()
+    except (BedError, OSError) as error:
+        pytest.fail(f"Podman does not run here ({error}). Remedy: as root, molecule/shared/bed prepare --engine", pytrace=False)
+    if not there:
+        pytest.fail(f"The image {IMAGE} is missing. Remedy: molecule/shared/bed prepare --engine", pytrace=False)
+    # Privileged for the same reason as in testbed.engine; without a network, because nothing may be fetched.
+    output = podman(
+        "run", "--rm", "--interactive", f"--label={LABEL}=build", "--privileged", "--network=none", "--pids-limit=0",
+        "--ulimit=nofile=20000:20000", "--ulimit=nproc=30000:30000", f"--volume={SCRIPT}:/parse_with_vllm.py:ro",
+        "--entrypoint=python3", IMAGE, "/parse_with_vllm.py", stdin=json.dumps(cases),
+    )  # fmt: skip
+    return json.loads(output)
+
+
+def same(seen: object, wanted: object) -> bool:
+    """Whether an option arrived. A single name becomes a list; of a structure, what was given must be in it."""
+    if isinstance(wanted, dict) and isinstance(seen, dict):
+        return all(same(seen.get(key), value) for key, value in wanted.items())
+    if isinstance(seen, list) and not isinstance(wanted, list):
+        seen = seen[0] if len(seen) == 1 else seen
+    if isinstance(seen, str) and isinstance(wanted, str):
+        return wanted.lower() in seen.lower()  # the name of a member of an enumeration is inside its text
+    return seen == wanted and type(seen) is type(wanted)
+
+
+def test_the_image_has_the_release_this_is_about(answer: dict) -> None:
+    assert answer["version"] == f"{VLLM}+cpu"
+    assert sorted(PRODUCTS) == PROFILES, "a profile without an emulated host"
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_a_plan_is_accepted_by_vllm(plans: dict, answer: dict, name: str) -> None:
+    profile, kind, count, version = CASES[name]
+    vllm, result = plans[name]["vllm"], answer["cases"][name]
+    refused = [finding["seen"] for finding in plans[name]["findings"] if finding["id"].startswith("vllm.") and finding["severity"] == "fail"]
+    # RCCL of ROCm 7.2, which vLLM 0.32 carries, dead-locks on two of these.
+    assert refused == (["tensor-parallel-size=2 on " + profile] if (profile[:6], count, version) == ("gfx120", 2, VLLM) else [])
+    assert vllm["kind"] == kind and len(vllm["instances"][0]["gpus"]) == count
+    assert vllm["version"] == (version or (VLLM if profile == "cpu" else CATALOG.vllm["default_version"]))
+
+    instance = vllm["instances"][0]
+    assert result["exit"] == 0, result["error"]
+    options = {option: value for option, value in instance["options"].items() if vllm["version"] == VLLM or not newer_option(option)}
+    assert len(options) >= 3 and ("tensor-parallel-size" in options) == (count > 1)
+    for option, value in options.items():
+        wanted = False if option.startswith("no-") else value
+        assert same(result["options"][destination(option)], wanted), (option, wanted, result["options"])
+    assert result["options"]["model_tag"] == f"Qwen/{SERVED}" and result["options"]["served_model_name"] == [SERVED]
+
+    environment = instance["environment"]
+    later = [variable for variable in environment if newer_variable(variable)] if vllm["version"] != VLLM else []
+    assert result["unknown"] == later
+    assert {variable for variable in environment if variable.startswith("VLLM_")} - set(later) <= set(result["variables"])
+    refused = {variable: value for variable, value in result["variables"].items() if str(value).startswith("refused")}
+    assert not refused
+    if profile != "cpu":
+        assert result["variables"]["VLLM_ROCM_USE_AITER"] is (profile in ("gfx942", "gfx950"))
+    assert result["variables"]["VLLM_NO_USAGE_STATS"] is True
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_what_an_operator_asks_for_arrives(plans: dict, answer: dict, kind: str) -> None:
+    result = answer["cases"][f"asked {kind}"]
+    assert result["exit"] == 0, result["error"]
+    seen = result["options"]
+    assert seen["enable_prefix_caching"] is False and seen["enforce_eager"] is True
+    assert seen["gpu_memory_utilization"] == 0.5 and seen["max_model_len"] == 4096 and seen["max_num_seqs"] == 8
+    assert seen["dtype"] == "auto", "a null takes the option away"
+    assert seen["limit_mm_per_prompt"] == {"image": 2, "video": 0}
+    assert seen["allowed_origins"] == ["https://a.example", "https://b.example"]
+    assert "FULL_DECODE_ONLY" in str(seen["compilation_config"]) and "ROCM_AITER_FA" in str(seen["attention_backend"])
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("name", REFUSED)
+def test_a_wrong_option_ends_vllm_with_2(answer: dict, name: str, kind: str) -> None:
+    """The exit code on which the units do not start again."""
+    options, word = REFUSED[name]
+    result = answer["cases"][name if isinstance(options, str) else f"{name} {kind}"]
+    assert result["exit"] == 2 and word in result["error"], result
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_an_unknown_variable_is_reported(plans: dict, answer: dict, kind: str) -> None:
+    name = f"variables {kind}"
+    assert sorted(answer["cases"][name]["unknown"]) == sorted(UNKNOWN_VARIABLES)
+    found = [finding["seen"].split()[0] for finding in plans[name]["findings"] if finding["id"] == "vllm.environment"]
+    assert sorted(found) == sorted(UNKNOWN_VARIABLES), "the planner refuses the same names"
+
+
+def test_why_a_false_is_written_as_no(answer: dict) -> None:
+    """When this fails, vLLM takes a false, and the planner may write what the operator wrote."""
+    assert answer["cases"]["false"]["exit"] == answer["cases"]["no"]["exit"] == 0
+    assert answer["cases"]["false"]["options"]["async_scheduling"] is not False
+    assert answer["cases"]["no"]["options"]["async_scheduling"] is False
+
+
+def test_the_catalog_knows_the_names_of_the_parser(answer: dict) -> None:
+    def names(*tables: str) -> set[str]:
+        found = set()
+        for name in (name for table in tables for name in CATALOG.vllm[table]):
+            first, last = span(name, *tables)
+            if not newer(name, *tables) and (last is None or version_key(str(last)) >= version_key(VLLM)):
+                found.add(name)
+        return found
+
+    assert names("known_options") == set(answer["options"])
+    assert names("environment", "known_environment") == set(answer["variables"])
+
+
+@pytest.mark.parametrize("model", CATALOG.vllm["recipes"])
+def test_a_recipe_is_accepted_by_vllm(answer: dict, model: str) -> None:
+    recipe, result = CATALOG.vllm["recipes"][model], answer["cases"][f"recipe {model}"]
+    assert result["exit"] == 0, result["error"]
+    assert result["unknown"] == [name for name in recipe["environment"] if newer_variable(name)]
+    assert not [name for name, value in result["variables"].items() if str(value).startswith("refused")], result["variables"]

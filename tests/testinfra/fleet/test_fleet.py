@@ -1,0 +1,119 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The playbooks as people run them, on a fleet that is already right, and with what people get wrong."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import subprocess
+from pathlib import Path
+
+import pytest
+
+REPOSITORY = Path(__file__).resolve().parents[3]
+INVENTORY = os.environ["MOLECULE_INVENTORY_FILE"]
+TINY = {"name": "tiny", "model": "/srv/models/tiny-llama", "options": {"max-model-len": 256}}
+testinfra_hosts = ["ansible://fleet-none"]
+
+
+def play(name: str, *arguments: str, collections: str = "", **variables) -> subprocess.CompletedProcess:
+    """Run a playbook of the checkout, or of an installed collection."""
+    environment = {**os.environ, "ANSIBLE_NOCOLOR": "1", "ANSIBLE_FORCE_COLOR": "0"}
+    if collections:
+        environment["ANSIBLE_COLLECTIONS_PATH"] = collections
+    command = ["ansible-playbook", name, "-i", INVENTORY, *arguments, "-e", json.dumps(variables)]
+    return subprocess.run(command, cwd=REPOSITORY, env=environment, capture_output=True, text=True, timeout=300, check=False)
+
+
+def recap(result: subprocess.CompletedProcess) -> dict[str, dict[str, int]]:
+    lines = re.findall(r"^(\S+)\s+: (ok=.*)$", result.stdout, re.M)
+    return {host: {key: int(value) for key, value in re.findall(r"(\w+)=(\d+)", counts)} for host, counts in lines}
+
+
+def flat(result: subprocess.CompletedProcess) -> str:
+    """Output without the line breaks that the terminal width puts in."""
+    return re.sub(r"\s+", " ", result.stdout + result.stderr)
+
+
+@pytest.fixture
+def state(host):
+    """Everything below /etc and /boot of a host, and its packages, as one checksum."""
+    command = "find /etc /boot /opt -xdev -type f ! -name '*.cache' -print0 | sort -z | xargs -0 sha256sum; dpkg-query -W"
+    return lambda: host.check_output(f"({command}) | sha256sum")
+
+
+def test_the_broken_host_is_named_and_left_alone_and_the_others_finish():
+    result = play("site.yml")
+    counts = recap(result)
+    assert result.returncode == 2
+    assert counts["fleet-broken"]["failed"] == 1 and counts["fleet-broken"]["changed"] == 0
+    for name in ("fleet-rack", "fleet-halo", "fleet-none"):
+        assert (counts[name]["failed"], counts[name]["changed"]) == (0, 0)
+    assert "The kernel is too old for this GPU [kernel.minimum]" in flat(result)
+    assert re.search(r"^fleet-broken .* FAILED", result.stdout, re.M)
+
+
+def test_doctor_of_the_installed_collection_changes_nothing(tmp_path, state):
+    subprocess.run(["ansible-galaxy", "collection", "build", "--output-path", tmp_path, REPOSITORY], check=True, capture_output=True)
+    archive = next(tmp_path.glob("amdgpu-fleet-*.tar.gz"))
+    subprocess.run(
+        ["ansible-galaxy", "collection", "install", "--offline", "-p", tmp_path / "installed", archive], check=True, capture_output=True
+    )
+    before = state()
+    result = play("amdgpu.fleet.doctor", "--limit", "fleet-none,fleet-halo", collections=str(tmp_path / "installed"))
+    assert result.returncode == 0, result.stdout
+    assert "ttm pages_limit=29360128" in flat(result) and "superm1/amd-debug-tools" in flat(result)
+    assert state() == before
+    result = play("amdgpu.fleet.site", "--limit", "fleet-halo", collections=str(tmp_path / "installed"))
+    assert result.returncode == 0 and recap(result)["fleet-halo"]["changed"] == 0
+
+
+def test_one_tag():
+    result = play("site.yml", "--limit", "fleet-rack", "--tags", "devices", "--list-tasks")
+    assert "amdgpu.fleet.devices" in result.stdout and "amdgpu.fleet.plan" in result.stdout
+    assert "amdgpu.fleet.kernel :" not in result.stdout
+
+
+@pytest.mark.parametrize(
+    ("variables", "words"),
+    [
+        ({"driver_policy": "newest"}, ["driver_policy", "newest", "dkms, inbox, none"]),
+        ({"vllm_instances": [{**TINY, "model": "/srv/models/none"}]}, ["/srv/models/none", "Put the model there"]),
+        ({"vllm_instances": [{**TINY, "port": 22}]}, ["22 held by ssh.service", "Set port of the instance tiny"]),
+        ({"vllm_instances": [{**TINY, "gpus": [3]}]}, ["GPU 3", "has no GPU of this index"]),
+    ],
+    ids=["value", "model", "port", "gpu"],
+)
+def test_bad_input_is_one_sentence_and_the_host_stays_as_it_was(state, variables, words):
+    before = state()
+    result = play("site.yml", "--limit", "fleet-none", **variables)
+    assert result.returncode == 2
+    assert all(word in flat(result) for word in words), result.stdout
+    assert recap(result)["fleet-none"]["changed"] == 0
+    assert state() == before
+
+
+@pytest.mark.parametrize(
+    ("uri", "words"),
+    [("http://10.77.0.99/debian", ["http://10.77.0.99/debian/dists/stable/InRelease", "Correct its address"]),
+     ("http://10.77.0.2/nowhere", ["http://10.77.0.2/nowhere/dists/stable/InRelease", "404"])],
+    ids=["unreachable", "wrong"],
+)  # fmt: skip
+def test_a_repository_that_does_not_answer(uri, words):
+    result = play("site.yml", "--limit", "fleet-halo", "--tags", "rocm", rocm_repository_uri=uri)
+    assert result.returncode == 2
+    assert all(word in flat(result) for word in words), result.stdout
+    assert recap(result)["fleet-halo"]["changed"] == 0
+
+
+def test_teardown_takes_back_what_site_set():
+    result = play("playbooks/teardown.yml", "--limit", "fleet-rack")
+    assert result.returncode == 0, result.stdout
+    again = play("playbooks/teardown.yml", "--limit", "fleet-rack")
+    assert recap(again)["fleet-rack"]["changed"] == 0
+    listing = subprocess.run(
+        ["ansible", "-i", INVENTORY, "fleet-rack", "-m", "ansible.builtin.find",
+         "-a", "paths=/etc patterns=*amdgpu-fleet* recurse=true"], capture_output=True, text=True, check=True, cwd=REPOSITORY,
+    )  # fmt: skip
+    assert "matched: 0" in listing.stdout, listing.stdout

@@ -1,0 +1,14 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+from __future__ import annotations
+
+
+def test_amd_smi_and_nothing_else(host):
+    packages = host.check_output("dpkg-query -W -f '${Package}=${Version} ' 'amdrocm*'").split()
+    assert packages == ["amdrocm-amdsmi10.0=10.0.0-4", "amdrocm-sysdeps10.0=10.0.0-4"]
+    assert "10.0.0" in host.check_output("/opt/rocm/core-10.0/bin/amd-smi version")
+
+
+def test_the_repository_of_the_distribution(host):
+    source = host.file("/etc/apt/sources.list.d/amdgpu-fleet-rocm.sources").content_string
+    distribution = {"12": "debian12", "13": "debian13"}[host.system_info.release.split(".")[0]]
+    assert f"/rocm/core/packages/{distribution}\n" in source
