@@ -7,6 +7,7 @@ from __future__ import annotations
 import json
 import time
 import typing as t
+from http.client import HTTPException
 from urllib.error import HTTPError, URLError
 
 from ansible.module_utils.urls import open_url
@@ -27,7 +28,7 @@ class Server:
         if api_key:
             self.headers["Authorization"] = f"Bearer {api_key}"
 
-    def request(self, path: str, body: dict[str, t.Any] | None = None) -> t.Any:
+    def request(self, path: str, body: dict[str, t.Any] | None = None, timeout: float | None = None) -> t.Any:
         """The open response of one request; any failure is a ``NoAnswer``."""
         data = json.dumps(body) if body is not None else None
         method = "POST" if body is not None else "GET"
@@ -37,21 +38,28 @@ class Server:
                 data=data,
                 headers=self.headers,
                 method=method,
-                timeout=self.timeout,
+                timeout=timeout or self.timeout,
                 validate_certs=self.validate_certs,
                 use_proxy=False,
             )
         except HTTPError as error:
             said = error.read(400).decode("utf-8", "replace").strip()
             raise NoAnswer(f"{path} answered {error.code}{': ' + said if said else ''}") from error
-        except (URLError, OSError, ValueError) as error:
-            raise NoAnswer(f"{path}: {getattr(error, 'reason', None) or error}") from error
+        except (URLError, OSError, ValueError, HTTPException) as error:
+            raise NoAnswer(f"{path}: {getattr(error, 'reason', None) or error!s or type(error).__name__}") from error
+
+    def healthy(self, timeout: float) -> None:
+        """Return if the server says that it is well, within ``timeout`` seconds; else ``NoAnswer``."""
+        try:
+            self.request("/health", timeout=min(timeout, self.timeout)).read()
+        except (OSError, HTTPException) as error:
+            raise NoAnswer(f"/health: {error}") from error
 
     def models(self) -> list[str]:
         """The names the server serves."""
         try:
             return [str(entry["id"]) for entry in json.loads(self.request("/v1/models").read())["data"]]
-        except (ValueError, KeyError, TypeError) as error:
+        except (ValueError, KeyError, TypeError, OSError, HTTPException) as error:
             raise NoAnswer("/v1/models: the answer is not a list of models") from error
 
     def completion(self, model: str, prompt: str, max_tokens: int) -> dict[str, t.Any]:
@@ -68,22 +76,26 @@ class Server:
         first = last = None
         pieces: list[str] = []
         tokens = 0
+        complete = False
         try:
             for line in self.request("/v1/completions", body):
-                if not line.startswith(b"data: ") or line.strip() == b"data: [DONE]":
+                complete = complete or line.strip() == b"data: [DONE]"
+                if complete or not line.startswith(b"data: "):
                     continue
                 event = json.loads(line[6:])
                 if event.get("error"):
                     raise NoAnswer(f"/v1/completions: {event['error']}")
-                tokens = (event.get("usage") or {}).get("completion_tokens", tokens)
+                tokens = int((event.get("usage") or {}).get("completion_tokens", tokens))
                 for choice in event.get("choices") or []:
                     last = time.monotonic()
                     first = first or last
                     pieces.append(choice.get("text") or "")
-        except (ValueError, OSError, AttributeError) as error:
+        except (ValueError, TypeError, AttributeError, OSError, HTTPException) as error:
             raise NoAnswer(f"/v1/completions: the stream broke off ({error})") from error
         if first is None or last is None:
             raise NoAnswer("/v1/completions: the answer holds no text")
+        if not complete:
+            raise NoAnswer(f"/v1/completions: the stream broke off after {len(pieces)} pieces of text")
         further = (last - first) / (tokens - 1) if tokens > 1 else None
         return {
             "text": "".join(pieces),

@@ -89,13 +89,15 @@ def api_key(module: AnsibleModule) -> str | None:
     if not path:
         return None
     try:
-        with open(path, encoding="utf-8") as file:
+        with open(path, encoding="utf-8", errors="replace") as file:
             match = re.search(r"^VLLM_API_KEY=(.+)$", file.read(), re.M)
     except OSError as error:
         module.fail_json(msg=f"api_key_file {path} cannot be read ({error.strerror}). Run with become, or correct the path.")
     if not match:
         module.fail_json(msg=f"api_key_file {path} has no line VLLM_API_KEY=... Write one, or leave api_key_file out.")
-    return match.group(1).strip()
+    key = match.group(1).strip()
+    module.no_log_values.add(key)  # a server may repeat it in what it answers
+    return key
 
 
 def unit_failure(module: AnsibleModule) -> str | None:
@@ -106,7 +108,8 @@ def unit_failure(module: AnsibleModule) -> str | None:
     command = ["systemctl", "show", "--property=ActiveState,SubState,Result,NRestarts", unit]
     rc, out, _err = module.run_command(command, environ_update={"LC_ALL": "C"})
     state = dict(line.split("=", 1) for line in out.splitlines() if "=" in line)
-    gone = state.get("ActiveState") in ("failed", "inactive") or int(state.get("NRestarts") or 0) >= MAX_RESTARTS
+    restarts = state.get("NRestarts", "")
+    gone = state.get("ActiveState") in ("failed", "inactive") or (restarts.isdigit() and int(restarts) >= MAX_RESTARTS)
     if rc != 0 or not gone:
         return None
     _rc, journal, _err = module.run_command(["journalctl", "--no-pager", "--output=cat", "--lines=15", "--unit", unit])
@@ -116,12 +119,10 @@ def unit_failure(module: AnsibleModule) -> str | None:
 def wait_for_health(module: AnsibleModule, server: Server, deadline: float) -> None:
     while True:
         try:
-            server.request("/health").read()
+            server.healthy(timeout=max(deadline - time.monotonic(), 1))
             return
         except NoAnswer as error:
             seen = str(error)
-        except OSError as error:
-            seen = f"/health: {error}"
         failure = unit_failure(module)
         if failure:
             module.fail_json(msg=f"{module.params['url']} does not serve: {failure}")

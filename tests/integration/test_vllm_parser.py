@@ -15,6 +15,9 @@ from pathlib import Path
 
 import pytest
 import yaml
+from ansible.parsing.dataloader import DataLoader
+from ansible.plugins.loader import init_plugin_loader
+from ansible.template import Templar, trust_as_template
 from ansible_collections.amdgpu.fleet.plugins.plugin_utils import planner
 from ansible_collections.amdgpu.fleet.plugins.plugin_utils.catalog import Catalog, version_key
 from testbed.descriptions import complete
@@ -23,6 +26,7 @@ from testbed.machine import LABEL, BedError, podman
 from testbed.tree import write_tree
 
 REPOSITORY = Path(__file__).resolve().parents[2]
+ROLE = REPOSITORY / "roles/vllm"
 SCRIPT = Path(__file__).with_name("parse_with_vllm.py")
 CATALOG = Catalog()
 PRODUCTS = {
@@ -52,7 +56,8 @@ ASKED = {
     "dtype": None,
     "attention-backend": "ROCM_AITER_FA",
     "limit-mm-per-prompt": {"image": 2, "video": 0},
-    "allowed-origins": ["https://a.example", "https://b.example"],
+    "cudagraph-capture-sizes": [1, 2, 4],
+    "allowed-origins": '["https://a.example", "https://b.example"]',  # vLLM wants JSON here, a list would be refused
     "compilation-config": {"cudagraph_mode": "FULL_DECODE_ONLY"},
 }
 REFUSED = {
@@ -128,35 +133,15 @@ def plans(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict]:
     return made
 
 
-PLAYBOOK = """
-- hosts: localhost
-  gather_facts: false
-  vars_files: ["{{ role }}/defaults/main.yml", "{{ role }}/vars/main.yml"]
-  tasks:
-    - ansible.builtin.copy:
-        dest: "{{ output }}"
-        mode: "0600"
-        content: |
-          {% set files = role ~ '/templates/files.yml.j2' %}
-          {% for name, plan in plans.items() %}
-          {{ {name: lookup('ansible.builtin.template', files, template_vars={'plan_host': plan}) | from_yaml} | to_json }}
-          {% endfor %}
-"""
-
-
-def render(plans: dict[str, dict], folder: Path) -> dict[str, dict[str, str]]:
-    """The files of each plan as the role renders them: their content by the suffix of their name."""
-    (folder / "play.yml").write_text(PLAYBOOK, encoding="utf-8")
-    variables = {"plans": plans, "role": str(REPOSITORY / "roles/vllm"), "output": str(folder / "rendered")}
-    (folder / "variables.json").write_text(json.dumps(variables), encoding="utf-8")
-    command = ["ansible-playbook", "--inventory=localhost,", "--connection=local", "--extra-vars=@variables.json", "play.yml"]
-    done = subprocess.run([str(Path(sys.executable).with_name(command[0])), *command[1:]], cwd=folder, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stdout + done.stderr
-    rendered: dict[str, dict[str, str]] = {}
-    for line in (folder / "rendered").read_text(encoding="utf-8").splitlines():
-        for name, files in json.loads(line).items():
-            rendered[name] = {file["path"].rpartition(".")[2]: file["content"] for file in files}
-    return rendered
+def render(plan: dict) -> dict[str, str]:
+    """The files of a plan as the role renders them: their content by the suffix of their name."""
+    variables = {"plan_host": {"vllm": plan["vllm"]}, "ansible_search_path": [str(ROLE)]}
+    for part in ("defaults", "vars"):
+        values = yaml.safe_load((ROLE / part / "main.yml").read_text(encoding="utf-8"))
+        variables |= {name: trust_as_template(value) if isinstance(value, str) else value for name, value in values.items()}
+    expression = trust_as_template("{{ lookup('ansible.builtin.template', 'files.yml.j2') | from_yaml }}")
+    files = Templar(loader=DataLoader(), variables=variables).template(expression)
+    return {str(file["path"]).rpartition(".")[2]: str(file["content"]) for file in files}
 
 
 def command_line(unit: str) -> list[str]:
@@ -170,7 +155,7 @@ def command_line(unit: str) -> list[str]:
 
 def environment_of(files: dict[str, str], unit: str) -> dict[str, str]:
     """The variables of the environment file and those in the unit."""
-    words = [word for line in files["env"].splitlines() if line and line[0] != "#" for word in [line]]
+    words = [line for line in files["env"].splitlines() if line and line[0] != "#"]
     words += [word for line in re.findall(r"^Environment=(.*)$", unit, re.M) for word in shlex.split(line)]
     return dict(word.split("=", 1) for word in words)
 
@@ -204,14 +189,16 @@ def newer_variable(name: str) -> bool:
 
 
 @pytest.fixture(scope="module")
-def answer(plans: dict[str, dict], tmp_path_factory: pytest.TempPathFactory) -> dict:
+def answer(plans: dict[str, dict]) -> dict:
     """What vLLM said to all cases."""
+    init_plugin_loader()
     cases = {}
-    for name, files in render(plans, tmp_path_factory.mktemp("rendered")).items():
+    for name, plan in plans.items():
+        files = render(plan)
         unit = files.get("service") or files["container"]
         config = yaml.safe_load(files["yaml"])
         # Only where the plan is for a newer release than that of the image: what the catalog says came later is left out.
-        later = [option for option in config if plans[name]["vllm"]["version"] != VLLM and newer_option(option)]
+        later = [option for option in config if plan["vllm"]["version"] != VLLM and newer_option(option)]
         text = yaml.safe_dump({key: value for key, value in config.items() if key not in later}) if later else files["yaml"]
         cases[name] = {
             "arguments": command_line(unit),
@@ -296,6 +283,7 @@ def test_what_an_operator_asks_for_arrives(plans: dict, answer: dict, kind: str)
     assert seen["dtype"] == "auto", "a null takes the option away"
     assert seen["limit_mm_per_prompt"] == {"image": 2, "video": 0}
     assert seen["allowed_origins"] == ["https://a.example", "https://b.example"]
+    assert seen["cudagraph_capture_sizes"] == [1, 2, 4]
     assert "FULL_DECODE_ONLY" in str(seen["compilation_config"]) and "ROCM_AITER_FA" in str(seen["attention_backend"])
 
 
@@ -333,7 +321,8 @@ def test_the_catalog_knows_the_names_of_the_parser(answer: dict) -> None:
         return found
 
     assert names("known_options") == set(answer["options"])
-    assert names("environment", "known_environment") == set(answer["variables"])
+    variables = {name for name in answer["variables"] if name.startswith("VLLM_")}
+    assert names("environment", "known_environment") == variables
 
 
 @pytest.mark.parametrize("model", CATALOG.vllm["recipes"])
