@@ -43,7 +43,7 @@ test: setup lint sanity ## Everything
 lint: setup ## ruff, mypy, yamllint, ansible-lint
 	@echo "==> ruff, mypy, yamllint, ansible-lint"
 	@$(BIN)/ruff check .
-	@cd .collections/ansible_collections/amdgpu/fleet && $(BIN)/mypy --no-incremental plugins/module_utils plugins/plugin_utils
+	@$(BIN)/mypy -p ansible_collections.amdgpu.fleet.plugins.module_utils -p ansible_collections.amdgpu.fleet.plugins.plugin_utils
 	@$(BIN)/yamllint --strict .
 	@$(BIN)/ansible-lint --strict
 
@@ -58,7 +58,7 @@ scenarios: setup ## Molecule scenarios
 	@$(BIN)/pytest -v tests/integration
 
 bench-cost: setup ## What a run costs on a host that is already right
-	@tests/bench/cost
+	@molecule/shared/with-bed tests/bench/bed.yml tests/bench/measure
 
 docs: setup ## Write the generated tables of docs/
 	@$(BIN)/python catalog/tools/render_gpu_table.py

@@ -280,9 +280,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--check", action="store_true", help="write nothing; fail when a page is not current")
     options = parser.parse_args()
-    stale = [
-        (path, text) for path, text in render().items() if not path.exists() or path.read_text(encoding="utf-8") != text
-    ]
+    stale = [(path, text) for path, text in render().items() if not path.exists() or path.read_text(encoding="utf-8") != text]
     for path, text in stale:
         if options.check:
             print(f"{path.relative_to(ROOT)} is not current: run {COMMAND}", file=sys.stderr)

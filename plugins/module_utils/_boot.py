@@ -57,6 +57,7 @@ class Host(NamedTuple):
     run: Run
     find: Callable[[str], str | None]
     dropin: str = "60-amdgpu-fleet.cfg"
+    purge: bool = False
 
     @property
     def real(self) -> bool:
@@ -206,9 +207,7 @@ def evaluate(host: Host, files: Sequence[str]) -> Grub:
 
 def try_text(host: Host, place: str, text: str) -> Grub:
     """What the defaults come to if place held this text; the file itself is not touched."""
-    with tempfile.NamedTemporaryFile(
-        "w", prefix="amdgpu-fleet-", suffix=".cfg", encoding="utf-8", errors="surrogateescape"
-    ) as stream:
+    with tempfile.NamedTemporaryFile("w", prefix="amdgpu-fleet-", suffix=".cfg", encoding="utf-8", errors="surrogateescape") as stream:
         stream.write(text)
         stream.flush()
         return evaluate(host, sources(host, (place, stream.name)))
@@ -286,9 +285,7 @@ def render_dropin(add: Sequence[str], gone: Sequence[str], whole: bool = False) 
     text = DROPIN_HEAD.format(add=cmdline.join(add), remove=cmdline.join(gone))
     added = cmdline.join(grub_argument(entry) for entry in add).replace('"', '\\"')
     patterns = [shell_pattern(entry) for entry in gone]
-    patterns += [
-        shell_pattern(name) for name in dict.fromkeys(cmdline.parse(entry).name for entry in add) if not cmdline.repeatable(name)
-    ]
+    patterns += [shell_pattern(name) for name in dict.fromkeys(cmdline.parse(entry).name for entry in add) if not cmdline.repeatable(name)]
     if patterns or whole:
         lines = "".join(f"\n        {pattern}) token= ;;" for pattern in patterns)
         return text + DROPIN_FILTER.format(patterns=lines, add=added)
@@ -343,10 +340,7 @@ class MenuEntry(NamedTuple):
 def words(line: str) -> list[str]:
     """The words of one line of GRUB's language, without the quotes around them."""
     pieces = re.findall(r"""((?:[^\s"']|"(?:\\.|[^"])*"|'[^']*')+)""", line)
-    return [
-        re.sub(r"""'([^']*)'|"((?:\\.|[^"])*)\"""", lambda match: match.group(1) or match.group(2) or "", piece)
-        for piece in pieces
-    ]
+    return [re.sub(r"""'([^']*)'|"((?:\\.|[^"])*)\"""", lambda match: match.group(1) or match.group(2) or "", piece) for piece in pieces]
 
 
 def menu(text: str) -> list[MenuEntry]:
@@ -364,9 +358,7 @@ def menu(text: str) -> list[MenuEntry]:
             counts[-1] += 1
             counts.append(0)
             if opened.group(1) == "menuentry":
-                entries.append(
-                    MenuEntry([item[1] for item in stack], [item[2] for item in stack], [item[3] for item in stack], [])
-                )
+                entries.append(MenuEntry([item[1] for item in stack], [item[2] for item in stack], [item[3] for item in stack], []))
         elif re.match(r"\s*\}\s*$", line) and stack:
             stack.pop()
             counts.pop()
@@ -427,9 +419,9 @@ def plan_grub(host: Host, loader: str, asked: Wanted) -> Plan:
     before, after, wanted_text = now.arguments, now.arguments, text
     actions: list[str] = []
     warnings: list[str] = []
-    if not cmdline.satisfied(before, asked):
+    if not cmdline.satisfied(before, asked) or (dropins and host.purge):
         if dropins:
-            wanted_text, then = next_dropin(host, place, text, asked)
+            wanted_text, then = next_dropin(host, place, None if host.purge else text, asked)
         else:
             wanted_text = edit_defaults(text or "", now, asked)
             then = try_text(host, place, wanted_text)
@@ -454,9 +446,7 @@ def plan_grub(host: Host, loader: str, asked: Wanted) -> Plan:
     if wanted_text != text:
         actions.append(f"{'remove' if wanted_text is None else 'write'} {place}")
         if not renew:
-            reason = (
-                "there is no grub.cfg" if config is None else f"{host.root} has no update-grub or grub-mkconfig that could be run"
-            )
+            reason = "there is no grub.cfg" if config is None else f"{host.root} has no update-grub or grub-mkconfig that could be run"
             warnings.append(f"grub.cfg was not generated: {reason}; the arguments take effect once it is.")
     commands = [command] if command and renew else []
     actions += [f"run {cmdline.join(command)}" for command in commands]
@@ -493,14 +483,10 @@ def assign(text: str, name: str, arguments: Sequence[str]) -> str:
     """The text with the last assignment of a variable replaced, or one added at the end."""
     value = cmdline.join(grub_argument(entry) for entry in arguments)
     line = f"{name}='{value}'" if '"' in value else f'{name}="{value}"'
-    found = list(
-        re.finditer(rf"^[ \t]*(?:export[ \t]+)?{name}=(\"[^\"\n]*\"|'[^'\n]*'|[^\s\"'#]*)[ \t]*(#[^\n]*)?$", text, re.MULTILINE)
-    )
+    found = list(re.finditer(rf"^[ \t]*(?:export[ \t]+)?{name}=(\"[^\"\n]*\"|'[^'\n]*'|[^\s\"'#]*)[ \t]*(#[^\n]*)?$", text, re.MULTILINE))
     if not found:
         if re.search(rf"\b{name}\+?=", re.sub(r"^\s*#.*$", "", text, flags=re.MULTILINE)):
-            raise BootError(
-                f'{name} is set in {DEFAULTS} in a way that cannot be edited safely; write it as one line {name}="...".'
-            )
+            raise BootError(f'{name} is set in {DEFAULTS} in a way that cannot be edited safely; write it as one line {name}="...".')
         return text + ("" if not text or text.endswith("\n") else "\n") + line + "\n"
     last = found[-1]
     if re.search(r"[$`\\]", last.group(1)):
@@ -640,10 +626,7 @@ def plan_ostree(host: Host, loader: str, asked: Wanted) -> Plan:
     commands = []
     if before != after:
         commands = [
-            tool
-            + ["kargs"]
-            + [f"--delete-if-present={entry}" for entry in old]
-            + [f"--append-if-missing={entry}" for entry in new]
+            tool + ["kargs"] + [f"--delete-if-present={entry}" for entry in old] + [f"--append-if-missing={entry}" for entry in new]
         ]
     actions = cmdline.edits(before, after) + [f"run {cmdline.join(command)}" for command in commands]
     return Plan(loader, before, after, {}, commands, actions, [], [])
@@ -682,9 +665,7 @@ def carry_out(host: Host, decided: Plan, asked: Wanted) -> None:
                 checked(host, command)
             seen = cmdline.split(checked(host, [decided.commands[0][0], "kargs"])) if decided.commands else decided.after
             if not cmdline.satisfied(seen, asked):
-                raise BootError(
-                    f"rpm-ostree kargs ran, but the default deployment still lacks the change (it has: {cmdline.join(seen)})."
-                )
+                raise BootError(f"rpm-ostree kargs ran, but the default deployment still lacks the change (it has: {cmdline.join(seen)}).")
         else:
             for command in decided.commands:
                 checked(host, command)
@@ -696,11 +677,7 @@ def carry_out(host: Host, decided: Plan, asked: Wanted) -> None:
         problems = snapshot.restore()
         if not isinstance(error, (BootError, WriteError, cmdline.CmdlineError)):
             raise
-        end = (
-            " The previous configuration was put back."
-            if not problems
-            else " Not everything could be put back: " + " ".join(problems)
-        )
+        end = " The previous configuration was put back." if not problems else " Not everything could be put back: " + " ".join(problems)
         raise BootError(str(error) + ("" if decided.loader == "rpm-ostree" else end)) from error
 
 

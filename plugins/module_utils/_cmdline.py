@@ -142,9 +142,7 @@ def check(argument: str, option: str) -> str:
             " value that holds spaces in double quotes."
         )
     if text == "--":
-        raise CmdlineError(
-            f"{option}: '--' ends the kernel's arguments; what follows it belongs to init and is not managed here."
-        )
+        raise CmdlineError(f"{option}: '--' ends the kernel's arguments; what follows it belongs to init and is not managed here.")
     if not parse(text).name:
         raise CmdlineError(f"{option}: {shown} has no name before the equals sign; write name or name=value.")
     return text

@@ -96,9 +96,7 @@ def blacklisted_by(tree: Tree, command_line: t.Sequence[str]) -> list[str]:
     return found
 
 
-def driver(
-    tree: Tree, kernel: str | None, command_line: t.Sequence[str], modinfo: t.Callable[[str], str | None]
-) -> dict[str, t.Any]:
+def driver(tree: Tree, kernel: str | None, command_line: t.Sequence[str], modinfo: t.Callable[[str], str | None]) -> dict[str, t.Any]:
     """The fact ``driver``. ``/sys/module/amdgpu/version`` is there with DKMS only."""
     loaded = tree.exists(MODULE) and (tree.exists(MODULE, "initstate") or tree.exists(MODULE, "srcversion"))
     version = tree.text(MODULE, "version") if loaded else None

@@ -99,7 +99,7 @@ def _group(nodes: list[_kfd.Node]) -> list[list[_kfd.Node]]:
     """KFD nodes by physical GPU: the same unique id, or the same domain, bus and device where there is none."""
     groups: dict[str, list[_kfd.Node]] = {}
     for node in nodes:
-        key = node.unique_id or _slot(node.pci_address) or f"node {node.index}"
+        key = node.unique_id or _slot(node.pci_address) or f"node {node.number}"
         groups.setdefault(key, []).append(node)
     return list(groups.values())
 
@@ -131,7 +131,7 @@ def _gpu(tree: Tree, device: PciDevice | None, nodes: list[_kfd.Node], full: boo
     gtt = number("mem_info_gtt_total")
     numa_node = number("numa_node")
     name = product.name or text("product_name")
-    gpu = {
+    gpu: dict[str, t.Any] = {
         "gfx": gfx,
         "product": name,
         "family": family_of(gfx),
@@ -154,14 +154,14 @@ def _gpu(tree: Tree, device: PciDevice | None, nodes: list[_kfd.Node], full: boo
         "memory_partition": text("current_memory_partition"),
         "available_compute_partitions": (text("available_compute_partition") or "").replace(",", " ").split(),
         "partitions": len(nodes),
-        "kfd_nodes": [node.index for node in nodes],
+        "kfd_nodes": [node.number for node in nodes],
         "render_nodes": [node.render_node for node in nodes if node.render_node] or _render_nodes(tree, folder),
     }
     if full:
         gpu["available_memory_partitions"] = (text("available_memory_partition") or "").replace(",", " ").split()
         gpu["revision"] = device.revision if device else None
         gpu["vbios"] = text("vbios_version")
-        gpu["links"] = {str(node.index): _kfd.links(tree, node) for node in nodes}
+        gpu["links"] = {str(node.number): _kfd.links(tree, node) for node in nodes}
         gpu["firmware"] = {
             "mec": first.properties.get("fw_version") if first else None,
             "sdma": first.properties.get("sdma_fw_version") if first else None,
@@ -183,11 +183,7 @@ def detect(tree: Tree, full: bool = False) -> dict[str, t.Any]:
     gpus = []
     for group in _group(nodes):
         first = group[0]
-        device = (
-            devices.get(first.pci_address or "")
-            or by_unique_id.get(first.unique_id)
-            or by_slot.get(_slot(first.pci_address))
-        )
+        device = devices.get(first.pci_address or "") or by_unique_id.get(first.unique_id or "") or by_slot.get(_slot(first.pci_address))
         if device:
             devices.pop(device.address, None)
         gpus.append(_gpu(tree, device, group, full))

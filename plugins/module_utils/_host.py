@@ -88,9 +88,9 @@ def packages(tree: Tree, rpm: t.Callable[[], str | None]) -> dict[str, str]:
             continue
         name = stanza[9 : stanza.find("\n")]
         if PACKAGES.fullmatch(name) and "\nStatus: install ok installed" in stanza:
-            version = re.search(r"^Version: (\S+)", stanza, re.M)
-            if version:
-                found[name] = version.group(1)
+            line = re.search(r"^Version: (\S+)", stanza, re.M)
+            if line:
+                found[name] = line.group(1)
     return found
 
 
@@ -177,7 +177,7 @@ def devices(tree: Tree) -> dict[str, t.Any]:
 
 
 def podman(tree: Tree, installed: dict[str, str], images: t.Sequence[str]) -> dict[str, t.Any]:
-    """``version``, whether it has an init for containers and generates units from Quadlet files, and which of the images asked for are stored."""
+    """``version``, whether it has an ``init`` for containers and generates units (``quadlet``), and which ``images`` it stores."""
     match = re.match(r"(?:\d+:)?(\d+\.\d+\.\d+)", installed.get("podman", ""))
     return {
         "version": match.group(1) if match else None,
@@ -226,10 +226,7 @@ def _holder(tree: Tree, inodes: set[str]) -> tuple[str | None, str | None]:
     targets = {f"socket:[{inode}]" for inode in inodes}
     for pid in (name for name in tree.names("proc") if name.isdigit()):
         try:
-            held = any(
-                os.readlink(tree.path("proc", pid, "fd", fd)) in targets
-                for fd in os.listdir(tree.path("proc", pid, "fd"))
-            )
+            held = any(os.readlink(tree.path("proc", pid, "fd", fd)) in targets for fd in os.listdir(tree.path("proc", pid, "fd")))
         except OSError:  # the process ended, or a descriptor was closed while we looked
             continue
         if held:

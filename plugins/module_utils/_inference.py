@@ -46,7 +46,7 @@ class Server:
             said = error.read(400).decode("utf-8", "replace").strip()
             raise NoAnswer(f"{path} answered {error.code}{': ' + said if said else ''}") from error
         except (URLError, OSError, ValueError, HTTPException) as error:
-            raise NoAnswer(f"{path}: {getattr(error, 'reason', None) or error!s or type(error).__name__}") from error
+            raise NoAnswer(f"{path}: {getattr(error, 'reason', None) or str(error) or type(error).__name__}") from error
 
     def healthy(self, timeout: float) -> None:
         """Return if the server says that it is well, within ``timeout`` seconds; else ``NoAnswer``."""

@@ -18,7 +18,7 @@ VRAM_HEAPS = (1, 2)  # public (CPU visible) and private frame buffer; heap 0 is 
 class Node(t.NamedTuple):
     """One GPU (or one partition of one) as KFD describes it."""
 
-    index: int
+    number: int
     properties: dict[str, int]
 
     @property
@@ -84,7 +84,7 @@ def memory_bytes(tree: Tree, node: Node) -> int | None:
     ``local_mem_size`` is 0 on current kernels and the only source on kernels before 4.19, which have no bank for it.
     """
     total = 0
-    banks = f"{NODES}/{node.index}/mem_banks"
+    banks = f"{NODES}/{node.number}/mem_banks"
     for name in natural(tree.names(banks)):
         bank = tree.properties(banks, name, "properties")
         if bank and bank.get("heap_type") in VRAM_HEAPS:
@@ -95,7 +95,7 @@ def memory_bytes(tree: Tree, node: Node) -> int | None:
 def links(tree: Tree, node: Node) -> list[dict[str, t.Any]]:
     """The links of a node to others: ``{to, type, weight, bandwidth_mb_s}`` (KFD gives bandwidths in MB/s)."""
     found = []
-    folder = f"{NODES}/{node.index}/io_links"
+    folder = f"{NODES}/{node.number}/io_links"
     for name in natural(tree.names(folder)):
         link = tree.properties(folder, name, "properties")
         if link:

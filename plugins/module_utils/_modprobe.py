@@ -261,9 +261,7 @@ def initramfs_reason(root: str, place: str, changed: bool) -> str:
     return ""
 
 
-def reload_reasons(
-    root: str, before: State, after: State, asked: Mapping[str, Mapping[str, Any]], blacklist: Sequence[str]
-) -> list[str]:
+def reload_reasons(root: str, before: State, after: State, asked: Mapping[str, Mapping[str, Any]], blacklist: Sequence[str]) -> list[str]:
     """Where a loaded module still runs with another value than the files now say."""
     reasons = []
     for module, parameters in asked.items():

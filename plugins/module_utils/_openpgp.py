@@ -30,7 +30,7 @@ def dearmored(data: bytes) -> bytes:
     try:
         # The last line of a block is its checksum and begins with "=".
         return b"".join(
-            base64.b64decode(b"".join(line for line in block.split() if not line.startswith(b"="))) for block in blocks
+            base64.b64decode(b"".join(line for line in block.split() if not line.startswith(b"=")), validate=True) for block in blocks
         )
     except binascii.Error as error:
         raise NotAKey(f"the armored key is damaged ({error})") from error
@@ -44,9 +44,12 @@ def fingerprints(data: bytes) -> list[str]:
     try:
         while position < len(data):
             tag, start, length = _packet(data, position)
+            if start + length > len(data):
+                raise NotAKey("the key is truncated")
             if tag == PUBLIC_KEY:
                 body = data[start : start + length]
-                if body[0] != 4 or len(body) != length:
+                # The length is hashed as two bytes.
+                if body[0] != 4 or length > 0xFFFF:
                     raise NotAKey("only version 4 keys are understood")
                 found.append(hashlib.sha1(b"\x99" + length.to_bytes(2, "big") + body).hexdigest().upper())  # noqa: S324
             position = start + length

@@ -44,9 +44,7 @@ def _target(tree: Tree, link: str) -> str | None:
     return path if path != "/" + link and tree.exists(path) else None
 
 
-def installations(
-    tree: Tree, packages: dict[str, str], search_paths: t.Sequence[str] = ()
-) -> list[dict[str, t.Any]]:
+def installations(tree: Tree, packages: dict[str, str], search_paths: t.Sequence[str] = ()) -> list[dict[str, t.Any]]:
     """Every installation: ``{version, path, layout, current}``; ``version`` is ``None`` where nothing tells it."""
     found: list[dict[str, t.Any]] = []
     current = _target(tree, "opt/rocm")
@@ -65,9 +63,7 @@ def installations(
     cores = [f"opt/rocm/{name}" for name in tree.names("opt/rocm") if re.fullmatch(r"core-\d+\.\d+.*", name)]
     for folder in cores:
         is_current = linked_core == "/" + folder or (linked_core is None and len(cores) == 1)
-        found.append(
-            {"version": _version_in(tree, folder), "path": "/" + folder, "layout": "therock", "current": is_current}
-        )
+        found.append({"version": _version_in(tree, folder), "path": "/" + folder, "layout": "therock", "current": is_current})
 
     for name in DISTRIBUTION_PACKAGES:
         if name in packages and not found:

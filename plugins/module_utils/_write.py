@@ -55,9 +55,7 @@ def refuse_special(place: str) -> None:
     except OSError as error:
         raise WriteError(f"{place} cannot be looked at: {why(error)}.") from error
     if stat.S_ISLNK(mode):
-        raise WriteError(
-            f"{place} is a symbolic link to {os.readlink(place)}; name the file it points to, or remove the link first."
-        )
+        raise WriteError(f"{place} is a symbolic link to {os.readlink(place)}; name the file it points to, or remove the link first.")
     if stat.S_ISDIR(mode):
         raise WriteError(f"{place} is a directory, a file was expected there; remove it or choose another path.")
     if not stat.S_ISREG(mode):
@@ -74,9 +72,7 @@ def read_bytes(place: str) -> bytes | None:
     except OSError as error:
         raise WriteError(f"{place} cannot be read: {why(error)}.") from error
     if len(content) > LARGEST:
-        raise WriteError(
-            f"{place} is larger than {LARGEST // 1024 // 1024} MiB, too large for a configuration file; it is left alone."
-        )
+        raise WriteError(f"{place} is larger than {LARGEST // 1024 // 1024} MiB, too large for a configuration file; it is left alone.")
     return content
 
 
@@ -98,9 +94,7 @@ def stage(place: str, content: bytes, mode: int | None = None, uid: int | None =
             old: os.stat_result | None = os.stat(place)
         except FileNotFoundError:
             old = None
-        handle, temporary = tempfile.mkstemp(
-            prefix=f".{os.path.basename(place)[:200]}.", suffix=".new", dir=os.path.dirname(place)
-        )
+        handle, temporary = tempfile.mkstemp(prefix=f".{os.path.basename(place)[:200]}.", suffix=".new", dir=os.path.dirname(place))
         with os.fdopen(handle, "wb") as stream:
             stream.write(content)
             stream.flush()

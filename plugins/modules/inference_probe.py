@@ -79,7 +79,6 @@ from ansible.module_utils.basic import AnsibleModule
 
 from ansible_collections.amdgpu.fleet.plugins.module_utils._inference import NoAnswer, Server
 
-
 # A server that ended this often while it was waited for will not come up.
 MAX_RESTARTS = 3
 

@@ -54,6 +54,12 @@ options:
         another name necessary.
     type: str
     default: 60-amdgpu-fleet.cfg
+  purge:
+    description:
+      - Take back what earlier calls added to or filtered out of the drop-in and this call does not ask for.
+      - Without a drop-in nothing tells whose an argument is, so other boot loaders keep them until they stand in O(absent).
+    type: bool
+    default: false
   root:
     description:
       - The folder under which the host's files are, for images and chroots. Its C(/etc/default/grub) is read by a
@@ -165,6 +171,7 @@ def main() -> None:
             "present": {"type": "list", "elements": "str", "default": []},
             "absent": {"type": "list", "elements": "str", "default": []},
             "boot_loader": {"type": "str", "choices": ["auto", *boot.LOADERS], "default": "auto"},
+            "purge": {"type": "bool", "default": False},
             "dropin": {"type": "str", "default": "60-amdgpu-fleet.cfg"},
             "root": {"type": "path", "default": "/"},
         },
@@ -182,6 +189,7 @@ def main() -> None:
         run=lambda command: module.run_command(command, errors="surrogateescape", handle_exceptions=False),
         find=module.get_bin_path,
         dropin=asked_for["dropin"],
+        purge=asked_for["purge"],
     )
     try:
         asked = cmdline.wanted(asked_for["present"], asked_for["absent"])

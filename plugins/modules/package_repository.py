@@ -89,6 +89,7 @@ actions:
 
 import os
 import re
+from http.client import HTTPException
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible.module_utils.urls import fetch_url
@@ -100,10 +101,16 @@ from ansible_collections.amdgpu.fleet.plugins.module_utils._openpgp import NotAK
 def fetch(module: AnsibleModule, url: str, what: str, remedy: str) -> bytes:
     """The content of an address, or one sentence that says what could not be had and what to do."""
     response, info = fetch_url(module, url, timeout=module.params["timeout"])
-    if response is None or info.get("status") not in (200, None):
-        reason = re.sub(r"<url\w+ error (\[Errno -?\d+\] )?(.*)>", r"\2", str(info.get("msg", "no answer")))
+    reason = re.sub(r"<url\w+ error (\[Errno -?\d+\] )?(.*)>", r"\2", str(info.get("msg", "no answer")))
+    data = None
+    if response is not None and info.get("status") in (200, None):
+        try:
+            data = response.read()
+        except (OSError, HTTPException) as error:
+            reason = f"the answer broke off: {error}"
+    if data is None:
         module.fail_json(msg=f"{what} at {url} cannot be had ({reason}). {remedy}; the host was left as it was.")
-    return response.read()
+    return data
 
 
 def checked_key(module: AnsibleModule, data: bytes, wanted: str, origin: str) -> bytes:

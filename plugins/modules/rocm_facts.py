@@ -101,7 +101,10 @@ ansible_facts:
           returned: always
         groups: {description: Group numbers of render and video., type: dict, returned: always}
         group_members: {description: Members of render and video., type: dict, returned: always}
-        podman: {description: "version, init (bool), quadlet (bool), images (those of O(images) that are stored).", type: dict, returned: always}
+        podman:
+          description: "version, init (bool), quadlet (bool), images (those of O(images) that are stored)."
+          type: dict
+          returned: always
         ports: {description: "For each of O(ports): listening, unit, process.", type: dict, returned: always}
         paths: {description: "For each of O(paths): exists, directory, model (has a config.json).", type: dict, returned: always}
         environments: {description: "For each of O(search_paths): python, vllm, torch (versions).", type: dict, returned: always}

@@ -162,9 +162,7 @@ def _kernel(host: Host) -> dict[str, t.Any]:
         seen = [token for token in running if token == argument or token.partition("=")[0] == argument]
         if seen:
             replaced = f", {entry['replaced_by']} takes its place" if entry.get("replaced_by") else ""
-            host.findings.add(
-                "kernel.outdated_argument", " ".join(seen), f"no {argument}", why=entry["reason"], replaced=replaced
-            )
+            host.findings.add("kernel.outdated_argument", " ".join(seen), f"no {argument}", why=entry["reason"], replaced=replaced)
     _minimum_kernel(host, settings.get("minimum_kernel", []))
 
     options = _module_options(host, settings.get("module_options", []))
@@ -367,9 +365,7 @@ def _driver(host: Host) -> dict[str, t.Any]:
     if not _gate(host, release, known):
         return section
     section["release"] = release
-    section["repository"] = _repository(
-        host, "driver", host.distribution["driver_suite"], directory=known["directory"]
-    )
+    section["repository"] = _repository(host, "driver", (host.distribution or {})["driver_suite"], directory=known["directory"])
     packages = [f"amdgpu-dkms={known['package_version']}", f"amdgpu-dkms-firmware={known['firmware_version']}"]
     section["install"] = host.missing(packages)
     asked = bool(host.wants["driver_release"])
@@ -390,9 +386,7 @@ def _gate(host: Host, release: str, known: dict[str, t.Any]) -> bool:
     fits = distribution and host.gfx in distribution["gfx"] and not products & set(distribution["products_excluded"])
     if not fits:
         supported = ", ".join(
-            f"{entry['id']} {entry['version']}"
-            for entry in host.catalog.releases["distributions"].values()
-            if host.gfx in entry["gfx"]
+            f"{entry['id']} {entry['version']}" for entry in host.catalog.releases["distributions"].values() if host.gfx in entry["gfx"]
         )
         host.findings.add(
             "driver.distribution",
@@ -476,12 +470,13 @@ def _rocm(host: Host) -> dict[str, t.Any]:
         host.findings.add("rocm.legacy", ", ".join(legacy), "no ROCm before 7.14")
     userspace = known["userspace"][host.wants["rocm_userspace"]]
     packages = [
-        f"{name.format(suffix=release['package_suffix'], gfx=host.gfx)}={release['package_version']}"
-        for name in userspace["packages"]
+        f"{name.format(suffix=release['package_suffix'], gfx=host.gfx)}={release['package_version']}" for name in userspace["packages"]
     ]
     section["version"] = version
     section["repository"] = _repository(
-        host, "rocm", host.catalog.releases["repositories"]["rocm"]["suite"],
+        host,
+        "rocm",
+        host.catalog.releases["repositories"]["rocm"]["suite"],
         distribution=host.distribution["rocm_directory"],
     )
     section["install"] = host.missing(packages)

@@ -210,9 +210,7 @@ def _chosen_gpus(host: Host, wanted: dict[str, t.Any], used: dict[int, str]) -> 
     return chosen
 
 
-def _instance(
-    host: Host, build: Build, kind: str, wanted: dict[str, t.Any], used: dict[int, str]
-) -> dict[str, t.Any]:
+def _instance(host: Host, build: Build, kind: str, wanted: dict[str, t.Any], used: dict[int, str]) -> dict[str, t.Any]:
     rocm = build.accelerator == "rocm"
     gpus = _chosen_gpus(host, wanted, used) if rocm or wanted["gpus"] else []
     if not rocm:
@@ -247,9 +245,7 @@ def _instance(
     }
 
 
-def _environment(
-    host: Host, build: Build, kind: str, serving: dict[str, t.Any], wanted: dict[str, t.Any], gpus: int
-) -> dict[str, str]:
+def _environment(host: Host, build: Build, kind: str, serving: dict[str, t.Any], wanted: dict[str, t.Any], gpus: int) -> dict[str, str]:
     parts = [serving.get("environment", {})]
     if kind == "venv":
         parts.append(serving.get("environment_bare_metal", {}))

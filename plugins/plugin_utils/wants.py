@@ -9,8 +9,9 @@ import functools
 import typing as t
 from pathlib import Path
 
-import yaml
 from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
+
+from ansible_collections.amdgpu.fleet.plugins.plugin_utils.catalog import read_yaml
 
 ROLES = Path(__file__).resolve().parents[2] / "roles"
 # Set by the roles themselves, or of no concern to a plan.
@@ -26,7 +27,7 @@ def specification() -> dict[str, t.Any]:
     """The options of every role, as their ``meta/argument_specs.yml`` define them."""
     options: dict[str, t.Any] = {}
     for path in sorted(ROLES.glob("*/meta/argument_specs.yml")):
-        options.update(yaml.safe_load(path.read_text(encoding="utf-8"))["argument_specs"]["main"]["options"])
+        options.update(read_yaml(path)["argument_specs"]["main"]["options"])
     return {name: option for name, option in options.items() if name not in NOT_WANTS}
 
 

@@ -18,6 +18,7 @@ import yaml
 from ansible.parsing.dataloader import DataLoader
 from ansible.plugins.loader import init_plugin_loader
 from ansible.template import Templar, trust_as_template
+
 from ansible_collections.amdgpu.fleet.plugins.plugin_utils import planner
 from ansible_collections.amdgpu.fleet.plugins.plugin_utils.catalog import Catalog, version_key
 from testbed.descriptions import complete
@@ -66,6 +67,8 @@ REFUSED = {
     "value of another type": ({"max-num-seqs": "many"}, "max-num-seqs"),
     "null": ("max-model-len: null\n", "None"),
 }
+# A recipe for a later release may hold keys, inside its options, that this parser cannot know.
+RECIPES = {model: recipe for model, recipe in CATALOG.vllm["recipes"].items() if version_key(recipe["min"] or "0") <= version_key(VLLM)}
 UNKNOWN_VARIABLES = {"VLLM_ROCM_USE_ATIER": "1", "VLLM_ATTENTION_BACKEND": "TRITON_ATTN", "VLLM_USE_V1": "1"}
 
 
@@ -128,7 +131,7 @@ def plans(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict]:
         for name, (options, _word) in REFUSED.items():
             if isinstance(options, dict):
                 made[f"{name} {kind}"] = make("gfx942", kind, 1, VLLM, options=options)
-    for model, recipe in CATALOG.vllm["recipes"].items():
+    for model, recipe in RECIPES.items():
         made[f"recipe {model}"] = make("gfx942", "venv", 1, "", options=recipe["options"], environment=recipe["environment"])
     return made
 
@@ -247,7 +250,8 @@ def test_the_image_has_the_release_this_is_about(answer: dict) -> None:
 def test_a_plan_is_accepted_by_vllm(plans: dict, answer: dict, name: str) -> None:
     profile, kind, count, version = CASES[name]
     vllm, result = plans[name]["vllm"], answer["cases"][name]
-    refused = [finding["seen"] for finding in plans[name]["findings"] if finding["id"].startswith("vllm.") and finding["severity"] == "fail"]
+    failed = [finding for finding in plans[name]["findings"] if finding["severity"] == "fail"]
+    refused = [finding["seen"] for finding in failed if finding["id"].startswith("vllm.")]
     # RCCL of ROCm 7.2, which vLLM 0.32 carries, dead-locks on two of these.
     assert refused == (["tensor-parallel-size=2 on " + profile] if (profile[:6], count, version) == ("gfx120", 2, VLLM) else [])
     assert vllm["kind"] == kind and len(vllm["instances"][0]["gpus"]) == count
@@ -266,8 +270,7 @@ def test_a_plan_is_accepted_by_vllm(plans: dict, answer: dict, name: str) -> Non
     later = [variable for variable in environment if newer_variable(variable)] if vllm["version"] != VLLM else []
     assert result["unknown"] == later
     assert {variable for variable in environment if variable.startswith("VLLM_")} - set(later) <= set(result["variables"])
-    refused = {variable: value for variable, value in result["variables"].items() if str(value).startswith("refused")}
-    assert not refused
+    assert not [name for name, value in result["variables"].items() if str(value).startswith("refused")], result["variables"]
     if profile != "cpu":
         assert result["variables"]["VLLM_ROCM_USE_AITER"] is (profile in ("gfx942", "gfx950"))
     assert result["variables"]["VLLM_NO_USAGE_STATS"] is True
@@ -325,9 +328,9 @@ def test_the_catalog_knows_the_names_of_the_parser(answer: dict) -> None:
     assert names("environment", "known_environment") == variables
 
 
-@pytest.mark.parametrize("model", CATALOG.vllm["recipes"])
+@pytest.mark.parametrize("model", RECIPES)
 def test_a_recipe_is_accepted_by_vllm(answer: dict, model: str) -> None:
-    recipe, result = CATALOG.vllm["recipes"][model], answer["cases"][f"recipe {model}"]
+    recipe, result = RECIPES[model], answer["cases"][f"recipe {model}"]
     assert result["exit"] == 0, result["error"]
     assert result["unknown"] == [name for name in recipe["environment"] if newer_variable(name)]
     assert not [name for name, value in result["variables"].items() if str(value).startswith("refused")], result["variables"]

@@ -225,7 +225,9 @@ def gpu_table() -> ModuleType:
 
 
 def test_the_generated_table_is_current() -> None:
-    result = subprocess.run([sys.executable, str(CATALOG / "tools" / "render_gpu_table.py"), "--check"], capture_output=True, text=True, check=False)
+    result = subprocess.run(
+        [sys.executable, str(CATALOG / "tools" / "render_gpu_table.py"), "--check"], capture_output=True, text=True, check=False
+    )
     assert result.returncode == 0, result.stderr
 
 

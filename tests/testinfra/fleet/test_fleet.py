@@ -58,7 +58,9 @@ def test_doctor_of_the_installed_collection_changes_nothing(tmp_path, state):
     subprocess.run(["ansible-galaxy", "collection", "build", "--output-path", tmp_path, REPOSITORY], check=True, capture_output=True)
     archive = next(tmp_path.glob("amdgpu-fleet-*.tar.gz"))
     subprocess.run(
-        ["ansible-galaxy", "collection", "install", "--force", "--offline", "-p", tmp_path / "installed", archive], check=True, capture_output=True
+        ["ansible-galaxy", "collection", "install", "--force", "--offline", "-p", tmp_path / "installed", archive],
+        check=True,
+        capture_output=True,
     )
     before = state()
     result = play("amdgpu.fleet.doctor", "--limit", "fleet-none,fleet-halo", collections=str(tmp_path / "installed"))

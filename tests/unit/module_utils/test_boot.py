@@ -150,8 +150,7 @@ def suse(tmp_path):
     put(
         tmp_path,
         "etc/default/grub",
-        "# mine\nGRUB_DEFAULT=saved\n"
-        'GRUB_CMDLINE_LINUX_DEFAULT=\'quiet iommu=off dyndbg="a b"\'  # note\nGRUB_CMDLINE_LINUX="nokaslr"\n',
+        '# mine\nGRUB_DEFAULT=saved\nGRUB_CMDLINE_LINUX_DEFAULT=\'quiet iommu=off dyndbg="a b"\'  # note\nGRUB_CMDLINE_LINUX="nokaslr"\n',
     )
     put(tmp_path, "boot/grub2/grub.cfg", "no entries\n")
     return tmp_path
@@ -176,9 +175,7 @@ def test_suse_generator_fails(suse):
     assert tree(suse) == before
 
 
-@pytest.mark.parametrize(
-    "line", ['GRUB_CMDLINE_LINUX_DEFAULT="$X iommu=off"', 'GRUB_CMDLINE_LINUX_DEFAULT="iommu=off \\\n more"']
-)
+@pytest.mark.parametrize("line", ['GRUB_CMDLINE_LINUX_DEFAULT="$X iommu=off"', 'GRUB_CMDLINE_LINUX_DEFAULT="iommu=off \\\n more"'])
 def test_a_line_the_shell_computes_is_not_edited(suse, line):
     put(suse, "etc/default/grub", line + "\n")
     with pytest.raises(boot.BootError, match="cannot be edited safely"):

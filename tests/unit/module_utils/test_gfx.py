@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import pytest
+
 from ansible_collections.amdgpu.fleet.plugins.module_utils._driver import release_of
 from ansible_collections.amdgpu.fleet.plugins.module_utils._gfx import family_of, name_of, supported_by_rocm
 
@@ -27,7 +28,14 @@ def test_what_is_known_of_a_name():
 
 @pytest.mark.parametrize(
     ("version", "release"),
-    [("7.1.3.31500000", "31.50.0"), ("6.19.14.31400100", "31.40.1"), ("6.16.13.30300400", "30.30.4"), ("6.12.12", None), (None, None), ("", None)],
+    [
+        ("7.1.3.31500000", "31.50.0"),
+        ("6.19.14.31400100", "31.40.1"),
+        ("6.16.13.30300400", "30.30.4"),
+        ("6.12.12", None),
+        (None, None),
+        ("", None),
+    ],
 )
 def test_driver_release(version, release):
     assert release_of(version) == release

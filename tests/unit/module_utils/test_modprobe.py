@@ -40,9 +40,7 @@ def test_present_then_absent_of_new_ones_is_the_original(have, new, blacklist):
 
 
 def test_parse_takes_the_forms_modprobe_takes():
-    state = m.parse(
-        '# c\n  options\tamd-ttm a=1 b="x y" \\\n  c=2\nblacklist nou-veau\noptions amd_ttm a=3\ninstall x /bin/true\n'
-    )
+    state = m.parse('# c\n  options\tamd-ttm a=1 b="x y" \\\n  c=2\nblacklist nou-veau\noptions amd_ttm a=3\ninstall x /bin/true\n')
     assert state.options == {"amd_ttm": {"a": "3", "b": "x y", "c": "2"}}
     assert state.blacklist == ["nou_veau"] and state.other == ["# c", "install x /bin/true"]
 

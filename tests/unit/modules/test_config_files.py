@@ -96,9 +96,7 @@ def test_one_refused_file_stops_all(host, check):
         {"path": "/etc/y", "content": "bad", "validate": CHECK},
         _check=check,
     )
-    assert (
-        result["failed"] and "/etc/y" in result["msg"] and "bad: bad" in result["msg"] and "nothing was changed" in result["msg"]
-    )
+    assert result["failed"] and "/etc/y" in result["msg"] and "bad: bad" in result["msg"] and "nothing was changed" in result["msg"]
     assert host.tree() == before
 
 

@@ -8,6 +8,7 @@ import shutil
 from pathlib import Path
 
 import pytest
+
 from testbed.tree import load_host, write_tree
 
 NODES = "sys/class/kfd/kfd/topology/nodes"

@@ -112,11 +112,11 @@ def probe(vllm, run_module):
 
 @pytest.mark.parametrize("check", [False, True])
 def test_a_completion_comes_back(vllm, probe, check):
-    vllm.delay = 0.02
+    vllm.delay = 0.05
     result = probe(prompt="AMD GPUs are", max_tokens=7, _check=check)
     assert result["text"] == "AMD GPUs are fine" and result["tokens"] == 4 and result["models"] == ["chat"]
     assert not result["changed"] and result["waited_seconds"] < 5
-    assert result["time_to_first_token_ms"] >= 20 and result["time_per_output_token_ms"] >= 15
+    assert result["time_to_first_token_ms"] >= 50 and result["time_per_output_token_ms"] >= 5
     assert [path for path, _body in vllm.asked] == ["/health", "/v1/models", "/v1/completions"]
     body = vllm.asked[-1][1]
     assert body["model"] == "chat" and body["prompt"] == "AMD GPUs are" and body["max_tokens"] == 7

@@ -123,8 +123,7 @@ def test_create_update_delete(host):
 
 def test_an_argument_of_the_user_is_filtered_and_the_file_kept(host):
     mine = (
-        "GRUB_CMDLINE_LINUX_DEFAULT='quiet amdgpu.gtt-size=1 dyndbg=\"file iommu=x +p\" iommu=off'\n"
-        "GRUB_CMDLINE_LINUX=amdgpu.gttsize=9\n"
+        "GRUB_CMDLINE_LINUX_DEFAULT='quiet amdgpu.gtt-size=1 dyndbg=\"file iommu=x +p\" iommu=off'\nGRUB_CMDLINE_LINUX=amdgpu.gttsize=9\n"
     )
     host.put("etc/default/grub", mine)
     result = host(present=["iommu=pt"], absent=["amdgpu.gttsize", "amdgpu.gtt_size"])
@@ -153,11 +152,7 @@ def test_a_failing_generator_puts_everything_back(host, broken):
     result = host(present=["nokaslr"])
     assert result["failed"]
     assert host.tree() == before
-    assert (
-        "return code" in result["msg"]
-        and "update-grub" in result["msg"]
-        and "previous configuration was put back" in result["msg"]
-    )
+    assert "return code" in result["msg"] and "update-grub" in result["msg"] and "previous configuration was put back" in result["msg"]
     assert ("grub-probe: error" if broken == "break-early" else "out of disk") in result["msg"]
 
 
@@ -258,3 +253,17 @@ def test_garbage_everywhere_never_ends_in_a_traceback(host):
 def test_no_boot_loader_is_one_sentence(tmp_path, run_module):
     result = run_module("kernel_args", present=["a"], root=str(tmp_path))
     assert result["failed"] and "No boot loader configuration" in result["msg"]
+
+
+def test_purge_takes_back_what_earlier_calls_did_and_nothing_else(host):
+    host.put("etc/default/grub", 'GRUB_CMDLINE_LINUX_DEFAULT="quiet splash"\nGRUB_CMDLINE_LINUX="iommu=pt"\n')
+    host(present=["iommu=pt", "nosmt", "pcie_aspm=off"], absent=["splash"])
+    assert {"nosmt", "pcie_aspm=off"} <= set(host.boots_with()) and "splash" not in host.boots_with()
+    less = host(present=["iommu=pt", "nosmt"], purge=True)
+    assert less["changed"]
+    assert "pcie_aspm=off" not in host.boots_with() and {"nosmt", "splash", "iommu=pt"} <= set(host.boots_with())
+    assert not host(present=["iommu=pt", "nosmt"], purge=True)["changed"]
+    assert host(purge=True)["changed"]
+    assert host.text(DROPIN) is None
+    assert set(host.boots_with()) == {"ro", "quiet", "splash", "iommu=pt"} - {"ro"}
+    assert not host(purge=True)["changed"]

@@ -6,6 +6,7 @@ import socket
 from pathlib import Path
 
 import pytest
+
 from testbed.tree import load_host, write_tree
 
 
@@ -53,7 +54,12 @@ def test_a_replaced_module_wants_a_reload(host, facts):
 
 def test_strix_halo_broken(host, facts):
     found = facts(host("strix-halo-broken"))
-    assert found["firmware"] == {"package": "firmware-amd-graphics", "version": "20251125-1", "mes": "0x83", "vbios": found["firmware"]["vbios"]}
+    assert found["firmware"] == {
+        "package": "firmware-amd-graphics",
+        "version": "20251125-1",
+        "mes": "0x83",
+        "vbios": found["firmware"]["vbios"],
+    }
     assert found["driver"]["source"] == "inbox" and found["driver"]["release"] is None
     assert "amdgpu.cwsr_enable=0" in found["kernel"]["command_line"]
 

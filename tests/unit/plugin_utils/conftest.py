@@ -10,6 +10,7 @@ import sys
 from pathlib import Path
 
 import pytest
+
 from ansible_collections.amdgpu.fleet.plugins.plugin_utils import planner
 from testbed.tree import load_host, write_tree
 

@@ -4,12 +4,11 @@
 from __future__ import annotations
 
 import pytest
+
 from ansible_collections.amdgpu.fleet.plugins.plugin_utils.findings import sentence
 
 
-@pytest.mark.parametrize(
-    "host", ["mi300x-8", "mi300x-8-cpx", "mi300x-8-nodriver", "mi355x-8", "mi250-4", "strix-halo-128", "rx9070xt"]
-)
+@pytest.mark.parametrize("host", ["mi300x-8", "mi300x-8-cpx", "mi300x-8-nodriver", "mi355x-8", "mi250-4", "strix-halo-128", "rx9070xt"])
 def test_a_sound_host_has_no_finding_that_stops_it(make_plan, ids, host):
     plan = make_plan(host)
     assert ids(plan) == []
@@ -73,7 +72,8 @@ def test_firmware_that_may_not_be_replaced_stops_the_host(make_plan, ids):
 @pytest.mark.parametrize(
     ("release", "version", "flavour", "stops"),
     [("6.17.0-18-generic", "24.04", "generic", True), ("6.17.0-19-generic", "24.04", "generic", False),
-     ("6.14.0-1017-oem", "24.04", "oem", True), ("6.14.0-1018-oem", "24.04", "oem", False), ("7.0.0-12-generic", "26.04", "generic", False)],
+     ("6.14.0-1017-oem", "24.04", "oem", True), ("6.14.0-1018-oem", "24.04", "oem", False),
+        ("7.0.0-12-generic", "26.04", "generic", False)],
 )  # fmt: skip
 def test_the_kernel_floor_follows_distribution_and_flavour(make_plan, ids, release, version, flavour, stops):
     def ubuntu(_gpus, rocm):
@@ -173,7 +173,10 @@ def test_the_catalog_can_be_added_to(make_plan):
     release = {"directory": "32.10", "module_version": "8.0.0.32100000", "package_version": "1:8.0.0*", "firmware_version": "1:32.10*",
                "kernels": {"minimum": "6.1", "below": "8.0"}, "source": "our lab", "date": "2026-11"}  # fmt: skip
     plan = make_plan(
-        "mi300x-8", driver_release="32.10.0", plan_accept=["rocm.driver"], plan_catalog={"releases": {"drivers": {"releases": {"32.10.0": release}}}}
+        "mi300x-8",
+        driver_release="32.10.0",
+        plan_accept=["rocm.driver"],
+        plan_catalog={"releases": {"drivers": {"releases": {"32.10.0": release}}}},
     )
     assert plan["driver"]["install"][0] == "amdgpu-dkms=1:8.0.0*"
 

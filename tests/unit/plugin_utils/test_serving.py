@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import pytest
+
 from ansible_collections.amdgpu.fleet.plugins.plugin_utils.findings import sentence
 
 CHAT = {"name": "chat", "model": "Qwen/Qwen3-8B"}
@@ -68,7 +69,7 @@ def test_gpus_of_an_instance(make_plan, ids):
         ({"vllm_instances": [CHAT], "vllm_version": "0.99.0"}, "vllm.version", ["0.99.0", "0.33.0"]),
         ({"vllm_instances": [CHAT], "vllm_variant": "rocm6"}, "vllm.variant", ["rocm6", "rocm100"]),
         ({"vllm_instances": [CHAT], "vllm_kind": "quadlet"}, "vllm.quadlet", ["Podman", "venv"]),
-        ({"vllm_instances": [CHAT], "vllm_environment": {"VLLM_ATTENTION_BACKEND": "TRITON_ATTN"}}, "vllm.environment", ["attention-backend"]),
+        ({"vllm_instances": [CHAT], "vllm_environment": {"VLLM_ATTENTION_BACKEND": "X"}}, "vllm.environment", ["attention-backend"]),
         ({"vllm_instances": [CHAT], "vllm_environment": {"VLLM_USE_V1": 1}}, "vllm.environment", ["VLLM_USE_V1"]),
         ({"vllm_instances": [CHAT], "vllm_environment": {"VLLM_ROCM_USE_ATIER": 1}}, "vllm.environment", ["VLLM_ROCM_USE_ATIER"]),
         ({"vllm_instances": [{**CHAT, "options": {"swap_space": 10}}]}, "vllm.option", ["swap-space", "0.33.0"]),
@@ -86,7 +87,11 @@ def test_a_model_that_is_not_there(make_plan, ids):
     def missing(_gpus, rocm):
         rocm["paths"] = {"/srv/a": {"exists": False, "model": False}, "/srv/b": {"exists": True, "model": False}}
 
-    plan = make_plan("mi300x-8", missing, vllm_instances=[{**CHAT, "model": "/srv/a", "gpus": [0]}, {"name": "b", "model": "/srv/b", "port": 8001, "gpus": [1]}])
+    plan = make_plan(
+        "mi300x-8",
+        missing,
+        vllm_instances=[{**CHAT, "model": "/srv/a", "gpus": [0]}, {"name": "b", "model": "/srv/b", "port": 8001, "gpus": [1]}],
+    )
     assert ids(plan) == ["vllm.model", "vllm.model"]
     assert "/srv/a, which does not exist" in sentence(plan["findings"][0])
     assert "/srv/b, which has no config.json" in sentence(plan["findings"][1])
@@ -148,7 +153,9 @@ def test_a_gpu_without_prebuilt_code(make_plan, ids):
     profile = {"title": "ours", "serving": {}, "host": {}}
     plan = make_plan("strix-halo-128", krackan, vllm_instances=[CHAT], plan_catalog={"profiles": {"gfx1152": profile}})
     assert ids(plan) == ["vllm.prebuilt"]
-    own = make_plan("strix-halo-128", krackan, vllm_instances=[CHAT], vllm_image="lab/vllm:1", plan_catalog={"profiles": {"gfx1152": profile}})
+    own = make_plan(
+        "strix-halo-128", krackan, vllm_instances=[CHAT], vllm_image="lab/vllm:1", plan_catalog={"profiles": {"gfx1152": profile}}
+    )
     assert ids(own) == []
 
 

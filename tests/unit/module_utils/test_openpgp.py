@@ -1,0 +1,173 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Fingerprints, held against those that gpg gives for keys it made itself."""
+
+from __future__ import annotations
+
+import base64
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from ansible_collections.amdgpu.fleet.plugins.module_utils._openpgp import NotAKey, dearmored, fingerprints
+
+ALGORITHMS = ("rsa2048", "ed25519")
+
+
+class Gpg:
+    """gpg with a home of its own."""
+
+    def __init__(self, home: Path) -> None:
+        if not shutil.which("gpg"):
+            pytest.fail("gpg is not on the PATH. Remedy: install gnupg", pytrace=False)
+        self.home = home
+        home.chmod(0o700)
+
+    def __call__(self, *arguments: str) -> bytes:
+        command = ["gpg", "--homedir", str(self.home), "--batch", "--no-tty", "--quiet", "--pinentry-mode=loopback", "--passphrase="]
+        done = subprocess.run([*command, *arguments], capture_output=True, check=False)
+        assert done.returncode == 0, done.stderr.decode()
+        return done.stdout
+
+    def make(self, name: str, algorithm: str) -> str:
+        self("--quick-generate-key", name, algorithm, "sign", "never")
+        lines = self("--with-colons", "--fingerprint", name).decode().splitlines()
+        return next(line for line in lines if line.startswith("fpr:")).split(":")[9]
+
+
+@pytest.fixture(scope="module")
+def gpg(tmp_path_factory):
+    tool = Gpg(tmp_path_factory.mktemp("gpg"))
+    yield tool
+    subprocess.run(["gpgconf", "--homedir", str(tool.home), "--kill", "all"], check=False)
+
+
+@pytest.fixture(scope="module")
+def keys(gpg):
+    """The fingerprint, the binary and the armored form of one key of each kind."""
+    made = {}
+    for algorithm in ALGORITHMS:
+        fingerprint = gpg.make(f"{algorithm} <{algorithm}@example.invalid>", algorithm)
+        made[algorithm] = (fingerprint, gpg("--export", fingerprint), gpg("--armor", "--export", fingerprint))
+    return made
+
+
+@pytest.mark.parametrize("algorithm", ALGORITHMS)
+def test_fingerprint_of_a_key_of_gpg(keys, algorithm):
+    fingerprint, binary, armored = keys[algorithm]
+    assert fingerprints(binary) == fingerprints(armored) == [fingerprint]
+    assert dearmored(armored) == dearmored(binary) == binary
+
+
+def test_a_subkey_is_not_counted(gpg):
+    fingerprint = gpg.make("sub <sub@example.invalid>", "rsa2048")
+    gpg("--quick-add-key", fingerprint, "rsa2048", "encr")
+    assert fingerprints(gpg("--export", fingerprint)) == [fingerprint]
+
+
+def test_a_key_keeps_its_fingerprint_with_another_expiry_date(gpg):
+    fingerprint = gpg.make("again <again@example.invalid>", "rsa2048")
+    before = gpg("--export", fingerprint)
+    gpg("--quick-set-expire", fingerprint, "2y")
+    after = gpg("--export", fingerprint)
+    assert before != after and fingerprints(after) == fingerprints(before) == [fingerprint]
+
+
+def test_several_keys_are_all_named(keys):
+    (first, one, armored_one), (second, two, armored_two) = keys.values()
+    assert fingerprints(one + two) == fingerprints(armored_one + armored_two) == [first, second]
+
+
+def test_armor_as_vendors_write_it(keys):
+    """Header lines, carriage returns, text around the block, no checksum."""
+    fingerprint, binary, armored = keys["rsa2048"]
+    body = base64.encodebytes(binary).decode()
+    block = f"-----BEGIN PGP PUBLIC KEY BLOCK-----\nVersion: x\nComment: a: b\n\n{body}-----END PGP PUBLIC KEY BLOCK-----\n"
+    for text in (block, block.replace("\n", "\r\n"), f"The key:\n\n{block}\nEnd.\n"):
+        assert fingerprints(text.encode()) == [fingerprint]
+    assert fingerprints(b"\n" + armored + b"\n") == [fingerprint]
+
+
+@pytest.mark.parametrize("algorithm", ALGORITHMS)
+@pytest.mark.parametrize("form", [1, 2], ids=["binary", "armored"])
+def test_a_truncated_key_is_no_key(keys, algorithm, form):
+    """Wherever it is cut: a keyring without its last packet is one that apt may not accept."""
+    data = keys[algorithm][form].rstrip()
+    ends = _packet_ends(keys[algorithm][1]) if form == 1 else set()
+    for length in range(len(data)):
+        if length in ends:
+            continue  # whole packets: shorter, but not damaged
+        with pytest.raises(NotAKey):
+            fingerprints(data[:length])
+
+
+def _packet_ends(data: bytes) -> set[int]:
+    """Where the packets of a key of gpg end; it writes old headers with lengths of one or two bytes."""
+    ends, position = set(), 0
+    while position < len(data):
+        size = 1 << (data[position] & 3)
+        position += 1 + size + int.from_bytes(data[position + 1 : position + 1 + size], "big")
+        ends.add(position)
+    return ends
+
+
+def test_a_secret_key_and_a_signature_are_no_public_keys(gpg, keys, tmp_path):
+    fingerprint = keys["rsa2048"][0]
+    with pytest.raises(NotAKey, match="no public key"):
+        fingerprints(gpg("--export-secret-keys", fingerprint))
+    (tmp_path / "text").write_text("text", encoding="utf-8")
+    gpg("--local-user", fingerprint, "--detach-sign", str(tmp_path / "text"))
+    with pytest.raises(NotAKey, match="no public key"):
+        fingerprints((tmp_path / "text.sig").read_bytes())
+
+
+@pytest.mark.parametrize(
+    ("data", "words"),
+    [
+        (b"", "no public key"),
+        (b"<html>404</html>", "not an OpenPGP key"),
+        (b"\x99\x00\x00", "truncated"),
+        (b"\x99\x00\x03\x06ab", "version 4"),
+        (b"\x99\xff\xff\x04ab", "truncated"),
+        (b"\x9b\x04ab", "no length"),
+        (b"\xc6\xe1\x04ab", "partial length"),
+        (b"\xc6\xff\x00\x01\x00\x01\x04" + b"\0" * 65536, "version 4"),
+        (b"-----BEGIN PGP PUBLIC KEY BLOCK-----\n\nabcde\n-----END PGP PUBLIC KEY BLOCK-----\n", "damaged"),
+        (b"-----BEGIN PGP PUBLIC KEY BLOCK-----\n\nmQ!!\xff$$AA\n-----END PGP PUBLIC KEY BLOCK-----\n", "damaged"),
+    ],
+)
+def test_what_is_no_key(data, words):
+    with pytest.raises(NotAKey, match=words):
+        fingerprints(data)
+
+
+def only_not_a_key(data: bytes) -> None:
+    try:
+        found = fingerprints(data)
+    except NotAKey as error:
+        assert str(error)
+    else:
+        assert found and all(len(fingerprint) == 40 for fingerprint in found)
+
+
+HEADS = st.sampled_from([b"", b"\x99", b"\x98", b"\x9a", b"\xc6", b"\xc6\xff", b"\x99\x00\x06\x04", b"\xb4"])
+ARMORED = st.binary(max_size=200).map(
+    lambda body: b"-----BEGIN PGP PUBLIC KEY BLOCK-----\n\n" + body + b"\n-----END PGP PUBLIC KEY BLOCK-----\n"
+)
+
+
+@settings(max_examples=1000, deadline=None)
+@given(st.one_of(st.binary(max_size=300), st.tuples(HEADS, st.binary(max_size=300)).map(b"".join), ARMORED))
+def test_random_bytes_never_raise_anything_else(data):
+    only_not_a_key(data)
+
+
+@settings(max_examples=300, deadline=None)
+@given(place=st.integers(0, 10_000), value=st.integers(0, 255), form=st.sampled_from([1, 2]))
+def test_a_damaged_byte_never_raises_anything_else(keys, place, value, form):
+    data = bytearray(keys["rsa2048"][form])
+    data[place % len(data)] = value
+    only_not_a_key(bytes(data))
