@@ -88,9 +88,9 @@ def packages(tree: Tree, rpm: t.Callable[[], str | None]) -> dict[str, str]:
             continue
         name = stanza[9 : stanza.find("\n")]
         if PACKAGES.fullmatch(name) and "\nStatus: install ok installed" in stanza:
-            line = re.search(r"^Version: (\S+)", stanza, re.M)
-            if line:
-                found[name] = line.group(1)
+            match = re.search(r"^Version: (\S+)", stanza, re.M)
+            if match:
+                found[name] = match.group(1)
     return found
 
 
@@ -236,15 +236,30 @@ def _holder(tree: Tree, inodes: set[str]) -> tuple[str | None, str | None]:
 
 
 def paths(tree: Tree, wanted: t.Sequence[str]) -> dict[str, dict[str, t.Any]]:
-    """For each model path asked for: whether it is there, and whether it holds a model's ``config.json``."""
-    return {
-        path: {
+    """For each model path asked for: whether it is there, whether it is a model, and what its ``config.json`` says it is."""
+    result = {}
+    for path in wanted:
+        configuration = _model_configuration(tree, path)
+        result[path] = {
             "exists": tree.exists(path),
             "directory": os.path.isdir(tree.path(path)),
             "model": tree.exists(path, "config.json"),
+            "model_type": configuration.get("model_type"),
+            "quantization": (configuration.get("quantization_config") or {}).get("quant_method"),
         }
-        for path in wanted
-    }
+    return result
+
+
+def _model_configuration(tree: Tree, path: str) -> dict[str, t.Any]:
+    data = tree.raw(path, "config.json")
+    try:
+        found = json.loads(data) if data else {}
+    except ValueError:
+        found = None
+    if not isinstance(found, dict) or not isinstance(found.get("quantization_config") or {}, dict):
+        tree.problem(f"{path}/config.json", "is not the configuration of a model")
+        return {}
+    return found
 
 
 def environments(tree: Tree, wanted: t.Sequence[str]) -> dict[str, dict[str, t.Any]]:

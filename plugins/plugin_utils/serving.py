@@ -315,6 +315,8 @@ def _options(
         options["tensor-parallel-size"] = len(gpus)
         host.note("vllm", f"{wanted['name']} option", f"tensor-parallel-size={len(gpus)}", "one model over all its GPUs")
     for name, entry in serving.get("options", {}).items():
+        if _excepted(host, entry.get("unless", {}), wanted):
+            continue
         options[name] = entry["value"]
         host.note("vllm", f"{wanted['name']} option", f"{name}={entry['value']}", entry["reason"], entry["source"])
     for name, value in {**host.wants["vllm_options"], **wanted["options"]}.items():
@@ -328,6 +330,13 @@ def _options(
         elif value is not None:
             rendered[name] = value
     return rendered
+
+
+def _excepted(host: Host, unless: dict[str, t.Any], wanted: dict[str, t.Any]) -> bool:
+    """Whether the model is one that an option of the profile is not for. Nothing is known of a model that is on the Hub."""
+    model = host.rocm["paths"].get(wanted["model"], {})
+    quantization = wanted["options"].get("quantization") or model.get("quantization")
+    return model.get("model_type") in unless.get("model_types", []) or quantization in unless.get("quantization", [])
 
 
 def _check_option(host: Host, build: Build, name: str) -> None:

@@ -116,10 +116,11 @@ def test_a_port_in_use_is_named_with_its_process(run_module):
 
 def test_model_paths(tmp_path, facts):
     (tmp_path / "srv/model").mkdir(parents=True)
-    (tmp_path / "srv/model/config.json").write_text("{}")
+    (tmp_path / "srv/model/config.json").write_text('{"model_type": "llama", "quantization_config": {"quant_method": "awq"}}')
     (tmp_path / "srv/empty").mkdir()
     found = facts(tmp_path, paths=["/srv/model", "/srv/empty", "/srv/none"])["paths"]
     assert [found[path]["model"] for path in ("/srv/model", "/srv/empty", "/srv/none")] == [True, False, False]
+    assert (found["/srv/model"]["model_type"], found["/srv/model"]["quantization"]) == ("llama", "awq")
     assert found["/srv/empty"]["exists"] and not found["/srv/none"]["exists"]
 
 

@@ -162,3 +162,20 @@ def test_a_gpu_without_prebuilt_code(make_plan, ids):
 def test_exposed_beyond_loopback(make_plan):
     instance = make_plan("mi300x-8", vllm_instances=[{**CHAT, "host": "10.1.2.3"}])["vllm"]["instances"][0]
     assert instance["exposed"] and instance["options"]["host"] == "10.1.2.3"
+
+
+@pytest.mark.parametrize(
+    ("model", "options", "dtype"),
+    [
+        ({"model_type": "llama"}, {}, "float16"),
+        ({"model_type": "gemma3"}, {}, None),
+        ({"model_type": "gpt_oss", "quantization": "mxfp4"}, {}, None),
+        ({"model_type": "llama"}, {"quantization": "mxfp4"}, None),
+    ],
+)
+def test_an_option_of_the_profile_is_left_out_for_models_that_do_not_bear_it(make_plan, model, options, dtype):
+    def there(_gpus, rocm):
+        rocm["paths"] = {"/srv/m": {"exists": True, "directory": True, "model": True, **model}}
+
+    plan = make_plan("strix-halo-128", there, vllm_instances=[{**CHAT, "model": "/srv/m", "options": options}])
+    assert plan["vllm"]["instances"][0]["options"].get("dtype") == dtype
