@@ -36,9 +36,8 @@ demo-down: setup ## Remove the hosts of the demo
 	@$(BED) down --all
 
 test: setup lint sanity ## Everything
-	@echo "==> unit tests and Molecule scenarios: $(SCENARIOS)"
-	@$(BED) prepare --engine
-	@$(BIN)/pytest -v tests/unit tests/integration
+	@echo "==> unit tests, vLLM's own parser, and the Molecule scenarios $(SCENARIOS)"
+	@molecule/shared/with-bed - $(BIN)/pytest --durations=12 tests/unit tests/integration
 
 lint: setup ## ruff, mypy, yamllint, ansible-lint
 	@echo "==> ruff, mypy, yamllint, ansible-lint"
@@ -54,8 +53,7 @@ unit: setup ## Unit tests
 	@$(BIN)/pytest tests/unit
 
 scenarios: setup ## Molecule scenarios
-	@$(BED) prepare --engine
-	@$(BIN)/pytest -v tests/integration
+	@molecule/shared/with-bed - $(BIN)/pytest -v tests/integration
 
 bench-cost: setup ## What a run costs on a host that is already right
 	@molecule/shared/with-bed tests/bench/bed.yml tests/bench/measure
