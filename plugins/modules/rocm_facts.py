@@ -106,7 +106,10 @@ ansible_facts:
           type: dict
           returned: always
         ports: {description: "For each of O(ports): listening, unit, process.", type: dict, returned: always}
-        paths: {description: "For each of O(paths): exists, directory, model (has a config.json), model_type, quantization.", type: dict, returned: always}
+        paths:
+          description: "For each of O(paths): exists, directory, model (has a config.json), model_type, quantization."
+          type: dict
+          returned: always
         environments: {description: "For each of O(search_paths): python, vllm, torch (versions).", type: dict, returned: always}
         problems: {description: "What could not be read: path, problem, count.", type: list, elements: dict, returned: always}
 """
