@@ -23,6 +23,7 @@ EXPECTED = {
     "mi355x-8": (8, 8, "gfx950", "AMD Instinct MI355X", 256, 2304),
     "strix-halo-128": (1, 1, "gfx1151", "AMD Radeon 8060S (Strix Halo)", 40, 64),
     "strix-halo-broken": (1, 1, "gfx1151", "AMD Radeon 8060S (Strix Halo)", 40, 15.5),
+    "strix-halo-inherited": (1, 1, "gfx1151", "AMD Radeon 8060S (Strix Halo)", 40, 15.5),
     "rx9070xt": (2, 2, "gfx1201", "AMD Radeon RX 9070 XT", 64, 15.9),
     "no-gpu": (0, 0, None, None, None, None),
 }
