@@ -70,7 +70,9 @@ class Host:
 def plan(gpus: dict[str, t.Any], rocm: dict[str, t.Any], variables: dict[str, t.Any], host: str) -> dict[str, t.Any]:
     """The plan of one host. Bad wants and bad overrides become findings; the host is then left alone."""
     accepted = variables.get("plan_accept") or []
-    findings = Findings(host, Catalog().known_issues, accepted if isinstance(accepted, list) else [])
+    # Without wants and catalog there is no plan to go on with, so these cannot be accepted.
+    accepted = [name for name in accepted if not str(name).startswith("inventory.")] if isinstance(accepted, list) else []
+    findings = Findings(host, Catalog().known_issues, accepted)
     try:
         wants = normalize(variables)
         catalog = Catalog(wants["plan_catalog"])
@@ -422,7 +424,7 @@ def _repository(host: Host, role: str, suite: str, **words: str) -> dict[str, t.
     mirror = wants[f"{role}_repository_uri"]
     try:
         uri = (mirror or known["uri"]).format(**words)
-    except (KeyError, IndexError, ValueError) as error:
+    except (KeyError, IndexError, ValueError, AttributeError, TypeError) as error:
         raise WantsError(f"{role}_repository_uri: {mirror} may hold {', '.join(f'{{{name}}}' for name in words)} only.") from error
     host.note(role, "repository", uri, "asked for" if mirror else known["reason"], INVENTORY if mirror else known["source"])
     return {
@@ -495,7 +497,8 @@ def _rocm(host: Host) -> dict[str, t.Any]:
 def _devices(host: Host) -> dict[str, t.Any]:
     members = host.rocm["group_members"]
     users = host.wants["devices_users"]
-    joining = [user for user in users if any(user not in members[group] for group in ("render", "video"))]
+    wanted = host.gfx != "cpu" and host.wants["devices_state"] == "present"
+    joining = [user for user in users if wanted and any(user not in members[group] for group in ("render", "video"))]
     if host.gfx != "cpu":
         host.note(
             "devices",

@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 import re
 import typing as t
 
@@ -15,9 +16,11 @@ if t.TYPE_CHECKING:
 INVENTORY = "the inventory"
 VENVS = "/opt/vllm"
 LOOPBACK = ("127.0.0.1", "::1", "localhost")
-EVERYWHERE = ("0.0.0.0", "::", "*", "")  # noqa: S104 - recognised in order to be refused
+EVERYWHERE = ("*", "")
 INSTANCE_NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,40}")
 HUB_NAME = re.compile(r"[\w.-]+/[\w.-]+")
+# What stands in a unit and in a volume of Podman without quotes or escapes.
+MODEL_PATH = re.compile(r"/[\w./+@,=-]*")
 
 
 class Build(t.NamedTuple):
@@ -169,7 +172,7 @@ def _check_place(host: Host, wanted: dict[str, t.Any], names: set[str], ports: d
     if name in names or not INSTANCE_NAME.fullmatch(name):
         host.findings.add("vllm.name", name, "a name of its own")
     names.add(name)
-    if wanted["host"] in EVERYWHERE:
+    if _everywhere(wanted["host"]):
         host.findings.add("vllm.address", wanted["host"] or "an empty host", "one address", instance=name)
     holder = host.rocm["ports"].get(str(port), {})
     if port in ports:
@@ -182,13 +185,24 @@ def _check_place(host: Host, wanted: dict[str, t.Any], names: set[str], ports: d
     ports[port] = f"vllm-{name}.service"
     if model.startswith("/"):
         there = host.rocm["paths"].get(model, {})
-        if not there.get("model"):
+        if not MODEL_PATH.fullmatch(model):
+            remedy = f"Give model of the instance {name} a path of letters, digits and . _ + @ , = - only, for example by a bind mount"
+            host.findings.add("vllm.model", repr(model), "a path that a unit can hold as it is", remedy=remedy)
+        elif not there.get("model"):
             seen = f"{model}, which has no config.json" if there.get("exists") else f"{model}, which does not exist"
             remedy = f"Put the model there, or correct model of the instance {name}"
             host.findings.add("vllm.model", seen, "a folder with a config.json", remedy=remedy)
     elif not HUB_NAME.fullmatch(model):
         remedy = f"Set model of the instance {name} to an absolute path or to a name such as Qwen/Qwen3-8B"
         host.findings.add("vllm.model", model, "a folder of the host or a name on the Hub", remedy=remedy)
+
+
+def _everywhere(address: str) -> bool:
+    try:
+        return ipaddress.ip_address(address).is_unspecified
+    except ValueError:
+        # "0" and "0.0" are 0.0.0.0 for the C library.
+        return address in EVERYWHERE or not address.strip("0.")
 
 
 def _chosen_gpus(host: Host, wanted: dict[str, t.Any], used: dict[int, str]) -> list[dict[str, t.Any]]:
@@ -222,6 +236,8 @@ def _instance(host: Host, build: Build, kind: str, wanted: dict[str, t.Any], use
     _refusals(host, build, serving, options, environment, wanted)
     model = wanted["model"]
     groups = [host.rocm["groups"][name] for name in ("video", "render") if host.rocm["groups"][name] is not None]
+    # A colon separates address and port in a URL and in Podman, and Podman takes numbers only.
+    address = f"[{wanted['host']}]" if ":" in wanted["host"] else wanted["host"]
     devices = ["/dev/kfd", *(f"/dev/dri/{node}" for gpu in gpus for node in gpu["render_nodes"])] if gpus else []
     return {
         "name": wanted["name"],
@@ -231,7 +247,8 @@ def _instance(host: Host, build: Build, kind: str, wanted: dict[str, t.Any], use
         "served_name": options["served-model-name"],
         "host": wanted["host"],
         "port": wanted["port"],
-        "url": f"http://{wanted['host']}:{wanted['port']}",
+        "address": "127.0.0.1" if wanted["host"] == "localhost" else address,
+        "url": f"http://{address}:{wanted['port']}",
         "exposed": wanted["host"] not in LOOPBACK,
         "environment": environment,
         "options": options,
@@ -262,8 +279,8 @@ def _environment(host: Host, build: Build, kind: str, serving: dict[str, t.Any],
         if value is None:
             environment.pop(name, None)
             continue
-        text = {True: "1", False: "0"}.get(value, value) if isinstance(value, bool) else value
-        environment[name] = str(text)
+        text = str(int(value)) if isinstance(value, bool) else str(value)
+        environment[name] = text
         _check_variable(host, build, name)
         host.note("vllm", f"{wanted['name']} environment", f"{name}={text}", "asked for", INVENTORY)
     return environment

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import difflib
 import functools
+import re
 import typing as t
 from pathlib import Path
 
@@ -16,6 +17,17 @@ from ansible_collections.amdgpu.fleet.plugins.plugin_utils.catalog import read_y
 ROLES = Path(__file__).resolve().parents[2] / "roles"
 # Set by the roles themselves, or of no concern to a plan.
 NOT_WANTS = ("plan_host", "vllm_api_key", "report_directory", "report_title")
+
+# Options of vLLM that the plan decides, and where each is asked for: a second place would go past its checks.
+ELSEWHERE = {
+    "host": "vllm_instances[].host",
+    "port": "vllm_instances[].port",
+    "model": "vllm_instances[].model",
+    "api-key": "vllm_api_key, which is written where only root can read it",
+    "config": "vllm_instances[].options",
+}
+HOST = re.compile(r"[A-Za-z0-9.:*-]*")
+VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 
 
 class WantsError(ValueError):
@@ -40,11 +52,49 @@ def normalize(variables: dict[str, t.Any]) -> dict[str, t.Any]:
             if close:
                 raise WantsError(f"{name} is not a variable of amdgpu.fleet. Did you mean {close[0]}?")
     given = {name: value for name, value in variables.items() if name in known}
+    _check_keys(given)
     result = ArgumentSpecValidator(known).validate(given)
     if result.error_messages:
         raise WantsError(f"{result.error_messages[0]}. Correct it in the inventory.")
     wants = result.validated_parameters
     for instance in wants["vllm_instances"]:
-        instance["options"] = {key.replace("_", "-"): value for key, value in instance["options"].items()}
-    wants["vllm_options"] = {key.replace("_", "-"): value for key, value in wants["vllm_options"].items()}
+        if not HOST.fullmatch(instance["host"]):
+            raise WantsError(f"vllm_instances[].host: {instance['host']!r} is not an address. Correct it in the inventory.")
+        instance["options"] = _options(instance["options"], "vllm_instances[].options")
+        _check_environment(instance["environment"], "vllm_instances[].environment")
+    wants["vllm_options"] = _options(wants["vllm_options"], "vllm_options")
+    _check_environment(wants["vllm_environment"], "vllm_environment")
+    profiles = wants["plan_catalog"].get("profiles", {})
+    if not isinstance(profiles, dict) or not all(isinstance(profile, dict) for profile in profiles.values()):
+        raise WantsError(f"plan_catalog.profiles: {profiles!r} is not a mapping of profiles. Correct it in the inventory.")
     return wants
+
+
+def _check_keys(value: t.Any, path: str = "") -> None:
+    """YAML reads an unquoted ``1``, ``on`` or ``~`` in front of a colon as something else than text."""
+    if isinstance(value, dict):
+        for key, entry in value.items():
+            if not isinstance(key, str):
+                raise WantsError(f"{path}: the key {key!r} is not a text. Put it in quotes.")
+            _check_keys(entry, f"{path}.{key}" if path else key)
+    elif isinstance(value, list):
+        for entry in value:
+            _check_keys(entry, f"{path}[]")
+
+
+def _options(options: dict[str, t.Any], path: str) -> dict[str, t.Any]:
+    named = {key.replace("_", "-"): value for key, value in options.items()}
+    for name in named:
+        if name in ELSEWHERE:
+            raise WantsError(f"{path}: {name} does not belong there. Set {ELSEWHERE[name]}.")
+    return named
+
+
+def _check_environment(environment: dict[str, t.Any], path: str) -> None:
+    for name, value in environment.items():
+        if name == "VLLM_API_KEY":
+            raise WantsError(f"{path}: {name} would be readable by every user. Set vllm_api_key.")
+        if not VARIABLE.fullmatch(name):
+            raise WantsError(f"{path}: {name!r} cannot be the name of a variable. Correct it in the inventory.")
+        if isinstance(value, (dict, list)) or re.search(r"[\x00-\x1f\x7f\x85\u2028\u2029]", str(value)):
+            raise WantsError(f"{path}.{name}: the value must be one line of text. Write lists and mappings as JSON in quotes.")
