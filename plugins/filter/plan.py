@@ -38,7 +38,7 @@ def sentences(findings: list[dict[str, t.Any]], severity: str = "fail") -> list[
 
 
 def failure_reason(result: dict[str, t.Any]) -> str:
-    failed = [item for item in result.get("results") or [] if item.get("failed")] or [result]
+    failed = [item for item in result.get("results") or [] if isinstance(item, dict) and item.get("failed")] or [result]
     reasons = []
     for item in failed:
         text = item.get("msg") or "no reason given"

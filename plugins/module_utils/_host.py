@@ -25,6 +25,7 @@ SECURE_BOOT = "sys/firmware/efi/efivars/SecureBoot-8be4df61-93ca-11d2-aa0d-00e09
 QUADLET_GENERATORS = ("usr/lib/systemd/system-generators/podman-system-generator", "usr/libexec/podman/quadlet")
 CONTAINER_INITS = ("usr/bin/catatonit", "usr/libexec/podman/catatonit", "usr/libexec/catatonit/catatonit")
 IMAGE_STORE = "var/lib/containers/storage"
+WRITTEN_BY_US = "# Written by amdgpu.fleet"
 LISTEN = "0A"
 
 
@@ -259,6 +260,16 @@ def _model_configuration(tree: Tree, path: str) -> dict[str, t.Any]:
     if not isinstance(found, dict) or not isinstance(found.get("quantization_config") or {}, dict):
         tree.problem(f"{path}/config.json", "is not the configuration of a model")
         return {}
+    return found
+
+
+def vllm_units(tree: Tree) -> list[str]:
+    """The units of vLLM that this collection wrote."""
+    found = []
+    for folder, suffix in (("etc/systemd/system", ".service"), ("etc/containers/systemd", ".container")):
+        for name in tree.names(folder):
+            if name.startswith("vllm-") and name.endswith(suffix) and (tree.text(folder, name) or "").startswith(WRITTEN_BY_US):
+                found.append(f"/{folder}/{name}")
     return found
 
 

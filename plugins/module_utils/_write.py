@@ -169,6 +169,11 @@ def make_parents(place: str) -> list[str]:
         try:
             os.mkdir(directory, 0o755)
             os.chmod(directory, 0o755)  # noqa: S103 - whatever the umask is, programs must be able to look inside
+        except FileExistsError:
+            if os.path.isdir(directory):
+                continue  # another process was faster
+            remove_directories(made)
+            raise WriteError(f"{directory} is not a directory, so no file can be put into it.") from None
         except OSError as error:
             remove_directories(made)
             raise WriteError(f"The directory {directory} cannot be created: {why(error)}.") from error

@@ -104,12 +104,13 @@ def unit_failure(module: AnsibleModule) -> str | None:
     unit = module.params["unit"]
     if not unit:
         return None
-    command = ["systemctl", "show", "--property=ActiveState,SubState,Result,NRestarts", unit]
+    command = ["systemctl", "show", "--property=ActiveState,SubState,Result,NRestarts,Job", unit]
     rc, out, _err = module.run_command(command, environ_update={"LC_ALL": "C"})
     state = dict(line.split("=", 1) for line in out.splitlines() if "=" in line)
     restarts = state.get("NRestarts", "")
     gone = state.get("ActiveState") in ("failed", "inactive") or (restarts.isdigit() and int(restarts) >= MAX_RESTARTS)
-    if rc != 0 or not gone:
+    waiting = state.get("Job", "0") not in ("", "0")  # for the network, say, before it starts
+    if rc != 0 or not gone or waiting:
         return None
     _rc, journal, _err = module.run_command(["journalctl", "--no-pager", "--output=cat", "--lines=15", "--unit", unit])
     return f"{unit} is {state['ActiveState']} ({state.get('Result', 'unknown')}). Its last lines:\n{journal.strip()}"

@@ -110,6 +110,7 @@ ansible_facts:
           description: "For each of O(paths): exists, directory, model (has a config.json), model_type, quantization."
           type: dict
           returned: always
+        vllm_units: {description: Files of the vLLM units that this collection wrote., type: list, elements: str, returned: always}
         environments: {description: "For each of O(search_paths): python, vllm, torch (versions).", type: dict, returned: always}
         problems: {description: "What could not be read: path, problem, count.", type: list, elements: dict, returned: always}
 """
@@ -176,6 +177,7 @@ def detect(module: AnsibleModule) -> dict:
         "podman": _host.podman(tree, packages, params["images"]),
         "ports": _host.ports(tree, params["ports"]),
         "paths": _host.paths(tree, params["paths"]),
+        "vllm_units": _host.vllm_units(tree),
         "environments": _host.environments(tree, params["search_paths"]),
         "problems": tree.problems,
     }

@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import ipaddress
 import re
 import typing as t
@@ -15,6 +16,7 @@ if t.TYPE_CHECKING:
 
 INVENTORY = "the inventory"
 VENVS = "/opt/vllm"
+UNIT_FILES = {"venv": "/etc/systemd/system/vllm-{}.service", "quadlet": "/etc/containers/systemd/vllm-{}.container"}
 LOOPBACK = ("127.0.0.1", "::1", "localhost")
 EVERYWHERE = ("*", "")
 INSTANCE_NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,40}")
@@ -56,6 +58,9 @@ def _build(accelerator: str, wants: dict[str, t.Any], catalog: Catalog) -> Build
         known = release.get("variants", {}).get(variant)
     if known is None:
         return None
+    # Environments that an inventory puts together differently are different environments.
+    own = [wants[name] for name in ("vllm_packages", "vllm_pip_arguments", "vllm_python")]
+    suffix = f"-{hashlib.sha256(repr(own).encode()).hexdigest()[:8]}" if any(own) else ""
     index = f"--extra-index-url {known['index_url']}" if known.get("index_url") else ""
     return Build(
         accelerator=accelerator,
@@ -65,7 +70,7 @@ def _build(accelerator: str, wants: dict[str, t.Any], catalog: Catalog) -> Build
         packages=wants["vllm_packages"] or [known["pin"]],
         pip_arguments=wants["vllm_pip_arguments"] or index,
         python=wants["vllm_python"] or f"python{known['python']}",
-        venv=f"{VENVS}/{version}-{variant}",
+        venv=f"{VENVS}/{version}-{variant}{suffix}",
         known=known,
         source=release.get("source"),
     )
@@ -86,7 +91,9 @@ def questions(wants: dict[str, t.Any], catalog: Catalog) -> dict[str, list[t.Any
 def section(host: Host) -> dict[str, t.Any]:
     """The section ``vllm`` of the plan."""
     wants = host.wants
-    nothing: dict[str, t.Any] = {"instances": [], "state": wants["vllm_state"], "version": None}
+    nothing: dict[str, t.Any] = {"instances": [], "state": wants["vllm_state"], "version": None, "stale": []}
+    if wants["vllm_state"] == "absent":
+        return {**nothing, "stale": host.rocm["vllm_units"]}
     if not wants["vllm_instances"]:
         return nothing
     accelerator = wants["vllm_accelerator"]
@@ -135,6 +142,8 @@ def section(host: Host) -> dict[str, t.Any]:
         "python": build.python,
         "start_timeout": wants["vllm_start_timeout"],
         "instances": instances,
+        # Instances that are not wanted any more hold GPUs and ports. Where none is wanted at all, nothing is taken away.
+        "stale": [path for path in host.rocm["vllm_units"] if path not in {instance["unit_file"] for instance in instances}],
     }
 
 
@@ -242,6 +251,7 @@ def _instance(host: Host, build: Build, kind: str, wanted: dict[str, t.Any], use
     return {
         "name": wanted["name"],
         "unit": f"vllm-{wanted['name']}.service",
+        "unit_file": UNIT_FILES[kind].format(wanted["name"]),
         "model": model,
         "model_is_path": model.startswith("/"),
         "served_name": options["served-model-name"],

@@ -16,7 +16,7 @@ from ansible_collections.amdgpu.fleet.plugins.plugin_utils.catalog import read_y
 
 ROLES = Path(__file__).resolve().parents[2] / "roles"
 # Set by the roles themselves, or of no concern to a plan.
-NOT_WANTS = ("plan_host", "vllm_api_key", "report_directory", "report_title")
+NOT_WANTS = ("plan_host", "vllm_api_key", "vllm_hf_token", "report_directory", "report_title")
 
 # Options of vLLM that the plan decides, and where each is asked for: a second place would go past its checks.
 ELSEWHERE = {
@@ -24,8 +24,10 @@ ELSEWHERE = {
     "port": "vllm_instances[].port",
     "model": "vllm_instances[].model",
     "api-key": "vllm_api_key, which is written where only root can read it",
+    "hf-token": "vllm_hf_token, which is written where only root can read it",
     "config": "vllm_instances[].options",
 }
+SECRETS = {"VLLM_API_KEY": "vllm_api_key", "HF_TOKEN": "vllm_hf_token"}
 HOST = re.compile(r"[A-Za-z0-9.:*-]*")
 VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 
@@ -92,9 +94,12 @@ def _options(options: dict[str, t.Any], path: str) -> dict[str, t.Any]:
 
 def _check_environment(environment: dict[str, t.Any], path: str) -> None:
     for name, value in environment.items():
-        if name == "VLLM_API_KEY":
-            raise WantsError(f"{path}: {name} would be readable by every user. Set vllm_api_key.")
+        if name in SECRETS:
+            raise WantsError(f"{path}: {name} would be readable by every user. Set {SECRETS[name]}.")
         if not VARIABLE.fullmatch(name):
             raise WantsError(f"{path}: {name!r} cannot be the name of a variable. Correct it in the inventory.")
+        # systemd and Podman read quotes and backslashes of such a file differently.
+        if str(value)[:1] in ("'", '"') or "\\" in str(value):
+            raise WantsError(f"{path}.{name}: the value must not begin with a quote or hold a backslash. Correct it in the inventory.")
         if isinstance(value, (dict, list)) or re.search(r"[\x00-\x1f\x7f\x85\u2028\u2029]", str(value)):
             raise WantsError(f"{path}.{name}: the value must be one line of text. Write lists and mappings as JSON in quotes.")

@@ -72,9 +72,11 @@ def test_doctor_of_the_installed_collection_changes_nothing(tmp_path, state):
 
 
 def test_one_tag():
-    result = play("site.yml", "--limit", "fleet-rack", "--tags", "devices", "--list-tasks")
-    assert "amdgpu.fleet.devices" in result.stdout and "amdgpu.fleet.plan" in result.stdout
-    assert "amdgpu.fleet.kernel :" not in result.stdout
+    result = play("site.yml", "--limit", "fleet-rack", "--tags", "devices")
+    assert result.returncode == 0, result.stdout
+    assert "TASK [amdgpu.fleet.devices :" in result.stdout and "TASK [amdgpu.fleet.plan : Make the plan]" in result.stdout
+    assert "TASK [amdgpu.fleet.kernel : Set" not in result.stdout
+    assert re.search(r"^fleet-rack .* ready", result.stdout, re.M)
 
 
 @pytest.mark.parametrize(
@@ -107,6 +109,41 @@ def test_a_repository_that_does_not_answer(uri, words):
     assert result.returncode == 2
     assert all(word in flat(result) for word in words), result.stdout
     assert recap(result)["fleet-halo"]["changed"] == 0
+
+
+def rollout(tmp_path, **variables) -> list[str]:
+    """A second inventory that only sets variables: `serial` must come from there and not from the command line."""
+    path = tmp_path / "rollout.yml"
+    path.write_text(json.dumps({"all": {"vars": variables}}))
+    return ["-i", str(path)]
+
+
+def test_the_inventory_says_how_many_hosts_at_a_time(tmp_path):
+    result = play("site.yml", "--limit", "fleet-rack,fleet-halo,fleet-none", *rollout(tmp_path, fleet_serial=2))
+    assert result.returncode == 0, result.stdout
+    assert result.stdout.count("TASK [amdgpu.fleet.plan : Read the GPUs]") == 2
+    records = json.loads((Path(os.environ["MOLECULE_EPHEMERAL_DIRECTORY"]) / "reports/report.json").read_text())
+    assert [bool(record["failure"]) for record in records] == [False, False, False]
+
+
+def test_a_rollout_stops_at_the_first_batch_with_a_failure(tmp_path):
+    arguments = rollout(tmp_path, fleet_serial=1, fleet_max_fail_percentage=0)
+    result = play("site.yml", "--limit", "fleet-broken,fleet-none", *arguments)
+    assert result.returncode == 2
+    assert recap(result)["fleet-broken"]["failed"] == 1
+    # It took part in the play that counts hosts, and in nothing else.
+    assert recap(result)["fleet-none"]["ok"] == 2
+    assert re.search(r"^fleet-none .* waiting", result.stdout, re.M)
+
+
+def test_the_host_that_is_not_reached_is_in_the_report():
+    result = subprocess.run(
+        ["ansible-playbook", "site.yml", "-i", INVENTORY, "-i", "nowhere.invalid,", "--limit", "fleet-none,nowhere.invalid",
+         "--tags", "devices"],
+        cwd=REPOSITORY, env={**os.environ, "ANSIBLE_NOCOLOR": "1"}, capture_output=True, text=True, timeout=120, check=False,
+    )  # fmt: skip
+    assert re.search(r"^nowhere.invalid .* FAILED", result.stdout, re.M), result.stdout
+    assert re.search(r"^fleet-none .* ready", result.stdout, re.M)
 
 
 def test_teardown_takes_back_what_site_set():

@@ -4,6 +4,9 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+from pathlib import Path
 
 import pytest
 
@@ -78,3 +81,16 @@ def test_no_engine_is_left_when_the_unit_stops(host):
     host.check_output("systemctl stop vllm-tiny")
     assert host.run("pgrep -f 'VLLM::|vllm.entrypoints'").rc == 1
     assert host.check_output("ss -Hltn sport = :8000") == ""
+
+
+def test_removal_leaves_models_and_keys(host, kind):
+    playbook = Path(__file__).resolve().parents[3] / "playbooks/teardown.yml"
+    command = ["ansible-playbook", playbook, "-i", os.environ["MOLECULE_INVENTORY_FILE"], "--tags", "vllm", "--limit", f"vllm-{kind}"]
+    result = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+    assert result.returncode == 0, result.stdout
+    for path in ("/etc/systemd/system/vllm-tiny.service", "/etc/containers/systemd/vllm-tiny.container", "/etc/vllm/tiny.yaml"):
+        assert not host.file(path).exists
+    assert host.run("systemctl cat vllm-tiny.service").rc != 0
+    assert host.check_output("ls -A /opt/vllm 2>/dev/null || true") == ""
+    assert host.file("/srv/models/tiny-llama/config.json").exists
+    assert host.file("/etc/vllm/tiny.secret").exists is (kind == "venv")

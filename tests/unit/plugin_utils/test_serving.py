@@ -179,3 +179,28 @@ def test_an_option_of_the_profile_is_left_out_for_models_that_do_not_bear_it(mak
 
     plan = make_plan("strix-halo-128", there, vllm_instances=[{**CHAT, "model": "/srv/m", "options": options}])
     assert plan["vllm"]["instances"][0]["options"].get("dtype") == dtype
+
+
+def test_instances_that_are_not_wanted_any_more(make_plan):
+    units = ["/etc/systemd/system/vllm-chat.service", "/etc/systemd/system/vllm-old.service", "/etc/containers/systemd/vllm-chat.container"]
+
+    def written(_gpus, rocm):
+        rocm["vllm_units"] = units
+
+    assert make_plan("mi300x-8", written, vllm_instances=[CHAT])["vllm"]["stale"] == units[1:]
+    assert make_plan("mi300x-8", written)["vllm"]["stale"] == [], "an inventory without instances takes nothing away"
+    assert make_plan("mi300x-8", written, vllm_state="absent", vllm_instances=[CHAT])["vllm"]["stale"] == units
+
+
+def test_an_environment_put_together_otherwise_is_another_one(make_plan):
+    plain = make_plan("mi300x-8", vllm_instances=[CHAT])["vllm"]["venv"]
+    own = make_plan("mi300x-8", vllm_instances=[CHAT], vllm_pip_arguments="--index-url http://mirror.example")["vllm"]["venv"]
+    other = make_plan("mi300x-8", vllm_instances=[CHAT], vllm_pip_arguments="--index-url http://other.example")["vllm"]["venv"]
+    assert plain == "/opt/vllm/0.33.0-rocm100" and len({plain, own, other}) == 3
+
+
+@pytest.mark.parametrize("name", ["HF_TOKEN", "VLLM_API_KEY"])
+def test_secrets_do_not_go_into_the_environment(make_plan, ids, name):
+    plan = make_plan("mi300x-8", vllm_instances=[{**CHAT, "environment": {name: "hunter2"}}])
+    assert ids(plan) == ["inventory.variable"]
+    assert "hunter2" not in str(plan)
