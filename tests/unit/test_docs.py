@@ -160,7 +160,7 @@ def test_schema(name: str) -> None:
         ("releases", ["rocm", "releases", "10.0.0", "line"], "wheel"),
         ("releases", ["rocm", "releases", "10.0.0", "drivers"], ["31.50"]),
         ("releases", ["drivers", "releases", "31.50.0", "package_version"], "*"),
-        ("releases", ["drivers", "releases", "31.50.0", "source"], "/work/notes"),
+        ("releases", ["drivers", "releases", "31.50.0", "source"], "/home/me/notes"),
         ("releases", ["drivers", "releases", "31.50.0", "kernels", "below"], KeyError),
         ("releases", ["repositories", "driver", "fingerprint"], "8B48A1A6"),
         ("releases", ["repositories", "rocm", "uri"], "http://stable.repo.amd.com/"),
