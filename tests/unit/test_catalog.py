@@ -469,7 +469,7 @@ def test_strix_halo() -> None:
 
 # --- provenance ------------------------------------------------------------------------------------------------------------------------
 
-FORBIDDEN = re.compile(r"/home/|/tmp/|file:", re.IGNORECASE)
+FORBIDDEN = re.compile(r"/home/|/tmp/|file://", re.IGNORECASE)
 
 
 @pytest.mark.parametrize("path", [CATALOG / "gpus.yml", CATALOG / "vllm.yml", *PROFILES], ids=lambda path: path.name)
