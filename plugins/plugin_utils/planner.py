@@ -289,7 +289,7 @@ def _pool_finding(host: Host, wanted_gib: int, memory_gib: int) -> None:
 def _firmware(host: Host) -> dict[str, t.Any]:
     rule = host.profile.get("host", {}).get("firmware") or {}
     package = (host.distribution or {}).get("firmware_package")
-    section: dict[str, t.Any] = {"package": package, "wanted": [], "install": [], "hold": False}
+    section: dict[str, t.Any] = {"install": []}
     seen = host.rocm["firmware"]
     managed = host.wants["firmware_policy"] == "managed" and package and rule.get("minimum")
     version = host.wants["firmware_version"]
@@ -310,7 +310,6 @@ def _firmware(host: Host) -> dict[str, t.Any]:
         return section
     wanted = f"{package}={version}" if version else f"{package}>={rule['minimum']}"
     too_old = not installed or refused or version_key(installed)[:1] < version_key(rule["minimum"])[:1]
-    section["wanted"] = [wanted]
     if too_old or (version and installed != version):
         section["install"] = [wanted]
     host.note("firmware", "package", wanted, rule["reason"], INVENTORY if version else rule["source"])

@@ -10,7 +10,8 @@ def test_rules_and_limits(host):
         return
     assert rules.contains('^SUBSYSTEM=="kfd", KERNEL=="kfd", GROUP="render", MODE="0660"$')
     assert limits.contains("^\\* hard memlock unlimited$")
-    host.run_expect([0], "udevadm verify /etc/udev/rules.d/70-amdgpu-fleet.rules || ! udevadm verify --help >/dev/null 2>&1")
+    # Debian 13 has a checker for rules; no real GPU is there to fire them.
+    host.check_output("udevadm verify /etc/udev/rules.d/70-amdgpu-fleet.rules")
 
 
 def test_devices(host):
