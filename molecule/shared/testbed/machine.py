@@ -35,6 +35,7 @@ TOOLS = {
     "ssh-keygen": "openssh-client",
     "/usr/lib/podman/netavark": "netavark",
     "/usr/lib/podman/aardvark-dns": "aardvark-dns",
+    "/usr/libexec/podman/catatonit": "catatonit",  # podman run --init
 }
 
 
