@@ -9,7 +9,7 @@ import typing as t
 from ansible_collections.amdgpu.fleet.plugins.module_utils import _kfd
 from ansible_collections.amdgpu.fleet.plugins.module_utils._gfx import family_of, supported_by_rocm
 from ansible_collections.amdgpu.fleet.plugins.module_utils._gpu_table import PRODUCTS, REVISIONS
-from ansible_collections.amdgpu.fleet.plugins.module_utils._sysfs import Tree
+from ansible_collections.amdgpu.fleet.plugins.module_utils._sysfs import Tree, memory_bytes
 
 PCI_DEVICES = "sys/bus/pci/devices"
 DRM = "sys/class/drm"
@@ -53,29 +53,34 @@ def _pci_device(tree: Tree, folder: str, address: str | None) -> PciDevice | Non
     pci_id = f"{vendor[2:]}:{device[2:]}" if vendor and device else uevent.get("PCI_ID", "").lower()
     if not address or not pci_id.startswith(AMD[2:] + ":"):
         return None
+    driver = tree.link_name(folder, "driver") or uevent.get("DRIVER")
     if pci_id not in PRODUCTS:
-        kind = tree.text(folder, "class") or ""
+        kind = tree.text(folder, "class") or f"0x{uevent.get('PCI_CLASS', ''):0>6}"
         if not kind.startswith(GPU_CLASSES):
             return None
-        tree.problem(tree.host_path(tree.path(folder)), f"PCI id {pci_id} is not in the catalog")
+        if driver != "radeon":  # chips from before amdgpu: nothing to be known about them
+            tree.problem(tree.host_path(tree.path(folder)), f"PCI id {pci_id} is not in the catalog")
     revision = (tree.text(folder, "revision") or "")[2:] or None
     unique_id = tree.text(folder, "unique_id")
     return PciDevice(
         address=address,
         pci_id=pci_id,
         revision=revision,
-        driver=tree.link_name(folder, "driver") or uevent.get("DRIVER"),
+        driver=driver,
         folder=folder,
         unique_id=unique_id if unique_id and unique_id.strip("0") else None,
     )
 
 
 def pci_gpus(tree: Tree) -> list[PciDevice]:
-    """Every AMD GPU on the PCI bus, in PCI order, with or without a driver."""
+    """Every AMD GPU on the PCI bus, in PCI order, with or without a driver.
+
+    A virtual function whose physical function is on the same host is a part of that GPU (the host hands it to a guest).
+    """
     found: dict[str, PciDevice] = {}
     for address in tree.names(PCI_DEVICES):
         folder = f"{PCI_DEVICES}/{address}"
-        if tree.text(folder, "vendor") == AMD:
+        if tree.text(folder, "vendor") == AMD and not tree.link_name(folder, "physfn"):
             device = _pci_device(tree, folder, address)
             if device:
                 found[device.address] = device
@@ -100,8 +105,33 @@ def _group(nodes: list[_kfd.Node]) -> list[list[_kfd.Node]]:
     groups: dict[str, list[_kfd.Node]] = {}
     for node in nodes:
         key = node.unique_id or _slot(node.pci_address) or f"node {node.number}"
+        if not node.unique_id and any(other.pci_address == node.pci_address for other in groups.get(key, [])):
+            key = f"node {node.number}"  # the same function twice: two PCI domains on a kernel that does not tell them
         groups.setdefault(key, []).append(node)
     return list(groups.values())
+
+
+class _Devices:
+    """PCI devices that no KFD node has claimed yet."""
+
+    def __init__(self, devices: t.Iterable[PciDevice]) -> None:
+        self.left = {device.address: device for device in devices}
+
+    def claim(self, node: _kfd.Node) -> PciDevice | None:
+        """The device behind a node: by address, else by unique id, else by slot (partitions are functions of it)."""
+        device = (
+            self.left.get(node.pci_address or "")
+            or self._only(lambda device: bool(node.unique_id) and device.unique_id == node.unique_id)
+            or self._only(lambda device: _slot(device.address) == _slot(node.pci_address))
+        )
+        if device is None and "domain" not in node.properties:
+            # Kernels before 5.6 do not tell the PCI domain.
+            device = self._only(lambda device: device.address.partition(":")[2] == (node.pci_address or "").partition(":")[2])
+        return self.left.pop(device.address) if device else None
+
+    def _only(self, fits: t.Callable[[PciDevice], bool]) -> PciDevice | None:
+        found = [device for device in self.left.values() if fits(device)]
+        return found[0] if len(found) == 1 else None
 
 
 def _total(values: t.Iterable[int | None]) -> int | None:
@@ -109,11 +139,16 @@ def _total(values: t.Iterable[int | None]) -> int | None:
     return sum(numbers) if numbers else None
 
 
+def _least(pool: int | None, memory: int | None) -> int | None:
+    """An APU's pool may be set larger than the memory that is there."""
+    return min(pool, memory) if pool and memory else pool
+
+
 def _link_speed(text: str | None) -> str | None:
     return text.replace(" PCIe", "") if text and text[0].isdigit() else None
 
 
-def _gpu(tree: Tree, device: PciDevice | None, nodes: list[_kfd.Node], full: bool) -> dict[str, t.Any]:
+def _gpu(tree: Tree, device: PciDevice | None, nodes: list[_kfd.Node], memory: int | None, full: bool) -> dict[str, t.Any]:
     first = nodes[0] if nodes else None
     pci_id = device.pci_id if device else first.pci_id if first else None
     product = product_of(pci_id, device.revision if device else None)
@@ -144,7 +179,7 @@ def _gpu(tree: Tree, device: PciDevice | None, nodes: list[_kfd.Node], full: boo
         "supported": supported_by_rocm(gfx),
         "vram_bytes": vram if vram is not None else None if product.apu else pool,
         "gtt_bytes": gtt,
-        "usable_bytes": (pool or gtt) if product.apu else (pool or vram),
+        "usable_bytes": _least(pool or gtt, memory) if product.apu else (pool or vram),
         "compute_units": _total(node.compute_units for node in nodes),
         "xcc_count": _total(node.properties.get("num_xcc") for node in nodes),
         "numa_node": numa_node if numa_node is None or numa_node >= 0 else None,
@@ -173,31 +208,47 @@ def _render_nodes(tree: Tree, folder: str) -> list[str]:
     return [name for name in tree.names(folder, "drm") if name.startswith("renderD")] if folder else []
 
 
+def _missing_partitions(tree: Tree, gpus: list[dict[str, t.Any]]) -> None:
+    """Equal GPUs in equal modes show equally many partitions."""
+    most: dict[tuple[str, str], int] = {}
+    for gpu in gpus:
+        kind = (gpu["pci_id"], gpu["compute_partition"])
+        most[kind] = max(most.get(kind, 0), gpu["partitions"])
+    for gpu in gpus:
+        expected = most[gpu["pci_id"], gpu["compute_partition"]]
+        if 0 < gpu["partitions"] < expected:
+            what = f"shows {gpu['partitions']} partitions where its like show {expected}"
+            tree.problem(f"/{PCI_DEVICES}/{gpu['pci_address']}", what)
+
+
 def detect(tree: Tree, full: bool = False) -> dict[str, t.Any]:
     """The fact ``amd_gpus`` (RETURN of the module ``gpu_facts`` gives its shape)."""
-    devices = {device.address: device for device in pci_gpus(tree)}
-    by_unique_id = {device.unique_id: device for device in devices.values() if device.unique_id}
-    by_slot = {_slot(device.address): device for device in devices.values()}
+    devices = _Devices(pci_gpus(tree))
     nodes, denied = _kfd.gpu_nodes(tree)
+    memory = memory_bytes(tree)
 
     gpus = []
-    for group in _group(nodes):
-        first = group[0]
-        device = devices.get(first.pci_address or "") or by_unique_id.get(first.unique_id or "") or by_slot.get(_slot(first.pci_address))
-        if device:
-            devices.pop(device.address, None)
-        gpus.append(_gpu(tree, device, group, full))
-    for device in devices.values():
-        gpu = _gpu(tree, device, [], full)
+    claimed = [(devices.claim(group[0]), group) for group in _group(nodes)]
+    for owner, group in claimed:
+        if owner is None and any(device.driver == "amdgpu" for device in devices.left.values()):
+            # A damaged address: counting the node and the device that it belongs to would count one GPU twice.
+            tree.problem(f"/{_kfd.NODES}/{group[0].number}/properties", "names a device that is not on the PCI bus")
+        else:
+            gpus.append(_gpu(tree, owner, group, memory, full))
+    for device in devices.left.values():
+        gpu = _gpu(tree, device, [], memory, full)
         gpus.append(gpu)
         if nodes and gpu["driver"] == "amdgpu" and gpu["supported"] and not denied:
             tree.problem(tree.host_path(tree.path(device.folder)), "amdgpu drives this GPU but KFD does not show it")
 
+    _missing_partitions(tree, gpus)
     gpus.sort(key=lambda gpu: gpu["pci_address"] or "")
     for index, gpu in enumerate(gpus):
         gpus[index] = {"index": index, **gpu}
     supported = [gpu for gpu in gpus if gpu["supported"]]
     names = sorted({gpu["gfx"] for gpu in gpus if gpu["gfx"]})
+    if not tree.exists(PCI_DEVICES) and not tree.exists(DRM) and not tree.exists(_kfd.NODES):
+        tree.problem(f"/{PCI_DEVICES}", "is missing, as are /sys/class/drm and the KFD topology")
     return {
         "gpus": gpus,
         "count": len(gpus),

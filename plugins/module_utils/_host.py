@@ -60,12 +60,6 @@ def command_line(tree: Tree) -> list[str]:
         return text.split()
 
 
-def memory_bytes(tree: Tree) -> int | None:
-    """``MemTotal`` in bytes."""
-    match = re.search(r"^MemTotal:\s+(\d+) kB", tree.text("proc/meminfo") or "", re.M)
-    return int(match.group(1)) * 1024 if match else None
-
-
 def cpu_vendor(tree: Tree) -> str | None:
     """``amd``, ``intel`` or ``None``."""
     data = tree.raw("proc/cpuinfo", limit=4096) or b""

@@ -65,7 +65,11 @@ def state(tree: Tree) -> str:
 def gpu_nodes(tree: Tree) -> tuple[list[Node], int]:
     """The GPU nodes in order, and how many nodes a device cgroup or file permissions kept from being read."""
     nodes, denied = [], 0
-    for name in natural(tree.names(NODES)):
+    names = natural(tree.names(NODES))
+    # The kernel numbers nodes without gaps.
+    for number in sorted(set(range(len(names))) - set(map(int, names))):
+        tree.problem(f"/{NODES}/{number}", "is missing: the node numbers have a gap")
+    for name in names:
         before = tree.denied
         properties = tree.properties(NODES, name, "properties")
         if properties is None:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import errno
 import os
+import re
 import typing as t
 
 MAX_BYTES = 1 << 20
@@ -159,6 +160,12 @@ class Tree:
                 self.problem(self.host_path(path), "is missing")
         else:
             self.problem(self.host_path(path), f"cannot be read ({getattr(error, 'strerror', None) or error})")
+
+
+def memory_bytes(tree: Tree) -> int | None:
+    """``MemTotal`` in bytes."""
+    match = re.search(r"^MemTotal:\s+(\d+) kB", tree.text("proc/meminfo") or "", re.M)
+    return int(match.group(1)) * 1024 if match else None
 
 
 def natural(names: t.Iterable[str]) -> list[str]:

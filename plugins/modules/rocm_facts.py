@@ -120,7 +120,7 @@ import re
 from ansible.module_utils.basic import AnsibleModule
 
 from ansible_collections.amdgpu.fleet.plugins.module_utils import _boot, _driver, _host, _rocm
-from ansible_collections.amdgpu.fleet.plugins.module_utils._sysfs import Tree
+from ansible_collections.amdgpu.fleet.plugins.module_utils._sysfs import Tree, memory_bytes
 
 
 def detect(module: AnsibleModule) -> dict:
@@ -150,7 +150,7 @@ def detect(module: AnsibleModule) -> dict:
         "installations": installations,
         "version": _rocm.current_version(installations),
         "os": _host.operating_system(tree),
-        "memory_bytes": _host.memory_bytes(tree),
+        "memory_bytes": memory_bytes(tree),
         "cpu_vendor": _host.cpu_vendor(tree),
         "packages": packages,
         "driver": _driver.driver(tree, release, arguments, modinfo),

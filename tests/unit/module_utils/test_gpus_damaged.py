@@ -13,7 +13,7 @@ from ansible_collections.amdgpu.fleet.plugins.module_utils._gpus import detect
 from ansible_collections.amdgpu.fleet.plugins.module_utils._sysfs import MAX_PROBLEMS, Tree
 from testbed.tree import load_host, write_tree
 
-HOSTS = ("mi300x-8", "rx9070xt", "strix-halo-128", "mi300x-8-nodriver")
+HOSTS = ("mi300x-8", "mi300x-8-cpx", "mi250-4", "rx9070xt", "strix-halo-128", "mi300x-8-nodriver")
 DAMAGE = {
     "empty": lambda data: b"",
     "truncated": lambda data: data[: len(data) // 2],
@@ -21,6 +21,7 @@ DAMAGE = {
     "binary": lambda data: b"\x7fELF\0\x01\xff" + data,
     "latin-1": lambda data: b"\xe9\xff" + data,
     "words": lambda data: b"not a number\n",
+    "gone": lambda data: None,
 }
 
 
@@ -39,7 +40,7 @@ def files_of(root: Path) -> list[Path]:
     return sorted(path for folder in folders for path in folder.rglob("*") if path.is_file() and not path.is_symlink())
 
 
-@settings(max_examples=120, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=st.data())
 def test_random_damage(trees, data):
     root = trees[data.draw(st.sampled_from(HOSTS))]
@@ -49,12 +50,17 @@ def test_random_damage(trees, data):
     saved = {path: path.read_bytes() for path in chosen}
     try:
         for path in chosen:
-            path.write_bytes(DAMAGE[data.draw(st.sampled_from(sorted(DAMAGE)))](saved[path]))
+            damaged_bytes = DAMAGE[data.draw(st.sampled_from(sorted(DAMAGE)))](saved[path])
+            if damaged_bytes is None:
+                path.unlink()
+            else:
+                path.write_bytes(damaged_bytes)
         found = detect(Tree(str(root)), full=True)
     finally:
         for path, content in saved.items():
             path.write_bytes(content)
     assert len(found["problems"]) <= MAX_PROBLEMS
+    assert found["count"] <= whole["count"], "damage never makes a GPU"
     damaged = {str(path.resolve()) for path in chosen}
     for gpu in whole["gpus"]:
         folders = [(root / "sys/bus/pci/devices" / gpu["pci_address"]).resolve()]
