@@ -12,6 +12,7 @@ import typing as t
 from ansible_collections.amdgpu.fleet.plugins.module_utils._sysfs import Tree, natural
 
 MODULE = "sys/module/amdgpu"
+DKMS = "var/lib/dkms/amdgpu"
 MODPROBE_FOLDERS = ("etc/modprobe.d", "run/modprobe.d", "usr/lib/modprobe.d", "lib/modprobe.d")
 FIRMWARE_PACKAGES = (
     "amdgpu-dkms-firmware",
@@ -45,10 +46,13 @@ def module_files(tree: Tree, release: str) -> list[str]:
     return found
 
 
-def srcversion_of(tree: Tree, path: str, modinfo: t.Callable[[str], str | None]) -> str | None:
+Modinfo = t.Callable[[str, str], t.Optional[str]]
+
+
+def srcversion_of(tree: Tree, path: str, modinfo: Modinfo) -> str | None:
     """The ``srcversion`` of a module file; a compressed one is left to ``modinfo``."""
     if not path.endswith(".ko"):
-        return modinfo(tree.path(path))
+        return modinfo("srcversion", tree.path(path))
     try:
         with open(tree.path(path), "rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
             match = re.search(rb"(?:^|\0)srcversion=([0-9A-F]+)", data)
@@ -59,20 +63,26 @@ def srcversion_of(tree: Tree, path: str, modinfo: t.Callable[[str], str | None])
 
 
 def dkms_builds(tree: Tree) -> list[dict[str, t.Any]]:
-    """``{version, kernel, state}`` of every amdgpu build DKMS knows, from its own tree (no command is run)."""
-    base = "var/lib/dkms/amdgpu"
+    """``{version, kernel, state}`` of every amdgpu build DKMS knows; ``state`` is ``added``, ``built`` or ``installed``.
+
+    Read from DKMS's own tree, which is the same for DKMS 2 and 3, while the lines of ``dkms status`` are not: a link
+    ``kernel-RELEASE-ARCH`` leads to the build that is installed for a kernel.
+    """
+    names = tree.names(DKMS)
+    installed = {name: tree.link_target(DKMS, name) or "" for name in names if name.startswith("kernel-")}
     builds = []
-    for version in tree.names(base):
-        if version in ("original_module",) or version.startswith("kernel-"):
+    for version in names:
+        if version == "original_module" or version in installed:
             continue
-        kernels = [name for name in tree.names(base, version) if name not in ("source", "build")]
+        kernels = [name for name in tree.names(DKMS, version) if name not in ("source", "build")]
         if not kernels:
             builds.append({"version": version, "kernel": None, "state": "added"})
         for kernel in kernels:
-            installed = tree.exists(f"lib/modules/{kernel}/updates/dkms") and any(
-                "updates/dkms" in path for path in module_files(tree, kernel)
+            linked = any(
+                name.startswith(f"kernel-{kernel}-") and target.split("/")[-3:-1] == [version, kernel] for name, target in installed.items()
             )
-            builds.append({"version": version, "kernel": kernel, "state": "installed" if installed else "built"})
+            outside = [path for path in module_files(tree, kernel) if "/kernel/drivers/" not in path]
+            builds.append({"version": version, "kernel": kernel, "state": "installed" if linked and outside else "built"})
     return builds
 
 
@@ -96,8 +106,8 @@ def blacklisted_by(tree: Tree, command_line: t.Sequence[str]) -> list[str]:
     return found
 
 
-def driver(tree: Tree, kernel: str | None, command_line: t.Sequence[str], modinfo: t.Callable[[str], str | None]) -> dict[str, t.Any]:
-    """The fact ``driver``. ``/sys/module/amdgpu/version`` is there with DKMS only."""
+def driver(tree: Tree, kernel: str | None, command_line: t.Sequence[str], modinfo: Modinfo, secure_boot: bool | None) -> dict[str, t.Any]:
+    """The fact ``driver``. ``/sys/module/amdgpu/version`` is there with DKMS only. Signatures matter under Secure Boot only."""
     loaded = tree.exists(MODULE) and (tree.exists(MODULE, "initstate") or tree.exists(MODULE, "srcversion"))
     version = tree.text(MODULE, "version") if loaded else None
     builds = dkms_builds(tree)
@@ -115,6 +125,7 @@ def driver(tree: Tree, kernel: str | None, command_line: t.Sequence[str], modinf
         "dkms": builds,
         "built_for_running_kernel": bool(files),
         "reload_needed": bool(running and installed and running != installed),
+        "signer": modinfo("signer", tree.path(files[0])) if files and secure_boot else None,
         "blacklisted_by": blacklisted_by(tree, command_line),
     }
 

@@ -14,15 +14,9 @@ import typing as t
 
 from ansible_collections.amdgpu.fleet.plugins.module_utils._sysfs import Tree
 
-DPKG_STATUS = "var/lib/dpkg/status"
-# Only what a plan can need: a host with the whole SDK has hundreds of packages, and facts stay small.
-PACKAGES = re.compile(
-    r"amdgpu-(dkms|dkms-firmware|install)|amdrocm(-(amdsmi|sysdeps|base|core|runtime)\S*|\d\S*)?"
-    r"|rocm-(core|runtime|hip-runtime)|rocminfo|libhsa-runtime64-1|amd-smi-lib|amd-container-toolkit"
-    r"|linux-firmware(-amdgpu)?|amd-gpu-firmware|firmware-amd-graphics|amd64-microcode|dkms|podman|crun"
-)
-SECURE_BOOT = "sys/firmware/efi/efivars/SecureBoot-8be4df61-93ca-11d2-aa0d-00e098032b8c"
 QUADLET_GENERATORS = ("usr/lib/systemd/system-generators/podman-system-generator", "usr/libexec/podman/quadlet")
+# Releases of Podman that brought new keys for Quadlet: a unit with a key of a later one is not generated at all.
+QUADLET_TIERS = ("4.4", "4.5", "4.6", "4.7", "4.8", "5.0", "5.1", "5.2", "5.3", "5.4", "5.5", "5.6", "5.7", "5.8")
 CONTAINER_INITS = ("usr/bin/catatonit", "usr/libexec/podman/catatonit", "usr/libexec/catatonit/catatonit")
 IMAGE_STORE = "var/lib/containers/storage"
 WRITTEN_BY_US = "# Written by amdgpu.fleet"
@@ -68,44 +62,6 @@ def cpu_vendor(tree: Tree) -> str | None:
     return names.get(match.group(1)) if match else None
 
 
-def packages(tree: Tree, rpm: t.Callable[[], str | None]) -> dict[str, str]:
-    """``{name: version}`` of the installed packages a plan can need. ``rpm`` gives ``name version`` lines on EL."""
-    found: dict[str, str] = {}
-    data = tree.raw(DPKG_STATUS, limit=64 << 20)
-    if data is None:
-        for line in (rpm() or "").splitlines():
-            name, _space, version = line.partition(" ")
-            if version and PACKAGES.fullmatch(name):
-                found[name] = version
-        return found
-    for stanza in re.split(r"\n\n+", data.decode("utf-8", "replace")):
-        if not stanza.startswith("Package: "):
-            continue
-        name = stanza[9 : stanza.find("\n")]
-        if PACKAGES.fullmatch(name) and "\nStatus: install ok installed" in stanza:
-            match = re.search(r"^Version: (\S+)", stanza, re.M)
-            if match:
-                found[name] = match.group(1)
-    return found
-
-
-def default_release(tree: Tree) -> str | None:
-    """The kernel that the next boot starts: the first entry of grub.cfg."""
-    for path in ("boot/grub/grub.cfg", "boot/grub2/grub.cfg"):
-        data = tree.raw(path)
-        if data:
-            match = re.search(r"^\s*linux\S*\s+\S*/vmlinuz-(\S+)", data.decode("utf-8", "replace"), re.M)
-            if match:
-                return match.group(1)
-    return None
-
-
-def secure_boot(tree: Tree) -> bool | None:
-    """``None`` on a host without EFI variables."""
-    data = tree.raw(SECURE_BOOT)
-    return bool(data[4]) if data and len(data) >= 5 else None
-
-
 def iommu(tree: Tree, arguments: t.Sequence[str]) -> dict[str, t.Any]:
     """``mode``: off, pt (devices see physical addresses) or remap; ``groups``: how many the kernel made."""
     groups = len(tree.names("sys/kernel/iommu_groups"))
@@ -114,6 +70,19 @@ def iommu(tree: Tree, arguments: t.Sequence[str]) -> dict[str, t.Any]:
         kind = tree.text("sys/kernel/iommu_groups/0/type")
         mode = "pt" if kind == "identity" or "iommu=pt" in arguments else "remap"
     return {"mode": mode, "groups": groups}
+
+
+def transparent_hugepages(tree: Tree) -> str | None:
+    """``always``, ``madvise`` or ``never``: the word in brackets."""
+    match = re.search(r"\[(\w+)\]", tree.text("sys/kernel/mm/transparent_hugepage/enabled") or "")
+    return match.group(1) if match else None
+
+
+def installed_kernels(tree: Tree) -> list[str]:
+    """Releases with modules and an image, whatever the next boot starts."""
+    return [
+        name for name in tree.names("lib/modules") if tree.exists("boot", f"vmlinuz-{name}") or tree.exists("lib/modules", name, "vmlinuz")
+    ]
 
 
 def groups(tree: Tree) -> tuple[dict[str, int | None], dict[str, list[str]]]:
@@ -172,12 +141,16 @@ def devices(tree: Tree) -> dict[str, t.Any]:
 
 
 def podman(tree: Tree, installed: dict[str, str], images: t.Sequence[str]) -> dict[str, t.Any]:
-    """``version``, whether it has an ``init`` for containers and generates units (``quadlet``), and which ``images`` it stores."""
-    match = re.match(r"(?:\d+:)?(\d+\.\d+\.\d+)", installed.get("podman", ""))
+    """``version``, whether it has an ``init`` for containers, which ``images`` it stores, and the newest release of Podman whose
+    keys its ``quadlet`` knows (``None`` where units are not generated)."""
+    match = re.match(r"(?:\d+:)?(\d+)\.(\d+)\.\d+", installed.get("podman", ""))
+    release = (int(match.group(1)), int(match.group(2))) if match else (0, 0)
+    tiers = [tier for tier in QUADLET_TIERS if tuple(map(int, tier.split("."))) <= release]
+    generates = any(tree.exists(path) for path in QUADLET_GENERATORS)
     return {
-        "version": match.group(1) if match else None,
+        "version": match.group().rpartition(":")[2] if match else None,
         "init": any(tree.exists(path) for path in CONTAINER_INITS),
-        "quadlet": any(tree.exists(path) for path in QUADLET_GENERATORS),
+        "quadlet": tiers[-1] if tiers and generates else None,
         "images": sorted(set(images) & _stored_images(tree)) if images else [],
     }
 

@@ -18,6 +18,12 @@ from ansible_collections.amdgpu.fleet.plugins.module_utils._sysfs import Tree
 _VERSION = re.compile(r"\d+\.\d+(\.\d+)?")
 # Debian and Ubuntu split ROCm into libraries; the HSA runtime is the one that all others need.
 DISTRIBUTION_PACKAGES = ("libhsa-runtime64-1", "rocm-runtime", "hsa-rocr")
+FIRST_THEROCK = (7, 14)
+
+
+def version_numbers(version: str) -> list[int]:
+    """``10.1`` sorts after ``7.14``."""
+    return [int(part) for part in version.split(".")]
 
 
 def _version_in(tree: Tree, folder: str) -> str | None:
@@ -48,6 +54,8 @@ def installations(tree: Tree, packages: dict[str, str], search_paths: t.Sequence
     """Every installation: ``{version, path, layout, current}``; ``version`` is ``None`` where nothing tells it."""
     found: list[dict[str, t.Any]] = []
     current = _target(tree, "opt/rocm")
+    if not current and tree.link_name("opt/rocm"):
+        tree.problem("/opt/rocm", "is a link that leads nowhere")
     legacy = [f"opt/{name}" for name in tree.names("opt") if name.startswith("rocm-")]
     if not current and tree.exists("opt/rocm/.info"):
         legacy.append("opt/rocm")
@@ -57,23 +65,28 @@ def installations(tree: Tree, packages: dict[str, str], search_paths: t.Sequence
             # A link that leads nowhere is a broken default, not a missing one.
             alone = len(legacy) == 1 and not tree.link_name("opt/rocm")
             is_current = current == "/" + folder or folder == "opt/rocm" or alone
-            found.append({"version": version, "path": "/" + folder, "layout": "legacy", "current": is_current})
+            # Arch builds TheRock into /opt/rocm itself.
+            layout = "therock" if version_numbers(version)[:2] >= list(FIRST_THEROCK) else "legacy"
+            found.append({"version": version, "path": "/" + folder, "layout": layout, "current": is_current})
 
     linked_core = _target(tree, "opt/rocm/core")
     cores = [f"opt/rocm/{name}" for name in tree.names("opt/rocm") if re.fullmatch(r"core-\d+\.\d+.*", name)]
+    if not cores and tree.exists("opt/rocm/core/.info"):
+        cores = ["opt/rocm/core"]
     for folder in cores:
         is_current = linked_core == "/" + folder or (linked_core is None and len(cores) == 1)
         found.append({"version": _version_in(tree, folder), "path": "/" + folder, "layout": "therock", "current": is_current})
 
     for name in DISTRIBUTION_PACKAGES:
-        if name in packages and not found:
+        # AMD's own legacy packages are called hsa-rocr too.
+        if name in packages and not (name == "hsa-rocr" and found):
             match = _VERSION.match(packages[name].rpartition(":")[2])
             found.append(
                 {
                     "version": match.group() if match else None,
                     "path": "/usr",
                     "layout": "distribution",
-                    "current": True,
+                    "current": not found,
                 }
             )
             break
@@ -99,5 +112,5 @@ def installations(tree: Tree, packages: dict[str, str], search_paths: t.Sequence
 def current_version(found: list[dict[str, t.Any]]) -> str | None:
     """The version programs find by default. A TheRock installation hides a legacy one."""
     current = [entry for entry in found if entry["current"] and entry["version"]]
-    current.sort(key=lambda entry: [int(part) for part in entry["version"].split(".")])
+    current.sort(key=lambda entry: version_numbers(entry["version"]))
     return current[-1]["version"] if current else None

@@ -143,12 +143,17 @@ class Tree:
         """Whether there is such a path (a link that leads nowhere does not count)."""
         return os.path.exists(self.path(*parts))
 
-    def link_name(self, *parts: str) -> str | None:
-        """The last part of what a symbolic link points to."""
+    def link_target(self, *parts: str) -> str | None:
+        """What a symbolic link points to, as it is written."""
         try:
-            return os.path.basename(os.readlink(self.path(*parts)))
+            return os.readlink(self.path(*parts))
         except (OSError, ValueError):
             return None
+
+    def link_name(self, *parts: str) -> str | None:
+        """The last part of what a symbolic link points to."""
+        target = self.link_target(*parts)
+        return os.path.basename(target) if target else None
 
     def _unreadable(self, path: str, error: Exception, required: bool) -> None:
         code = getattr(error, "errno", None)

@@ -13,7 +13,7 @@ author:
   - The amdgpu.fleet authors (@amdgpu-fleet)
 description:
   - Reads ROCm installations, the kernel driver, firmware, kernel, boot loader, IOMMU, device permissions and Podman.
-  - Reads files only. Apart from C(modinfo) for a compressed module and C(rpm) on hosts that have it, no command is run.
+  - Reads files. The only commands are C(dmesg), C(rpm) on hosts that have it, and C(modinfo) for a compressed or signed module.
   - A file that is missing, unreadable or damaged gives a V(null) value and an entry in C(problems), never an error.
 extends_documentation_fragment:
   - amdgpu.fleet.attributes
@@ -76,25 +76,39 @@ ansible_facts:
         memory_bytes: {description: Memory of the host in bytes., type: int, returned: always}
         cpu_vendor: {description: "amd, intel or null.", type: str, returned: always}
         packages: {description: Versions of the installed packages a plan can need., type: dict, returned: always}
+        repositories:
+          description: "AMD's repositories that somebody else configured: path, uri, signed (whether a key is named)."
+          type: list
+          elements: dict
+          returned: always
         driver:
           description:
             - "loaded, source (dkms, inbox or null), version of the module, release (31.50.0), dkms (version, kernel, state),
-              built_for_running_kernel, reload_needed (the running module is not the installed one), blacklisted_by."
+              built_for_running_kernel, reload_needed (the running module is not the installed one), signer of the module (under Secure
+              Boot), blacklisted_by."
           type: dict
           returned: always
         firmware: {description: "package, version, mes (loaded MES version, hexadecimal), vbios.", type: dict, returned: always}
         kernel:
-          description: "release, flavour, command_line (list), default_release (what the next boot starts)."
+          description:
+            - "release, flavour, command_line (list), default_release (what the next boot starts), installed (releases), headers (bool,
+              of the running one), trouble (lines of the kernel log about GPUs that are not well: line, count)."
           type: dict
           returned: always
         boot:
           description:
-            - "loader, secure_boot (null without EFI), bootc, id (of this boot), rebooted_into and rebooted_for (the last reboot that
-              this collection asked for)."
+            - "loader, secure_boot (null without EFI), mok_enrolled (whether shim trusts the key of DKMS), bootc, id (of this boot),
+              rebooted_into and rebooted_for (the last reboot that this collection asked for)."
           type: dict
           returned: always
         iommu: {description: "mode (off, pt or remap), groups (how many).", type: dict, returned: always}
         numa_balancing: {description: Whether automatic NUMA balancing is on., type: bool, returned: always}
+        transparent_hugepages: {description: "always, madvise or never.", type: str, returned: always}
+        memlock:
+          description: "Limits of locked memory as set: users (KiB or unlimited, for everybody), services (systemd's default)."
+          type: dict
+          returned: always
+        selinux: {description: "mode (enforcing, permissive or disabled), booleans.", type: dict, returned: always}
         devices:
           description: "kfd: present, owner, group, gid, mode. render: the same, first (name) and count for each set of equal nodes."
           type: dict
@@ -102,7 +116,9 @@ ansible_facts:
         groups: {description: Group numbers of render and video., type: dict, returned: always}
         group_members: {description: Members of render and video., type: dict, returned: always}
         podman:
-          description: "version, init (bool), quadlet (bool), images (those of O(images) that are stored)."
+          description:
+            - "version, init (bool), quadlet (the newest release whose Quadlet keys it knows, null without Quadlet), images (those of
+              O(images) that are stored)."
           type: dict
           returned: always
         ports: {description: "For each of O(ports): listening, unit, process.", type: dict, returned: always}
@@ -119,7 +135,16 @@ import re
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ansible_collections.amdgpu.fleet.plugins.module_utils import _boot, _driver, _host, _rocm
+from ansible_collections.amdgpu.fleet.plugins.module_utils import (
+    _boot,
+    _driver,
+    _host,
+    _kernel_log,
+    _next_boot,
+    _packages,
+    _rocm,
+    _security,
+)
 from ansible_collections.amdgpu.fleet.plugins.module_utils._sysfs import Tree, memory_bytes
 
 
@@ -127,20 +152,32 @@ def detect(module: AnsibleModule) -> dict:
     params = module.params
     tree = Tree(params["root"])
 
-    def modinfo(path: str) -> str | None:
-        rc, out, _err = module.run_command(["modinfo", "-F", "srcversion", path], environ_update={"LC_ALL": "C"})
+    def output(*command: str) -> str | None:
+        """What a command printed; a command that is missing or fails is a problem, not an end."""
+        path = module.get_bin_path(command[0])
+        if not path:
+            tree.problem(command[0], "is not installed")
+            return None
+        rc, out, err = module.run_command([path, *command[1:]], environ_update={"LC_ALL": "C"})
+        if rc != 0:
+            tree.problem(command[0], f"failed ({err.strip()[:80]})")
         return out.strip() or None if rc == 0 else None
 
+    def modinfo(field: str, path: str) -> str | None:
+        return output("modinfo", "-F", field, path)
+
     def rpm() -> str | None:
-        if tree.root or not tree.exists("var/lib/rpm") or not module.get_bin_path("rpm"):
+        if tree.root or not tree.exists("var/lib/rpm"):
             return None
-        query = ["rpm", "-qa", "--qf", "%{NAME} %{VERSION}-%{RELEASE}\n"]
-        rc, out, _err = module.run_command(query, environ_update={"LC_ALL": "C"})
-        return out if rc == 0 else None
+        return output("rpm", "-qa", "--qf", "%{NAME} %{VERSION}-%{RELEASE}\n")
+
+    def dmesg() -> str | None:
+        return output("dmesg")
 
     arguments = _host.command_line(tree)
     release = tree.text("proc/sys/kernel/osrelease", required=True)
-    packages = _host.packages(tree, rpm)
+    packages = _packages.packages(tree, rpm)
+    secure_boot = _security.secure_boot(tree)
     installations = _rocm.installations(tree, packages, params["search_paths"])
     numbers, members = _host.groups(tree)
     mark = (tree.text("var/lib/amdgpu-fleet/rebooted") or "").partition(" ")
@@ -153,17 +190,22 @@ def detect(module: AnsibleModule) -> dict:
         "memory_bytes": memory_bytes(tree),
         "cpu_vendor": _host.cpu_vendor(tree),
         "packages": packages,
-        "driver": _driver.driver(tree, release, arguments, modinfo),
+        "repositories": _packages.repositories(tree),
+        "driver": _driver.driver(tree, release, arguments, modinfo, secure_boot),
         "firmware": _driver.firmware(tree, packages),
         "kernel": {
             "release": release,
             "flavour": flavour.group(1) if flavour else None,
             "command_line": arguments,
-            "default_release": _host.default_release(tree),
+            "default_release": _next_boot.default_release(tree),
+            "installed": _host.installed_kernels(tree),
+            "headers": bool(release) and tree.exists("lib/modules", release, "build"),
+            "trouble": _kernel_log.trouble(tree, dmesg),
         },
         "boot": {
             "loader": _boot.detect(params["root"]) or "unknown",
-            "secure_boot": _host.secure_boot(tree),
+            "secure_boot": secure_boot,
+            "mok_enrolled": _security.mok_enrolled(tree),
             "bootc": tree.exists("run/ostree-booted"),
             "id": tree.text("proc/sys/kernel/random/boot_id"),
             "rebooted_into": mark[0] or None,
@@ -171,6 +213,9 @@ def detect(module: AnsibleModule) -> dict:
         },
         "iommu": _host.iommu(tree, arguments),
         "numa_balancing": None if numa_balancing is None else numa_balancing > 0,
+        "transparent_hugepages": _host.transparent_hugepages(tree),
+        "memlock": _security.memlock(tree),
+        "selinux": _security.selinux(tree),
         "devices": _host.devices(tree),
         "groups": numbers,
         "group_members": members,

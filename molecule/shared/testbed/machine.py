@@ -32,6 +32,7 @@ TOOLS = {
     "apt-ftparchive": "apt-utils",
     "dpkg-deb": "dpkg",
     "gpg": "gnupg",
+    "modinfo": "kmod",
     "ssh-keygen": "openssh-client",
     "/usr/lib/podman/netavark": "netavark",
     "/usr/lib/podman/aardvark-dns": "aardvark-dns",

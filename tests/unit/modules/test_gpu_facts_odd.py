@@ -188,7 +188,7 @@ def test_a_pool_larger_than_the_memory_is_no_memory(build, facts):
 
 def test_a_missing_last_partition_is_named(build, facts):
     root = build("mi300x-8-cpx")
-    last = max((int(path.name) for path in (root / NODES).iterdir()))
+    last = max(int(path.name) for path in (root / NODES).iterdir())
     shutil.rmtree(root / NODES / str(last))
     found = facts(root)
     assert (found["count"], found["partition_count"]) == (8, 63)

@@ -1,0 +1,35 @@
+# Copyright: (c) 2026, the amdgpu.fleet authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What the kernel log says about GPUs that are not well, folded to a few lines."""
+
+from __future__ import annotations
+
+import re
+import typing as t
+
+from ansible_collections.amdgpu.fleet.plugins.module_utils._sysfs import Tree
+
+LOGS = ("var/log/dmesg", "var/log/kern.log")
+MAX_LINES = 8
+MAX_LENGTH = 160
+# A line must speak of a GPU or of what carries it, and of trouble. The catalog says what each kind of line means.
+_SUBJECT = re.compile(r"amdgpu|amdkfd|kfd|\[drm|pci(eport)?\b|\bBAR \d|\bMES\b|hardware error|AMD-Vi", re.I)
+_TROUBLE = re.compile(
+    r"error|fail|fault|hang|timeout|reset begin|invalid|unrecoverable|no space|can't assign|oversubscribed|rejects atomics"
+    r"|uncorrectable|Illegal register|No more SDMA|ring buffer is full",
+    re.I,
+)
+_STAMP = re.compile(r"^(<\d+>)?(\[[\s\d.]+\]\s*|\w{3}\s+\d+ [\d:]+ \S+ kernel: (\[[\s\d.]+\]\s*)?)?")
+
+
+def trouble(tree: Tree, dmesg: t.Callable[[], str | None]) -> list[dict[str, t.Any]]:
+    """``{line, count}``: at most eight kinds of lines; lines that differ in numbers only are one kind. Without a real host
+    (``root`` is a folder) the log is read from ``/var/log``."""
+    log = "\n".join(filter(None, (tree.text(path) for path in LOGS))) if tree.root else dmesg()
+    found: dict[str, dict[str, t.Any]] = {}
+    for line in (log or "").splitlines():
+        line = _STAMP.sub("", line).strip()[:MAX_LENGTH]
+        if _SUBJECT.search(line) and _TROUBLE.search(line):
+            kind = re.sub(r"0x[0-9a-f]+|\d+", "#", line)
+            found.setdefault(kind, {"line": line, "count": 0})["count"] += 1
+    return list(found.values())[:MAX_LINES]

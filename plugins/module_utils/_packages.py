@@ -1,0 +1,69 @@
+# Copyright: (c) 2026, the amdgpu.fleet authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Installed packages and the repositories that they come from, read from the files of dpkg, pacman, apt and dnf."""
+
+from __future__ import annotations
+
+import re
+import typing as t
+
+from ansible_collections.amdgpu.fleet.plugins.module_utils._sysfs import Tree
+
+DPKG_STATUS = "var/lib/dpkg/status"
+PACMAN_LOCAL = "var/lib/pacman/local"
+# Only what a plan can need: a host with the whole SDK has hundreds of packages, and facts stay small.
+WANTED = re.compile(
+    r"amdgpu-(dkms|dkms-firmware|install|exporter)|amdrocm(-(amdsmi|sysdeps|base|core|runtime)\S*|\d\S*)?"
+    r"|rocm-(core|runtime|hip-runtime)|rocminfo|libhsa-runtime64-1|hsa-rocr|amd-smi-lib|amd-container-toolkit"
+    r"|linux-firmware(-amdgpu)?|amd-gpu-firmware|firmware-amd-graphics|amd64-microcode|dkms|podman|crun"
+    r"|linux-(image-)?(generic-hwe|oem)-\S+"
+)
+AMD_HOSTS = re.compile(r"https?://(?:[\w.-]+\.)?(?:repo\.amd\.com|repo\.radeon\.com|rocm\.nightlies\.amd\.com)/\S*")
+OURS = "amdgpu-fleet-"
+
+
+def packages(tree: Tree, rpm: t.Callable[[], str | None]) -> dict[str, str]:
+    """``{name: version}`` of the installed packages a plan can need. ``rpm`` gives ``name version`` lines on EL."""
+    data = tree.raw(DPKG_STATUS, limit=64 << 20)
+    if data is not None:
+        return _dpkg(data.decode("utf-8", "replace"))
+    if tree.exists(PACMAN_LOCAL):
+        # Folders are called name-version-release.
+        split = (name.rsplit("-", 2) for name in tree.names(PACMAN_LOCAL))
+        return {parts[0]: f"{parts[1]}-{parts[2]}" for parts in split if len(parts) == 3 and WANTED.fullmatch(parts[0])}
+    pairs = (line.partition(" ") for line in (rpm() or "").splitlines())
+    return {name: version for name, _space, version in pairs if version and WANTED.fullmatch(name)}
+
+
+def _dpkg(status: str) -> dict[str, str]:
+    found = {}
+    for stanza in re.split(r"\n\n+", status):
+        name = stanza[9 : stanza.find("\n")]
+        if stanza.startswith("Package: ") and WANTED.fullmatch(name) and "\nStatus: install ok installed" in stanza:
+            version = re.search(r"^Version: (\S+)", stanza, re.M)
+            if version:
+                found[name] = version.group(1)
+    return found
+
+
+def repositories(tree: Tree) -> list[dict[str, t.Any]]:
+    """AMD's repositories that somebody else configured: ``{path, uri, signed}`` (``signed``: a key is named, or gpgcheck is on)."""
+    found = []
+    for folder, suffixes in (("etc/apt/sources.list.d", (".list", ".sources")), ("etc/yum.repos.d", (".repo",))):
+        for name in tree.names(folder):
+            if name.endswith(suffixes) and not name.startswith(OURS):
+                found += _repositories_in(tree, f"{folder}/{name}")
+    return found + _repositories_in(tree, "etc/apt/sources.list")
+
+
+def _repositories_in(tree: Tree, path: str) -> list[dict[str, t.Any]]:
+    found = []
+    text = "\n".join(line for line in (tree.text(path) or "").splitlines() if not line.lstrip().startswith("#"))
+    # One line of a .list file is a repository; stanzas and sections of the other kinds are parted by blank lines or brackets.
+    blocks = text.splitlines() if path.endswith(".list") else re.split(r"\n\s*\n|^(?=\[)", text, flags=re.M)
+    for block in blocks:
+        signed = bool(re.search(r"signed-by\s*[:=]|^\s*gpgcheck\s*=\s*1", block, re.I | re.M))
+        found += [
+            {"path": f"/{path}", "uri": uri, "signed": signed} for uri in AMD_HOSTS.findall(block) if not uri.endswith((".key", ".gpg"))
+        ]
+    return found

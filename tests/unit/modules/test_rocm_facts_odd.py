@@ -1,0 +1,233 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""rocm_facts on hosts that are real and odd: compressed modules, Secure Boot, several kernels, other people's repositories."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from testbed.tree import load_host, write_tree
+
+KERNEL = "6.1.0-40-amd64"
+EFI = "sys/firmware/efi/efivars"
+CERTIFICATE = b"0\x82\x03\x1f0\x82\x02\x07DKMS module signing key"
+
+
+@pytest.fixture
+def facts(run_module):
+    def read(root: Path, **options) -> dict:
+        return run_module("rocm_facts", root=str(root), **options)["ansible_facts"]["amd_rocm"]
+
+    return read
+
+
+@pytest.fixture
+def host(tmp_path):
+    def make(name: str = "mi300x-8", **changes: object) -> Path:
+        write_tree({**load_host(name), **changes}, tmp_path)
+        return tmp_path
+
+    return make
+
+
+def write(root: Path, name: str, content: str | bytes) -> None:
+    path = root / name
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(content if isinstance(content, bytes) else content.encode())
+
+
+@pytest.mark.skipif(not shutil.which("modinfo") or not shutil.which("xz"), reason="needs kmod and xz")
+@pytest.mark.parametrize("replaced", [False, True])
+def test_a_compressed_module_is_compared_too(host, facts, replaced):
+    root = host()
+    module = root / f"lib/modules/{KERNEL}/updates/dkms/amdgpu.ko"
+    if replaced:
+        running = (root / "sys/module/amdgpu/srcversion").read_text().strip().encode()
+        module.write_bytes(module.read_bytes().replace(running, b"0" * len(running)))
+    subprocess.run(["xz", str(module)], check=True)
+    driver = facts(root)["driver"]
+    assert driver["reload_needed"] is replaced and driver["built_for_running_kernel"]
+
+
+def test_dkms_names_the_build_that_each_kernel_uses(host, facts):
+    newer = "6.12.57+deb12-amd64"
+    root = host(kernel={"release": KERNEL, "others": [newer]})
+    # An older driver was built for the newer kernel and left there; one was never built at all.
+    tree = root / "var/lib/dkms/amdgpu"
+    (tree / f"kernel-{newer}-x86_64").unlink()
+    write(root, f"var/lib/dkms/amdgpu/6.16.13-1.22.04/{newer}/x86_64/module/amdgpu.ko", b"")
+    write(root, "var/lib/dkms/amdgpu/7.9.9-1.22.04/source", b"")
+    builds = {(build["version"].partition("-")[0], build["kernel"]): build["state"] for build in facts(root)["driver"]["dkms"]}
+    assert builds == {
+        ("7.1.3", KERNEL): "installed",
+        ("7.1.3", newer): "built",
+        ("6.16.13", newer): "built",
+        ("7.9.9", None): "added",
+    }
+    assert facts(root)["kernel"]["installed"] == [KERNEL, newer]
+
+
+@pytest.mark.parametrize(
+    ("files", "enrolled"),
+    [
+        ({}, None),
+        ({"var/lib/dkms/mok.pub": CERTIFICATE}, None),
+        ({"var/lib/dkms/mok.pub": CERTIFICATE, f"{EFI}/MokListRT-605dab50": b"\6\0\0\0list" + b"another"}, False),
+        ({"var/lib/shim-signed/mok/MOK.der": CERTIFICATE, f"{EFI}/MokListRT1-605dab50": b"\6\0\0\0list" + CERTIFICATE + b"x"}, True),
+    ],
+)
+def test_whether_the_key_of_dkms_is_enrolled(host, facts, files, enrolled):
+    root = host(secure_boot=True)
+    for name, content in files.items():
+        write(root, name, content)
+    boot = facts(root)["boot"]
+    assert (boot["secure_boot"], boot["mok_enrolled"]) == (True, enrolled)
+
+
+def test_selinux_memlock_and_huge_pages(host, facts):
+    root = host()
+    assert facts(root)["selinux"] == {"mode": "disabled", "booleans": {}}
+    write(root, "sys/fs/selinux/enforce", "1")
+    write(root, "sys/fs/selinux/booleans/container_use_devices", "0 1")
+    write(root, "etc/security/limits.conf", "# * hard memlock 1\n*  hard  memlock  64\n")
+    write(root, "etc/security/limits.d/60-gpu.conf", "* soft memlock 8\n* - memlock unlimited\n@render - memlock 1\n")
+    write(root, "etc/systemd/system.conf.d/gpu.conf", "[Manager]\nDefaultLimitMEMLOCK=infinity\n")
+    found = facts(root)
+    assert found["selinux"] == {"mode": "enforcing", "booleans": {"container_use_devices": False}}
+    assert found["memlock"] == {"users": "unlimited", "services": "infinity"}
+    assert found["transparent_hugepages"] == "madvise"
+
+
+REPOSITORIES = {
+    "etc/apt/sources.list.d/amdgpu.list": (
+        "# deb https://repo.radeon.com/amdgpu/6.4/ubuntu jammy main\ndeb https://repo.radeon.com/amdgpu/latest/ubuntu jammy main\n",
+        [("https://repo.radeon.com/amdgpu/latest/ubuntu", False)],
+    ),
+    "etc/apt/sources.list.d/rocm.list": (
+        "deb [arch=amd64 signed-by=/etc/apt/keyrings/rocm.gpg] https://repo.radeon.com/rocm/apt/7.2.4 jammy main\n",
+        [("https://repo.radeon.com/rocm/apt/7.2.4", True)],
+    ),
+    "etc/apt/sources.list.d/amdrocm-stable.sources": (
+        "Types: deb\nURIs: https://stable.repo.amd.com/rocm/core/packages/debian12/\nSuites: stable\n"
+        "Signed-By: /etc/apt/keyrings/amdrocm.gpg\n\nTypes: deb\nURIs: https://deb.example/debian\nSuites: x\n",
+        [("https://stable.repo.amd.com/rocm/core/packages/debian12/", True)],
+    ),
+    "etc/yum.repos.d/amdgpu.repo": (
+        "[amdgpu]\nbaseurl=https://repo.radeon.com/amdgpu/31.50/el/9.6/main/x86_64/\ngpgcheck=1\n"
+        "gpgkey=https://repo.radeon.com/rocm/rocm.gpg.key\n[nightly]\nbaseurl=https://nightly.repo.amd.com/rocm/x/\n",
+        [("https://repo.radeon.com/amdgpu/31.50/el/9.6/main/x86_64/", True), ("https://nightly.repo.amd.com/rocm/x/", False)],
+    ),
+    "etc/apt/sources.list.d/amdgpu-fleet-driver.sources": ("Types: deb\nURIs: https://repo.radeon.com/amdgpu/31.50/ubuntu\n", []),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("path", REPOSITORIES)
+def test_repositories_of_others(tmp_path, facts, path):
+    content, expected = REPOSITORIES[path]
+    write(tmp_path, path, content)
+    found = facts(tmp_path)["repositories"]
+    assert [(entry["uri"], entry["signed"]) for entry in found] == expected
+    assert {entry["path"] for entry in found} <= {f"/{path}"}
+
+
+def test_the_kernel_log_is_folded(tmp_path, facts):
+    write(
+        tmp_path,
+        "var/log/dmesg",
+        "[    5.1] amdgpu 0000:05:00.0: amdgpu: get invalid ip discovery binary signature\n"
+        "[    5.2] amdgpu: probe of 0000:05:00.0 failed with error -22\n"
+        "[    5.3] amdgpu: probe of 0000:27:00.0 failed with error -22\n"
+        "[    6.0] EXT4-fs error (device sda1): not ours\n"
+        "[    6.1] amdgpu 0000:05:00.0: amdgpu: SMU is initialized successfully\n",
+    )
+    assert facts(tmp_path)["kernel"]["trouble"] == [
+        {"line": "amdgpu 0000:05:00.0: amdgpu: get invalid ip discovery binary signature", "count": 1},
+        {"line": "amdgpu: probe of 0000:05:00.0 failed with error -22", "count": 2},
+    ]
+
+
+def test_a_noisy_kernel_log_stays_small(tmp_path, facts):
+    words = ["alpha", "beta", "gamma", "delta", "eps", "zeta", "eta", "theta", "iota", "kappa"]
+    write(tmp_path, "var/log/kern.log", "".join(f"Nov  1 10:00:00 h kernel: [1.0] amdgpu: {w} error {'x' * 300}\n" for w in words * 50))
+    trouble = facts(tmp_path)["kernel"]["trouble"]
+    assert len(trouble) == 8 and all(len(entry["line"]) <= 160 and entry["count"] == 50 for entry in trouble)
+
+
+@pytest.mark.parametrize(
+    ("version", "generator", "tier"),
+    [
+        ("5.4.2+ds1-2+b2", True, "5.4"),
+        ("4.9.3-1", True, "4.8"),
+        ("4.3.1+ds1-8", False, None),
+        ("6.1.1-1", True, "5.8"),
+        ("4.4.0-1", False, None),
+    ],
+)
+def test_the_tier_of_quadlet_keys(host, facts, version, generator, tier):
+    root = host(packages={"podman": version})
+    if generator:
+        write(root, "usr/libexec/podman/quadlet", b"")
+    podman = facts(root)["podman"]
+    assert podman["quadlet"] == tier and version.startswith(podman["version"])
+
+
+@pytest.mark.parametrize(
+    ("files", "links", "version", "layouts"),
+    [
+        # A runtime-only TheRock: no link, no version file (rocm-systems#7011).
+        ({"opt/rocm/core-7.14/bin/rocminfo": ""}, {}, "7.14", ["therock"]),
+        ({"opt/rocm/core/.info/version": "10.0.0\n"}, {}, "10.0.0", ["therock"]),
+        # Arch builds TheRock into /opt/rocm.
+        ({"opt/rocm/.info/version": "7.14.1\n"}, {}, "7.14.1", ["therock"]),
+        ({"opt/rocm-7.2.4/.info/version": "7.2.4\n", "opt/rocm-6.4.1/.info/version": "6.4.1\n"},
+         {"opt/rocm": "/etc/alternatives/rocm", "etc/alternatives/rocm": "/opt/rocm-6.4.1"}, "6.4.1", ["legacy", "legacy"]),
+    ],
+)  # fmt: skip
+def test_layouts(tmp_path, facts, files, links, version, layouts):
+    for name, content in files.items():
+        write(tmp_path, name, content)
+    for name, target in links.items():
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).symlink_to(target)
+    found = facts(tmp_path)
+    assert (found["version"], [entry["layout"] for entry in found["installations"]]) == (version, layouts)
+
+
+def test_a_dangling_link_is_named(tmp_path, facts):
+    (tmp_path / "opt").mkdir()
+    (tmp_path / "opt/rocm").symlink_to("rocm-6.3.0")
+    assert {"path": "/opt/rocm", "problem": "is a link that leads nowhere", "count": 1} in facts(tmp_path)["problems"]
+
+
+@pytest.mark.parametrize(
+    ("packages", "rocm", "layouts", "version"),
+    [
+        ({"libhsa-runtime64-1": "6.1.2-3"}, [], ["distribution"], "6.1.2"),
+        ({"libhsa-runtime64-1": "6.1.2-3"}, [{"version": "7.2.4", "layout": "legacy"}], ["legacy", "distribution"], "7.2.4"),
+        ({"hsa-rocr": "1.18.0.70204-93"}, [{"version": "7.2.4", "layout": "legacy"}], ["legacy"], "7.2.4"),
+    ],
+)
+def test_distribution_packages_beside_others(host, facts, packages, rocm, layouts, version):
+    found = facts(host(packages=packages, rocm=rocm))
+    assert [entry["layout"] for entry in found["installations"]] == layouts
+    assert found["version"] == version
+
+
+def test_arch(tmp_path, facts):
+    write(tmp_path, "etc/os-release", "ID=arch\nPRETTY_NAME=Arch\n")
+    for name in ("linux-firmware-amdgpu-20260110-1", "hsa-rocr-7.1.0-1", "bash-5.3.0-1"):
+        (tmp_path / "var/lib/pacman/local" / name).mkdir(parents=True)
+    found = facts(tmp_path)
+    assert found["packages"] == {"hsa-rocr": "7.1.0-1", "linux-firmware-amdgpu": "20260110-1"}
+    assert found["firmware"]["version"] == "20260110-1"
+    assert [(entry["layout"], entry["version"]) for entry in found["installations"]] == [("distribution", "7.1.0")]
+
+
+def test_headers_of_the_running_kernel(host, facts):
+    root = host()
+    assert facts(root)["kernel"]["headers"] is False
+    (root / f"lib/modules/{KERNEL}/build").mkdir()
+    assert facts(root)["kernel"]["headers"] is True
