@@ -14,13 +14,13 @@ class Findings:
 
     def __init__(self, host: str, known: dict[str, t.Any], accepted: t.Sequence[str] = ()) -> None:
         self._host = host
-        self._known = known
+        self.known = known
         self._accepted = accepted
         self._found: list[dict[str, t.Any]] = []
 
     def add(self, identifier: str, seen: t.Any, expected: t.Any, severity: str | None = None, **words: t.Any) -> None:
         """Add a finding. ``words`` fill the placeholders of the catalog's texts."""
-        known = self._known[identifier]
+        known = self.known[identifier]
         words = {"seen": seen, "expected": expected, **words}
         severity = severity or known["severity"]
         title = known["title"]
@@ -39,6 +39,10 @@ class Findings:
                 "reference": known.get("reference"),
             }
         )
+
+    def add_known(self, identifier: str, seen: str, expected: str) -> None:
+        """Add a finding whose check stands in the catalog."""
+        self.add(identifier, seen, expected)
 
     def sorted(self) -> list[dict[str, t.Any]]:
         """The worst first; otherwise in the order in which the checks ran."""

@@ -13,6 +13,7 @@ import typing as t
 
 from ansible_collections.amdgpu.fleet.plugins.plugin_utils import serving
 from ansible_collections.amdgpu.fleet.plugins.plugin_utils.catalog import Catalog, CatalogError, version_key
+from ansible_collections.amdgpu.fleet.plugins.plugin_utils.examine import examine, memory_pool
 from ansible_collections.amdgpu.fleet.plugins.plugin_utils.findings import Findings
 from ansible_collections.amdgpu.fleet.plugins.plugin_utils.wants import WantsError, normalize
 
@@ -39,11 +40,17 @@ class Host:
         self.catalog = catalog
         self.findings = findings
         self.gpu_facts = gpus
-        self.gpus = [gpu for gpu in gpus["gpus"] if gpu["supported"]]
+        # GPUs that are handed to guests (vfio-pci, gim) are not this host's to use.
+        self.gpus = [gpu for gpu in gpus["gpus"] if gpu["supported"] and gpu["driver"] in (None, "amdgpu")]
         self.gfx = self.gpus[0]["gfx"] if self.gpus else "cpu"
         self.profile = catalog.profile(self.gfx) or {}
         self.distribution = self._distribution()
         self.settings: list[dict[str, t.Any]] = []
+
+    @property
+    def driver_policy(self) -> str:
+        """``dkms``, ``inbox`` or ``none``."""
+        return _driver_policy(self)[0]
 
     def _distribution(self) -> dict[str, t.Any] | None:
         os = self.rocm["os"]
@@ -76,8 +83,9 @@ def plan(gpus: dict[str, t.Any], rocm: dict[str, t.Any], variables: dict[str, t.
     try:
         wants = normalize(variables)
         catalog = Catalog(wants["plan_catalog"])
+        findings.known = catalog.known_issues
         subject = Host(host, gpus, rocm, wants, catalog, findings)
-        _gpu_findings(subject)
+        examine(subject)
         sections = {
             "kernel": _kernel(subject),
             "firmware": _firmware(subject),
@@ -109,23 +117,6 @@ def _summary(host: Host) -> str:
         name = f"{gpu['product'] or gpu['pci_id']} ({gpu['gfx']})"
         counts[name] = counts.get(name, 0) + 1
     return ", ".join(f"{count}x {name}" if count > 1 else name for name, count in counts.items()) or "none"
-
-
-def _gpu_findings(host: Host) -> None:
-    facts = host.gpu_facts
-    if facts["kfd"] == "denied":
-        host.findings.add("gpu.hidden", "permission denied in the KFD topology", "readable KFD nodes")
-    if not host.gpus:
-        unsupported = ", ".join(gpu["product"] or gpu["pci_id"] for gpu in facts["gpus"]) or "no AMD GPU"
-        host.findings.add("gpu.none", unsupported, "a GPU that ROCm supports")
-    elif not host.profile:
-        host.findings.add("gpu.profile", host.gfx, "an architecture with a profile", gfx=host.gfx)
-    architectures = sorted({gpu["gfx"] for gpu in host.gpus})
-    if len(architectures) > 1:
-        host.findings.add("gpu.mixed", ", ".join(architectures), "one architecture")
-    for problem in facts["problems"]:
-        if "KFD does not show it" in problem["problem"]:
-            host.findings.add("gpu.missing", problem["path"], "a KFD node for it")
 
 
 def _kernel(host: Host) -> dict[str, t.Any]:
@@ -263,7 +254,7 @@ def _module_options(host: Host, entries: list[dict[str, t.Any]]) -> dict[str, di
                 continue
             value = gib * entry["pages_per_gib"]
             reason, source = ("asked for", INVENTORY) if asked else (f"{gib} of {memory} GiB. {reason}", source)
-            _pool_finding(host, gib, memory)
+            memory_pool(host, gib)
         else:
             raise CatalogError(f"catalog/profiles/{host.gfx}.yml: the formula {entry['formula']} is unknown.")
         # The DKMS driver brings a TTM under another name, and options for the wrong one are ignored in silence.
@@ -273,17 +264,6 @@ def _module_options(host: Host, entries: list[dict[str, t.Any]]) -> dict[str, di
         options.setdefault(module, {})[entry["parameter"]] = str(value)
         host.note("kernel", "module option", f"{module} {entry['parameter']}={value}", reason, source)
     return options
-
-
-def _pool_finding(host: Host, wanted_gib: int, memory_gib: int) -> None:
-    pool = sum(gpu["usable_bytes"] or 0 for gpu in host.gpus) / GIB
-    if 0 < pool < wanted_gib / 2:
-        host.findings.add(
-            "memory.pool",
-            f"{pool:.1f} of {memory_gib} GiB",
-            f"{wanted_gib} GiB",
-            why="kernels before 6.16.9 show ROCm 15.5 GiB, later ones half of the memory",
-        )
 
 
 def _firmware(host: Host) -> dict[str, t.Any]:
@@ -412,7 +392,7 @@ def _gate(host: Host, release: str, known: dict[str, t.Any]) -> bool:
             remedy=remedy,
         )
         return False
-    if host.rocm["boot"]["secure_boot"]:
+    if host.rocm["boot"]["secure_boot"] and not host.rocm["boot"]["mok_enrolled"]:
         host.findings.add("driver.secure_boot", "Secure Boot on", "a module whose signature is accepted")
     return True
 

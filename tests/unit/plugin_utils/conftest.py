@@ -31,6 +31,17 @@ def read_facts(tmp_path_factory):
     return read
 
 
+@pytest.fixture
+def plan_of_tree():
+    """plan_of_tree(root, **wants) -> the plan of the host whose files lie below ``root``."""
+
+    def make(root: Path, **wants) -> dict:
+        gpus, rocm = (_module(name, root) for name in ("gpu_facts", "rocm_facts"))
+        return planner.plan(gpus, rocm, wants, "host")
+
+    return make
+
+
 def _module(name: str, root: Path) -> dict:
     arguments = {"root": str(root), "_ansible_remote_tmp": str(root)}
     process = subprocess.run(

@@ -54,7 +54,9 @@ def test_strix_halo_with_dkms_gets_the_option_under_the_other_name_and_loses_the
 def test_strix_halo_with_everything_wrong(make_plan, ids):
     plan = make_plan("strix-halo-broken")
     assert ids(plan) == ["kernel.minimum"]
-    assert set(ids(plan, "warn")) == {"kernel.outdated_argument", "memory.pool", "firmware.refused", "firmware.loaded"}
+    assert set(ids(plan, "warn")) == {
+        "kernel.outdated_argument", "memory.pool", "firmware.refused", "firmware.loaded", "devices.permissions",
+    }  # fmt: skip
     assert plan["firmware"]["install"] == ["firmware-amd-graphics>=20260110"]
     text = sentence(plan["findings"][0])
     assert "6.12.57+deb13-amd64" in text and "6.18.4" in text and "backports" in text

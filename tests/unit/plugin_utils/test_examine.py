@@ -1,0 +1,181 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Every finding about a host, on an emulated host that has the defect and through the modules that must see it."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from testbed.tree import load_host, write_tree
+
+KNOWN = yaml.safe_load((Path(__file__).resolve().parents[3] / "catalog/known_issues.yml").read_text())
+# What a host can show, apart from what is asked of it in the inventory and from the vLLM section.
+PARTS = ("gpu.", "kernel.", "memory.", "firmware.", "driver.", "rocm.", "repository.", "devices.", "host.")
+OF_WANTS = {"memory.gtt_too_large", "driver.release", "rocm.release", "rocm.driver", "rocm.refused", "host.memory"}
+
+UBUNTU_HWE = {
+    "os": "ubuntu2404",
+    "kernel": {"release": "6.14.0-33-generic"},
+    "driver": {"source": "dkms", "version": "7.1.3.31500000"},
+}
+HALO = {"product": "strix-halo", "vram_gib": 0.5, "gtt_gib": 115}
+
+
+def log(line: str) -> dict[str, Any]:
+    return {"files": {"/var/log/dmesg": f"[    4.2] {line}\n"}}
+
+
+def apt(line: str) -> dict[str, Any]:
+    return {"files": {"/etc/apt/sources.list.d/amd.list": f"deb {line}\n"}}
+
+
+def edit(change: Callable[[Path], None]) -> Callable[[Path], None]:
+    return change
+
+
+def unbind(root: Path) -> None:
+    driver = root / "sys/bus/pci/drivers/vfio-pci"
+    driver.mkdir(parents=True)
+    device = (root / "sys/bus/pci/devices/0000:05:00.0").resolve()
+    (device / "driver").unlink(missing_ok=True)
+    (device / "driver").symlink_to(driver)
+    remove_node(root, 2)
+
+
+def remove_node(root: Path, number: int) -> None:
+    shutil.rmtree(root / f"sys/class/kfd/kfd/topology/nodes/{number}")
+
+
+def other_kernel_boots(root: Path) -> None:
+    shutil.rmtree(root / "lib/modules/6.1.0-41-amd64/updates")
+    (root / "var/lib/dkms/amdgpu/kernel-6.1.0-41-amd64-x86_64").unlink()
+    grub = root / "boot/grub/grub.cfg"
+    grub.write_text(grub.read_text().replace("6.1.0-40-amd64", "6.1.0-41-amd64"))
+
+
+def replace_module(root: Path) -> None:
+    module = root / "lib/modules/6.1.0-40-amd64/updates/dkms/amdgpu.ko"
+    running = (root / "sys/module/amdgpu/srcversion").read_text().strip().encode()
+    module.write_bytes(module.read_bytes().replace(running, b"0" * len(running)))
+
+
+# id: (host, what is different in its description, what is different in its files afterwards)
+DEFECTS: dict[str, tuple[str, dict[str, Any], Callable[[Path], None] | None]] = {
+    "gpu.none": ("no-gpu", {}, None),
+    "gpu.profile": ("rx9070xt", {"gpus": [{"product": "phoenix"}]}, None),
+    "gpu.mixed": ("rx9070xt", {"gpus": [{"product": "rx9070xt"}, {"product": "rx9060xt", "address": "0000:13:00.0"}]}, None),
+    "gpu.missing": ("mi300x-8", {}, lambda root: remove_node(root, 9)),
+    "gpu.partition_missing": ("mi300x-8-cpx", {}, lambda root: remove_node(root, 65)),
+    "gpu.passed_through": ("mi300x-8", {}, unbind),
+    "gpu.init_failed": ("mi300x-8", log("amdgpu: probe of 0000:05:00.0 failed with error -22"), None),
+    "gpu.address_space": ("mi300x-8", log("pci 0000:05:00.0: BAR 0: can't assign mem size 0x4000000000"), None),
+    "gpu.atomics": ("rx9070xt", log("kfd kfd: amdgpu: skipped device 1002:7550, PCI rejects atomics 730<0"), None),
+    "gpu.hang": ("strix-halo-128", log("amdgpu 0000:c5:00.0: amdgpu: MES failed to respond to msg=REMOVE_QUEUE"), None),
+    "gpu.page_fault": ("strix-halo-128", log("amdgpu 0000:c5:00.0: amdgpu: GCVM_L2_PROTECTION_FAULT_STATUS:0x00841051 fault"), None),
+    "gpu.hardware_error": ("mi300x-8", log("amdgpu 0000:05:00.0: amdgpu: 3 uncorrectable hardware errors detected in umc block"), None),
+    "gpu.oversubscribed": ("mi300x-8", log("amdgpu: Runlist is getting oversubscribed. Expect reduced ROCm performance."), None),
+    "kernel.minimum": ("strix-halo-broken", {}, None),
+    "kernel.outdated_argument": ("strix-halo-inherited", {}, None),
+    "kernel.avoid": ("mi300x-8", UBUNTU_HWE, None),
+    "kernel.known_open": ("strix-halo-128", {"kernel": {"release": "7.0.2-1-generic"}}, None),
+    "memory.pool": ("strix-halo-128", {}, None),
+    "memory.pool_too_large": ("strix-halo-128", {"gpus": [{**HALO, "gtt_gib": 140}]}, None),
+    "firmware.refused": ("strix-halo-broken", {}, None),
+    "firmware.loaded": ("strix-halo-broken", {}, None),
+    "driver.dkms_on_inbox": ("strix-halo-128", {"driver": {"source": "dkms", "version": "7.1.3.31500000"}}, None),
+    "driver.kernel": ("mi300x-8", {"kernel": {"release": "7.2.12+deb12-amd64"}}, None),
+    "driver.distribution": ("mi300x-8", {"gpus": [{"product": "mi210", "count": 8}]}, None),
+    "driver.blacklisted": ("mi300x-8", {"files": {"/etc/modprobe.d/x.conf": "blacklist amdgpu\n"}}, None),
+    "driver.reload": ("mi300x-8", {}, replace_module),
+    "driver.secure_boot": ("mi300x-8", {"secure_boot": True}, None),
+    "driver.not_built": ("mi300x-8", {"kernel": {"release": "6.1.0-40-amd64", "others": ["6.1.0-41-amd64"]}}, other_kernel_boots),
+    "rocm.legacy": ("mi300x-8", {"rocm": [{"version": "7.2.4", "layout": "legacy"}]}, None),
+    "repository.latest": ("mi300x-8", apt("https://repo.radeon.com/amdgpu/latest/ubuntu jammy main"), None),
+    "repository.unsigned": ("mi300x-8", apt("https://repo.radeon.com/amdgpu/31.50/ubuntu jammy main"), None),
+    "repository.preview": ("mi300x-8", apt("[signed-by=/k.gpg] https://nightly.repo.amd.com/rocm/x/ stable main"), None),
+    "repository.second": ("mi300x-8", apt("[signed-by=/k.gpg] https://repo.radeon.com/rocm/apt/7.2.4 jammy main"), None),
+    "devices.missing": ("mi300x-8", {}, lambda root: (root / "dev/kfd").unlink()),
+    "devices.permissions": ("mi300x-8", {}, None),
+    "host.memlock": ("mi300x-8", {}, None),
+    "host.exporter": ("mi300x-8", {"packages": {"amdgpu-exporter": "1.4.0~bookworm"}}, None),
+    "host.numa_balancing": ("mi300x-8", {"numa_balancing": True}, None),
+    "host.iommu": ("mi300x-8", {"kernel": {"release": "6.1.0-40-amd64", "command_line": "root=/dev/vda1 ro"}}, None),
+}  # fmt: skip
+
+
+@pytest.fixture
+def examined(tmp_path, plan_of_tree):
+    def plan(host: str, changes: dict[str, Any], change: Callable[[Path], None] | None) -> dict[str, dict]:
+        write_tree({**load_host(host), **changes}, tmp_path)
+        if change:
+            change(tmp_path)
+        return {finding["id"]: finding for finding in plan_of_tree(tmp_path)["findings"]}
+
+    return plan
+
+
+@pytest.mark.parametrize("identifier", DEFECTS)
+def test_a_defect_is_found(examined, identifier):
+    finding = examined(*DEFECTS[identifier])[identifier]
+    assert finding["seen"] and finding["expected"] and finding["remedy"]
+    assert "{" not in finding["why"] + finding["remedy"]
+
+
+def test_every_finding_about_a_host_has_a_defect():
+    about_hosts = {identifier for identifier in KNOWN if identifier.startswith(PARTS)}
+    assert about_hosts - OF_WANTS - {"gpu.hidden"} == set(DEFECTS)
+
+
+SOUND = {
+    "mi300x-8": {"devices.permissions", "host.memlock"},
+    "mi300x-8-cpx": {"devices.permissions", "host.memlock"},
+    "rx9070xt": {"devices.permissions"},
+    "strix-halo-128": {"devices.permissions", "memory.pool"},
+}
+
+
+@pytest.mark.parametrize("host", SOUND)
+def test_a_sound_host_shows_only_what_the_roles_are_about_to_set(examined, host):
+    assert set(examined(host, {}, None)) == SOUND[host]
+
+
+@pytest.mark.parametrize(
+    ("release", "gpu", "why"),
+    [
+        ("6.12.57+deb13-amd64", {"pool_gib": 15.5}, "kernels before 6.16.9"),
+        ("6.18.9+deb13-amd64", {"vram_gib": 96, "gtt_gib": 15.5}, "sets 96 GiB aside"),
+        ("6.18.9+deb13-amd64", {"gtt_gib": 62.5}, "half of the memory"),
+        ("6.18.9+deb13-amd64", {"gtt_gib": 20}, "a limit is set"),
+    ],
+)
+def test_a_small_pool_says_why(examined, release, gpu, why):
+    finding = examined("strix-halo-128", {"kernel": {"release": release}, "gpus": [{**HALO, **gpu}]}, None)["memory.pool"]
+    assert why in finding["why"], finding["why"]
+
+
+def test_an_enrolled_key_satisfies_secure_boot(examined):
+    certificate = b"0\x82\x03\x1fDKMS module signing key"
+
+    def enrol(root: Path) -> None:
+        (root / "var/lib/dkms/mok.pub").write_bytes(certificate)
+        (root / "sys/firmware/efi/efivars/MokListRT-605dab50").write_bytes(b"\6\0\0\0" + certificate)
+
+    assert "driver.secure_boot" not in examined("mi300x-8", {"secure_boot": True}, enrol)
+
+
+def test_other_kernels_without_a_build_only_warn(examined):
+    def forget(root: Path) -> None:
+        shutil.rmtree(root / "lib/modules/6.1.0-39-amd64/updates")
+        (root / "var/lib/dkms/amdgpu/kernel-6.1.0-39-amd64-x86_64").unlink()
+
+    kernel = {"release": "6.1.0-40-amd64", "others": ["6.1.0-39-amd64"]}
+    assert examined("mi300x-8", {"kernel": kernel}, forget)["driver.not_built"]["severity"] == "warn"
+
+
+def test_the_next_kernel_without_a_build_stops_the_host(examined):
+    assert examined(*DEFECTS["driver.not_built"])["driver.not_built"]["severity"] == "fail"
