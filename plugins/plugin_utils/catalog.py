@@ -5,11 +5,18 @@
 from __future__ import annotations
 
 import functools
+import json
 import re
+import string
 import typing as t
 from pathlib import Path
 
 import yaml
+
+try:
+    import jsonschema
+except ImportError:
+    jsonschema = None
 
 try:
     from yaml import CSafeLoader as Loader
@@ -44,10 +51,11 @@ def merge(base: t.Any, over: t.Any, path: str = "plan_catalog") -> t.Any:
 
 
 class Catalog:
-    """The files below ``catalog/``, each read when it is first asked for."""
+    """The files below ``catalog/``, each read when it is first asked for. What an operator adds is held to the same schemas."""
 
     def __init__(self, override: dict[str, t.Any] | None = None) -> None:
         self._override = override or {}
+        self._merged: dict[str, t.Any] = {}
         unknown = sorted(set(self._override) - {*FILES, "profiles"})
         if unknown:
             raise CatalogError(
@@ -57,15 +65,95 @@ class Catalog:
     def __getattr__(self, name: str) -> t.Any:
         if name not in FILES:
             raise AttributeError(name)
-        return merge(read_yaml(FOLDER / f"{name}.yml"), self._override.get(name, {}), f"plan_catalog.{name}")
+        if name not in self._merged:
+            known = read_yaml(FOLDER / f"{name}.yml")
+            override = self._override.get(name)
+            if override is not None:
+                path = f"plan_catalog.{name}"
+                known = merge(known, override, path)
+                if name == "gpus":
+                    known = {**known, "products": _products(read_yaml(FOLDER / "gpus.yml")["products"], override)}
+                _hold_to_schema(known, name, path)
+                if name == "known_issues":
+                    _check_placeholders(known, read_yaml(FOLDER / "known_issues.yml"), path)
+            self._merged[name] = known
+        return self._merged[name]
 
     def profile(self, name: str) -> dict[str, t.Any] | None:
         """The profile of an architecture (or ``cpu``); ``None`` where the catalog has none."""
         path = FOLDER / "profiles" / f"{name}.yml"
+        known = read_yaml(path) if path.exists() else None
         override = self._override.get("profiles", {}).get(name)
-        if not path.exists():
-            return override
-        return merge(read_yaml(path), override or {}, f"plan_catalog.profiles.{name}")
+        if override is None:
+            return known
+        merged = merge(known or {}, override, f"plan_catalog.profiles.{name}")
+        _hold_to_schema(merged, "profile", f"plan_catalog.profiles.{name}")
+        return merged
+
+    def check_overrides(self) -> None:
+        """Raise ``CatalogError`` for an override that does not fit, whether or not this host needs that part."""
+        for name in self._override:
+            if name == "profiles":
+                for profile in self._override["profiles"]:
+                    self.profile(profile)
+            else:
+                getattr(self, name)
+
+    def identify(self, gpu: dict[str, t.Any]) -> dict[str, t.Any]:
+        """A GPU as the operator's own table names it. Its architecture stays what KFD says, where KFD says it."""
+        added = self._override.get("gpus") and {entry["pci_id"]: entry for entry in self.gpus["products"]}.get(gpu["pci_id"])
+        if not added:
+            return gpu
+        gfx = gpu["gfx"] or added["gfx"]
+        architecture = self.gpus["architectures"].get(gfx, {})
+        return {
+            **gpu,
+            "gfx": gfx,
+            "product": added["product"],
+            "apu": added["apu"],
+            "virtual_function": added["virtual_function"],
+            "family": architecture.get("family"),
+            "supported": architecture.get("rocm") == "supported",
+        }
+
+
+def _products(known: list[dict[str, t.Any]], override: dict[str, t.Any]) -> t.Any:
+    """The table of PCI ids is a list: an entry of the operator's replaces the one of the same id, or joins it."""
+    added = override.get("products", [])
+    if not isinstance(added, list) or not all(isinstance(entry, dict) for entry in added):
+        return added  # for the schema to refuse
+    ids = {entry.get("pci_id") for entry in added}
+    return [entry for entry in known if entry["pci_id"] not in ids] + added
+
+
+def _check_placeholders(issues: dict[str, t.Any], known: dict[str, t.Any], path: str) -> None:
+    """A text may use what was seen, what is expected, and the words that the check gives to the text it replaces."""
+    for identifier, issue in issues.items():
+        texts = [known.get(identifier, {}).get(part, "") for part in ("why", "remedy")]
+        words = {"seen", "expected"}.union(*(_placeholders(text) for text in texts))
+        for part in ("why", "remedy"):
+            try:
+                strange = sorted(_placeholders(issue[part]) - words)
+            except ValueError as error:
+                raise CatalogError(f"{path}.{identifier}.{part}: {error}. Write a brace twice where a brace is meant.") from error
+            if strange:
+                raise CatalogError(f"{path}.{identifier}.{part}: {{{strange[0]}}} is unknown; there are {', '.join(sorted(words))}.")
+
+
+def _placeholders(text: str) -> set[str]:
+    return {name for _text, name, _format, _conversion in string.Formatter().parse(text) if name is not None}
+
+
+def _hold_to_schema(document: t.Any, schema: str, path: str) -> None:
+    if jsonschema is None:
+        raise CatalogError(f"{path}: overrides are held to a schema, for which the controller needs the Python package jsonschema.")
+    with (FOLDER / "schema" / f"{schema}.json").open(encoding="utf-8") as file:
+        formats = jsonschema.Draft202012Validator.FORMAT_CHECKER
+        validator = jsonschema.Draft202012Validator(json.load(file), format_checker=formats)
+    error = min(validator.iter_errors(document), key=lambda found: [str(part) for part in found.absolute_path], default=None)
+    if error is not None:
+        place = ".".join((path, *(str(part) for part in error.absolute_path)))
+        raise CatalogError(f"{place}: {error.message[:200]}. Correct it in plan_catalog.")
 
 
 def version_key(version: str) -> list[int]:

@@ -39,7 +39,7 @@ class Host:
         self.wants = wants
         self.catalog = catalog
         self.findings = findings
-        self.gpu_facts = gpus
+        self.gpu_facts = gpus = {**gpus, "gpus": [catalog.identify(gpu) for gpu in gpus["gpus"]]}
         # GPUs that are handed to guests (vfio-pci, gim) are not this host's to use.
         self.gpus = [gpu for gpu in gpus["gpus"] if gpu["supported"] and gpu["driver"] in (None, "amdgpu")]
         self.gfx = self.gpus[0]["gfx"] if self.gpus else "cpu"
@@ -83,6 +83,7 @@ def plan(gpus: dict[str, t.Any], rocm: dict[str, t.Any], variables: dict[str, t.
     try:
         wants = normalize(variables)
         catalog = Catalog(wants["plan_catalog"])
+        catalog.check_overrides()
         findings.known = catalog.known_issues
         subject = Host(host, gpus, rocm, wants, catalog, findings)
         examine(subject)
@@ -362,7 +363,8 @@ def _driver(host: Host) -> dict[str, t.Any]:
 
 def _gate(host: Host, release: str, known: dict[str, t.Any]) -> bool:
     """Driver, distribution, GPU and kernel must fit before any repository is touched."""
-    products = {gpu["product"] for gpu in host.gpus}
+    # A virtual function is supported where its GPU is.
+    products = {(gpu["product"] or "").removesuffix(" VF") for gpu in host.gpus}
     distribution = host.distribution
     fits = distribution and host.gfx in distribution["gfx"] and not products & set(distribution["products_excluded"])
     if not fits:
@@ -441,11 +443,12 @@ def _rocm(host: Host) -> dict[str, t.Any]:
             "rocm.driver",
             f"driver {driver} with ROCm {version}",
             "a driver that the release lists",
-            known=", ".join(release["drivers"]),
+            known=", ".join(name for name in release["drivers"] if name in host.catalog.releases["drivers"]["releases"]),
         )
     rule = host.profile.get("host", {}).get("rocm", {})
     if any(version_key(version)[:2] == version_key(entry) for entry in rule.get("refused", [])):
-        host.findings.add("rocm.refused", version, f">= {rule['minimum']}", why=rule["reason"], known=rule["recommended"])
+        known_good = rule.get("recommended") or rule["minimum"]
+        host.findings.add("rocm.refused", version, f">= {rule['minimum']}", why=rule["reason"], known=known_good)
     legacy = [entry["path"] for entry in host.rocm["installations"] if entry["layout"] == "legacy"]
     if legacy:
         host.findings.add("rocm.legacy", ", ".join(legacy), "no ROCm before 7.14")

@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import datetime
 import difflib
 import functools
 import re
@@ -82,6 +83,8 @@ def _plain(value: t.Any, path: str) -> t.Any:
             if not isinstance(key, str):
                 raise WantsError(f"{path}: the key {key!r} is not a text. Put it in quotes.")
         return {key: _plain(entry, f"{path}.{key}") for key, entry in value.items()}
+    if isinstance(value, datetime.date):
+        return value.isoformat()  # what YAML makes of an unquoted 2026-11-21
     if isinstance(value, (list, tuple)):
         return [_plain(entry, f"{path}[]") for entry in value]
     return value

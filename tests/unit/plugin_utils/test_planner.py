@@ -172,7 +172,8 @@ def test_more_memory_than_the_host_can_spare(make_plan, ids):
 
 
 def test_the_catalog_can_be_added_to(make_plan):
-    release = {"directory": "32.10", "module_version": "8.0.0.32100000", "package_version": "1:8.0.0*", "firmware_version": "1:32.10*",
+    release = {"directory": "32.10", "module_version": "8.0.0.32100000", "package_version": "1:8.0.0.32100000-*",
+               "firmware_version": "1:32.10.0.0.32100000-*",
                "kernels": {"minimum": "6.1", "below": "8.0"}, "source": "our lab", "date": "2026-11"}  # fmt: skip
     plan = make_plan(
         "mi300x-8",
@@ -180,7 +181,7 @@ def test_the_catalog_can_be_added_to(make_plan):
         plan_accept=["rocm.driver"],
         plan_catalog={"releases": {"drivers": {"releases": {"32.10.0": release}}}},
     )
-    assert plan["driver"]["install"][0] == "amdgpu-dkms=1:8.0.0*"
+    assert plan["driver"]["install"][0] == "amdgpu-dkms=1:8.0.0.32100000-*"
 
 
 def test_state_absent(make_plan):

@@ -3,15 +3,19 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
+import yaml
 
 from ansible_collections.amdgpu.fleet.plugins.plugin_utils.findings import sentence
 
+CATALOG = Path(__file__).resolve().parents[3] / "catalog"
 CHAT = {"name": "chat", "model": "Qwen/Qwen3-8B"}
 
 
 def podman(_gpus, rocm):
-    rocm["podman"] = {"version": "5.4.2", "init": True, "quadlet": True, "images": []}
+    rocm["podman"] = {"version": "5.4.2", "init": True, "quadlet": "5.4", "images": []}
 
 
 def test_container_where_podman_makes_units(make_plan):
@@ -150,7 +154,7 @@ def test_a_gpu_without_prebuilt_code(make_plan, ids):
     def krackan(gpus, _rocm):
         gpus["gpus"][0] |= {"gfx": "gfx1152", "product": "Krackan"}
 
-    profile = {"title": "ours", "serving": {}, "host": {}}
+    profile = yaml.safe_load((CATALOG / "profiles/gfx1151.yml").read_text()) | {"gfx": "gfx1152"}
     plan = make_plan("strix-halo-128", krackan, vllm_instances=[CHAT], plan_catalog={"profiles": {"gfx1152": profile}})
     assert ids(plan) == ["vllm.prebuilt"]
     own = make_plan(
