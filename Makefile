@@ -10,7 +10,7 @@ SCENARIOS := $(sort $(patsubst molecule/%/molecule.yml,%,$(wildcard molecule/*/m
 export PATH := $(BIN):$(PATH)
 export ANSIBLE_CONFIG := $(CURDIR)/ansible.cfg
 
-.PHONY: help setup demo demo-down test lint sanity unit scenarios bench-cost docs build clean
+.PHONY: help setup demo demo-down test lint sanity unit scenarios bench docs build clean
 
 help: ## This list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 14
@@ -55,12 +55,15 @@ unit: setup ## Unit tests
 scenarios: setup ## Molecule scenarios
 	@molecule/shared/with-bed - $(BIN)/pytest -v tests/integration
 
-bench-cost: setup ## What a run costs on a host that is already right
-	@molecule/shared/with-bed tests/bench/bed.yml tests/bench/measure
+bench: setup ## What detection, the plan and a whole run cost, beside other ways
+	@command -v rocm_agent_enumerator >/dev/null || { $(SUDO) apt-get update -qq && $(SUDO) apt-get install -y -qq rocminfo; }
+	@echo "==> detection"
+	@$(BIN)/python tests/bench/facts
+	@molecule/shared/with-bed tests/bench/bed.yml tests/bench/all
 
 docs: setup ## Write the generated tables of docs/
 	@$(BIN)/python catalog/tools/render_gpu_table.py
-	@$(BIN)/python catalog/tools/render_docs.py
+	@PYTHONPATH=.collections $(BIN)/python catalog/tools/render_docs.py
 
 build: setup ## Build the collection into build/
 	@$(BIN)/ansible-galaxy collection build --force --output-path build

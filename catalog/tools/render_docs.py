@@ -20,6 +20,8 @@ from typing import Any
 import jinja2
 import yaml
 
+from ansible_collections.amdgpu.fleet.plugins.plugin_utils.catalog import version_key, with_base
+
 ROOT = Path(__file__).resolve().parents[2]
 TEMPLATES = Path(__file__).resolve().parent / "templates"
 COMMAND = "make docs"
@@ -36,10 +38,6 @@ def load(path: str) -> Any:
     return yaml.safe_load((ROOT / path).read_text(encoding="utf-8"))
 
 
-def version_key(version: str) -> list[int]:
-    return [int(number) for number in re.findall(r"\d+", version)]
-
-
 def arguments() -> dict[str, dict[str, Any]]:
     """The argument specification of every role."""
     found = {path.parts[-3] for path in ROOT.glob("roles/*/meta/argument_specs.yml")}
@@ -49,7 +47,7 @@ def arguments() -> dict[str, dict[str, Any]]:
 
 def profiles(architectures: dict[str, Any]) -> dict[str, Any]:
     """Profiles in the order of their architectures, the CPU last."""
-    found = [load(f"catalog/profiles/{path.name}") for path in ROOT.glob("catalog/profiles/*.yml")]
+    found = [with_base(load(f"catalog/profiles/{path.name}")) for path in ROOT.glob("catalog/profiles/*.yml")]
     number = {gfx: entry["kfd_target_version"] for gfx, entry in architectures.items()}
     return {profile["gfx"]: profile for profile in sorted(found, key=lambda each: number.get(each["gfx"], sys.maxsize))}
 

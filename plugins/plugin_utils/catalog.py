@@ -50,6 +50,12 @@ def merge(base: t.Any, over: t.Any, path: str = "plan_catalog") -> t.Any:
     return over
 
 
+def with_base(profile: dict[str, t.Any]) -> dict[str, t.Any]:
+    """A profile merged over the file in ``profiles/bases`` that it names as its base."""
+    base = FOLDER / "profiles/bases" / f"{profile.get('base')}.yml"
+    return merge(read_yaml(base), profile, str(base.relative_to(FOLDER))) if base.exists() else profile
+
+
 class Catalog:
     """The files below ``catalog/``, each read when it is first asked for. What an operator adds is held to the same schemas."""
 
@@ -82,11 +88,11 @@ class Catalog:
     def profile(self, name: str) -> dict[str, t.Any] | None:
         """The profile of an architecture (or ``cpu``); ``None`` where the catalog has none."""
         path = FOLDER / "profiles" / f"{name}.yml"
-        known = read_yaml(path) if path.exists() else None
+        known = with_base(read_yaml(path)) if path.exists() else None
         override = self._override.get("profiles", {}).get(name)
         if override is None:
             return known
-        merged = merge(known or {}, override, f"plan_catalog.profiles.{name}")
+        merged = with_base(merge(known or {}, override, f"plan_catalog.profiles.{name}"))
         _hold_to_schema(merged, "profile", f"plan_catalog.profiles.{name}")
         return merged
 

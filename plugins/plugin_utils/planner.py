@@ -446,7 +446,8 @@ def _rocm(host: Host) -> dict[str, t.Any]:
             known=", ".join(name for name in release["drivers"] if name in host.catalog.releases["drivers"]["releases"]),
         )
     rule = host.profile.get("host", {}).get("rocm", {})
-    if any(version_key(version)[:2] == version_key(entry) for entry in rule.get("refused", [])):
+    named = any(version_key(version)[:2] == version_key(entry) for entry in rule.get("refused", []))
+    if named or version_key(version) < version_key(rule.get("minimum", "0")):
         known_good = rule.get("recommended") or rule["minimum"]
         host.findings.add("rocm.refused", version, f">= {rule['minimum']}", why=rule["reason"], known=known_good)
     legacy = [entry["path"] for entry in host.rocm["installations"] if entry["layout"] == "legacy"]

@@ -21,6 +21,8 @@ import jsonschema
 import pytest
 import yaml
 
+from ansible_collections.amdgpu.fleet.plugins.plugin_utils.catalog import with_base
+
 ROOT = Path(__file__).resolve().parents[2]
 CATALOG = ROOT / "catalog"
 PROFILES = sorted((CATALOG / "profiles").glob("*.yml"))
@@ -43,7 +45,7 @@ def load(path: Path) -> Any:
 
 GPUS = load(CATALOG / "gpus.yml")
 VLLM = load(CATALOG / "vllm.yml")
-LOADED_PROFILES = {path.stem: load(path) for path in PROFILES}
+LOADED_PROFILES = {path.stem: with_base(load(path)) for path in PROFILES}
 
 
 def schema(name: str) -> dict:

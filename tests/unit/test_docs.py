@@ -24,7 +24,7 @@ import pytest
 import yaml
 
 from ansible_collections.amdgpu.fleet.plugins.plugin_utils import planner
-from ansible_collections.amdgpu.fleet.plugins.plugin_utils.catalog import version_key
+from ansible_collections.amdgpu.fleet.plugins.plugin_utils.catalog import version_key, with_base
 from testbed.tree import load_host, write_tree
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -326,7 +326,7 @@ def test_profile_makes_a_plan(gfx: str, facts_of: Callable[[str], tuple[dict, di
     for gpu in gpus["gpus"]:
         if gpu["supported"]:
             gpu["gfx"] = gfx
-    profile = load(CATALOG / "profiles" / f"{gfx}.yml")
+    profile = with_base(load(CATALOG / "profiles" / f"{gfx}.yml"))
     opt_in = profile["host"]["kernel"]["opt_in"]
     wants = {"kernel_opt_in": list(opt_in), "vllm_instances": [{"name": "main", "model": "Qwen/Qwen3-8B"}]}
     plan = planner.plan(gpus, rocm, wants, HOSTS[gfx])
