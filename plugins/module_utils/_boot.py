@@ -20,6 +20,16 @@ from typing import NamedTuple
 
 from . import _cmdline as cmdline
 from ._cmdline import Wanted
+from ._next_boot import (
+    ENTRIES,
+    GRUB_CFG,
+    GRUBENV,
+    LOADER_FOLDERS,
+    configured_default,
+    default_entry,
+    default_loader_entry,
+    environment_block,
+)
 from ._write import (
     Snapshot,
     WriteError,
@@ -38,9 +48,6 @@ LOADERS = ("grub", "bls", "systemd-boot", "rpm-ostree", "suse")
 DEFAULTS = "/etc/default/grub"
 DROPINS = "/etc/default/grub.d"
 KERNEL_CMDLINE = "/etc/kernel/cmdline"
-GRUB_CFG = ("/boot/grub/grub.cfg", "/boot/grub2/grub.cfg")
-GRUBENV = ("/boot/grub2/grubenv", "/boot/grub/grubenv")
-ENTRIES = ("/boot/loader/entries", "/efi/loader/entries", "/boot/efi/loader/entries")
 TOOLS = ("/usr/sbin", "/usr/bin", "/sbin", "/bin")
 
 Run = Callable[[list[str]], tuple[int, str, str]]
@@ -330,61 +337,11 @@ def later_files(host: Host, place: str) -> str:
 # GRUB: the generated grub.cfg ---------------------------------------------------------------------
 
 
-class MenuEntry(NamedTuple):
-    path: list[str]  # places in the menu, from the top: "0", "1", ...
-    titles: list[str]
-    ids: list[str]
-    arguments: list[str]
-
-
-def words(line: str) -> list[str]:
-    """The words of one line of GRUB's language, without the quotes around them."""
-    pieces = re.findall(r"""((?:[^\s"']|"(?:\\.|[^"])*"|'[^']*')+)""", line)
-    return [re.sub(r"""'([^']*)'|"((?:\\.|[^"])*)\"""", lambda match: match.group(1) or match.group(2) or "", piece) for piece in pieces]
-
-
-def menu(text: str) -> list[MenuEntry]:
-    """Every entry of grub.cfg with the arguments of its linux command."""
-    entries: list[MenuEntry] = []
-    stack: list[tuple[str, str, str, str]] = []  # kind, place, title, id
-    counts = [0]
-    for line in text.splitlines():
-        opened = re.match(r"\s*(menuentry|submenu)\s+(.*)\{\s*$", line)
-        if opened:
-            parts = words(opened.group(2))
-            marks = [place for place, word in enumerate(parts) if word in ("$menuentry_id_option", "--id")]
-            name = parts[marks[0] + 1] if marks and marks[0] + 1 < len(parts) else ""
-            stack.append((opened.group(1), str(counts[-1]), parts[0] if parts else "", name))
-            counts[-1] += 1
-            counts.append(0)
-            if opened.group(1) == "menuentry":
-                entries.append(MenuEntry([item[1] for item in stack], [item[2] for item in stack], [item[3] for item in stack], []))
-        elif re.match(r"\s*\}\s*$", line) and stack:
-            stack.pop()
-            counts.pop()
-        elif stack and stack[-1][0] == "menuentry":
-            command = re.match(r"\s*linux(?:16|efi)?\s+\S+\s*(.*)$", line)
-            if command and entries and not entries[-1].arguments:
-                entries[-1].arguments.extend(cmdline.split(command.group(1)))
-    return entries
-
-
-def default_entry(text: str, default: str, saved: str = "") -> MenuEntry | None:
-    """The entry GRUB_DEFAULT names (place, title or id, > between levels), else the first."""
-    entries = menu(text)
-    keys = (saved if default == "saved" else default or "0").split(">")
-    for entry in entries:
-        levels = list(zip(entry.path, entry.titles, entry.ids))
-        if len(levels) >= len(keys) and all(key.strip() in level for key, level in zip(keys, levels)):
-            return entry
-    return entries[0] if entries else None
-
-
 def grubenv(root: str) -> dict[str, str]:
     for path in GRUBENV:
         text = read_text(below(root, path))
         if text:
-            return dict(line.split("=", 1) for line in text.splitlines() if "=" in line and not line.startswith("#"))
+            return environment_block(text)
     return {}
 
 
@@ -527,21 +484,12 @@ def set_options(text: str, arguments: Sequence[str]) -> str:
     return "\n".join(kept) + "\n"
 
 
-def version_key(place: str) -> list[tuple[int, object]]:
-    return [(1, int(part)) if part.isdigit() else (0, part) for part in re.findall(r"\d+|[a-zA-Z]+", os.path.basename(place))]
-
-
 def default_file(root: str, files: Sequence[str]) -> str:
-    """The loader entry the next boot takes: the saved or configured one, else the newest that is no rescue entry."""
+    """The loader entry the next boot takes."""
     named = grubenv(root).get("saved_entry", "")
-    for folder in ("/boot/loader", "/efi/loader", "/boot/efi/loader"):
-        found = re.search(r"^default[ \t]+(\S+)", read_text(below(root, f"{folder}/loader.conf")) or "", re.MULTILINE)
-        named = named or (found.group(1) if found else "")
-    for place in files:
-        if named and os.path.basename(place) in (named, named + ".conf"):
-            return place
-    normal = [place for place in files if "rescue" not in os.path.basename(place)] or list(files)
-    return max(normal, key=version_key)
+    for folder in LOADER_FOLDERS:
+        named = named or configured_default(read_text(below(root, f"{folder}/loader.conf")))
+    return default_loader_entry(files, named)
 
 
 def plan_entries(host: Host, loader: str, asked: Wanted, tools: bool = True) -> Plan:

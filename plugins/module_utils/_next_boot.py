@@ -1,120 +1,124 @@
 # Copyright: (c) 2026, the amdgpu.fleet authors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Which kernel the next boot starts: what grub.cfg, GRUB's environment block, BLS entries and loader.conf say."""
+"""What the next boot starts: the entry that grub.cfg, GRUB's environment block, loader entries and loader.conf lead to."""
 
 from __future__ import annotations
 
 import fnmatch
+import os
 import re
 import typing as t
 
+from ansible_collections.amdgpu.fleet.plugins.module_utils import _cmdline
 from ansible_collections.amdgpu.fleet.plugins.module_utils._sysfs import Tree
 
-GRUB_FOLDERS = ("boot/grub", "boot/grub2")
-BLS_FOLDERS = ("boot/loader/entries", "boot/efi/loader/entries", "efi/loader/entries")
-LOADER_CONFIGURATIONS = ("boot/loader/loader.conf", "boot/efi/loader/loader.conf", "efi/loader/loader.conf")
-_ENTRY = re.compile(r"""^\s*(menuentry|submenu)\s+(?:'([^']*)'|"([^"]*)")(.*)$""")
-_ID = re.compile(r"""(?:\$menuentry_id_option|--id)[ =]+(?:'([^']*)'|"([^"]*)"|(\S+))""")
-_KERNEL = re.compile(r"^\s*linux\w*\s+\S*?vmlinuz-(\S+)")
+GRUB_CFG = ("/boot/grub/grub.cfg", "/boot/grub2/grub.cfg")
+GRUBENV = ("/boot/grub2/grubenv", "/boot/grub/grubenv")
+LOADER_FOLDERS = ("/boot/loader", "/efi/loader", "/boot/efi/loader")
+ENTRIES = tuple(f"{folder}/entries" for folder in LOADER_FOLDERS)
+_KERNEL = re.compile(r"vmlinuz-(\S+)")
 
 
-class Entry:
-    """A menu entry of grub.cfg; a submenu has entries of its own."""
-
-    def __init__(self, title: str, identifier: str | None) -> None:
-        self.title = title
-        self.identifier = identifier
-        self.release: str | None = None
-        self.entries: list[Entry] = []
-
-    def first_release(self) -> str | None:
-        """Its kernel, or that of the first entry below it."""
-        return self.release or next((entry.first_release() for entry in self.entries), None)
+class MenuEntry(t.NamedTuple):
+    path: list[str]  # places in the menu, from the top: "0", "1", ...
+    titles: list[str]
+    ids: list[str]
+    arguments: list[str]
+    kernels: list[str]  # the release that it starts; none for an entry that starts no Linux
 
 
-def parse_grub(text: str) -> list[Entry]:
-    """The entries of a grub.cfg. Braces of shell functions are counted, so that only a menu's own brace closes it."""
-    top = Entry("", None)
-    open_menus: list[tuple[Entry, int]] = [(top, -1)]
-    depth = 0
+def words(line: str) -> list[str]:
+    """The words of one line of GRUB's language, without the quotes around them."""
+    pieces = re.findall(r"""((?:[^\s"']|"(?:\\.|[^"])*"|'[^']*')+)""", line)
+    return [re.sub(r"""'([^']*)'|"((?:\\.|[^"])*)\"""", lambda match: match.group(1) or match.group(2) or "", piece) for piece in pieces]
+
+
+def menu(text: str) -> list[MenuEntry]:
+    """Every entry of grub.cfg with the kernel and the arguments of its linux command."""
+    entries: list[MenuEntry] = []
+    stack: list[tuple[str, str, str, str]] = []  # kind, place, title, id
+    counts = [0]
     for line in text.splitlines():
-        match = _ENTRY.match(line)
-        if match:
-            identifier = _ID.search(match.group(4))
-            entry = Entry(match.group(2) or match.group(3) or "", next(filter(None, identifier.groups()), None) if identifier else None)
-            open_menus[-1][0].entries.append(entry)
-            open_menus.append((entry, depth))
-        kernel = _KERNEL.match(line)
-        if kernel and open_menus[-1][0].release is None:
-            open_menus[-1][0].release = kernel.group(1)
-        stripped = line.rstrip()
-        depth += stripped.endswith("{") - (stripped.strip() == "}")
-        while len(open_menus) > 1 and depth <= open_menus[-1][1]:
-            open_menus.pop()
-    return top.entries
+        opened = re.match(r"\s*(menuentry|submenu)\s+(.*)\{\s*$", line)
+        if opened:
+            parts = words(opened.group(2))
+            marks = [place for place, word in enumerate(parts) if word in ("$menuentry_id_option", "--id")]
+            name = parts[marks[0] + 1] if marks and marks[0] + 1 < len(parts) else ""
+            stack.append((opened.group(1), str(counts[-1]), parts[0] if parts else "", name))
+            counts[-1] += 1
+            counts.append(0)
+            if opened.group(1) == "menuentry":
+                entries.append(MenuEntry([item[1] for item in stack], [item[2] for item in stack], [item[3] for item in stack], [], []))
+        elif re.match(r"\s*\}\s*$", line) and stack:
+            stack.pop()
+            counts.pop()
+        elif stack and stack[-1][0] == "menuentry":
+            command = re.match(r"\s*linux(?:16|efi)?\s+(\S+)\s*(.*)$", line)
+            if command and entries and not entries[-1].arguments:
+                entries[-1].arguments.extend(_cmdline.split(command.group(2)))
+                entries[-1].kernels.extend(_KERNEL.findall(command.group(1)))
+    return entries
 
 
-def choose(entries: t.Sequence[Entry], wanted: str) -> Entry | None:
-    """The entry that GRUB takes for ``0``, ``1>2``, a title, an id, or a path of these; the first where nothing fits."""
-    found: Entry | None = None
-    for part in wanted.split(">"):
-        level = found.entries if found else entries
-        if part.isdigit() and int(part) < len(level):
-            found = level[int(part)]
-        else:
-            found = next((entry for entry in level if part and part in (entry.title, entry.identifier)), None)
-        if found is None:
-            break
-    return found or next(iter(entries), None)
+def default_entry(text: str, default: str, saved: str = "") -> MenuEntry | None:
+    """The entry GRUB_DEFAULT names (place, title or id, > between levels), else the first."""
+    entries = menu(text)
+    keys = (saved if default == "saved" else default or "0").split(">")
+    for entry in entries:
+        levels = list(zip(entry.path, entry.titles, entry.ids))
+        if len(levels) >= len(keys) and all(key.strip() in level for key, level in zip(keys, levels)):
+            return entry
+    return entries[0] if entries else None
+
+
+def environment_block(text: str | None) -> dict[str, str]:
+    """The variables of a grubenv file."""
+    return dict(line.split("=", 1) for line in (text or "").splitlines() if "=" in line and not line.startswith("#"))
+
+
+def configured_default(text: str | None) -> str:
+    """What loader.conf calls the default: an entry, or a pattern of entries."""
+    found = re.search(r"^default[ \t]+(\S+)", text or "", re.MULTILINE)
+    return found.group(1) if found else ""
+
+
+def version_key(place: str) -> list[tuple[int, object]]:
+    """Orders entries by the numbers in their names, as boot loaders do."""
+    return [(1, int(part)) if part.isdigit() else (0, part) for part in re.findall(r"\d+|[a-zA-Z]+", os.path.basename(place))]
+
+
+def default_loader_entry(files: t.Sequence[str], named: str) -> str:
+    """The loader entry the next boot takes: the saved or configured one, else the newest that is no rescue entry."""
+    fits = [
+        place
+        for place in files
+        if named and fnmatch.fnmatchcase(os.path.basename(place).removesuffix(".conf"), named.removesuffix(".conf"))
+    ]
+    normal = fits or [place for place in files if "rescue" not in os.path.basename(place)] or list(files)
+    return max(normal, key=version_key)
 
 
 def _grub_default(text: str, environment: dict[str, str]) -> str:
     """``next_entry`` (one boot only) beats the default; ``${saved_entry}`` stands for the saved one."""
     if environment.get("next_entry"):
         return environment["next_entry"]
-    values = re.findall(r"""^\s*set default=["']?([^"'\n]*)["']?\s*$""", text, re.M)
+    values = re.findall(r"""^\s*set default=["']?([^"'\n]*)["']?\s*$""", text, re.MULTILINE)
     default = next((value for value in values if "next_entry" not in value), "0")
-    if "saved_entry" in default:
-        return environment.get("saved_entry", "0")
-    return default
-
-
-def _bls_entries(tree: Tree, folder: str) -> list[tuple[str, str]]:
-    """``(name of the entry, kernel release)``, in the order in which boot loaders list them: the newest version first."""
-    found = []
-    for name in tree.names(folder):
-        if name.endswith(".conf"):
-            fields = dict(re.findall(r"^(\S+)[ \t]+(.*\S)", tree.text(folder, name) or "", re.M))
-            kernel = re.search(r"vmlinuz-(\S+)", fields.get("linux", ""))
-            release = fields.get("version") or (kernel.group(1) if kernel else None)
-            if release:
-                found.append((name[: -len(".conf")], release))
-    return sorted(found, key=lambda entry: ("rescue" not in entry[0], _version(entry[1])), reverse=True)
-
-
-def _version(release: str) -> list[tuple[int, int, str]]:
-    return [(1, int(part), "") if part.isdigit() else (0, 0, part) for part in re.findall(r"\d+|[a-z]+", release)]
+    return environment.get("saved_entry", "0") if "saved_entry" in default else default
 
 
 def default_release(tree: Tree) -> str | None:
     """The kernel that the next boot starts, or ``None`` where no boot configuration tells."""
-    for folder in GRUB_FOLDERS:
-        data = tree.raw(folder, "grub.cfg")
-        if not data:
-            continue
-        text = data.decode("utf-8", "replace")
-        environment = tree.pairs(folder, "grubenv") if tree.exists(folder, "grubenv") else {}
-        if "blscfg" in text:
-            entries = [entry for path in BLS_FOLDERS for entry in _bls_entries(tree, path)]
-            wanted = environment.get("next_entry") or environment.get("saved_entry")
-            if entries:
-                return next((release for name, release in entries if name == wanted), entries[0][1])
-        chosen = choose(parse_grub(text), _grub_default(text, environment))
-        return chosen.first_release() if chosen else None
-    for folder, path in zip(BLS_FOLDERS, LOADER_CONFIGURATIONS):
-        entries = _bls_entries(tree, folder)
-        if entries:
-            pattern = dict(re.findall(r"^(\w+)[ \t]+(.*\S)", tree.text(path) or "", re.M)).get("default", "")
-            fits = (release for name, release in entries if fnmatch.fnmatchcase(f"{name}.conf", pattern) or name == pattern)
-            return next(fits, entries[0][1])
+    environment = next((environment_block(text) for text in (tree.text(path) for path in GRUBENV) if text), {})
+    text = next((text for text in (tree.text(path) for path in GRUB_CFG) if text), None)
+    if text is not None and "blscfg" not in text:
+        entry = default_entry(text, _grub_default(text, environment))
+        return entry.kernels[0] if entry and entry.kernels else None
+    for folder in LOADER_FOLDERS:
+        files = [f"{folder}/entries/{name}" for name in tree.names(folder, "entries") if name.endswith(".conf")]
+        if files:
+            named = environment.get("next_entry") or environment.get("saved_entry") or configured_default(tree.text(folder, "loader.conf"))
+            entry_text = tree.text(default_loader_entry(files, named)) or ""
+            release = re.search(r"^version[ \t]+(\S+)", entry_text, re.MULTILINE) or _KERNEL.search(entry_text)
+            return release.group(1) if release else None
     return None

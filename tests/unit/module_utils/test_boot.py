@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from ansible_collections.amdgpu.fleet.plugins.module_utils import _boot as boot
 from ansible_collections.amdgpu.fleet.plugins.module_utils import _cmdline as cmdline
+from ansible_collections.amdgpu.fleet.plugins.module_utils._next_boot import default_entry
 
 RECORDED = yaml.safe_load((Path(__file__).parent / "boot_commands.yml").read_text())
 ASKED = cmdline.wanted(["iommu=pt", "pci=realloc=off"], [])
@@ -205,7 +206,7 @@ def test_the_default_entry_of_grub_cfg(default, saved, expected):
         '\tmenuentry "Debian old" --id gnulinux-old {\n\t\tlinuxefi /vmlinuz old\n\t}\n}\n'
         "menuentry 'Mine' {\n\tlinux16 /vmlinuz custom\n}\n"
     )
-    assert boot.default_entry(text, default, saved).arguments[-1] == expected
+    assert default_entry(text, default, saved).arguments[-1] == expected
 
 
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])

@@ -1,0 +1,107 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""kernel_args killed at every place where it changes a file or starts a program: the host boots, and the next run finishes the work."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+REPOSITORY = Path(__file__).resolve().parents[3]
+KILLED = 137
+ARGUMENTS = {"present": ["iommu=pt", "pci=realloc=off"], "absent": ["amdgpu.gttsize"]}
+# grub-mkconfig writes beside grub.cfg and moves the file into its place when it is whole.
+UPDATE_GRUB = """#!/bin/sh
+set -e
+cd "$FAKE_ROOT"
+. ./etc/default/grub
+for x in ./etc/default/grub.d/*.cfg; do if [ -e "$x" ]; then . "$x"; fi; done
+cat > boot/grub/grub.cfg.new <<END
+menuentry 'Debian' {
+	linux	/vmlinuz-6.1 root=UUID=1-2 ro ${GRUB_CMDLINE_LINUX} ${GRUB_CMDLINE_LINUX_DEFAULT}
+}
+END
+mv boot/grub/grub.cfg.new boot/grub/grub.cfg
+"""
+FILES = {
+    "grub": {
+        "etc/default/grub": 'GRUB_DEFAULT=0\nGRUB_CMDLINE_LINUX_DEFAULT="quiet amdgpu.gttsize=1"\nGRUB_CMDLINE_LINUX=""\n',
+        "boot/grub/grub.cfg": "menuentry 'Debian' {\n\tlinux /vmlinuz-6.1 root=UUID=1-2 ro  quiet amdgpu.gttsize=1\n}\n",
+        "usr/sbin/update-grub": UPDATE_GRUB,
+        "usr/sbin/grub-mkconfig": ". ${sysconfdir}/default/grub.d/*.cfg\n",
+    },
+    "systemd-boot": {
+        "boot/loader/loader.conf": "default arch.conf\n",
+        "boot/loader/entries/arch.conf": "title Arch\nlinux /vmlinuz-linux\noptions root=UUID=1 rw quiet amdgpu.gttsize=1\n",
+        "boot/loader/entries/old.conf": "title Arch\nlinux /vmlinuz-lts\noptions root=UUID=1 rw amdgpu.gttsize=1\n",
+        "etc/kernel/cmdline": "root=UUID=1 rw quiet amdgpu.gttsize=1\n",
+    },
+}  # fmt: skip
+# What the boot loader and the generators read. Each must be what it was or what it becomes, never a part of it.
+BOOT_FILES = {
+    "grub": ["boot/grub/grub.cfg", "etc/default/grub", "etc/default/grub.d/60-amdgpu-fleet.cfg"],
+    "systemd-boot": ["boot/loader/entries/arch.conf", "boot/loader/entries/old.conf", "boot/loader/loader.conf", "etc/kernel/cmdline"],
+}
+
+
+class Host:
+    def __init__(self, folder: Path, loader: str, collections_path: Path):
+        self.folder, self.loader, self.collections_path = folder, loader, collections_path
+        self.root = folder / "root"
+        self.reset()
+
+    def reset(self) -> None:
+        shutil.rmtree(self.folder, ignore_errors=True)
+        for folder in ("etc/default/grub.d", "proc") if self.loader == "grub" else ("proc",):
+            (self.root / folder).mkdir(parents=True)
+        for name, text in {**FILES[self.loader], "proc/cmdline": "ro quiet\n"}.items():
+            place = self.root / name
+            place.parent.mkdir(parents=True, exist_ok=True)
+            place.write_text(text)
+            place.chmod(0o755 if "/sbin/" in name else 0o644)
+        (self.folder / "bin").mkdir()
+        (self.folder / "bin/chroot").write_text('#!/bin/sh\nFAKE_ROOT="$1"; export FAKE_ROOT\nexec "$1$2"\n')
+        (self.folder / "bin/chroot").chmod(0o755)
+
+    def run(self, place: int) -> subprocess.CompletedProcess:
+        given = {"ANSIBLE_MODULE_ARGS": {**ARGUMENTS, "root": str(self.root), "_ansible_remote_tmp": str(self.folder / "tmp")}}
+        return subprocess.run(
+            [sys.executable, Path(__file__).parent / "killed.py", str(place), "ansible_collections.amdgpu.fleet.plugins.modules.kernel_args"],
+            input=json.dumps(given),
+            env={**os.environ, "PATH": f"{self.folder / 'bin'}:{os.environ['PATH']}", "PYTHONPATH": str(self.collections_path)},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+
+    def boot_files(self) -> dict[str, str | None]:
+        places = {name: self.root / name for name in BOOT_FILES[self.loader]}
+        return {name: place.read_text() if place.exists() else None for name, place in places.items()}
+
+
+@pytest.mark.parametrize("loader", FILES)
+def test_killed_at_every_place(tmp_path, collections_path, loader):
+    host = Host(tmp_path / "host", loader, collections_path)
+    before = host.boot_files()
+    whole = host.run(0)
+    assert whole.returncode == 0, whole.stdout + whole.stderr
+    places, after = int(whole.stderr.split()[-1]), host.boot_files()
+    assert json.loads(whole.stdout)["changed"] and after != before
+    assert places > 20, "nothing was watched"
+
+    killed = 0
+    for place in range(1, places + 1):
+        host.reset()
+        ended = host.run(place)
+        killed += ended.returncode == KILLED
+        for name, text in host.boot_files().items():
+            assert text in (before[name], after[name]), f"killed at {place}: {name} is neither the old nor the new one: {text!r}"
+        finished = host.run(0)
+        assert finished.returncode == 0, f"after a kill at {place}: {finished.stdout}"
+        assert host.boot_files() == after, f"after a kill at {place} the next run does not finish the work"
+    assert killed == places
