@@ -11,7 +11,7 @@ from __future__ import annotations
 import fnmatch
 import typing as t
 
-from ansible_collections.amdgpu.fleet.plugins.plugin_utils import serving
+from ansible_collections.amdgpu.fleet.plugins.plugin_utils import partitioning, serving
 from ansible_collections.amdgpu.fleet.plugins.plugin_utils.catalog import Catalog, CatalogError, version_key
 from ansible_collections.amdgpu.fleet.plugins.plugin_utils.examine import examine, memory_pool
 from ansible_collections.amdgpu.fleet.plugins.plugin_utils.findings import Findings
@@ -93,6 +93,7 @@ def plan(gpus: dict[str, t.Any], rocm: dict[str, t.Any], variables: dict[str, t.
             "driver": _driver(subject),
             "rocm": _rocm(subject),
             "devices": _devices(subject),
+            "partition": partitioning.section(subject),
             "vllm": serving.section(subject),
         }
     except WantsError as error:
