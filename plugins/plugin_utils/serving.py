@@ -9,6 +9,7 @@ import ipaddress
 import re
 import typing as t
 
+from ansible_collections.amdgpu.fleet.plugins.plugin_utils import memory
 from ansible_collections.amdgpu.fleet.plugins.plugin_utils.catalog import Catalog, version_key
 
 if t.TYPE_CHECKING:
@@ -262,6 +263,7 @@ def _instance(host: Host, build: Build, kind: str, wanted: dict[str, t.Any], use
         "exposed": wanted["host"] not in LOOPBACK,
         "environment": environment,
         "options": options,
+        "memory": memory.of_instance(host, rocm, build.version, wanted, options, environment, gpus),
         "gpus": [gpu["index"] for gpu in gpus],
         "devices": devices,
         "groups": groups if rocm else [],
