@@ -259,4 +259,4 @@ def table(model: Model, settings: Settings, rules: dict[str, t.Any], cpu: bool =
     if context is None:
         return {**result, "reason": "neither config.json nor max-model-len says how long the context is"}
     held = cache.fits(left, context)
-    return {**result, "sequences": held, "verdict": "fits" if held else "context"}
+    return {**result, "sequences": held, "cache_tokens": cache.tokens(left, context), "verdict": "fits" if held else "context"}
