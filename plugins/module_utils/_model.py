@@ -70,6 +70,7 @@ def _model(tree: Tree, path: str) -> dict[str, t.Any]:
         "model": tree.exists(path, "config.json"),
         "model_type": _word(configuration.get("model_type")),
         "quantization": quantization(configuration),
+        "fp8_scales": fp8_scales(configuration),
         "weights_bytes": _weights_bytes(tree, path),
         "shape": found,
     }
@@ -90,6 +91,19 @@ def _configuration(tree: Tree, path: str) -> dict[str, t.Any]:
 def quantization(configuration: dict[str, t.Any]) -> str | None:
     """How the weights are quantized, as ``quantization_config`` names it."""
     return _word(_quantization(configuration).get("quant_method"))
+
+
+def fp8_scales(configuration: dict[str, t.Any]) -> str | None:
+    """What shares a scale in weights of 8 bits: ``tensor``, ``channel`` or ``block``; ``None`` where they are not FP8."""
+    found = _quantization(configuration)
+    if found.get("quant_method") == "fp8":
+        return "block" if found.get("weight_block_size") else "tensor"
+    groups = found.get("config_groups")
+    for group in groups.values() if isinstance(groups, dict) else ():
+        weights = group.get("weights") if isinstance(group, dict) else None
+        if isinstance(weights, dict) and weights.get("num_bits") == 8 and weights.get("type") == "float":
+            return weights["strategy"] if weights.get("strategy") in ("tensor", "channel", "block") else None
+    return None
 
 
 def _quantization(configuration: dict[str, t.Any]) -> dict[str, t.Any]:

@@ -124,9 +124,9 @@ ansible_facts:
         ports: {description: "For each of O(ports): listening, unit, process.", type: dict, returned: always}
         paths:
           description:
-            - "For each of O(paths): exists, directory, model (has a config.json), model_type, quantization, weights_bytes (size of the
-              weight files), shape (layers, heads, kv_heads, head_dim, hidden, vocabulary, context, dtype and what else its memory
-              depends on; null where config.json does not say)."
+            - "For each of O(paths): exists, directory, model (has a config.json), model_type, quantization, fp8_scales (tensor, channel
+              or block), weights_bytes (size of the weight files), shape (layers, heads, kv_heads, head_dim, hidden, vocabulary, context,
+              dtype and what else its memory depends on; null where config.json does not say)."
           type: dict
           returned: always
         vllm_units: {description: Files of the vLLM units that this collection wrote., type: list, elements: str, returned: always}

@@ -154,6 +154,34 @@ def test_a_configuration_without_sizes(read, change):
     assert problems == ["does not say how many layers and heads the model has"]
 
 
+@pytest.mark.parametrize(
+    ("quantization", "scales"),
+    [
+        ({"quant_method": "fp8", "weight_block_size": [128, 128]}, "block"),
+        ({"quant_method": "fp8", "activation_scheme": "static"}, "tensor"),
+        (
+            {
+                "quant_method": "compressed-tensors",
+                "config_groups": {"g": {"weights": {"num_bits": 8, "type": "float", "strategy": "channel"}}},
+            },
+            "channel",
+        ),
+        (
+            {
+                "quant_method": "compressed-tensors",
+                "config_groups": {"g": {"weights": {"num_bits": 4, "type": "int", "strategy": "group"}}},
+            },
+            None,
+        ),
+        ({"quant_method": "compressed-tensors", "config_groups": {"g": [], "h": {"weights": 8}}}, None),
+        ({"quant_method": "awq", "config_groups": 3}, None),
+        ({}, None),
+    ],
+)
+def test_scales_of_weights_in_8_bits(quantization, scales):
+    assert _model.fp8_scales({**LLAMA, "quantization_config": quantization}) == scales
+
+
 ANYTHING = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5) | st.sampled_from(["full_attention", "llama", "fp8"]),
     lambda inner: (
@@ -174,3 +202,4 @@ def test_no_configuration_ends_in_a_traceback(change):
         found = _model.shape(configuration)
         assert found is None or len(json.dumps(found)) < 1000
         _model.quantization(configuration)
+        _model.fp8_scales(configuration)
