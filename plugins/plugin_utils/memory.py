@@ -193,6 +193,8 @@ def _findings(
     if found["verdict"] == "context":
         largest = found["largest_context"]
         remedy = f"Set max-model-len in options of the instance {name} to {largest} or less"
+        if not gpus and space:
+            remedy += f", or ask for more cache with {KV_SPACE}"
         if not largest:
             remedy = f"Give the instance {name} more memory: nothing is left beside the weights"
         host.findings.add(

@@ -2,7 +2,9 @@
 """Runs inside vLLM's image: starts the engine of each case as `vllm serve` would, and tells the cache size that it logs. No server listens.
 
 Standard input:  {name: {"arguments": [MODEL, "--config", "CONFIG"], "config": YAML text, "environment": {...}}}
-Standard output: {name: {"tokens": int or null, "log": the end of what was logged}}
+Standard output: {name: {"tokens": int or null, "longest": int or null, "log": the end of what was logged}}
+
+``longest`` is the context that vLLM names when it refuses a longer one.
 
 A child is forked for each case, so that the libraries, which take ten seconds, are imported once.
 """
@@ -28,11 +30,13 @@ from vllm.utils.argparse_utils import FlexibleArgumentParser  # noqa: E402
 from vllm.v1.engine.llm_engine import LLMEngine  # noqa: E402
 
 SIZE = re.compile(r"KV cache size: ([\d,]+) tokens")
+LONGEST = re.compile(r"the estimated maximum model length is (\d+)")
 parser = FlexibleArgumentParser()
 ServeSubcommand().subparser_init(parser.add_subparsers(dest="subparser"))
 
 
 def start(case):
+    os.environ.pop("VLLM_CPU_KVCACHE_SPACE", None)  # the image has one of its own
     os.environ.update(case["environment"])
     with tempfile.NamedTemporaryFile("w", suffix=".yaml") as file:
         file.write(case["config"])
@@ -67,7 +71,11 @@ for pair in (names[at : at + 2] for at in range(0, len(names), 2)):
     for name, log in logs.items():
         log.seek(0)
         text = log.read()
-        found = SIZE.search(text)
-        results[name] = {"tokens": int(found.group(1).replace(",", "")) if found else None, "log": text[-3000:]}
+        size, longest = SIZE.search(text), LONGEST.search(text)
+        results[name] = {
+            "tokens": int(size.group(1).replace(",", "")) if size else None,
+            "longest": int(longest.group(1)) if longest else None,
+            "log": text[-3000:],
+        }
 json.dump(results, answer)
 answer.flush()

@@ -26,6 +26,7 @@ SCRIPT = Path(__file__).with_name("memory_of_vllm.py")
 TINY = MODELS / "tiny-llama"
 REMEDY = "Remedy: as root, molecule/shared/bed prepare --engine"
 TOLERANCE = 0.10
+REFUSED = "a context that does not fit"
 
 LLAMA = {
     "architectures": ["LlamaForCausalLM"], "model_type": "llama", "hidden_act": "silu", "rms_norm_eps": 1e-6, "torch_dtype": "bfloat16",
@@ -57,6 +58,7 @@ CASES: dict[str, tuple[dict | None, dict, dict]] = {
     "window everywhere": (windowed(0, 4), {"max-model-len": 8192}, {}),
     "window, cache manager off": (windowed(6, 12), {"max-model-len": 8192, "disable-hybrid-kv-cache-manager": True}, {}),
     "latent vectors": (MLA, {"max-model-len": 1024}, {}),
+    REFUSED: (LLAMA, {"kv-cache-memory-bytes": "16M"}, {"VLLM_CPU_KVCACHE_SPACE": None}),
 }
 
 
@@ -123,12 +125,18 @@ def reported(instances: dict[str, dict]) -> dict[str, dict]:
     return json.loads(output)
 
 
-@pytest.mark.parametrize("name", CASES)
+@pytest.mark.parametrize("name", [name for name in CASES if name != REFUSED])
 def test_the_cache_is_as_large_as_vllm_says(instances: dict, reported: dict, name: str) -> None:
     memory, seen = instances[name]["memory"], reported[name]
     assert seen["tokens"], seen["log"]
     assert memory["verdict"] == "fits", memory
     assert abs(memory["cache_tokens"] - seen["tokens"]) <= TOLERANCE * seen["tokens"], (memory, seen["tokens"])
+
+
+def test_vllm_refuses_the_context_of_which_the_plan_warns(instances: dict, reported: dict) -> None:
+    memory, seen = instances[REFUSED]["memory"], reported[REFUSED]
+    assert memory["verdict"] == "context" and seen["tokens"] is None, seen["log"]
+    assert seen["longest"] and abs(memory["largest_context"] - seen["longest"]) <= TOLERANCE * seen["longest"], (memory, seen)
 
 
 def test_the_cases_are_different(reported: dict) -> None:

@@ -22,8 +22,9 @@ UNKNOWN = {"verdict": "unknown", "reason": "the model is not on the <host>", "de
 
 @pytest.fixture(scope="module")
 def page():
+    init_plugin_loader()
+
     def render(**memories: dict) -> str:
-        init_plugin_loader()
         endpoint = {
             "url": "http://127.0.0.1:8000", "unit": "vllm-chat.service", "kind": "venv", "version": "0.33.0", "variant": "rocm100",
             "text": "", "answered": False, "waited_seconds": None, "time_to_first_token_ms": None, "time_per_output_token_ms": None,
