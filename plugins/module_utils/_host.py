@@ -1,6 +1,6 @@
 # Copyright: (c) 2026, the amdgpu.fleet authors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What a host is apart from its GPUs: distribution, kernel, boot, packages, device permissions, ports, models."""
+"""What a host is apart from its GPUs: distribution, kernel, boot, packages, device permissions, ports."""
 
 from __future__ import annotations
 
@@ -201,33 +201,6 @@ def _holder(tree: Tree, inodes: set[str]) -> tuple[str | None, str | None]:
             units = re.findall(r"/([^/]+\.service)", tree.text("proc", pid, "cgroup") or "")
             return (units[0] if units else None), tree.text("proc", pid, "comm")
     return None, None
-
-
-def paths(tree: Tree, wanted: t.Sequence[str]) -> dict[str, dict[str, t.Any]]:
-    """For each model path asked for: whether it is there, whether it is a model, and what its ``config.json`` says it is."""
-    result = {}
-    for path in wanted:
-        configuration = _model_configuration(tree, path)
-        result[path] = {
-            "exists": tree.exists(path),
-            "directory": os.path.isdir(tree.path(path)),
-            "model": tree.exists(path, "config.json"),
-            "model_type": configuration.get("model_type"),
-            "quantization": (configuration.get("quantization_config") or {}).get("quant_method"),
-        }
-    return result
-
-
-def _model_configuration(tree: Tree, path: str) -> dict[str, t.Any]:
-    data = tree.raw(path, "config.json")
-    try:
-        found = json.loads(data) if data else {}
-    except ValueError:
-        found = None
-    if not isinstance(found, dict) or not isinstance(found.get("quantization_config") or {}, dict):
-        tree.problem(f"{path}/config.json", "is not the configuration of a model")
-        return {}
-    return found
 
 
 def vllm_units(tree: Tree) -> list[str]:

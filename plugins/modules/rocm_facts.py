@@ -123,7 +123,10 @@ ansible_facts:
           returned: always
         ports: {description: "For each of O(ports): listening, unit, process.", type: dict, returned: always}
         paths:
-          description: "For each of O(paths): exists, directory, model (has a config.json), model_type, quantization."
+          description:
+            - "For each of O(paths): exists, directory, model (has a config.json), model_type, quantization, fp8_scales (tensor, channel
+              or block), weights_bytes (size of the weight files), shape (layers, heads, kv_heads, head_dim, hidden, vocabulary, context,
+              dtype and what else its memory depends on; null where config.json does not say)."
           type: dict
           returned: always
         vllm_units: {description: Files of the vLLM units that this collection wrote., type: list, elements: str, returned: always}
@@ -140,6 +143,7 @@ from ansible_collections.amdgpu.fleet.plugins.module_utils import (
     _driver,
     _host,
     _kernel_log,
+    _model,
     _next_boot,
     _packages,
     _rocm,
@@ -221,7 +225,7 @@ def detect(module: AnsibleModule) -> dict:
         "group_members": members,
         "podman": _host.podman(tree, packages, params["images"]),
         "ports": _host.ports(tree, params["ports"]),
-        "paths": _host.paths(tree, params["paths"]),
+        "paths": _model.paths(tree, params["paths"]),
         "vllm_units": _host.vllm_units(tree),
         "environments": _host.environments(tree, params["search_paths"]),
         "problems": tree.problems,

@@ -15,6 +15,7 @@ from ansible_collections.amdgpu.fleet.plugins.plugin_utils import partitioning, 
 from ansible_collections.amdgpu.fleet.plugins.plugin_utils.catalog import Catalog, CatalogError, version_key
 from ansible_collections.amdgpu.fleet.plugins.plugin_utils.examine import examine, memory_pool
 from ansible_collections.amdgpu.fleet.plugins.plugin_utils.findings import Findings
+from ansible_collections.amdgpu.fleet.plugins.plugin_utils.memory import host_memory
 from ansible_collections.amdgpu.fleet.plugins.plugin_utils.wants import WantsError, normalize
 
 GIB = 1 << 30
@@ -46,6 +47,8 @@ class Host:
         self.profile = catalog.profile(self.gfx) or {}
         self.distribution = self._distribution()
         self.settings: list[dict[str, t.Any]] = []
+        # The pool of an APU once the plan is applied, where the plan sets it.
+        self.pool_bytes: int | None = None
 
     @property
     def driver_policy(self) -> str:
@@ -87,6 +90,7 @@ def plan(gpus: dict[str, t.Any], rocm: dict[str, t.Any], variables: dict[str, t.
         findings.known = catalog.known_issues
         subject = Host(host, gpus, rocm, wants, catalog, findings)
         examine(subject)
+        host_memory(subject)
         sections = {
             "kernel": _kernel(subject),
             "firmware": _firmware(subject),
@@ -256,6 +260,7 @@ def _module_options(host: Host, entries: list[dict[str, t.Any]]) -> dict[str, di
                 continue
             value = gib * entry["pages_per_gib"]
             reason, source = ("asked for", INVENTORY) if asked else (f"{gib} of {memory} GiB. {reason}", source)
+            host.pool_bytes = gib * GIB if host.wants["kernel_state"] == "present" else None
             memory_pool(host, gib)
         else:
             raise CatalogError(f"catalog/profiles/{host.gfx}.yml: the formula {entry['formula']} is unknown.")

@@ -9,6 +9,8 @@ import ipaddress
 import re
 import typing as t
 
+from ansible_collections.amdgpu.fleet.plugins.module_utils import _model
+from ansible_collections.amdgpu.fleet.plugins.plugin_utils import memory
 from ansible_collections.amdgpu.fleet.plugins.plugin_utils.catalog import Catalog, version_key
 
 if t.TYPE_CHECKING:
@@ -243,6 +245,8 @@ def _instance(host: Host, build: Build, kind: str, wanted: dict[str, t.Any], use
     environment = _environment(host, build, kind, serving, wanted, len(gpus))
     options = _options(host, build, kind, serving, wanted, gpus)
     _refusals(host, build, serving, options, environment, wanted)
+    if rocm:
+        _check_quantization(host, build, options, wanted)
     model = wanted["model"]
     groups = [host.rocm["groups"][name] for name in ("video", "render") if host.rocm["groups"][name] is not None]
     # A colon separates address and port in a URL and in Podman, and Podman takes numbers only.
@@ -262,6 +266,7 @@ def _instance(host: Host, build: Build, kind: str, wanted: dict[str, t.Any], use
         "exposed": wanted["host"] not in LOOPBACK,
         "environment": environment,
         "options": options,
+        "memory": memory.of_instance(host, rocm, build.version, wanted, options, environment, gpus),
         "gpus": [gpu["index"] for gpu in gpus],
         "devices": devices,
         "groups": groups if rocm else [],
@@ -402,6 +407,36 @@ def _refusals(
                 why=rule["reason"].rstrip("."),
                 remedy=f"Change {name} of the instance {wanted['name']}",
             )
+
+
+def _check_quantization(host: Host, build: Build, options: dict[str, t.Any], wanted: dict[str, t.Any]) -> None:
+    """What the weights are quantized with, held against the release and the GPU. Options are refused by the profile."""
+    there, given, known = host.rocm["paths"].get(wanted["model"], {}), wanted["model_config"], host.catalog.vllm["quantization"]
+    method = options.get("quantization") or (_model.quantization(given) if given else there.get("quantization"))
+    scales = _model.fp8_scales(given) if given else there.get("fp8_scales")
+    removed = known["removed"].get(method)
+    if removed and version_key(build.version) > version_key(removed["last"]):
+        why = f"vLLM {removed['last']} was the last to load it on ROCm"
+        remedy = f"Take the model in another quantization: {removed['replacement']}"
+        host.findings.add("vllm.quantization", method, "one that this release loads", why=why, remedy=remedy)
+        return
+    if "quantization" in options:
+        return
+    name = f"fp8_per_{scales}" if scales else str(method)
+    support = known["by_gfx"].get(host.gfx, {})
+    works, first = support.get(name), support.get(f"{name}_first")
+    if works == "yes" and first and version_key(build.version) < version_key(first):
+        works = "no"
+    if works in ("no", "slow"):
+        why = f"vLLM {build.version} has no kernels for it there" if works == "no" else "it runs without kernels of its own, slowly"
+        host.findings.add(
+            "vllm.quantization",
+            f"weights in {name} on {host.gfx}",
+            "a quantization with kernels for this GPU",
+            severity="fail" if works == "no" else "warn",
+            why=why,
+            remedy=f"Take the model of the instance {wanted['name']} in another quantization, for example AWQ or GPTQ",
+        )
 
 
 def _refused(condition: dict[str, t.Any], value: t.Any) -> bool:

@@ -13,6 +13,7 @@ from pathlib import Path
 
 from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
 
+from ansible_collections.amdgpu.fleet.plugins.module_utils._model import shape
 from ansible_collections.amdgpu.fleet.plugins.plugin_utils.catalog import read_yaml
 
 ROLES = Path(__file__).resolve().parents[2] / "roles"
@@ -64,12 +65,21 @@ def normalize(variables: dict[str, t.Any]) -> dict[str, t.Any]:
             raise WantsError(f"vllm_instances[].host: {instance['host']!r} is not an address. Correct it in the inventory.")
         instance["options"] = _options(instance["options"], "vllm_instances[].options")
         _check_environment(instance["environment"], "vllm_instances[].environment")
+        _check_size(instance)
     wants["vllm_options"] = _options(wants["vllm_options"], "vllm_options")
     _check_environment(wants["vllm_environment"], "vllm_environment")
     profiles = wants["plan_catalog"].get("profiles", {})
     if not isinstance(profiles, dict) or not all(isinstance(profile, dict) for profile in profiles.values()):
         raise WantsError(f"plan_catalog.profiles: {profiles!r} is not a mapping of profiles. Correct it in the inventory.")
     return wants
+
+
+def _check_size(instance: dict[str, t.Any]) -> None:
+    if not 0 <= instance["weights_gib"] < 1 << 20:
+        raise WantsError(f"vllm_instances[].weights_gib: {instance['weights_gib']} cannot be the size of a model in GiB. Correct it.")
+    if instance["model_config"] and shape(instance["model_config"]) is None:
+        needed = "num_hidden_layers and num_attention_heads"
+        raise WantsError(f"vllm_instances[].model_config: {needed} are missing or are no numbers. Copy them from the model's config.json.")
 
 
 def _plain(value: t.Any, path: str) -> t.Any:

@@ -208,3 +208,39 @@ def test_secrets_do_not_go_into_the_environment(make_plan, ids, name):
     plan = make_plan("mi300x-8", vllm_instances=[{**CHAT, "environment": {name: "hunter2"}}])
     assert ids(plan) == ["inventory.variable"]
     assert "hunter2" not in str(plan)
+
+
+@pytest.mark.parametrize(
+    ("host", "model", "options", "severity", "word"),
+    [
+        ("strix-halo-128", {"quantization": "fp8", "fp8_scales": "tensor"}, {}, "fail", "fp8_per_tensor on gfx1151"),
+        ("strix-halo-128", {"quantization": "fp8", "fp8_scales": "block"}, {}, None, ""),
+        ("mi250-4", {"quantization": "compressed-tensors", "fp8_scales": "channel"}, {}, "fail", "fp8_per_channel on gfx90a"),
+        ("mi250-4", {"quantization": "fp8", "fp8_scales": "block"}, {}, "warn", "slowly"),
+        ("mi300x-8", {"quantization": "fp8", "fp8_scales": "tensor"}, {}, None, ""),
+        ("mi300x-8", {"quantization": "mxfp4"}, {}, None, ""),
+        ("mi300x-8", {"quantization": "bitsandbytes"}, {}, "fail", "0.26.0"),
+        ("mi300x-8", {}, {"quantization": "bitsandbytes"}, "fail", "AWQ or GPTQ"),
+        ("mi300x-8", {"quantization": "awq"}, {}, None, ""),
+        ("mi300x-8", {}, {}, None, ""),
+    ],
+)
+def test_the_quantization_of_a_model_is_held_against_the_gpu(make_plan, host, model, options, severity, word):
+    def there(_gpus, rocm):
+        rocm["paths"] = {"/srv/m": {"exists": True, "directory": True, "model": True, "model_type": "llama", **model}}
+
+    plan = make_plan(host, there, vllm_instances=[{**CHAT, "model": "/srv/m", "options": options}])
+    found = [finding for finding in plan["findings"] if finding["id"] == "vllm.quantization"]
+    assert [finding["severity"] for finding in found] == ([severity] if severity else [])
+    assert not severity or word in sentence(found[0])
+
+
+def test_block_wise_fp8_came_to_gfx11_with_a_release(make_plan, ids):
+    config = {
+        "num_hidden_layers": 1,
+        "num_attention_heads": 1,
+        "quantization_config": {"quant_method": "fp8", "weight_block_size": [128, 128]},
+    }
+    wanted = {**CHAT, "model_config": config}
+    assert "vllm.quantization" in ids(make_plan("strix-halo-128", vllm_instances=[wanted], vllm_version="0.32.0"))
+    assert "vllm.quantization" not in ids(make_plan("strix-halo-128", vllm_instances=[wanted]))
