@@ -71,7 +71,12 @@ class Host:
     def run(self, place: int) -> subprocess.CompletedProcess:
         given = {"ANSIBLE_MODULE_ARGS": {**ARGUMENTS, "root": str(self.root), "_ansible_remote_tmp": str(self.folder / "tmp")}}
         return subprocess.run(
-            [sys.executable, Path(__file__).parent / "killed.py", str(place), "ansible_collections.amdgpu.fleet.plugins.modules.kernel_args"],
+            [
+                sys.executable,
+                Path(__file__).parent / "killed.py",
+                str(place),
+                "ansible_collections.amdgpu.fleet.plugins.modules.kernel_args",
+            ],
             input=json.dumps(given),
             env={**os.environ, "PATH": f"{self.folder / 'bin'}:{os.environ['PATH']}", "PYTHONPATH": str(self.collections_path)},
             capture_output=True,
