@@ -33,8 +33,8 @@ def plan_questions(wants: dict[str, t.Any]) -> dict[str, list[t.Any]]:
         return NO_QUESTIONS
 
 
-def sentences(findings: list[dict[str, t.Any]], severity: str = "fail") -> list[str]:
-    return [sentence(finding) for finding in findings if finding["severity"] == severity]
+def sentences(findings: list[dict[str, t.Any]], severities: t.Sequence[str] = ("fail",)) -> list[str]:
+    return [sentence(finding) for finding in findings if finding["severity"] in severities]
 
 
 def failure_reason(result: dict[str, t.Any]) -> str:

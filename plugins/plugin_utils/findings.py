@@ -10,7 +10,7 @@ ORDER = {"fail": 0, "warn": 1, "ok": 2}
 
 
 class Findings:
-    """Collects findings ``{id, host, severity, title, seen, expected, why, remedy, reference}`` of one host."""
+    """Collects findings ``{id, host, severity, title, seen, expected, why, remedy, reference, mended_by}`` of one host."""
 
     def __init__(self, host: str, known: dict[str, t.Any], accepted: t.Sequence[str] = ()) -> None:
         self._host = host
@@ -37,6 +37,7 @@ class Findings:
                 "why": str(known["why"]).format(**words).rstrip("."),
                 "remedy": str(known["remedy"]).format(**words).rstrip("."),
                 "reference": known.get("reference"),
+                "mended_by": known.get("mended_by"),
             }
         )
 
@@ -51,7 +52,8 @@ class Findings:
 
 def sentence(finding: dict[str, t.Any]) -> str:
     """One finding as one sentence: what, seen, expected, remedy."""
+    end = "" if finding["remedy"].endswith("?") else "."
     return (
         f"{finding['title']} [{finding['id']}]: seen {finding['seen']}, expected {finding['expected']}, "
-        f"because {finding['why']}. {finding['remedy']}."
+        f"because {finding['why']}. {finding['remedy']}{end}"
     )

@@ -19,6 +19,11 @@ from ansible_collections.amdgpu.fleet.plugins.plugin_utils.catalog import read_y
 ROLES = Path(__file__).resolve().parents[2] / "roles"
 # Set by the roles themselves, or of no concern to a plan.
 NOT_WANTS = ("plan_host", "vllm_api_key", "vllm_hf_token", "report_directory", "report_title")
+# Of the playbooks: of no concern to a plan, but worth a word when one is misspelt. The second line is what they remember in a run.
+OF_PLAYBOOKS = (
+    *("fleet_hosts", "fleet_serial", "fleet_max_fail_percentage", "fleet_reboot_timeout", "fleet_show_plan", "fleet_fail_on"),
+    *("fleet_failure", "fleet_rebooted", "fleet_started", "fleet_findings_before", "fleet_workstation"),
+)
 
 # Options of vLLM that the plan decides, and where each is asked for: a second place would go past its checks.
 ELSEWHERE = {
@@ -51,8 +56,8 @@ def normalize(variables: dict[str, t.Any]) -> dict[str, t.Any]:
     """Every want with its type and default. Variables that merely begin like ours are left alone, misspelt ones are not."""
     known = specification()
     for name in variables:
-        if name not in known and name not in NOT_WANTS:
-            close = difflib.get_close_matches(name, known, n=1, cutoff=0.85)
+        if name not in known and name not in NOT_WANTS and name not in OF_PLAYBOOKS:
+            close = difflib.get_close_matches(name, (*known, *OF_PLAYBOOKS), n=1, cutoff=0.85)
             if close:
                 raise WantsError(f"{name} is not a variable of amdgpu.fleet. Did you mean {close[0]}?")
     given = {name: _plain(value, name) for name, value in variables.items() if name in known}

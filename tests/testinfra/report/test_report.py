@@ -26,6 +26,14 @@ def test_every_host_has_a_record(records):
     assert [finding["id"] for finding in records["report-none"]["findings"]] == ["gpu.none"]
 
 
+def test_the_doctor_says_what_scripts_ask_for(records):
+    doctor = json.loads((REPORTS / "doctor.json").read_text())
+    assert doctor["exit"] == 2, "kernel.minimum stops a host"
+    assert {host: [finding["id"] for finding in found] for host, found in doctor["hosts"].items()} == {
+        host: [finding["id"] for finding in record["findings"]] for host, record in records.items()
+    }
+
+
 def test_the_page_says_what_the_json_file_says(records):
     page = (REPORTS / "report.html").read_text()
     for record in records.values():

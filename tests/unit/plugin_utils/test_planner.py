@@ -144,6 +144,7 @@ def test_what_the_inventory_asks_for_is_said_to_come_from_it(make_plan):
     [
         ({"driver_policy": "latest"}, ["driver_policy", "latest", "dkms"]),
         ({"driver_polcy": "dkms"}, ["driver_polcy", "driver_policy"]),
+        ({"fleet_serail": 2}, ["fleet_serail", "fleet_serial"]),
         ({"kernel_gtt_gib": "much"}, ["kernel_gtt_gib", "much"]),
         ({"kernel_opt_in": ["turbo"]}, ["turbo", "latency"]),
         ({"vllm_instances": [{"name": "a"}]}, ["model"]),
