@@ -483,6 +483,12 @@ def _rocm(host: Host) -> dict[str, t.Any]:
     return section
 
 
+def _cdi_devices(host: Host) -> list[dict[str, t.Any]]:
+    """One device for each KFD device, numbered as ROCm numbers them: by GPU, then by partition."""
+    nodes = [node for gpu in host.gpus for node in gpu["render_nodes"]]
+    return [{"name": str(number), "nodes": [node]} for number, node in enumerate(nodes)]
+
+
 def _devices(host: Host) -> dict[str, t.Any]:
     members = host.rocm["group_members"]
     users = host.wants["devices_users"]
@@ -503,6 +509,7 @@ def _devices(host: Host) -> dict[str, t.Any]:
         "enabled": host.gfx != "cpu",
         "mode": host.wants["devices_mode"],
         "memlock": memlock["value"] if memlock else None,
+        "cdi": _cdi_devices(host) if wanted and host.wants["devices_cdi"] else [],
         "render_gid": host.rocm["groups"]["render"],
         "video_gid": host.rocm["groups"]["video"],
         "join": joining,

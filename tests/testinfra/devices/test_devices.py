@@ -14,6 +14,18 @@ def test_rules_and_limits(host):
     host.check_output("udevadm verify /etc/udev/rules.d/70-amdgpu-fleet.rules")
 
 
+def test_podman_hands_out_the_gpus_by_their_cdi_names(host):
+    if host.check_output("hostname") == "devices-none":
+        assert not host.file("/etc/cdi/amdgpu-fleet.json").exists
+        return
+    podman = "podman run --rm --pids-limit=0 --ulimit nofile=20000:20000 --network=none --entrypoint=ls"
+    image = "localhost/vllm-cpu:0.32.0"
+    one = host.check_output(f"{podman} --device amd.com/gpu=1 {image} /dev/kfd /dev/dri").split()
+    assert one == ["/dev/kfd", "/dev/dri:", "renderD136"]
+    every = host.check_output(f"{podman} --device amd.com/gpu=all {image} /dev/dri").split()
+    assert every == [f"renderD{minor}" for minor in range(128, 192, 8)]
+
+
 def test_devices(host):
     kfd = host.file("/dev/kfd")
     if host.check_output("hostname") == "devices-none":

@@ -195,3 +195,10 @@ def test_no_gpu(make_plan, ids):
     plan = make_plan("no-gpu")
     assert plan["profile"] == "cpu" and plan["driver"]["policy"] == "none" and not plan["devices"]["enabled"]
     assert ids(plan, "warn") == ["gpu.none"]
+
+
+def test_container_engines_see_one_device_for_each_partition(make_plan):
+    assert make_plan("mi300x-8-cpx")["devices"]["cdi"] == []
+    cdi = make_plan("mi300x-8-cpx", devices_cdi=True)["devices"]["cdi"]
+    assert len(cdi) == 64 and cdi[9] == {"name": "9", "nodes": ["renderD137"]}
+    assert make_plan("mi300x-8-nodriver", devices_cdi=True)["devices"]["cdi"] == [], "before the driver there is nothing to describe"
