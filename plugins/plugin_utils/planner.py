@@ -162,7 +162,7 @@ def _kernel(host: Host) -> dict[str, t.Any]:
         if seen:
             replaced = f", {entry['replaced_by']} takes its place" if entry.get("replaced_by") else ""
             host.findings.add("kernel.outdated_argument", " ".join(seen), f"no {argument}", why=entry["reason"], replaced=replaced)
-    _minimum_kernel(host, settings.get("minimum_kernel", []))
+    reboot_into = _minimum_kernel(host, settings.get("minimum_kernel", []))
 
     options = _module_options(host, settings.get("module_options", []))
     sysctl = {}
@@ -183,6 +183,7 @@ def _kernel(host: Host) -> dict[str, t.Any]:
         "absent": absent,
         "module_options": options,
         "sysctl": sysctl,
+        "reboot_into": reboot_into,
         "state": wants["kernel_state"],
     }
 
@@ -208,8 +209,9 @@ _CONDITIONS: dict[str, t.Callable[[Host, t.Any], bool]] = {
 }
 
 
-def _minimum_kernel(host: Host, minimums: list[dict[str, t.Any]]) -> None:
-    release = host.rocm["kernel"]["release"]
+def _minimum_kernel(host: Host, minimums: list[dict[str, t.Any]]) -> str | None:
+    """Hold the running kernel to the floor of its distribution. The kernel of the next boot, where that one is new enough."""
+    release, following = host.rocm["kernel"]["release"], host.rocm["kernel"]["default_release"]
     os = host.rocm["os"]
     # Ubuntu's HWE kernels call themselves generic, as its GA kernels do.
     flavours = {"any", host.rocm["kernel"]["flavour"], *(("hwe",) if host.rocm["kernel"]["flavour"] == "generic" else ())}
@@ -219,14 +221,18 @@ def _minimum_kernel(host: Host, minimums: list[dict[str, t.Any]]) -> None:
         if entry["distribution"] == os["id"] and entry["version"] == os["version"] and entry["flavour"] in flavours
     ]
     floor = next(iter(mine), None) or next((entry for entry in minimums if entry["distribution"] == "any"), None)
-    if release and floor and floor["release"] and _kernel_key(release) < _kernel_key(floor["release"]):
-        host.findings.add(
-            "kernel.minimum",
-            release,
-            f">= {floor['release']}",
-            why=f"older kernels lack fixes that {host.gfx} needs: hangs, page faults, or a fraction of the memory",
-            remedy=_kernel_remedy(os, floor["release"]),
-        )
+    if not (release and floor and floor["release"] and _kernel_key(release) < _kernel_key(floor["release"])):
+        return None
+    waits = following if following and _kernel_key(following) >= _kernel_key(floor["release"]) else None
+    host.findings.add(
+        "kernel.minimum",
+        release,
+        f">= {floor['release']}",
+        severity="warn" if waits else "fail",
+        why=f"older kernels lack fixes that {host.gfx} needs: hangs, page faults, or a fraction of the memory",
+        remedy=f"{waits} is installed; the role kernel asks for a reboot into it" if waits else _kernel_remedy(os, floor["release"]),
+    )
+    return waits
 
 
 def _kernel_key(release: str) -> list[int]:
@@ -276,7 +282,7 @@ def _module_options(host: Host, entries: list[dict[str, t.Any]]) -> dict[str, di
 def _firmware(host: Host) -> dict[str, t.Any]:
     rule = host.profile.get("host", {}).get("firmware") or {}
     package = (host.distribution or {}).get("firmware_package")
-    section: dict[str, t.Any] = {"install": []}
+    section: dict[str, t.Any] = {"install": [], "reboot": False}
     seen = host.rocm["firmware"]
     managed = host.wants["firmware_policy"] == "managed" and package and rule.get("minimum")
     version = host.wants["firmware_version"]
@@ -291,7 +297,8 @@ def _firmware(host: Host) -> dict[str, t.Any]:
             why=rule["reason"],
             remedy="The role firmware replaces it" if managed else f"Install {package} >= {rule['minimum']}",
         )
-    if seen["mes"] in rule.get("mes_refused", []):
+    loaded_refused = seen["mes"] in rule.get("mes_refused", [])
+    if loaded_refused:
         host.findings.add("firmware.loaded", f"MES {seen['mes']}", "another version", why=rule["reason"])
     if not managed:
         return section
@@ -299,6 +306,8 @@ def _firmware(host: Host) -> dict[str, t.Any]:
     too_old = not installed or refused or version_key(installed)[:1] < version_key(rule["minimum"])[:1]
     if too_old or (version and installed != version):
         section["install"] = [wanted]
+    # A good package that came after the last boot is not what runs.
+    section["reboot"] = loaded_refused and not section["install"]
     host.note("firmware", "package", wanted, rule["reason"], INVENTORY if version else rule["source"])
     return section
 

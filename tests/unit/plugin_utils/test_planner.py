@@ -80,7 +80,7 @@ def test_firmware_that_may_not_be_replaced_stops_the_host(make_plan, ids):
 def test_the_kernel_floor_follows_distribution_and_flavour(make_plan, ids, release, version, flavour, stops):
     def ubuntu(_gpus, rocm):
         rocm["os"] |= {"id": "ubuntu", "version": version}
-        rocm["kernel"] |= {"release": release, "flavour": flavour}
+        rocm["kernel"] |= {"release": release, "default_release": release, "flavour": flavour}
 
     assert ("kernel.minimum" in ids(make_plan("strix-halo-128", ubuntu))) is stops
 
@@ -202,3 +202,21 @@ def test_container_engines_see_one_device_for_each_partition(make_plan):
     cdi = make_plan("mi300x-8-cpx", devices_cdi=True)["devices"]["cdi"]
     assert len(cdi) == 64 and cdi[9] == {"name": "9", "nodes": ["renderD137"]}
     assert make_plan("mi300x-8-nodriver", devices_cdi=True)["devices"]["cdi"] == [], "before the driver there is nothing to describe"
+
+
+def test_a_good_kernel_that_only_waits_for_a_reboot_does_not_stop_the_host(make_plan, ids):
+    def installed(_gpus, rocm):
+        rocm["kernel"]["default_release"] = "7.2.12+deb13-amd64"
+
+    plan = make_plan("strix-halo-broken", installed)
+    assert ids(plan) == [] and "kernel.minimum" in ids(plan, "warn")
+    assert plan["kernel"]["reboot_into"] == "7.2.12+deb13-amd64"
+    assert make_plan("strix-halo-128")["kernel"]["reboot_into"] is None
+
+
+def test_good_firmware_that_is_not_loaded_yet_asks_for_a_reboot(make_plan):
+    def replaced(_gpus, rocm):
+        rocm["packages"]["firmware-amd-graphics"] = "20260110-1"
+
+    assert make_plan("strix-halo-broken", replaced)["firmware"] == {"install": [], "reboot": True}
+    assert make_plan("strix-halo-128")["firmware"]["reboot"] is False
