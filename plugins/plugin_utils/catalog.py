@@ -51,9 +51,13 @@ def merge(base: t.Any, over: t.Any, path: str = "plan_catalog") -> t.Any:
 
 
 def with_base(profile: dict[str, t.Any]) -> dict[str, t.Any]:
-    """A profile merged over the file in ``profiles/bases`` that it names as its base."""
-    base = FOLDER / "profiles/bases" / f"{profile.get('base')}.yml"
-    return merge(read_yaml(base), profile, str(base.relative_to(FOLDER))) if base.exists() else profile
+    """A profile merged over what it names as its base: a file in ``profiles/bases``, or another profile."""
+    name = profile.get("base")
+    if not name:
+        return profile
+    folder = next(folder for folder in ("profiles/bases", "profiles") if (FOLDER / folder / f"{name}.yml").exists())
+    path = FOLDER / folder / f"{name}.yml"
+    return merge(with_base(read_yaml(path)), profile, f"catalog/{folder}/{name}.yml")
 
 
 class Catalog:
