@@ -21,6 +21,7 @@ KEY_PATHS = ("rocm.gpg.key", "rocm/rocm.gpg.key", "rocm/gpg/packages.gpg")
 DRIVER = "7.1.3.31500000"
 ROCM = "10.0.0"
 KERNEL = "7.2.12+deb13-amd64"
+OTHER_KERNEL = "6.1.0-10-amd64"  # of the virtual machine; older than its own, so that the next boot is not its
 
 
 @dataclass(frozen=True)
@@ -206,9 +207,29 @@ def repositories() -> dict[str, dict[str, list[Package]]]:
     }
 
 
-def build_for_vm(folder: Path, source: Path) -> None:
-    """The repository of the virtual machine: the driver alone, with a source that DKMS compiles."""
-    publish(folder, lambda: {"amdgpu/31.50/ubuntu": {"jammy": _driver("22.04", source)}}, [*_sources("repository"), source])
+def build_for_vm(folder: Path, source: Path, kernel: Path) -> None:
+    """The repository of the virtual machine: the driver with a source that DKMS compiles, and one more kernel."""
+    publish(
+        folder,
+        lambda: {"amdgpu/31.50/ubuntu": {"jammy": [*_driver("22.04", source), _kernel(OTHER_KERNEL, kernel)]}},
+        [*_sources("repository"), source, kernel],
+    )
+
+
+def _kernel(release: str, image: Path) -> Package:
+    """A kernel package as the boot loader sees one: an image in /boot, and the hooks of /etc/kernel that Debian's own runs.
+
+    Without modules it needs no initramfs, which takes the machine a minute.
+    """
+    return Package(
+        f"linux-image-{release}",
+        "6.1.0-1",
+        files={f"boot/vmlinuz-{release}": image.read_bytes(), f"boot/config-{release}": "CONFIG_RD_ZSTD=y\n"},
+        postinst=(
+            '[ "$1" = configure ] || exit 0\nexport DEB_MAINT_PARAMS="$*" INITRD=No\n'
+            f"run-parts --report --exit-on-error --arg={release} --arg=/boot/vmlinuz-{release} /etc/kernel/postinst.d\n"
+        ),
+    )
 
 
 def build() -> None:

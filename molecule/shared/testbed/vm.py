@@ -74,8 +74,9 @@ def main(arguments: list[str] | None = None) -> int:
 def build() -> Path:
     """Disk image and package repository."""
     install_tools(TOOLS)
-    repository.build_for_vm(FOLDER, GUEST / "amdgpu")
-    return vm_image.image(_first_boot)
+    base = vm_image.image(_first_boot)
+    repository.build_for_vm(FOLDER, GUEST / "amdgpu", vm_image.kernel_files()[0])
+    return base
 
 
 def up() -> None:
@@ -112,15 +113,17 @@ def _accelerator() -> str:
 
 def _first_boot(disk: Path) -> None:
     """Let the machine install its own boot loader, then shut it down."""
+    accelerator = _accelerator()
     try:
-        _start(disk, _accelerator())
-        _wait()
-        run([*_ssh(), "set -e; rm /boot/grub/core.img; grub-install /dev/vda; update-grub; systemctl poweroff"])
-        deadline = time.monotonic() + READY_SECONDS
-        while _runs(MACHINE_PID):
-            if time.monotonic() > deadline:
-                raise BedError(f"the virtual machine did not power off; see {CONSOLE}")
-            time.sleep(0.3)
+        with step(f"first boot ({accelerator}): grub-install and update-grub in the machine itself"):
+            _start(disk, accelerator)
+            _wait()
+            run([*_ssh(), "set -e; rm /boot/grub/core.img; grub-install /dev/vda; update-grub; systemctl poweroff"])
+            deadline = time.monotonic() + READY_SECONDS
+            while _runs(MACHINE_PID):
+                if time.monotonic() > deadline:
+                    raise BedError(f"the virtual machine did not power off; see {CONSOLE}")
+                time.sleep(0.3)
     finally:
         _end(MACHINE_PID)
 
@@ -128,7 +131,7 @@ def _first_boot(disk: Path) -> None:
 def _start(disk: Path, accelerator: str) -> None:
     port = _free_port()
     CONSOLE.unlink(missing_ok=True)
-    cpu = {"kvm": ["-accel", "kvm", "-cpu", "host"], "tcg": ["-accel", "tcg,thread=multi", "-cpu", "max"]}[accelerator]
+    cpu = {"kvm": ["-accel", "kvm", "-cpu", "host"], "tcg": ["-accel", "tcg,thread=multi", "-cpu", "max,la57=off"]}[accelerator]
     command = [
         "qemu-system-x86_64", *cpu, "-smp", "2", "-m", "2048", "-nodefaults", "-display", "none", "-vga", "none",
         "-drive", f"file={disk},if=virtio,format=qcow2,cache=unsafe", "-serial", f"file:{CONSOLE}", "-device", "virtio-rng-pci",

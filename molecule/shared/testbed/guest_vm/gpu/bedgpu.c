@@ -4,6 +4,8 @@
  * the configuration space is the kernel's own: /sys/bus/pci/devices, the uevent that loads a driver by its alias, binding, lspci.
  * It has no memory regions, so a driver for the real hardware gives up on it.
  */
+#define pr_fmt(fmt) KBUILD_MODNAME ": " fmt
+
 #include <linux/module.h>
 #include <linux/pci.h>
 #include <asm/unaligned.h>
@@ -40,6 +42,7 @@ static int __init bedgpu_init(void)
 {
 	LIST_HEAD(resources);
 
+	pr_debug("showing 1002:%04x\n", device_id);
 	put_unaligned_le16(PCI_VENDOR_ID_ATI, config + PCI_VENDOR_ID);
 	put_unaligned_le16(device_id, config + PCI_DEVICE_ID);
 	put_unaligned_le16(0x1200 /* processing accelerator */, config + PCI_CLASS_DEVICE);
