@@ -37,4 +37,7 @@ def test_no_file_is_left(seen) -> None:
 
 def test_it_was_rebooted_for_it(seen) -> None:
     now, mark = seen["boot"].split("\n", 1)
-    assert mark.startswith(now)
+    booted, _space, reasons = mark.partition(" ")
+    assert booted == now
+    assert "the running kernel still has iommu=pt" in reasons
+    assert "amdgpu.gttsize=131072 is not in effect in the running kernel" in reasons
