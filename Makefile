@@ -39,7 +39,7 @@ test: setup lint sanity ## Everything
 	@echo "==> unit tests, vLLM's own parser, and the Molecule scenarios $(SCENARIOS)"
 	@molecule/shared/with-bed - $(BIN)/pytest --durations=12 tests/unit tests/integration
 
-test-vm: setup ## What only a real boot shows, in a virtual machine (QEMU): GRUB, reboot, DKMS, udev; eight minutes without KVM
+test-vm: setup ## What only a real boot shows, in a virtual machine (QEMU): GRUB, reboot, DKMS, udev; a quarter of an hour without KVM
 	@trap 'molecule/shared/vm down' EXIT; $(BIN)/molecule test --scenario-name vm
 
 lint: setup ## ruff, mypy, yamllint, ansible-lint
