@@ -261,3 +261,12 @@ def reboot_reasons(running: Sequence[str], asked: Wanted) -> list[str]:
     """Why the running kernel is not yet what was asked for (empty: it is)."""
     reasons = [f"{entry} is not in effect in the running kernel" for entry in missing(running, asked)]
     return reasons + [f"the running kernel still has {entry}" for entry in unwanted(running, asked)]
+
+
+def with_purged(before: Sequence[str], after: Sequence[str], asked: Wanted) -> Wanted:
+    """What was asked for together with what a purge changed unasked: the running kernel is compared with all of it."""
+    names = {parse(entry).name for entry in asked.present if not repeatable(parse(entry).name)}
+    back = [entry for entry in after if entry not in before and parse(entry).name not in names and entry not in asked.present]
+    gone = [entry for entry in before if entry not in after and parse(entry).name not in names | {parse(other).name for other in back}]
+    gone = [entry for entry in gone if not any(matches(entry, pattern) for pattern in asked.absent)]
+    return Wanted(asked.present + back, asked.absent + gone)

@@ -122,7 +122,7 @@ running:
   elements: str
   sample: [BOOT_IMAGE=/boot/vmlinuz-6.8.0-60-generic, root=UUID=6f2c, ro, quiet]
 reboot_required:
-  description: Whether the running kernel differs from RV(after) in an argument that was asked for.
+  description: Whether the running kernel differs from RV(after) in an argument that was asked for, or that this call purged.
   returned: success
   type: bool
   sample: true
@@ -202,7 +202,8 @@ def main() -> None:
     for warning in plan.warnings:
         module.warn(warning)
     running, problems = read_running(root)
-    reasons = cmdline.reboot_reasons(running, asked) if running is not None else []
+    compared = cmdline.with_purged(plan.before, plan.after, asked) if asked_for["purge"] else asked
+    reasons = cmdline.reboot_reasons(running, compared) if running is not None else []
     if running is None and plan.changed:
         reasons = ["the boot configuration changed, and what the running kernel was started with cannot be read"]
     result = {

@@ -12,7 +12,7 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -94,9 +94,9 @@ def _mounted(path: Path) -> bool:
 
 
 @contextmanager
-def exclusive() -> Iterator[None]:
+def exclusive(name: str = LABEL) -> Iterator[None]:
     """One command at a time changes the test bed: there is one per machine."""
-    with Path("/run/lock/amdgpu-fleet-bed").open("w", encoding="utf-8") as lock:
+    with Path(f"/run/lock/{name}").open("w", encoding="utf-8") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
@@ -105,11 +105,11 @@ def exclusive() -> Iterator[None]:
         yield
 
 
-def install_tools() -> None:
+def install_tools(tools: Mapping[str, str] = TOOLS) -> None:
     """Install the Debian packages the test bed runs on, only those that are missing."""
     if os.geteuid():
         raise BedError("the test bed starts systemd hosts with their own mounts: run it as root")
-    missing = sorted({package for tool, package in TOOLS.items() if not shutil.which(tool)})
+    missing = sorted({package for tool, package in tools.items() if not shutil.which(tool)})
     if not missing:
         return
     with step(f"installing {' '.join(missing)}"):

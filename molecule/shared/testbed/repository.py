@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import os
 import tempfile
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -20,6 +21,7 @@ KEY_PATHS = ("rocm.gpg.key", "rocm/rocm.gpg.key", "rocm/gpg/packages.gpg")
 DRIVER = "7.1.3.31500000"
 ROCM = "10.0.0"
 KERNEL = "7.2.12+deb13-amd64"
+OTHER_KERNEL = "6.1.0-10-amd64"  # of the virtual machine; older than its own, so that the next boot is not its
 
 
 @dataclass(frozen=True)
@@ -62,23 +64,35 @@ class Package:
             run(["dpkg-deb", "--root-owner-group", "-Znone", "--build", root, folder / file])
 
 
-def _driver(suffix: str) -> list[Package]:
-    """amdgpu-dkms: "builds" its module for the running kernel as DKMS lays it down, so that the next boot loads it."""
+def _driver(suffix: str, source: Path | None = None) -> list[Package]:
+    """amdgpu-dkms: "builds" its module for the running kernel as DKMS lays it down, so that the next boot loads it.
+
+    With the folder of a real source it leaves that to the real DKMS.
+    """
     build = f"2390945.{suffix}"
     name = f"amdgpu-{DRIVER.rpartition('.')[0]}-{build}"
     version = name.removeprefix("amdgpu-")
-    configuration = (
-        f'PACKAGE_NAME="amdgpu"\nPACKAGE_VERSION="{version}"\nBUILT_MODULE_NAME[0]="amdgpu"\n'
-        'DEST_MODULE_LOCATION[0]="/updates/dkms"\nAUTOINSTALL="yes"\n'
+    modules = ("amdttm", "amdgpu") if source else ("amdgpu",)
+    configuration = f'PACKAGE_NAME="amdgpu"\nPACKAGE_VERSION="{version}"\nAUTOINSTALL="yes"\n' + "".join(
+        f'BUILT_MODULE_NAME[{index}]="{module}"\nDEST_MODULE_LOCATION[{index}]="/updates/dkms"\n' for index, module in enumerate(modules)
     )
+    files: dict[str, str | bytes] = {f"usr/src/{name}/dkms.conf": configuration}
+    postinst = f'[ "$1" = configure ] || exit 0\ndkms install {version} {DRIVER}\n'
+    prerm = f'case "$1" in remove|upgrade) dkms remove {version} ;; esac\n'
+    if source:
+        files |= {f"usr/src/{name}/{file.name}": file.read_bytes() for file in source.iterdir()}
+        files[f"usr/src/{name}/release.h"] = f'#define DRIVER_RELEASE "{DRIVER}"\n'
+        # What dh_dkms writes into a package's scripts.
+        postinst = f'[ "$1" = configure ] || exit 0\n/usr/lib/dkms/common.postinst amdgpu {version} /usr/share/amdgpu-dkms "" "$2"\n'
+        prerm = f'case "$1" in remove|upgrade|deconfigure) dkms remove -m amdgpu -v {version} --all ;; esac\n'
     return [
         Package(
             "amdgpu-dkms",
             f"1:{DRIVER}-{build}",
             depends="amdgpu-dkms-firmware, dkms",
-            files={f"usr/src/{name}/dkms.conf": configuration},
-            postinst=f'[ "$1" = configure ] || exit 0\ndkms install {version} {DRIVER}\n',
-            prerm=f'case "$1" in remove|upgrade) dkms remove {version} ;; esac\n',
+            files=files,
+            postinst=postinst,
+            prerm=prerm,
         ),
         Package(
             "amdgpu-dkms-firmware",
@@ -193,27 +207,58 @@ def repositories() -> dict[str, dict[str, list[Package]]]:
     }
 
 
-def build() -> None:
-    """Build all repositories, once per version of this file."""
-    stamp, key = (
-        FOLDER / "built-from",
-        digest(*(Path(__file__).parent / f"{name}.py" for name in ("repository", "distribution", "writer"))),
+def build_for_vm(folder: Path, source: Path, kernel: Path) -> None:
+    """The repository of the virtual machine: the driver with a source that DKMS compiles, and one more kernel."""
+    publish(
+        folder,
+        lambda: {"amdgpu/31.50/ubuntu": {"jammy": [*_driver("22.04", source), _kernel(OTHER_KERNEL, kernel)]}},
+        [*_sources("repository"), source, kernel],
     )
+
+
+def _kernel(release: str, image: Path) -> Package:
+    """A kernel package as the boot loader sees one: an image in /boot, and the hooks of /etc/kernel that Debian's own runs.
+
+    Without modules it needs no initramfs, which takes the machine a minute.
+    """
+    return Package(
+        f"linux-image-{release}",
+        "6.1.0-1",
+        files={f"boot/vmlinuz-{release}": image.read_bytes(), f"boot/config-{release}": "CONFIG_RD_ZSTD=y\n"},
+        postinst=(
+            '[ "$1" = configure ] || exit 0\nexport DEB_MAINT_PARAMS="$*" INITRD=No\n'
+            f"run-parts --report --exit-on-error --arg={release} --arg=/boot/vmlinuz-{release} /etc/kernel/postinst.d\n"
+        ),
+    )
+
+
+def build() -> None:
+    """Build all repositories of the emulated hosts, once per version of this file."""
+    publish(FOLDER, repositories, _sources("repository", "distribution", "writer"))
+
+
+def _sources(*names: str) -> list[Path]:
+    return [Path(__file__).parent / f"{name}.py" for name in names]
+
+
+def publish(folder: Path, contents: Callable[[], dict[str, dict[str, list[Package]]]], sources: Sequence[Path]) -> None:
+    """Build and sign the repositories of `contents` in a folder, once per version of what they are made from."""
+    stamp, key = folder / "built-from", digest(*sources)
     if stamp.exists() and stamp.read_text(encoding="utf-8") == key:
         return
     with step("building the package repository"), tempfile.TemporaryDirectory(prefix="bed-gpg-") as home:
-        empty(FOLDER)
+        empty(folder)
         os.environ["GNUPGHOME"] = home  # a short path: gpg-agent's socket has a length limit
         try:
             fingerprint = _key()
-            for folder, suites in repositories().items():
+            for name, suites in contents().items():
                 for suite, packages in suites.items():
-                    _index(FOLDER / folder, folder.split("/")[0], suite, packages)
+                    _index(folder / name, name.split("/")[0], suite, packages)
             public = run(["gpg", "--armor", "--export", fingerprint])
             for path in KEY_PATHS:
-                (FOLDER / path).parent.mkdir(parents=True, exist_ok=True)
-                (FOLDER / path).write_text(public, encoding="utf-8")
-            (FOLDER / "fingerprint").write_text(f"{fingerprint}\n", encoding="utf-8")
+                (folder / path).parent.mkdir(parents=True, exist_ok=True)
+                (folder / path).write_text(public, encoding="utf-8")
+            (folder / "fingerprint").write_text(f"{fingerprint}\n", encoding="utf-8")
         finally:
             run(["gpgconf", "--kill", "all"], check=False)
             del os.environ["GNUPGHOME"]

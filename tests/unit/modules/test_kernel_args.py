@@ -267,3 +267,25 @@ def test_purge_takes_back_what_earlier_calls_did_and_nothing_else(host):
     assert host.text(DROPIN) is None
     assert set(host.boots_with()) == {"ro", "quiet", "splash", "iommu=pt"} - {"ro"}
     assert not host(purge=True)["changed"]
+
+
+def test_what_a_purge_takes_back_needs_a_reboot_too(host):
+    """Seen on a virtual machine: after the teardown the kernel went on with the arguments, and nobody was told."""
+    host.put("etc/default/grub", 'GRUB_CMDLINE_LINUX_DEFAULT="quiet amdgpu.gttsize=131072"\n')
+    host(present=["iommu=pt", "pci=realloc=off"], absent=["amdgpu.gttsize"])
+    host.put("proc/cmdline", "root=UUID=1-2 ro quiet iommu=pt pci=realloc=off\n")
+    result = host(purge=True)
+    assert result["reboot_required"]
+    assert result["reboot_reason"].split("; ") == [
+        "amdgpu.gttsize=131072 is not in effect in the running kernel",
+        "the running kernel still has iommu=pt",
+        "the running kernel still has pci=realloc=off",
+    ]
+    host.put("proc/cmdline", "root=UUID=1-2 ro quiet amdgpu.gttsize=131072\n")
+    assert not host(purge=True)["reboot_required"]
+
+
+def test_a_purge_that_changes_a_value_gives_one_reason(host):
+    host(present=["iommu=off", "nosmt"])
+    host.put("proc/cmdline", "root=UUID=1-2 ro quiet iommu=off nosmt\n")
+    assert host(present=["iommu=pt", "nosmt"], purge=True)["reboot_reason"] == "iommu=pt is not in effect in the running kernel"
