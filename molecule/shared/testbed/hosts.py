@@ -229,6 +229,8 @@ def _seed(host: Host, description: dict[str, Any]) -> Path:
             "Components: main\nSigned-By: /etc/apt/keyrings/bed.asc\n"
         ),
     }
+    if host.image == "el9":
+        files |= _el_repositories()
     if CA_BUNDLE.exists():
         files[str(CA_BUNDLE).lstrip("/")] = CA_BUNDLE.read_text(encoding="utf-8")
     if host.engine:
@@ -249,6 +251,17 @@ def _seed(host: Host, description: dict[str, Any]) -> Path:
     (folder / "files/root/.ssh/authorized_keys").chmod(0o600)
     (folder / "description.json").write_text(json.dumps(description), encoding="utf-8")
     return folder
+
+
+def _el_repositories() -> dict[str, str]:
+    """BaseOS, CRB and EPEL of an EL host, as its administrator would have set them up."""
+    key = "etc/pki/rpm-gpg/RPM-GPG-KEY-bed"
+    sections = "".join(
+        f"[{name}]\nname={name}\nbaseurl=http://{SERVER}/el/9/{name}\nenabled=1\ngpgcheck=1\ngpgkey=file:///{key}\n\n"
+        for name in ("baseos", "crb", "epel")
+    )
+    public = (repository.FOLDER / repository.KEY_PATHS[0]).read_text(encoding="utf-8")
+    return {"etc/yum.repos.d/bed.repo": sections, key: public}
 
 
 def _wait(name: str, container: str, address: str) -> None:

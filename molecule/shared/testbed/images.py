@@ -1,14 +1,19 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Container images of bare Debian hosts with systemd, ssh and GRUB's tools, from the machine's own package sources."""
+"""Container images of bare Debian hosts with systemd, ssh and GRUB's tools, from the machine's own package sources.
+
+`el9` is a Debian too, which says of itself that it is a Rocky Linux 9 and has the real dnf and rpm with an empty database.
+"""
 
 from __future__ import annotations
 
+import shlex
 import tempfile
 from pathlib import Path
 
+from .distribution import SYSTEMS
 from .machine import CACHE, debian_sources, digest, podman, run, step
 
-RELEASES = {"debian12": "bookworm", "debian13": "trixie"}
+RELEASES = {"debian12": "bookworm", "debian13": "trixie", "el9": "bookworm"}
 KEY = CACHE / "id_ed25519"
 GUEST = Path(__file__).parent / "guest"
 
@@ -16,7 +21,11 @@ _COMMON = (
     "systemd,systemd-sysv,dbus,openssh-server,python3,python3-apt,python3-debian,python3-venv,python3-yaml,sudo,udev,kmod,"
     "iproute2,procps,ca-certificates,curl,grub-common,grub2-common,grub-pc-bin,initramfs-tools,numactl,pciutils"
 )
-_PACKAGES = {"debian12": _COMMON, "debian13": f"{_COMMON},podman,crun,catatonit,netavark,aardvark-dns,nftables,fuse-overlayfs"}
+_PACKAGES = {
+    "debian12": _COMMON,
+    "debian13": f"{_COMMON},podman,crun,catatonit,netavark,aardvark-dns,nftables,fuse-overlayfs",
+    "el9": f"{_COMMON},rpm,dnf,python3-dnf,dnf-plugins-core",
+}
 
 # Background package work would hold dpkg's lock against the roles.
 _MASKED = "apt-daily.timer apt-daily-upgrade.timer e2scrub_all.timer fstrim.timer man-db.timer dpkg-db-backup.timer"
@@ -32,6 +41,13 @@ _HOOKS = (
     'cp SOURCES "$1/etc/apt/sources.list.d/debian.sources"',
 )
 
+# Debian's rpm keeps its database in the home of the caller, and its dnf comes without a folder for repositories.
+_EL_HOOKS = (
+    'mkdir -p "$1/etc/rpm" "$1/etc/yum.repos.d" "$1/etc/pki/rpm-gpg" "$1/var/lib/rpm"',
+    'echo "%_dbpath /var/lib/rpm" > "$1/etc/rpm/macros.bed"',
+    f'rm "$1/etc/os-release" && printf "%s\\n" {shlex.quote(SYSTEMS["el9"].os_release)} > "$1/etc/os-release"',
+)
+
 
 def ssh_key() -> str:
     """The public half of the key pair that opens root on every host; made on first use."""
@@ -44,14 +60,15 @@ def ssh_key() -> str:
 def image(name: str) -> str:
     """Return the reference of a host image, building it when its inputs changed."""
     sources, packages = debian_sources(RELEASES[name]), _PACKAGES[name]
-    reference = f"localhost/amdgpu-fleet/{name}:{digest(sources, packages, GUEST / 'grub-probe.sh', *_HOOKS)}"
+    steps = (*_HOOKS, *_EL_HOOKS) if name == "el9" else _HOOKS
+    reference = f"localhost/amdgpu-fleet/{name}:{digest(sources, packages, GUEST / 'grub-probe.sh', *steps)}"
     if podman("images", "--quiet", reference).strip():
         return reference
     CACHE.mkdir(parents=True, exist_ok=True)
     with step(f"building the {name} image"), tempfile.TemporaryDirectory(dir=CACHE) as scratch:
         archive, listed = Path(scratch) / "root.tar", Path(scratch) / "debian.sources"
         listed.write_text(sources, encoding="utf-8")
-        hooks = [hook.replace("GUEST", str(GUEST)).replace("SOURCES", str(listed)) for hook in _HOOKS]
+        hooks = [hook.replace("GUEST", str(GUEST)).replace("SOURCES", str(listed)) for hook in steps]
         options = [f"--customize-hook={hook}" for hook in hooks]
         run(["mmdebstrap", "--variant=minbase", f"--include={packages}", *options, RELEASES[name], archive, listed])
         podman("import", "--quiet", "--change", "STOPSIGNAL SIGRTMIN+3", archive, reference)

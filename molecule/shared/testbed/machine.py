@@ -32,6 +32,8 @@ TOOLS = {
     "apt-ftparchive": "apt-utils",
     "dpkg-deb": "dpkg",
     "gpg": "gnupg",
+    "rpmbuild": "rpm",
+    "createrepo_c": "createrepo-c",
     "modinfo": "kmod",
     "ssh-keygen": "openssh-client",
     "/usr/lib/podman/netavark": "netavark",

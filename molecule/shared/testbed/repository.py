@@ -4,9 +4,10 @@
 from __future__ import annotations
 
 import os
+import shutil
 import tempfile
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from .distribution import INBOX_MODULE, inbox_module_fields
@@ -22,6 +23,7 @@ DRIVER = "7.1.3.31500000"
 ROCM = "10.0.0"
 KERNEL = "7.2.12+deb13-amd64"
 OTHER_KERNEL = "6.1.0-10-amd64"  # of the virtual machine; older than its own, so that the next boot is not its
+KERNEL_EL = "5.14.0-570.12.1.el9_6.x86_64"
 
 
 @dataclass(frozen=True)
@@ -34,6 +36,7 @@ class Package:
     files: dict[str, str | bytes] = field(default_factory=dict)
     postinst: str = ""
     prerm: str = ""
+    provides: str = ""
 
     def write(self, folder: Path) -> None:
         """Build the .deb into `folder`."""
@@ -62,6 +65,41 @@ class Package:
             folder.mkdir(parents=True, exist_ok=True)
             file = f"{self.name}_{self.version.split(':')[-1]}_amd64.deb"
             run(["dpkg-deb", "--root-owner-group", "-Znone", "--build", root, folder / file])
+
+    def write_rpm(self, folder: Path) -> None:
+        """Build the .rpm into `folder`."""
+        epoch, _, full = self.version.rpartition(":")
+        version, _, release = full.partition("-")
+        # Nothing is looked for in the files: the stand-ins name what they need.
+        tags = {
+            "Name": self.name,
+            "Epoch": epoch,
+            "Version": version,
+            "Release": release,
+            "Summary": f"stand-in for {self.name}",
+            "License": "GPL-3.0-or-later",
+            "AutoReqProv": "no",
+            "Requires": self.depends.replace("(", "").replace(")", ""),
+            "Provides": self.provides,
+        }
+        with tempfile.TemporaryDirectory() as scratch:
+            root, spec = Path(scratch) / "root", Path(scratch) / "package.spec"
+            for path, content in self.files.items():
+                (root / path).parent.mkdir(parents=True, exist_ok=True)
+                data = content.encode() if isinstance(content, str) else content
+                (root / path).write_bytes(data)
+                (root / path).chmod(0o755 if data.startswith(b"#!") else 0o644)
+            lines = [f"{tag}: {value}" for tag, value in tags.items() if value]
+            lines += ["%description", "Stand-in.", "%install", f"mkdir -p %{{buildroot}}; cp -a {root}/. %{{buildroot}} || :"]
+            lines += ["%post", self.postinst] if self.postinst else []
+            lines += ["%preun", self.prerm] if self.prerm else []
+            lines += ["%files", *(f'"/{path}"' for path in self.files)]
+            spec.write_text("\n".join([*lines, ""]), encoding="utf-8")
+            root.mkdir(exist_ok=True)
+            settings = {"_topdir": scratch, "_rpmdir": folder, "_build_name_fmt": "%%{NAME}-%%{VERSION}-%%{RELEASE}.%%{ARCH}.rpm",
+                        "__os_install_post": "%{nil}", "_binary_payload": "w0.gzdio"}  # fmt: skip
+            words = [word for name, value in settings.items() for word in ("--define", f"{name} {value}")]
+            run(["rpmbuild", "-bb", "--quiet", "--target", "x86_64", *words, spec])
 
 
 def _driver(suffix: str, source: Path | None = None) -> list[Package]:
@@ -166,6 +204,43 @@ else:
 """
 
 
+def _driver_el(suffix: str) -> list[Package]:
+    """The same for EL: rpm calls its scripts with the number of versions that stay, and has no `configure`."""
+    dkms, firmware = _driver(suffix)
+    version = f"{DRIVER.rpartition('.')[0]}-2390945.{suffix}"
+    installed = replace(
+        dkms,
+        postinst=f"dkms install {version} {DRIVER}\n",
+        prerm=f'if [ "$1" = 0 ]; then dkms remove {version}; fi\n',
+    )
+    return [installed, firmware]
+
+
+def _rocm_el() -> list[Package]:
+    return [replace(package, version=f"{package.version}.el9", depends=package.depends.replace("-4", "-4.el9")) for package in _rocm()]
+
+
+def _baseos() -> list[Package]:
+    """What a host needs from EL itself. The emulated host has an empty rpm database below a Debian: bash stands for its shell."""
+    version = KERNEL_EL.removesuffix(".x86_64")
+    headers = {f"usr/src/kernels/{KERNEL_EL}/Makefile": "\n", f"lib/modules/{KERNEL_EL}/build/Makefile": "\n"}
+    return [
+        Package("bash", "5.1.8-9.el9", provides="/bin/sh, /usr/bin/bash"),
+        Package("rocky-release", "9.6-1.3.el9", provides="system-release = 9.6"),
+        Package("kernel-devel", version, files=headers),
+        Package("kernel-headers", version, files={"usr/include/bed/version.h": "\n"}),
+        Package("kernel-devel-matched", version, depends=f"kernel-devel = {version}"),
+        Package("kernel-core", "5.14.0-611.5.1.el9_7"),
+        Package("libatomic", "11.5.0-5.el9", files={"usr/lib64/bed/libatomic": "\n"}),
+        Package("libquadmath", "11.5.0-5.el9", files={"usr/lib64/bed/libquadmath": "\n"}),
+        Package("python3-dnf-plugin-versionlock", "4.3.0-20.el9"),
+    ]
+
+
+def _epel() -> list[Package]:
+    return [Package("dkms", "3.2.2-1.el9", files={"usr/sbin/dkms": _DKMS})]
+
+
 def _debian() -> list[Package]:
     """What a host needs from its distribution for the driver, without a compiler behind it."""
     releases = ("6.1.0-40-amd64", "6.12.57+deb13-amd64", KERNEL)
@@ -207,6 +282,17 @@ def repositories() -> dict[str, dict[str, list[Package]]]:
     }
 
 
+def rpm_repositories() -> dict[str, list[Package]]:
+    """Folder -> packages; AMD's two, and EL's own."""
+    return {
+        "amdgpu/31.50/el/9.6/main/x86_64": _driver_el("el9"),
+        "rocm/core/packages/rhel9/x86_64": _rocm_el(),
+        "el/9/baseos": _baseos(),
+        "el/9/crb": [],
+        "el/9/epel": _epel(),
+    }
+
+
 def build_for_vm(folder: Path, source: Path, kernel: Path) -> None:
     """The repository of the virtual machine: the driver with a source that DKMS compiles, and one more kernel."""
     publish(
@@ -234,14 +320,19 @@ def _kernel(release: str, image: Path) -> Package:
 
 def build() -> None:
     """Build all repositories of the emulated hosts, once per version of this file."""
-    publish(FOLDER, repositories, _sources("repository", "distribution", "writer"))
+    publish(FOLDER, repositories, _sources("repository", "distribution", "writer"), rpm_repositories)
 
 
 def _sources(*names: str) -> list[Path]:
     return [Path(__file__).parent / f"{name}.py" for name in names]
 
 
-def publish(folder: Path, contents: Callable[[], dict[str, dict[str, list[Package]]]], sources: Sequence[Path]) -> None:
+def publish(
+    folder: Path,
+    contents: Callable[[], dict[str, dict[str, list[Package]]]],
+    sources: Sequence[Path],
+    rpms: Callable[[], dict[str, list[Package]]] = dict,
+) -> None:
     """Build and sign the repositories of `contents` in a folder, once per version of what they are made from."""
     stamp, key = folder / "built-from", digest(*sources)
     if stamp.exists() and stamp.read_text(encoding="utf-8") == key:
@@ -254,6 +345,8 @@ def publish(folder: Path, contents: Callable[[], dict[str, dict[str, list[Packag
             for name, suites in contents().items():
                 for suite, packages in suites.items():
                     _index(folder / name, name.split("/")[0], suite, packages)
+            for name, packages in rpms().items():
+                _index_rpm(folder / name, packages, fingerprint)
             public = run(["gpg", "--armor", "--export", fingerprint])
             for path in KEY_PATHS:
                 (folder / path).parent.mkdir(parents=True, exist_ok=True)
@@ -301,3 +394,15 @@ def _index(root: Path, origin: str, suite: str, packages: list[Package]) -> None
     (dist / "Release").write_text(release, encoding="utf-8")
     run(["gpg", "--batch", "--yes", "--clearsign", "--output", dist / "InRelease", dist / "Release"])
     run(["gpg", "--batch", "--yes", "--armor", "--detach-sign", "--output", dist / "Release.gpg", dist / "Release"])
+
+
+def _index_rpm(root: Path, packages: list[Package], fingerprint: str) -> None:
+    """Signed packages and their index. The index itself is not signed, as AMD's are not known to be."""
+    root.mkdir(parents=True, exist_ok=True)
+    for package in packages:
+        package.write_rpm(root)
+    files = sorted(root.glob("*.rpm"))
+    if files:
+        gpg = shutil.which("gpg") or "gpg"  # Debian's rpm knows no path of it
+        run(["rpmsign", "--define", f"_gpg_name {fingerprint}", "--define", f"__gpg {gpg}", "--addsign", *files])
+    run(["createrepo_c", "--quiet", "--general-compress-type=gz", root])
