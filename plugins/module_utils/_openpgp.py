@@ -36,6 +36,21 @@ def dearmored(data: bytes) -> bytes:
         raise NotAKey(f"the armored key is damaged ({error})") from error
 
 
+def armored(data: bytes) -> bytes:
+    """The form that rpm wants, whether the key comes armored or not."""
+    data = dearmored(data)
+    checksum = 0xB704CE
+    for byte in data:
+        checksum ^= byte << 16
+        for _bit in range(8):
+            checksum <<= 1
+            if checksum & 0x1000000:
+                checksum ^= 0x1864CFB
+    lines = re.findall(rb".{1,64}", base64.b64encode(data))
+    end = b"=" + base64.b64encode(checksum.to_bytes(3, "big"))
+    return b"\n".join([b"-----BEGIN PGP PUBLIC KEY BLOCK-----", b"", *lines, end, b"-----END PGP PUBLIC KEY BLOCK-----", b""])
+
+
 def fingerprints(data: bytes) -> list[str]:
     """The fingerprints of the primary keys in a keyring, upper-case hexadecimal."""
     found = []

@@ -7,12 +7,13 @@ from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: package_repository
-short_description: A Debian package repository whose key is pinned by its fingerprint
+short_description: A package repository of apt or dnf whose key is pinned by its fingerprint
 version_added: 0.1.0
 author:
   - The amdgpu.fleet authors (@amdgpu-fleet)
 description:
-  - Writes a deb822 source and the key that signs it.
+  - Writes the source, deb822 for apt or a C(.repo) file for dnf, and the key that signs it. Either both files are written or none.
+  - With dnf every package must be signed (C(gpgcheck=1)). A key that rpm has imported stays in its database when the repository goes.
   - The key must be the one with O(fingerprint), and alone in its file. A key that was issued again with a new expiry date
     has the same fingerprint and is accepted.
   - Before anything is written the repository must answer. A repository that cannot be reached leaves the host as it was.
@@ -28,17 +29,23 @@ attributes:
     support: full
 options:
   name:
-    description: Name of the files below C(/etc/apt/sources.list.d) and C(/etc/apt/keyrings).
+    description:
+      - Name of the files below C(/etc/apt/sources.list.d) and C(/etc/apt/keyrings), or C(/etc/yum.repos.d) and C(/etc/pki/rpm-gpg).
     type: str
     required: true
+  format:
+    description: Kind of the repository. V(auto) takes the one of the distribution.
+    type: str
+    choices: [auto, deb, rpm]
+    default: auto
   uri:
-    description: Base address of the repository. Required when O(state=present).
+    description: Base address of the repository (C(baseurl) of dnf). Required when O(state=present).
     type: str
   suite:
-    description: Suite of the repository. Required when O(state=present).
+    description: Suite of the repository. Required for Debian packages when O(state=present), not used for rpm.
     type: str
   components:
-    description: Components of the suite.
+    description: Components of the suite. Not used for rpm.
     type: list
     elements: str
     default: [main]
@@ -48,6 +55,12 @@ options:
   fingerprint:
     description: Fingerprint of the key, 40 hexadecimal digits; spaces are ignored. Required when O(state=present).
     type: str
+  repo_gpgcheck:
+    description:
+      - Whether dnf demands a signature of the index (C(repodata/repomd.xml.asc)) as well. AMD's repositories are not known to have one;
+        their packages are signed.
+    type: bool
+    default: false
   timeout:
     description: Seconds to wait for the repository to answer.
     type: int
@@ -58,7 +71,7 @@ options:
     choices: [present, absent]
     default: present
   root:
-    description: The folder under which C(/etc/apt) is.
+    description: The folder under which C(/etc) is.
     type: path
     default: /
 """
@@ -69,6 +82,13 @@ EXAMPLES = r"""
     name: amdgpu-fleet-driver
     uri: https://repo.radeon.com/amdgpu/31.50/ubuntu
     suite: noble
+    key_url: https://repo.radeon.com/rocm/rocm.gpg.key
+    fingerprint: CA8BB4727A47B4D09B4EE8969386B48A1A693C5C
+
+- name: The same on EL 9.6
+  amdgpu.fleet.package_repository:
+    name: amdgpu-fleet-driver
+    uri: https://repo.radeon.com/amdgpu/31.50/el/9.6/main/x86_64/
     key_url: https://repo.radeon.com/rocm/rocm.gpg.key
     fingerprint: CA8BB4727A47B4D09B4EE8969386B48A1A693C5C
 
@@ -94,8 +114,7 @@ from http.client import HTTPException
 from ansible.module_utils.basic import AnsibleModule
 from ansible.module_utils.urls import fetch_url
 
-from ansible_collections.amdgpu.fleet.plugins.module_utils import _write
-from ansible_collections.amdgpu.fleet.plugins.module_utils._openpgp import NotAKey, dearmored, fingerprints
+from ansible_collections.amdgpu.fleet.plugins.module_utils import _repository, _write
 
 
 def fetch(module: AnsibleModule, url: str, what: str, remedy: str) -> bytes:
@@ -113,101 +132,69 @@ def fetch(module: AnsibleModule, url: str, what: str, remedy: str) -> bytes:
     return data
 
 
-def checked_key(module: AnsibleModule, data: bytes, wanted: str, origin: str) -> bytes:
-    try:
-        found = fingerprints(data)
-    except NotAKey as error:
-        module.fail_json(msg=f"{origin} is no repository key: {error}. Correct key_url; the host was left as it was.")
-    if found != [wanted]:
-        module.fail_json(
-            msg=f"{origin} holds the key {', '.join(found)}, not the pinned {wanted}. If the vendor announced a new key, give "
-            "its fingerprint; otherwise somebody else signs this repository. The host was left as it was."
-        )
-    return dearmored(data)
-
-
-def source_text(params: dict, keyring: str) -> str:
-    return "\n".join(
-        [
-            "# Written by amdgpu.fleet",
-            "Types: deb",
-            f"URIs: {params['uri']}",
-            f"Suites: {params['suite']}",
-            f"Components: {' '.join(params['components'])}",
-            "Architectures: amd64",
-            f"Signed-By: {keyring}",
-            "",
-        ]
-    )
-
-
-def present(module: AnsibleModule, keyring: str, source: str) -> tuple[list[str], dict[str, bytes]]:
-    """The actions, and the new content of each file that changes."""
+def present(module: AnsibleModule, wanted: _repository.Repository, before: bytes | None) -> dict[str, bytes | None]:
+    """The new content of each file that changes."""
     params = module.params
-    wanted = re.sub(r"\s", "", params["fingerprint"]).upper()
-    if not re.fullmatch(r"[0-9A-F]{40}", wanted):
-        module.fail_json(msg=f"fingerprint must be 40 hexadecimal digits, not {params['fingerprint']!r}.")
-    changes: dict[str, bytes] = {}
-    key = _write.read_bytes(_write.below(params["root"], keyring))
-    try:
-        known = key is not None and fingerprints(key) == [wanted]
-    except NotAKey:
-        known = False
-    if not known:
+    wanted.check_source()
+    changes: dict[str, bytes | None] = {}
+    if not wanted.key_in_place(params["root"]):
         data = fetch(module, params["key_url"], "The repository key", "Correct key_url or the network of the host")
-        changes[keyring] = checked_key(module, data, wanted, params["key_url"])
-    text = source_text(params, keyring).encode()
-    if _write.read_bytes(_write.below(params["root"], source)) != text:
-        changes[source] = text
+        changes[wanted.key_path] = wanted.key(data, params["key_url"])
+    if before != wanted.text().encode():
+        changes[wanted.path] = wanted.text().encode()
     if changes:
-        release = f"{params['uri'].rstrip('/')}/dists/{params['suite']}/InRelease"
-        data = fetch(module, release, "The package repository", "Correct its address or the network of the host")
-        if b"PGP SIGNED MESSAGE" not in data:
-            module.fail_json(msg=f"{release} is not signed, so no package of it can be trusted. The host was left as it was.")
-    return [f"write {path}" for path in changes], changes
+        wanted.check_index(fetch(module, wanted.index, "The package repository", "Correct its address or the network of the host"))
+    return changes
 
 
 def main() -> None:
     module = AnsibleModule(
         argument_spec={
             "name": {"type": "str", "required": True},
+            "format": {"type": "str", "choices": ["auto", "deb", "rpm"], "default": "auto"},
             "uri": {"type": "str"},
             "suite": {"type": "str"},
             "components": {"type": "list", "elements": "str", "default": ["main"]},
             "key_url": {"type": "str", "no_log": False},
             "fingerprint": {"type": "str"},
+            "repo_gpgcheck": {"type": "bool", "default": False},
             "timeout": {"type": "int", "default": 30},
             "state": {"type": "str", "choices": ["present", "absent"], "default": "present"},
             "root": {"type": "path", "default": "/"},
         },
-        required_if=[("state", "present", ["uri", "suite", "key_url", "fingerprint"])],
+        required_if=[("state", "present", ["uri", "key_url", "fingerprint"])],
         supports_check_mode=True,
     )
     params = module.params
-    if not re.fullmatch(r"[A-Za-z0-9_.-]+", params["name"]):
-        module.fail_json(msg=f"name may hold letters, digits, '.', '_' and '-' only, not {params['name']!r}.")
-    keyring = f"/etc/apt/keyrings/{params['name']}.gpg"
-    source = f"/etc/apt/sources.list.d/{params['name']}.sources"
     try:
-        places = {path: _write.below(params["root"], path) for path in (keyring, source)}
-        before = _write.shown(_write.read_text(places[source]))
+        wanted = _repository.Repository(
+            format=_repository.format_of(params["root"]) if params["format"] == "auto" else params["format"],
+            name=params["name"],
+            uri=params["uri"] or "",
+            suite=params["suite"] or "",
+            components=tuple(params["components"]),
+            fingerprint=re.sub(r"\s", "", params["fingerprint"] or "").upper(),
+            repo_gpgcheck=params["repo_gpgcheck"],
+        )
+        wanted.check()
+        places = {path: _write.below(params["root"], path) for path in (wanted.key_path, wanted.path)}
+        before = _write.read_bytes(places[wanted.path])
         if params["state"] == "absent":
-            actions = [f"remove {path}" for path, place in places.items() if os.path.lexists(place)]
-            after = ""
-            if not module.check_mode:
-                for path in places.values():
-                    _write.remove(path)
+            changes: dict[str, bytes | None] = {path: None for path, place in places.items() if os.path.lexists(place)}
         else:
-            actions, changes = present(module, keyring, source)
-            after = source_text(params, keyring)
-            if not module.check_mode:
-                for path, content in changes.items():
-                    _write.make_parents(places[path])
-                    _write.write(places[path], content, mode=0o644)
-    except _write.WriteError as error:
+            changes = present(module, wanted, before)
+        if changes and not module.check_mode:
+            _repository.change(params["root"], changes)
+    except (_repository.RepositoryError, _write.WriteError) as error:
         module.fail_json(msg=str(error))
-    header = {"before_header": source, "after_header": source}
-    module.exit_json(changed=bool(actions), actions=actions, diff={"before": before, "after": after, **header})
+    diff = {
+        "before": (before or b"").decode("utf-8", "replace"),
+        "after": wanted.text() if params["state"] == "present" else "",
+        "before_header": wanted.path,
+        "after_header": wanted.path,
+    }
+    actions = [f"{'remove' if content is None else 'write'} {path}" for path, content in changes.items()]
+    module.exit_json(changed=bool(changes), actions=actions, diff=diff)
 
 
 if __name__ == "__main__":

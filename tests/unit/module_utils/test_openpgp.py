@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ansible_collections.amdgpu.fleet.plugins.module_utils._openpgp import NotAKey, dearmored, fingerprints
+from ansible_collections.amdgpu.fleet.plugins.module_utils._openpgp import NotAKey, armored, dearmored, fingerprints
 
 ALGORITHMS = ("rsa2048", "ed25519")
 
@@ -57,9 +57,17 @@ def keys(gpg):
 
 @pytest.mark.parametrize("algorithm", ALGORITHMS)
 def test_fingerprint_of_a_key_of_gpg(keys, algorithm):
-    fingerprint, binary, armored = keys[algorithm]
-    assert fingerprints(binary) == fingerprints(armored) == [fingerprint]
-    assert dearmored(armored) == dearmored(binary) == binary
+    fingerprint, binary, text = keys[algorithm]
+    assert fingerprints(binary) == fingerprints(text) == [fingerprint]
+    assert dearmored(text) == dearmored(binary) == binary
+
+
+@pytest.mark.parametrize("algorithm", ALGORITHMS)
+def test_armor_is_that_of_gpg_whatever_the_key_came_in(keys, algorithm):
+    """The checksum at the end included; gpg names itself in a header line in some versions."""
+    _fingerprint, binary, text = keys[algorithm]
+    body = text.partition(b"\n\n")[2]
+    assert armored(binary).partition(b"\n\n")[2] == armored(text).partition(b"\n\n")[2] == body
 
 
 def test_a_subkey_is_not_counted(gpg):

@@ -15,6 +15,9 @@ import pytest
 
 KEYRING = "etc/apt/keyrings/lab.gpg"
 SOURCE = "etc/apt/sources.list.d/lab.sources"
+RPM_KEY = "etc/pki/rpm-gpg/RPM-GPG-KEY-lab"
+REPO = "etc/yum.repos.d/lab.repo"
+OS_RELEASE = {"deb": "ID=debian\nVERSION_ID=13\n", "rpm": 'ID="rocky"\nID_LIKE="rhel centos fedora"\nVERSION_ID="9.6"\n'}
 
 
 class Handler(SimpleHTTPRequestHandler):
@@ -76,6 +79,9 @@ def repository(tmp_path_factory):
             (release.parent / "InRelease").write_bytes(release.read_bytes())
         else:
             gpg("--local-user", "vendor", "--clearsign", "--output", str(release.parent / "InRelease"), str(release))
+    for place in ("rpm", "rpm/testing"):
+        (folder / place / "repodata").mkdir(parents=True)
+        (folder / place / "repodata/repomd.xml").write_text('<?xml version="1.0"?>\n<repomd></repomd>\n', encoding="utf-8")
     server = ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(Handler, directory=str(folder)))
     threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True).start()
     made.url = f"http://127.0.0.1:{server.server_port}"
@@ -106,8 +112,11 @@ def host(tmp_path, run_module, repository):
             }
             return run_module("package_repository", _check=_check, **{key: value for key, value in arguments.items() if value is not None})
 
-        def absent(self, _check=False, name="lab"):
-            return run_module("package_repository", _check=_check, name=name, state="absent", root=str(self.root))
+        def rpm(self, _check=False, **changes):
+            return self(_check, **{"format": "rpm", "uri": f"{repository.url}/rpm", "suite": None, "components": None, **changes})
+
+        def absent(self, _check=False, name="lab", **options):
+            return run_module("package_repository", _check=_check, name=name, state="absent", root=str(self.root), **options)
 
         def tree(self):
             return {
@@ -272,3 +281,121 @@ def test_absent_where_nothing_was(host):
     for check in (True, False):
         assert not host.absent(_check=check)["changed"]
     assert host.tree() == {}
+
+
+# --- one file without the other -------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("kind", "key", "folder"), [("deb", KEYRING, "etc/apt/sources.list.d"), ("rpm", RPM_KEY, "etc/yum.repos.d")])
+def test_where_the_second_file_cannot_be_written_the_first_is_taken_back(host, repository, kind, key, folder):
+    write = host if kind == "deb" else host.rpm
+    (host.root / folder).parent.mkdir(parents=True)
+    (host.root / folder).symlink_to("nowhere")
+    before = host.tree()
+    result = write()
+    assert result["failed"] and folder in result["msg"], result["msg"]
+    assert host.tree() == before, "neither the key nor its folder stays"
+
+    # A key that was there before is put back as it was.
+    (host.root / key).parent.mkdir(parents=True)
+    (host.root / key).write_bytes(b"the key of somebody")
+    before = host.tree()
+    assert write()["failed"] and host.tree() == before
+
+
+# --- rpm ------------------------------------------------------------------------------------------------------------------------------
+
+
+def test_create_update_delete_rpm(host, repository):
+    created = four_times(host, lambda check: host.rpm(_check=check))
+    assert created["actions"] == [f"write /{RPM_KEY}", f"write /{REPO}"]
+    text = (
+        f"# Written by amdgpu.fleet\n[lab]\nname=lab\nbaseurl={repository.url}/rpm\nenabled=1\npriority=50\ngpgcheck=1\nrepo_gpgcheck=0\n"
+        f"gpgkey=file:///{RPM_KEY}\n"
+    )
+    assert created["diff"] == {"before": "", "after": text, "before_header": f"/{REPO}", "after_header": f"/{REPO}"}
+    tree = host.tree()
+    assert tree[REPO] == (0o644, text.encode())
+    assert tree[RPM_KEY][0] == 0o644
+
+    updated = four_times(host, lambda check: host.rpm(_check=check, uri=f"{repository.url}/rpm/testing/", repo_gpgcheck=True))
+    assert updated["actions"] == [f"write /{REPO}"]
+    assert "repo_gpgcheck=0" in updated["diff"]["before"] and "repo_gpgcheck=1" in updated["diff"]["after"]
+    assert host.tree()[RPM_KEY] == tree[RPM_KEY]
+
+    deleted = four_times(host, lambda check: host.absent(_check=check, format="rpm"))
+    assert deleted["actions"] == [f"remove /{RPM_KEY}", f"remove /{REPO}"] and deleted["diff"]["after"] == ""
+    assert not [name for name in host.tree() if "lab" in name]
+
+
+@pytest.mark.parametrize("key", ["vendor.asc", "vendor.gpg"])
+def test_rpm_gets_the_key_armored_as_gpg_would_write_it(host, repository, key):
+    assert host.rpm(key_url=f"{repository.url}/{key}")["changed"]
+    written = host.tree()[RPM_KEY][1]
+    assert written.split(b"\n\n", 1)[1].split() == (repository.folder / "vendor.asc").read_bytes().split(b"\n\n", 1)[1].split()
+
+
+@pytest.mark.parametrize("kind", ["deb", "rpm"])
+def test_the_distribution_decides_the_format(host, repository, kind):
+    (host.root / "etc").mkdir()
+    (host.root / "etc/os-release").write_text(OS_RELEASE[kind], encoding="utf-8")
+    # Folders of the other kind decide nothing.
+    (host.root / ("etc/yum.repos.d" if kind == "deb" else "etc/apt")).mkdir()
+    result = host() if kind == "deb" else host.rpm(format="auto")
+    assert result["actions"][1] == f"write /{SOURCE if kind == 'deb' else REPO}"
+    assert host.absent()["actions"][1] == f"remove /{SOURCE if kind == 'deb' else REPO}"
+
+
+def test_without_os_release_the_folders_decide_the_format(host):
+    (host.root / "etc/yum.repos.d").mkdir(parents=True)
+    assert host.rpm(format="auto")["actions"][1] == f"write /{REPO}"
+
+
+def test_another_package_manager_is_named(host):
+    (host.root / "etc").mkdir()
+    (host.root / "etc/os-release").write_text("ID=sles\nID_LIKE=suse\nVERSION_ID=16.0\n", encoding="utf-8")
+    before = host.tree()
+    for result in (host(), host.absent()):
+        assert result["failed"] and "zypper" in result["msg"] and host.tree() == before
+
+
+def test_a_rpm_repository_in_place_needs_no_network(host, repository):
+    host.rpm()
+    asked = len(repository.asked)
+    for check in (True, False):
+        assert not host.rpm(_check=check, key_url="http://127.0.0.1:9/none")["changed"]
+    assert len(repository.asked) == asked
+
+
+RPM_FAILURES = {
+    "the repository cannot be reached": (lambda r: {"uri": nobody()}, ["package repository", "refused", "Correct its address"]),
+    "no repomd.xml": (lambda r: {"uri": f"{r.url}/dists"}, ["dists/repodata/repomd.xml", "404"]),
+    "an answer cut short": (lambda r: {"uri": f"{r.url}/broken"}, ["package repository", "/broken/"]),
+    "something else": (lambda r: {"uri": f"{r.url}/elsewhere"}, ["no index of an rpm repository", "elsewhere"]),
+    "a line break": (lambda r: {"uri": f"{r.url}/rpm\nenabled=0"}, ["uri", "line breaks"]),
+    **{name: FAILURES[name] for name in ("the key cannot be reached", "another key", "another fingerprint", "two keys", "a truncated armored key",
+                                         "a page", "a short fingerprint", "a name with a slash", "no uri")},
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("check", [False, True], ids=["real", "check"])
+@pytest.mark.parametrize("there", [False, True], ids=["bare", "older"])
+@pytest.mark.parametrize("name", RPM_FAILURES)
+def test_a_failure_with_rpm_leaves_the_host_as_it_was(host, repository, name, there, check):
+    (repository.folder / "elsewhere/repodata").mkdir(parents=True, exist_ok=True)
+    (repository.folder / "elsewhere/repodata/repomd.xml").write_text("<html>sign in first</html>", encoding="utf-8")
+    if there:
+        host.rpm()
+        (host.root / REPO).write_text("# by hand\n", encoding="utf-8")
+        shutil.copy(repository.folder / "other.asc", host.root / RPM_KEY)
+    before = host.tree()
+    change, words = RPM_FAILURES[name]
+    result = host.rpm(_check=check, **change(repository))
+    assert result["failed"] and all(word in result["msg"] for word in words), result["msg"]
+    assert host.tree() == before
+
+
+def test_debian_packages_need_a_suite(host):
+    before = host.tree()
+    result = host(suite=None)
+    assert result["failed"] and "suite" in result["msg"] and host.tree() == before

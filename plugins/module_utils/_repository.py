@@ -1,0 +1,141 @@
+# Copyright: (c) 2026, the amdgpu.fleet authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""A package repository as its two files, a source and a key, in the form of apt or of dnf."""
+
+from __future__ import annotations
+
+import re
+import typing as t
+
+from ansible_collections.amdgpu.fleet.plugins.module_utils import _files
+from ansible_collections.amdgpu.fleet.plugins.module_utils._host import operating_system
+from ansible_collections.amdgpu.fleet.plugins.module_utils._openpgp import NotAKey, armored, dearmored, fingerprints
+from ansible_collections.amdgpu.fleet.plugins.module_utils._sysfs import Tree
+from ansible_collections.amdgpu.fleet.plugins.module_utils._write import below, read_bytes
+
+FORMATS = {"apt": "deb", "dnf": "rpm"}
+
+
+class RepositoryError(ValueError):
+    """A repository that cannot be described or trusted; the message is a sentence."""
+
+
+def format_of(root: str) -> str:
+    """``deb`` or ``rpm``: what the distribution uses; without os-release the folders decide."""
+    tree = Tree(root)
+    manager = operating_system(tree)["package_manager"]
+    if manager is None:
+        return "rpm" if tree.exists("etc/yum.repos.d") else "deb"
+    if manager not in FORMATS:
+        raise RepositoryError(f"The package manager {manager} is not supported; repositories are written for apt and dnf.")
+    return FORMATS[manager]
+
+
+class Repository(t.NamedTuple):
+    """What is wanted. ``suite`` and ``components`` are of no concern to rpm."""
+
+    format: str
+    name: str
+    uri: str = ""
+    suite: str = ""
+    components: tuple[str, ...] = ()
+    fingerprint: str = ""
+    repo_gpgcheck: bool = False
+
+    @property
+    def key_path(self) -> str:
+        return f"/etc/apt/keyrings/{self.name}.gpg" if self.format == "deb" else f"/etc/pki/rpm-gpg/RPM-GPG-KEY-{self.name}"
+
+    @property
+    def path(self) -> str:
+        return f"/etc/apt/sources.list.d/{self.name}.sources" if self.format == "deb" else f"/etc/yum.repos.d/{self.name}.repo"
+
+    @property
+    def index(self) -> str:
+        """The file by which the repository answers."""
+        file = f"dists/{self.suite}/InRelease" if self.format == "deb" else "repodata/repomd.xml"
+        return f"{self.uri.rstrip('/')}/{file}"
+
+    def text(self) -> str:
+        lines = ["# Written by amdgpu.fleet"]
+        if self.format == "deb":
+            lines += [
+                "Types: deb",
+                f"URIs: {self.uri}",
+                f"Suites: {self.suite}",
+                f"Components: {' '.join(self.components)}",
+                "Architectures: amd64",
+                f"Signed-By: {self.key_path}",
+            ]
+        else:
+            lines += [
+                f"[{self.name}]",
+                f"name={self.name}",
+                f"baseurl={self.uri}",
+                "enabled=1",
+                "priority=50",
+                "gpgcheck=1",
+                # Said either way: a host may ask for signed indexes by default, and most repositories have none.
+                f"repo_gpgcheck={int(self.repo_gpgcheck)}",
+                f"gpgkey=file://{self.key_path}",
+            ]
+        return "\n".join([*lines, ""])
+
+    def check(self) -> None:
+        """Raise where a value would not give the two files that are meant."""
+        if not re.fullmatch(r"[A-Za-z0-9_.-]+", self.name):
+            raise RepositoryError(f"name may hold letters, digits, '.', '_' and '-' only, not {self.name!r}.")
+
+    def check_source(self) -> None:
+        """The same for what only a repository that is wanted needs."""
+        for name, value in (("uri", self.uri), ("suite", self.suite), ("components", "".join(self.components))):
+            if re.search(r"\s", value):
+                raise RepositoryError(f"{name} may not hold spaces or line breaks, as {value!r} does.")
+        if self.format == "deb" and not self.suite:
+            raise RepositoryError("suite is missing: a repository of Debian packages has suites. Give suite.")
+        if not re.fullmatch(r"[0-9A-F]{40}", self.fingerprint):
+            raise RepositoryError(f"fingerprint must be 40 hexadecimal digits, not {self.fingerprint!r}.")
+
+    def check_index(self, data: bytes) -> None:
+        """Raise where the answer is not that of a repository, or not of one whose packages can be trusted."""
+        if self.format == "deb" and b"PGP SIGNED MESSAGE" not in data:
+            raise RepositoryError(f"{self.index} is not signed, so no package of it can be trusted. The host was left as it was.")
+        if self.format == "rpm" and b"<repomd" not in data:
+            raise RepositoryError(f"{self.index} is no index of an rpm repository. Correct uri; the host was left as it was.")
+
+    def key(self, data: bytes, origin: str) -> bytes:
+        """The key as the package manager wants it: binary for apt, armored for rpm. Raises where it is another one."""
+        try:
+            found = fingerprints(data)
+        except NotAKey as error:
+            raise RepositoryError(f"{origin} is no repository key: {error}. Correct key_url; the host was left as it was.") from error
+        if found != [self.fingerprint]:
+            raise RepositoryError(
+                f"{origin} holds the key {', '.join(found)}, not the pinned {self.fingerprint}. If the vendor announced a new key, give "
+                "its fingerprint; otherwise somebody else signs this repository. The host was left as it was."
+            )
+        return dearmored(data) if self.format == "deb" else armored(data)
+
+    def key_in_place(self, root: str) -> bool:
+        """Whether the right key, and no other, is there already."""
+        data = read_bytes(below(root, self.key_path))
+        try:
+            return data is not None and fingerprints(data) == [self.fingerprint]
+        except NotAKey:
+            return False
+
+
+def change(root: str, contents: t.Mapping[str, bytes | None]) -> None:
+    """Write files, or with ``None`` remove them: all of them or none."""
+
+    def nothing(_command: list[str]) -> tuple[int, str, str]:
+        raise AssertionError("no file of a repository is validated by a command")
+
+    _files.carry_out(
+        [
+            _files.Change(_files.File(path, content, 0o644, None, None, False, []), below(root, path), None, "", [path])
+            for path, content in contents.items()
+        ],
+        nothing,
+        False,
+    )
