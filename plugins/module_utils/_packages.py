@@ -9,6 +9,7 @@ import typing as t
 
 from ansible_collections.amdgpu.fleet.plugins.module_utils._sysfs import Tree
 
+RPM_MANAGERS = ("dnf", "zypper")
 DPKG_STATUS = "var/lib/dpkg/status"
 PACMAN_LOCAL = "var/lib/pacman/local"
 # Only what a plan can need: a host with the whole SDK has hundreds of packages, and facts stay small.
@@ -16,18 +17,24 @@ WANTED = re.compile(
     r"amdgpu-(dkms|dkms-firmware|install|exporter)|amdrocm(-(amdsmi|sysdeps|base|core|runtime)\S*|\d\S*)?"
     r"|rocm-(core|runtime|hip-runtime)|rocminfo|libhsa-runtime64-1|hsa-rocr|amd-smi-lib|amd-container-toolkit"
     r"|linux-firmware(-amdgpu)?|amd-gpu-firmware|firmware-amd-graphics|amd64-microcode|dkms|podman|crun"
-    r"|linux-(image-)?(generic-hwe|oem)-\S+"
+    r"|libatomic|libquadmath"
+    # What always leads to the newest kernel: never a kernel itself, whose name holds its release.
+    r"|linux-(image-|headers-)?((generic-hwe|virtual-hwe|oem)-\S+|(cloud-)?amd64|generic|virtual|lowlatency)"
 )
 AMD_HOSTS = re.compile(r"https?://(?:[\w.-]+\.)?(?:repo\.amd\.com|repo\.radeon\.com|rocm\.nightlies\.amd\.com)/\S*")
 OURS = "amdgpu-fleet-"
+HELD = "var/lib/amdgpu-fleet/held"
+VERSIONLOCK = "etc/dnf/plugins/versionlock.list"
 
 
-def packages(tree: Tree, rpm: t.Callable[[], str | None]) -> dict[str, str]:
-    """``{name: version}`` of the installed packages a plan can need. ``rpm`` gives ``name version`` lines on EL."""
-    data = tree.raw(DPKG_STATUS, limit=64 << 20)
-    if data is not None:
-        return _dpkg(data.decode("utf-8", "replace"))
-    if tree.exists(PACMAN_LOCAL):
+def packages(tree: Tree, manager: str | None, rpm: t.Callable[[], str | None]) -> dict[str, str]:
+    """``{name: version}`` of the installed packages a plan can need. ``rpm`` gives ``name version`` lines.
+
+    The distribution decides whose database is asked: a host with rpm may have dpkg as well, and the other way round.
+    """
+    if manager not in RPM_MANAGERS and tree.exists(DPKG_STATUS):
+        return {name: version for name, (version, _on_hold) in _dpkg(tree).items()}
+    if manager not in RPM_MANAGERS and tree.exists(PACMAN_LOCAL):
         # Folders are called name-version-release.
         split = (name.rsplit("-", 2) for name in tree.names(PACMAN_LOCAL))
         return {parts[0]: f"{parts[1]}-{parts[2]}" for parts in split if len(parts) == 3 and WANTED.fullmatch(parts[0])}
@@ -35,14 +42,38 @@ def packages(tree: Tree, rpm: t.Callable[[], str | None]) -> dict[str, str]:
     return {name: version for name, _space, version in pairs if version and WANTED.fullmatch(name)}
 
 
-def _dpkg(status: str) -> dict[str, str]:
+def _dpkg(tree: Tree) -> dict[str, tuple[str, bool]]:
+    """Version of each installed package a plan can need, and whether it is on hold."""
     found = {}
-    for stanza in re.split(r"\n\n+", status):
+    data = tree.raw(DPKG_STATUS, limit=64 << 20) or b""
+    for stanza in re.split(r"\n\n+", data.decode("utf-8", "replace")):
         name = stanza[9 : stanza.find("\n")]
-        if stanza.startswith("Package: ") and WANTED.fullmatch(name) and "\nStatus: install ok installed" in stanza:
+        if stanza.startswith("Package: ") and WANTED.fullmatch(name):
+            status = re.search(r"^Status: (install|hold) ok installed$", stanza, re.M)
             version = re.search(r"^Version: (\S+)", stanza, re.M)
-            if version:
-                found[name] = version.group(1)
+            if status and version:
+                found[name] = (version.group(1), status.group(1) == "hold")
+    return found
+
+
+def held(tree: Tree, manager: str | None) -> list[str]:
+    """What this collection keeps from being upgraded; what a person holds is not in it."""
+    if manager in RPM_MANAGERS:
+        found = re.search(r"^# BEGIN amdgpu\.fleet$(.*?)^# END amdgpu\.fleet$", tree.text(VERSIONLOCK) or "", re.M | re.S)
+        return found.group(1).split() if found else []
+    ours = (tree.text(HELD) or "").split()
+    known = _dpkg(tree) if ours else {}
+    return [name for name in ours if known.get(name, ("", False))[1]]
+
+
+def dnf_repositories(tree: Tree) -> list[str]:
+    """The names of the enabled repositories of dnf. One is enabled unless it says otherwise."""
+    found = []
+    for file in tree.names("etc/yum.repos.d"):
+        text = tree.text("etc/yum.repos.d", file) if file.endswith(".repo") else None
+        for name, body in re.findall(r"^\[([^\]\n]+)\]([^\[]*(?:\n(?!\[).*)*)", text or "", re.M):
+            if not re.search(r"^\s*enabled\s*=\s*(0|no|false)\s*$", body, re.M | re.I):
+                found.append(name)
     return found
 
 

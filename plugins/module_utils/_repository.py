@@ -20,15 +20,18 @@ class RepositoryError(ValueError):
     """A repository that cannot be described or trusted; the message is a sentence."""
 
 
-def format_of(root: str) -> str:
-    """``deb`` or ``rpm``: what the distribution uses; without os-release the folders decide."""
+def format_of(root: str, wanted: bool) -> str:
+    """``deb`` or ``rpm``: what the distribution uses; without os-release the folders decide.
+
+    Where the distribution has another package manager there is nothing to take away.
+    """
     tree = Tree(root)
     manager = operating_system(tree)["package_manager"]
     if manager is None:
         return "rpm" if tree.exists("etc/yum.repos.d") else "deb"
-    if manager not in FORMATS:
+    if manager not in FORMATS and wanted:
         raise RepositoryError(f"The package manager {manager} is not supported; repositories are written for apt and dnf.")
-    return FORMATS[manager]
+    return FORMATS.get(manager, "deb")
 
 
 class Repository(t.NamedTuple):

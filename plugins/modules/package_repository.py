@@ -167,8 +167,11 @@ def main() -> None:
     )
     params = module.params
     try:
+        kind = params["format"]
+        if kind == "auto":
+            kind = _repository.format_of(params["root"], wanted=params["state"] == "present")
         wanted = _repository.Repository(
-            format=_repository.format_of(params["root"]) if params["format"] == "auto" else params["format"],
+            format=kind,
             name=params["name"],
             uri=params["uri"] or "",
             suite=params["suite"] or "",

@@ -13,7 +13,7 @@ author:
   - The amdgpu.fleet authors (@amdgpu-fleet)
 description:
   - Reads ROCm installations, the kernel driver, firmware, kernel, boot loader, IOMMU, device permissions and Podman.
-  - Reads files. The only commands are C(dmesg), C(rpm) on hosts that have it, and C(modinfo) for a compressed or signed module.
+  - Reads files. The only commands are C(dmesg), C(rpm) on distributions that use it, and C(modinfo) for a compressed or signed module.
   - A file that is missing, unreadable or damaged gives a V(null) value and an entry in C(problems), never an error.
 extends_documentation_fragment:
   - amdgpu.fleet.attributes
@@ -76,6 +76,8 @@ ansible_facts:
         memory_bytes: {description: Memory of the host in bytes., type: int, returned: always}
         cpu_vendor: {description: "amd, intel or null.", type: str, returned: always}
         packages: {description: Versions of the installed packages a plan can need., type: dict, returned: always}
+        held: {description: Packages that this collection keeps from being upgraded., type: list, elements: str, returned: always}
+        dnf_repositories: {description: Names of the enabled repositories of dnf., type: list, elements: str, returned: always}
         repositories:
           description: "AMD's repositories that somebody else configured: path, uri, signed (whether a key is named)."
           type: list
@@ -171,7 +173,8 @@ def detect(module: AnsibleModule) -> dict:
         return output("modinfo", "-F", field, path)
 
     def rpm() -> str | None:
-        if tree.root or not tree.exists("var/lib/rpm"):
+        # The database is binary: only the rpm of the running system reads it.
+        if tree.root:
             return None
         return output("rpm", "-qa", "--qf", "%{NAME} %{VERSION}-%{RELEASE}\n")
 
@@ -180,7 +183,9 @@ def detect(module: AnsibleModule) -> dict:
 
     arguments = _host.command_line(tree)
     release = tree.text("proc/sys/kernel/osrelease", required=True)
-    packages = _packages.packages(tree, rpm)
+    os = _host.operating_system(tree)
+    manager = os["package_manager"]
+    packages = _packages.packages(tree, manager, rpm)
     secure_boot = _security.secure_boot(tree)
     installations = _rocm.installations(tree, packages, params["search_paths"])
     numbers, members = _host.groups(tree)
@@ -190,11 +195,13 @@ def detect(module: AnsibleModule) -> dict:
     return {
         "installations": installations,
         "version": _rocm.current_version(installations),
-        "os": _host.operating_system(tree),
+        "os": os,
         "memory_bytes": memory_bytes(tree),
         "cpu_vendor": _host.cpu_vendor(tree),
         "packages": packages,
+        "held": _packages.held(tree, manager),
         "repositories": _packages.repositories(tree),
+        "dnf_repositories": _packages.dnf_repositories(tree) if manager == "dnf" else [],
         "driver": _driver.driver(tree, release, arguments, modinfo, secure_boot),
         "firmware": _driver.firmware(tree, packages),
         "kernel": {

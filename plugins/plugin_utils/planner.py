@@ -21,6 +21,12 @@ from ansible_collections.amdgpu.fleet.plugins.plugin_utils.wants import WantsErr
 GIB = 1 << 30
 INVENTORY = "the inventory"
 DRIVER_PACKAGES = ("amdgpu-dkms", "amdgpu-dkms-firmware")
+PACKAGE_MANAGERS = ("apt", "dnf")
+# What a new kernel of EL comes in. dnf keeps several kernels beside each other, so a lock names the running one.
+EL_KERNELS = {
+    "": ("", "-core", "-modules", "-modules-core", "-modules-extra", "-devel", "-devel-matched", "-headers"),
+    "-uek": ("", "-core", "-modules", "-modules-core", "-modules-extra", "-devel"),
+}
 
 
 class Host:
@@ -57,10 +63,29 @@ class Host:
 
     def _distribution(self) -> dict[str, t.Any] | None:
         os = self.rocm["os"]
+        version = os["version"] or ""
         for entry in self.catalog.releases["distributions"].values():
-            if entry["id"] == os["id"] and entry["version"] == os["version"]:
+            versions = entry.get("minors") or [entry["version"]]
+            # A version without a dot stands for all minor versions of it.
+            if entry["id"] == os["id"] and (version in versions or version.partition(".")[0] in versions):
                 return entry
         return None
+
+    @property
+    def package_manager(self) -> str | None:
+        """``apt``, ``dnf``, or one that no role can use."""
+        return self.rocm["os"]["package_manager"]
+
+    def pinned(self, name: str, known: dict[str, t.Any], key: str = "package_version") -> str:
+        """``name=version`` of a release of the catalog. Of rpm packages the upstream version is known, and the release is left open."""
+        version = known[key]
+        if self.package_manager != "apt":
+            version = known.get(f"rpm_{key}") or f"{version.rpartition(':')[2].rpartition('-')[0]}-*"
+        return f"{name}={version}"
+
+    def named(self, packages: t.Sequence[str]) -> list[str]:
+        """``name=version`` as the package manager writes it."""
+        return list(packages) if self.package_manager == "apt" else [package.replace("=", "-", 1) for package in packages]
 
     def note(self, role: str, setting: str, value: t.Any, reason: str, source: t.Any = None) -> None:
         """Remember why a value is what it is."""
@@ -100,6 +125,7 @@ def plan(gpus: dict[str, t.Any], rocm: dict[str, t.Any], variables: dict[str, t.
             "partition": partitioning.section(subject),
             "vllm": serving.section(subject),
         }
+        _gate_packages(subject, sections)
     except WantsError as error:
         findings.add("inventory.variable", "an inventory that does not fit", "known variables and values", detail=error)
         return {"host": host, "findings": findings.sorted(), "settings": []}
@@ -111,10 +137,26 @@ def plan(gpus: dict[str, t.Any], rocm: dict[str, t.Any], variables: dict[str, t.
         "profile": subject.gfx,
         "title": subject.profile.get("title"),
         "gpus": _summary(subject),
+        "package_manager": subject.package_manager,
         **sections,
         "findings": findings.sorted(),
         "settings": subject.settings,
     }
+
+
+def _gate_packages(host: Host, sections: dict[str, t.Any]) -> None:
+    """Where no role can use the package manager, nothing is planned for it: the run would stop half-way."""
+    if host.package_manager in PACKAGE_MANAGERS:
+        return
+    lists = ("install", "remove", "headers", "hold", "unhold")
+    wanted = {name: [key for key in lists if sections[name].get(key)] for name in ("firmware", "driver", "rocm")}
+    if any(wanted.values()):
+        os = host.rocm["os"]
+        host.findings.add("host.package_manager", f"{host.package_manager or 'none'} on {os['name']}", " or ".join(PACKAGE_MANAGERS))
+    for name, keys in wanted.items():
+        sections[name].update({key: [] for key in keys})
+        if "repository" in sections[name]:
+            sections[name]["repository"] = None
 
 
 def _summary(host: Host) -> str:
@@ -302,7 +344,8 @@ def _firmware(host: Host) -> dict[str, t.Any]:
         host.findings.add("firmware.loaded", f"MES {seen['mes']}", "another version", why=rule["reason"])
     if not managed:
         return section
-    wanted = f"{package}={version}" if version else f"{package}>={rule['minimum']}"
+    at_least = f"{package}>={rule['minimum']}" if host.package_manager == "apt" else f"{package} >= {rule['minimum']}"
+    wanted = host.named([f"{package}={version}"])[0] if version else at_least
     too_old = not installed or refused or version_key(installed)[:1] < version_key(rule["minimum"])[:1]
     if too_old or (version and installed != version):
         section["install"] = [wanted]
@@ -328,6 +371,34 @@ def _driver_policy(host: Host) -> tuple[str, str, t.Any]:
 
 
 def _driver(host: Host) -> dict[str, t.Any]:
+    section = _driver_packages(host)
+    wanted = _to_hold(host, section["release"]) if section["release"] and host.wants["driver_hold"] else []
+    held = host.rocm["held"]
+    # What changes is let go first, and held again afterwards.
+    if set(wanted) != set(held) or section["install"] or section["remove"]:
+        section["hold"], section["unhold"] = wanted, held
+    if wanted:
+        host.note("driver", "hold", " ".join(wanted), "an upgrade must not bring a kernel that the driver does not build for", INVENTORY)
+    return section
+
+
+def _to_hold(host: Host, release: str) -> list[str]:
+    """The driver, and what brings new kernels: names for apt, exact versions for dnf."""
+    if host.package_manager == "apt":
+        # Of these packages the facts name those alone that always lead to the newest kernel.
+        kernels = [name for name in host.rocm["packages"] if name.startswith("linux-") and not name.startswith("linux-firmware")]
+        return [*DRIVER_PACKAGES, *sorted(kernels)]
+    kernel = host.rocm["kernel"]["release"] or ""
+    family = "-uek" if "uek" in kernel else ""
+    return [*host.named(_driver_pins(host, release)), *(f"kernel{family}{part}-{kernel}" for part in EL_KERNELS[family] if kernel)]
+
+
+def _driver_pins(host: Host, release: str) -> list[str]:
+    known = host.catalog.releases["drivers"]["releases"][release]
+    return [host.pinned("amdgpu-dkms", known), host.pinned("amdgpu-dkms-firmware", known, "firmware_version")]
+
+
+def _driver_packages(host: Host) -> dict[str, t.Any]:
     policy, reason, source = _driver_policy(host)
     facts = host.rocm["driver"]
     section: dict[str, t.Any] = {
@@ -336,6 +407,9 @@ def _driver(host: Host) -> dict[str, t.Any]:
         "repository": None,
         "install": [],
         "remove": [],
+        "headers": [],
+        "hold": [],
+        "unhold": [],
     }
     host.note("driver", "policy", policy, reason, source)
     if facts["blacklisted_by"] and policy != "none":
@@ -362,9 +436,14 @@ def _driver(host: Host) -> dict[str, t.Any]:
     if not _gate(host, release, known):
         return section
     section["release"] = release
-    section["repository"] = _repository(host, "driver", (host.distribution or {})["driver_suite"], directory=known["directory"])
-    packages = [f"amdgpu-dkms={known['package_version']}", f"amdgpu-dkms-firmware={known['firmware_version']}"]
-    section["install"] = host.missing(packages)
+    distribution = host.distribution or {}
+    words = {"directory": known["directory"]}
+    if "driver_directory" in distribution:
+        words["distribution"] = distribution["driver_directory"].format(version=host.rocm["os"]["version"])
+    section["repository"] = _repository(host, "driver", distribution.get("driver_suite"), **words)
+    section["install"] = host.named(host.missing(_driver_pins(host, release)))
+    if section["install"] and not host.rocm["kernel"]["headers"]:
+        section["headers"] = [name.format(release=host.rocm["kernel"]["release"]) for name in distribution["headers"]]
     asked = bool(host.wants["driver_release"])
     host.note(
         "driver",
@@ -380,7 +459,14 @@ def _gate(host: Host, release: str, known: dict[str, t.Any]) -> bool:
     """Driver, distribution, GPU and kernel must fit before any repository is touched."""
     # A virtual function is supported where its GPU is.
     products = {(gpu["product"] or "").removesuffix(" VF") for gpu in host.gpus}
-    distribution = host.distribution
+    distribution, os = host.distribution, host.rocm["os"]
+    major = (os["version"] or "").partition(".")[0]
+    same = [entry for entry in host.catalog.releases["distributions"].values() if entry["id"] == os["id"]]
+    minors = [minor for entry in same for minor in entry.get("minors") or [entry["version"]] if minor.startswith(f"{major}.")]
+    if distribution is None and minors and host.package_manager != "apt":
+        known_ones = " or ".join(f"{os['id']} {minor}" for minor in minors)
+        host.findings.add("driver.minor_version", os["name"], known_ones, known=known_ones)
+        return False
     fits = distribution and host.gfx in distribution["gfx"] and not products & set(distribution["products_excluded"])
     if not fits:
         supported = ", ".join(
@@ -409,17 +495,25 @@ def _gate(host: Host, release: str, known: dict[str, t.Any]) -> bool:
             remedy=remedy,
         )
         return False
+    absent = [
+        name
+        for name in (distribution or {}).get("driver_prerequisites", [])
+        if not any(name in enabled.lower() for enabled in host.rocm["dnf_repositories"])
+    ]
+    if absent and not {"dkms", "amdgpu-dkms"} & set(host.rocm["packages"]):
+        seen = ", ".join(host.rocm["dnf_repositories"]) or "no repository"
+        host.findings.add("driver.prerequisite", f"{seen} enabled", " and ".join(absent), missing=" and ".join(absent))
     if host.rocm["boot"]["secure_boot"] and not host.rocm["boot"]["mok_enrolled"]:
         host.findings.add("driver.secure_boot", "Secure Boot on", "a module whose signature is accepted")
     return True
 
 
-def _repository(host: Host, role: str, suite: str, **words: str) -> dict[str, t.Any]:
+def _repository(host: Host, role: str, suite: str | None, **words: str) -> dict[str, t.Any]:
     known = host.catalog.releases["repositories"][role]
     wants = host.wants
     mirror = wants[f"{role}_repository_uri"]
     try:
-        uri = (mirror or known["uri"]).format(**words)
+        uri = (mirror or known["uri" if host.package_manager == "apt" else "rpm_uri"]).format(**words)
     except (KeyError, IndexError, ValueError, AttributeError, TypeError) as error:
         raise WantsError(f"{role}_repository_uri: {mirror} may hold {', '.join(f'{{{name}}}' for name in words)} only.") from error
     host.note(role, "repository", uri, "asked for" if mirror else known["reason"], INVENTORY if mirror else known["source"])
@@ -469,9 +563,9 @@ def _rocm(host: Host) -> dict[str, t.Any]:
     if legacy:
         host.findings.add("rocm.legacy", ", ".join(legacy), "no ROCm before 7.14")
     userspace = known["userspace"][host.wants["rocm_userspace"]]
-    packages = [
-        f"{name.format(suffix=release['package_suffix'], gfx=host.gfx)}={release['package_version']}" for name in userspace["packages"]
-    ]
+    packages = [host.pinned(name.format(suffix=release["package_suffix"], gfx=host.gfx), release) for name in userspace["packages"]]
+    if host.package_manager != "apt":
+        packages += known["prerequisites"]["rpm"]
     section["version"] = version
     section["repository"] = _repository(
         host,
@@ -479,7 +573,7 @@ def _rocm(host: Host) -> dict[str, t.Any]:
         host.catalog.releases["repositories"]["rocm"]["suite"],
         distribution=host.distribution["rocm_directory"],
     )
-    section["install"] = host.missing(packages)
+    section["install"] = host.named(host.missing(packages))
     asked = bool(host.wants["rocm_version"])
     host.note(
         "rocm",
@@ -488,7 +582,7 @@ def _rocm(host: Host) -> dict[str, t.Any]:
         "asked for" if asked else known["default_reason"],
         INVENTORY if asked else release["source"],
     )
-    host.note("rocm", "packages", " ".join(packages), userspace["reason"], userspace["source"])
+    host.note("rocm", "packages", " ".join(host.named(packages)), userspace["reason"], userspace["source"])
     return section
 
 
