@@ -71,7 +71,8 @@ def dnf_repositories(tree: Tree) -> list[str]:
     found = []
     for file in tree.names("etc/yum.repos.d"):
         text = tree.text("etc/yum.repos.d", file) if file.endswith(".repo") else None
-        for name, body in re.findall(r"^\[([^\]\n]+)\]([^\[]*(?:\n(?!\[).*)*)", text or "", re.M):
+        sections = re.split(r"^\[(.+?)\]\s*$", text or "", flags=re.M)[1:]
+        for name, body in zip(sections[::2], sections[1::2]):
             if not re.search(r"^\s*enabled\s*=\s*(0|no|false)\s*$", body, re.M | re.I):
                 found.append(name)
     return found

@@ -37,7 +37,7 @@ def format_of(root: str, wanted: bool) -> str:
 class Repository(t.NamedTuple):
     """What is wanted. ``suite`` and ``components`` are of no concern to rpm."""
 
-    format: str
+    kind: str
     name: str
     uri: str = ""
     suite: str = ""
@@ -47,21 +47,21 @@ class Repository(t.NamedTuple):
 
     @property
     def key_path(self) -> str:
-        return f"/etc/apt/keyrings/{self.name}.gpg" if self.format == "deb" else f"/etc/pki/rpm-gpg/RPM-GPG-KEY-{self.name}"
+        return f"/etc/apt/keyrings/{self.name}.gpg" if self.kind == "deb" else f"/etc/pki/rpm-gpg/RPM-GPG-KEY-{self.name}"
 
     @property
     def path(self) -> str:
-        return f"/etc/apt/sources.list.d/{self.name}.sources" if self.format == "deb" else f"/etc/yum.repos.d/{self.name}.repo"
+        return f"/etc/apt/sources.list.d/{self.name}.sources" if self.kind == "deb" else f"/etc/yum.repos.d/{self.name}.repo"
 
     @property
-    def index(self) -> str:
+    def index_url(self) -> str:
         """The file by which the repository answers."""
-        file = f"dists/{self.suite}/InRelease" if self.format == "deb" else "repodata/repomd.xml"
+        file = f"dists/{self.suite}/InRelease" if self.kind == "deb" else "repodata/repomd.xml"
         return f"{self.uri.rstrip('/')}/{file}"
 
     def text(self) -> str:
         lines = ["# Written by amdgpu.fleet"]
-        if self.format == "deb":
+        if self.kind == "deb":
             lines += [
                 "Types: deb",
                 f"URIs: {self.uri}",
@@ -94,17 +94,17 @@ class Repository(t.NamedTuple):
         for name, value in (("uri", self.uri), ("suite", self.suite), ("components", "".join(self.components))):
             if re.search(r"\s", value):
                 raise RepositoryError(f"{name} may not hold spaces or line breaks, as {value!r} does.")
-        if self.format == "deb" and not self.suite:
+        if self.kind == "deb" and not self.suite:
             raise RepositoryError("suite is missing: a repository of Debian packages has suites. Give suite.")
         if not re.fullmatch(r"[0-9A-F]{40}", self.fingerprint):
             raise RepositoryError(f"fingerprint must be 40 hexadecimal digits, not {self.fingerprint!r}.")
 
     def check_index(self, data: bytes) -> None:
         """Raise where the answer is not that of a repository, or not of one whose packages can be trusted."""
-        if self.format == "deb" and b"PGP SIGNED MESSAGE" not in data:
-            raise RepositoryError(f"{self.index} is not signed, so no package of it can be trusted. The host was left as it was.")
-        if self.format == "rpm" and b"<repomd" not in data:
-            raise RepositoryError(f"{self.index} is no index of an rpm repository. Correct uri; the host was left as it was.")
+        if self.kind == "deb" and b"PGP SIGNED MESSAGE" not in data:
+            raise RepositoryError(f"{self.index_url} is not signed, so no package of it can be trusted. The host was left as it was.")
+        if self.kind == "rpm" and b"<repomd" not in data:
+            raise RepositoryError(f"{self.index_url} is no index of an rpm repository. Correct uri; the host was left as it was.")
 
     def key(self, data: bytes, origin: str) -> bytes:
         """The key as the package manager wants it: binary for apt, armored for rpm. Raises where it is another one."""
@@ -117,7 +117,7 @@ class Repository(t.NamedTuple):
                 f"{origin} holds the key {', '.join(found)}, not the pinned {self.fingerprint}. If the vendor announced a new key, give "
                 "its fingerprint; otherwise somebody else signs this repository. The host was left as it was."
             )
-        return dearmored(data) if self.format == "deb" else armored(data)
+        return dearmored(data) if self.kind == "deb" else armored(data)
 
     def key_in_place(self, root: str) -> bool:
         """Whether the right key, and no other, is there already."""

@@ -143,7 +143,7 @@ def present(module: AnsibleModule, wanted: _repository.Repository, before: bytes
     if before != wanted.text().encode():
         changes[wanted.path] = wanted.text().encode()
     if changes:
-        wanted.check_index(fetch(module, wanted.index, "The package repository", "Correct its address or the network of the host"))
+        wanted.check_index(fetch(module, wanted.index_url, "The package repository", "Correct its address or the network of the host"))
     return changes
 
 
@@ -171,7 +171,7 @@ def main() -> None:
         if kind == "auto":
             kind = _repository.format_of(params["root"], wanted=params["state"] == "present")
         wanted = _repository.Repository(
-            format=kind,
+            kind=kind,
             name=params["name"],
             uri=params["uri"] or "",
             suite=params["suite"] or "",

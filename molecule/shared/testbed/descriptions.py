@@ -13,7 +13,7 @@ from .products import PRODUCTS
 REPOSITORY = Path(__file__).resolve().parents[3]
 HOSTS = REPOSITORY / "tests" / "hosts"
 
-OPERATING_SYSTEMS = ("debian12", "debian13", "ubuntu2404", "ubuntu2604", "el9")
+OPERATING_SYSTEMS = ("debian12", "debian13", "ubuntu2404", "ubuntu2604", "el9", "sles16")
 
 Keys = dict[str, tuple[tuple[type, ...], Any]]
 

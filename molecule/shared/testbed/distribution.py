@@ -41,7 +41,9 @@ SYSTEMS = {
     "ubuntu2404": System(_os_release("Ubuntu 24.04.4 LTS", "ubuntu", "24.04", "noble", "debian"), 993, 44, "24.04"),
     "ubuntu2604": System(_os_release("Ubuntu 26.04.1 LTS", "ubuntu", "26.04", "resolute", "debian"), 992, 44, "26.04"),
     "el9": System(_os_release("Rocky Linux 9.6 (Blue Onyx)", "rocky", "9.6", "", "rhel centos fedora"), 105, 39, "el9", bls=True),
+    "sles16": System(_os_release("SUSE Linux Enterprise Server 16.0", "sles", "16.0", "", "suse"), 480, 483, "sles16", bls=True),
 }
+_EL_REPOSITORIES = "".join(f"[{name}]\nname={name}\nbaseurl=http://mirror.example/{name}\n\n" for name in ("baseos", "crb", "epel"))
 
 
 def dkms_package_version(driver: str, system: System) -> str:
@@ -66,6 +68,8 @@ def write_distribution(out: Writer, host: dict[str, Any]) -> None:
     _write_boot_loader(out, host, system)
     _write_rocm(out, host)
     _write_packages(out, host, system)
+    if host["os"] == "el9":
+        out.file("etc/yum.repos.d/rocky.repo", _EL_REPOSITORIES)
     for path, content in host["files"].items():
         out.file(path.lstrip("/"), content)
 

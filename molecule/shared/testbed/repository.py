@@ -23,6 +23,7 @@ DRIVER = "7.1.3.31500000"
 ROCM = "10.0.0"
 KERNEL = "7.2.12+deb13-amd64"
 OTHER_KERNEL = "6.1.0-10-amd64"  # of the virtual machine; older than its own, so that the next boot is not its
+UNSIGNED = "amdrocm-unsigned10.0"  # one package that dnf must refuse
 KERNEL_EL = "5.14.0-570.12.1.el9_6.x86_64"
 
 
@@ -217,7 +218,8 @@ def _driver_el(suffix: str) -> list[Package]:
 
 
 def _rocm_el() -> list[Package]:
-    return [replace(package, version=f"{package.version}.el9", depends=package.depends.replace("-4", "-4.el9")) for package in _rocm()]
+    packages = [*_rocm(), Package(UNSIGNED, f"{ROCM}-4")]
+    return [replace(package, version=f"{package.version}.el9", depends=package.depends.replace("-4", "-4.el9")) for package in packages]
 
 
 def _baseos() -> list[Package]:
@@ -248,7 +250,7 @@ def _debian() -> list[Package]:
         Package("firmware-amd-graphics", "20260110-1", files={"lib/firmware/amdgpu/README": "firmware\n"}),
         Package("firmware-amd-graphics", "20251125-1", files={"lib/firmware/amdgpu/README": "firmware\n"}),
         Package("dkms", "3.9.0-1", files={"usr/sbin/dkms": _DKMS}),
-        *(Package(f"linux-headers-{release}", "99.1-1", files={f"usr/src/linux-headers-{release}/Makefile": "\n"}) for release in releases),
+        *(Package(f"linux-headers-{release}", "99.1-1", files={f"lib/modules/{release}/build/Makefile": "\n"}) for release in releases),
     ]
 
 
@@ -401,7 +403,7 @@ def _index_rpm(root: Path, packages: list[Package], fingerprint: str) -> None:
     root.mkdir(parents=True, exist_ok=True)
     for package in packages:
         package.write_rpm(root)
-    files = sorted(root.glob("*.rpm"))
+    files = [path for path in sorted(root.glob("*.rpm")) if not path.name.startswith(UNSIGNED)]
     if files:
         gpg = shutil.which("gpg") or "gpg"  # Debian's rpm knows no path of it
         run(["rpmsign", "--define", f"_gpg_name {fingerprint}", "--define", f"__gpg {gpg}", "--addsign", *files])

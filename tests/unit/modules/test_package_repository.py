@@ -374,8 +374,10 @@ RPM_FAILURES = {
     "an answer cut short": (lambda r: {"uri": f"{r.url}/broken"}, ["package repository", "/broken/"]),
     "something else": (lambda r: {"uri": f"{r.url}/elsewhere"}, ["no index of an rpm repository", "elsewhere"]),
     "a line break": (lambda r: {"uri": f"{r.url}/rpm\nenabled=0"}, ["uri", "line breaks"]),
-    **{name: FAILURES[name] for name in ("the key cannot be reached", "another key", "another fingerprint", "two keys", "a truncated armored key",
-                                         "a page", "a short fingerprint", "a name with a slash", "no uri")},
+    **{name: FAILURES[name] for name in (
+        "the key cannot be reached", "another key", "another fingerprint", "two keys", "a truncated armored key", "a page",
+        "a short fingerprint", "a name with a slash", "no uri",
+    )},
 }  # fmt: skip
 
 

@@ -58,6 +58,12 @@ def other_kernel_boots(root: Path) -> None:
     grub.write_text(grub.read_text().replace("6.1.0-40-amd64", "6.1.0-41-amd64"))
 
 
+def rewrite(path: Path, old: str, new: str) -> None:
+    text = path.read_text()
+    assert old in text
+    path.write_text(text.replace(old, new))
+
+
 def replace_module(root: Path) -> None:
     module = root / "lib/modules/6.1.0-40-amd64/updates/dkms/amdgpu.ko"
     running = (root / "sys/module/amdgpu/srcversion").read_text().strip().encode()
@@ -90,6 +96,8 @@ DEFECTS: dict[str, tuple[str, dict[str, Any], Callable[[Path], None] | None]] = 
     "driver.dkms_on_inbox": ("strix-halo-128", {"driver": {"source": "dkms", "version": "7.1.3.31500000"}}, None),
     "driver.kernel": ("mi300x-8", {"kernel": {"release": "7.2.12+deb12-amd64"}}, None),
     "driver.distribution": ("mi300x-8", {"gpus": [{"product": "mi210", "count": 8}]}, None),
+    "driver.minor_version": ("mi300x-8-el9", {}, lambda root: rewrite(root / "etc/os-release", "9.6", "9.5")),
+    "driver.prerequisite": ("mi300x-8-el9", {}, lambda root: rewrite(root / "etc/yum.repos.d/rocky.repo", "[epel]", "[epel]\nenabled=0")),
     "driver.blacklisted": ("mi300x-8", {"files": {"/etc/modprobe.d/x.conf": "blacklist amdgpu\n"}}, None),
     "driver.reload": ("mi300x-8", {}, replace_module),
     "driver.secure_boot": ("mi300x-8", {"secure_boot": True}, None),
@@ -104,6 +112,7 @@ DEFECTS: dict[str, tuple[str, dict[str, Any], Callable[[Path], None] | None]] = 
     "host.memlock": ("mi300x-8", {}, None),
     "host.exporter": ("mi300x-8", {"packages": {"amdgpu-exporter": "1.4.0~bookworm"}}, None),
     "host.numa_balancing": ("mi300x-8", {"numa_balancing": True}, None),
+    "host.package_manager": ("mi300x-8-el9", {"os": "sles16"}, None),
     "host.iommu": ("mi300x-8", {"kernel": {"release": "6.1.0-40-amd64", "command_line": "root=/dev/vda1 ro"}}, None),
 }  # fmt: skip
 
@@ -134,6 +143,7 @@ def test_every_finding_about_a_host_has_a_defect():
 SOUND = {
     "mi300x-8": {"devices.permissions", "host.memlock"},
     "mi300x-8-cpx": {"devices.permissions", "host.memlock"},
+    "mi300x-8-el9": {"host.memlock", "host.numa_balancing", "host.iommu"},
     "rx9070xt": {"devices.permissions"},
     "strix-halo-128": {"devices.permissions", "memory.pool"},
 }

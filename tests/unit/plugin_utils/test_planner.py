@@ -8,7 +8,9 @@ import pytest
 from ansible_collections.amdgpu.fleet.plugins.plugin_utils.findings import sentence
 
 
-@pytest.mark.parametrize("host", ["mi300x-8", "mi300x-8-cpx", "mi300x-8-nodriver", "mi355x-8", "mi250-4", "strix-halo-128", "rx9070xt"])
+@pytest.mark.parametrize(
+    "host", ["mi300x-8", "mi300x-8-cpx", "mi300x-8-nodriver", "mi355x-8", "mi250-4", "strix-halo-128", "rx9070xt", "mi300x-8-el9"]
+)
 def test_a_sound_host_has_no_finding_that_stops_it(make_plan, ids, host):
     plan = make_plan(host)
     assert ids(plan) == []
@@ -220,3 +222,168 @@ def test_good_firmware_that_is_not_loaded_yet_asks_for_a_reboot(make_plan):
 
     assert make_plan("strix-halo-broken", replaced)["firmware"] == {"install": [], "reboot": True}
     assert make_plan("strix-halo-128")["firmware"]["reboot"] is False
+
+
+# --- EL and SLES ----------------------------------------------------------------------------------------------------------------------
+
+EL9 = "mi300x-8-el9"
+EL9_KERNEL = "5.14.0-570.12.1.el9_6.x86_64"
+
+
+def distribution(identity: str, version: str, manager: str = "dnf"):
+    def change(_gpus, rocm):
+        rocm["os"] |= {"id": identity, "version": version, "name": f"{identity} {version}", "package_manager": manager}
+        rocm["dnf_repositories"] = ["BaseOS", "epel", "crb", "ol9_codeready_builder", "codeready-builder-for-rhel-9-x86_64-rpms"]
+
+    return change
+
+
+def test_rocky_9_6(make_plan):
+    plan = make_plan(EL9)
+    assert plan["package_manager"] == "dnf"
+    driver, rocm = plan["driver"], plan["rocm"]
+    assert driver["repository"]["uri"] == "https://repo.radeon.com/amdgpu/31.50/el/9.6/main/x86_64/"
+    assert driver["install"] == ["amdgpu-dkms-7.1.3.31500000-*", "amdgpu-dkms-firmware-31.50.0.0.31500000-*"]
+    assert driver["headers"] == [f"{name}-{EL9_KERNEL}" for name in ("kernel-devel", "kernel-headers", "kernel-devel-matched")]
+    assert rocm["repository"]["uri"] == "https://stable.repo.amd.com/rocm/core/packages/rhel9/x86_64/"
+    assert rocm["install"] == ["amdrocm-amdsmi10.0-10.0.0-*", "amdrocm-sysdeps10.0-10.0.0-*", "libatomic", "libquadmath"]
+
+
+def test_rpm_packages_of_the_right_upstream_version_are_left_alone(make_plan):
+    def installed(_gpus, rocm):
+        rocm["packages"] |= {
+            "amdgpu-dkms": "7.1.3.31500000-2390945.el9", "amdgpu-dkms-firmware": "31.50.0.0.31500000-2390945.el9",
+            "amdrocm-amdsmi10.0": "10.0.0-4.el9", "amdrocm-sysdeps10.0": "10.0.0-4.el9", "libatomic": "1", "libquadmath": "1",
+        }  # fmt: skip
+
+    plan = make_plan(EL9, installed)
+    assert plan["driver"]["install"] == plan["driver"]["headers"] == plan["rocm"]["install"] == []
+    newer = make_plan(EL9, installed, driver_release="31.40.1")
+    assert newer["driver"]["install"][0] == "amdgpu-dkms-6.19.14.31400100-*"
+    exact = {"releases": {"rocm": {"releases": {"10.0.0": {"rpm_package_version": "10.0.0-5.el9"}}}}}
+    assert make_plan(EL9, installed, plan_catalog=exact)["rocm"]["install"][0] == "amdrocm-amdsmi10.0-10.0.0-5.el9"
+
+
+@pytest.mark.parametrize(
+    ("identity", "version", "directory", "rocm", "headers"),
+    [
+        ("rhel", "9.4", "el/9.4", "rhel9", 3), ("rhel", "8.10", "el/8.10", "rhel8", 2), ("rhel", "10.2", "el/10", "rhel10", 3),
+        ("ol", "10.1", "el/10", "rhel10", 1), ("ol", "9.8", "el/9.8", "rhel9", 1), ("ol", "8.10", "el/8.10", "rhel8", 1),
+    ],
+)  # fmt: skip
+def test_the_version_in_os_release_decides_the_directories(make_plan, ids, identity, version, directory, rocm, headers):
+    plan = make_plan(EL9, distribution(identity, version))
+    assert ids(plan) == []
+    assert f"/amdgpu/31.50/{directory}/main/" in plan["driver"]["repository"]["uri"]
+    assert f"/packages/{rocm}/x86_64/" in plan["rocm"]["repository"]["uri"]
+    assert len(plan["driver"]["headers"]) == headers
+
+
+@pytest.mark.parametrize(
+    ("identity", "version", "words"),
+    [("rhel", "9.7", ["rhel 9.8 or rhel 9.6 or rhel 9.4"]), ("rocky", "9.5", ["rocky 9.6"]), ("ol", "9.5", ["ol 9.8 or ol 9.6 or ol 9.4"])],
+)
+def test_another_minor_version_is_refused_with_those_that_there_are(make_plan, ids, identity, version, words):
+    plan = make_plan(EL9, distribution(identity, version))
+    assert ids(plan) == ["driver.minor_version"] and plan["driver"]["repository"] is None
+    assert all(word in sentence(plan["findings"][0]) for word in words)
+    assert ids(make_plan(EL9, distribution(identity, version), driver_policy="inbox")) == []
+
+
+@pytest.mark.parametrize(("identity", "version"), [("almalinux", "9.6"), ("rocky", "8.10"), ("centos", "9"), ("fedora", "43")])
+def test_what_amd_does_not_name_is_refused(make_plan, ids, identity, version):
+    assert ids(make_plan(EL9, distribution(identity, version))) == ["driver.distribution"]
+
+
+def test_radeon_on_the_newest_minor_versions_only(make_plan, ids):
+    for version, fits in (("9.8", True), ("9.6", False), ("10.2", True), ("10.0", False)):
+        plan = make_plan("rx9070xt", distribution("rhel", version), driver_policy="dkms")
+        assert ("driver.distribution" not in ids(plan)) is fits, version
+
+
+def test_without_epel_and_crb_the_host_is_left_alone_unless_dkms_is_there(make_plan, ids):
+    def bare(_gpus, rocm):
+        rocm["dnf_repositories"] = ["baseos"]
+
+    def mirrored(_gpus, rocm):
+        bare(_gpus, rocm)
+        rocm["packages"]["dkms"] = "3.2.2-1.el9"
+
+    plan = make_plan(EL9, bare)
+    assert ids(plan) == ["driver.prerequisite"] and "epel and crb" in sentence(plan["findings"][0])
+    assert ids(make_plan(EL9, mirrored)) == ids(make_plan(EL9, bare, plan_accept=["driver.prerequisite"])) == []
+
+
+def test_sles_is_refused_before_anything_is_planned_for_its_packages(make_plan, ids):
+    plan = make_plan(EL9, distribution("sles", "16.0", "zypper"))
+    assert ids(plan) == ["host.package_manager"] and "zypper" in plan["findings"][0]["seen"]
+    for role in ("firmware", "driver", "rocm"):
+        section = plan[role]
+        assert not any(section.get(key) for key in ("install", "remove", "headers", "hold", "unhold", "repository")), role
+    # Nothing is asked of the package manager: the host may be brought up with the driver of its kernel.
+    inbox = make_plan(EL9, distribution("arch", None, "pacman"), driver_policy="inbox")
+    assert ids(inbox) == []
+
+
+def test_a_mirror_for_dnf(make_plan, ids):
+    plan = make_plan(
+        EL9, driver_repository_uri="http://mirror.example/{directory}/{distribution}", rocm_repository_uri="http://m/{distribution}"
+    )
+    assert (
+        plan["driver"]["repository"]["uri"] == "http://mirror.example/31.50/el/9.6"
+        and plan["rocm"]["repository"]["uri"] == "http://m/rhel9"
+    )
+    assert ids(make_plan("mi300x-8", driver_repository_uri="http://mirror.example/{distribution}")) == ["inventory.variable"]
+
+
+# --- headers and holds ----------------------------------------------------------------------------------------------------------------
+
+
+def test_headers_come_with_the_driver_and_only_where_they_are_missing(make_plan):
+    def there(_gpus, rocm):
+        rocm["kernel"]["headers"] = True
+
+    assert make_plan("mi300x-8-nodriver")["driver"]["headers"] == ["linux-headers-6.1.0-40-amd64"]
+    assert make_plan("mi300x-8-nodriver", there)["driver"]["headers"] == []
+    assert make_plan("mi300x-8")["driver"]["headers"] == make_plan("strix-halo-128")["driver"]["headers"] == []
+
+
+def test_hold_with_apt(make_plan):
+    held = ["amdgpu-dkms", "amdgpu-dkms-firmware", "linux-headers-amd64", "linux-image-amd64"]
+
+    def kernels(_gpus, rocm):
+        rocm["packages"] |= {"linux-image-amd64": "6.1.148-1", "linux-headers-amd64": "6.1.148-1", "linux-firmware": "1"}
+
+    def before(_gpus, rocm):
+        kernels(_gpus, rocm)
+        rocm["held"] = held
+
+    def holds(*arguments, **wants):
+        driver = make_plan(*arguments, **wants)["driver"]
+        return driver["hold"], driver["unhold"]
+
+    assert holds("mi300x-8", kernels) == ([], []), "nothing is held unless it is asked for"
+    assert holds("mi300x-8", kernels, driver_hold=True) == (held, [])
+    assert holds("mi300x-8", before, driver_hold=True) == ([], []), "what is right is left alone"
+    assert holds("mi300x-8", before) == ([], held), "and taken away when it is not wanted any more"
+    assert holds("mi300x-8", before, driver_hold=True, driver_release="31.40.1") == (held, held), "another release: let go, then held again"
+    assert holds("mi300x-8", before, driver_hold=True, driver_state="absent") == ([], held)
+    assert holds("strix-halo-128", kernels, driver_hold=True) == ([], []), "a driver of the kernel needs no hold"
+
+
+def test_hold_with_dnf(make_plan):
+    wanted = make_plan(EL9, driver_hold=True)["driver"]["hold"]
+    assert wanted[:2] == ["amdgpu-dkms-7.1.3.31500000-*", "amdgpu-dkms-firmware-31.50.0.0.31500000-*"]
+    assert f"kernel-core-{EL9_KERNEL}" in wanted and f"kernel-{EL9_KERNEL}" in wanted and f"kernel-devel-{EL9_KERNEL}" in wanted
+
+    def uek(_gpus, rocm):
+        distribution("ol", "9.6")(_gpus, rocm)
+        rocm["kernel"]["release"] = "6.12.0-105.51.5.el9uek.x86_64"
+
+    assert "kernel-uek-core-6.12.0-105.51.5.el9uek.x86_64" in make_plan(EL9, uek, driver_hold=True)["driver"]["hold"]
+
+    def rebooted(_gpus, rocm):
+        rocm["held"] = [name.replace("570.12.1", "570.9.1") for name in wanted]
+
+    driver = make_plan(EL9, rebooted, driver_hold=True)["driver"]
+    assert driver["hold"] == wanted and len(driver["unhold"]) == len(wanted), "the lock follows the kernel"
