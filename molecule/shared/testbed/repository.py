@@ -232,7 +232,8 @@ def _baseos() -> list[Package]:
         Package("kernel-devel", version, files=headers),
         Package("kernel-headers", version, files={"usr/include/bed/version.h": "\n"}),
         Package("kernel-devel-matched", version, depends=f"kernel-devel = {version}"),
-        Package("kernel-core", "5.14.0-611.5.1.el9_7"),
+        # What an upgrade would bring.
+        *(Package(name, "5.14.0-611.5.1.el9_7") for name in ("kernel-core", "kernel-devel", "kernel-devel-matched")),
         Package("libatomic", "11.5.0-5.el9", files={"usr/lib64/bed/libatomic": "\n"}),
         Package("libquadmath", "11.5.0-5.el9", files={"usr/lib64/bed/libquadmath": "\n"}),
         Package("python3-dnf-plugin-versionlock", "4.3.0-20.el9"),
