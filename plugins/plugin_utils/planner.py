@@ -538,6 +538,11 @@ def _rocm(host: Host) -> dict[str, t.Any]:
     if host.wants["rocm_state"] == "absent":
         section["remove"] = sorted(name for name in host.rocm["packages"] if name.startswith("amdrocm"))
         return section
+    if host.gfx != "cpu" and host.wants["rocm_userspace"] == "distribution":
+        own = known["userspace"]["distribution"]
+        section["install"] = host.missing(own["packages"])
+        host.note("rocm", "packages", " ".join(own["packages"]), own["reason"], own["source"])
+        return section
     if host.gfx == "cpu" or host.distribution is None:
         return section
     version = host.wants["rocm_version"] or known["default"]

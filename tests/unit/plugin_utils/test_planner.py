@@ -387,3 +387,8 @@ def test_hold_with_dnf(make_plan):
 
     driver = make_plan(EL9, rebooted, driver_hold=True)["driver"]
     assert driver["hold"] == wanted and len(driver["unhold"]) == len(wanted), "the lock follows the kernel"
+
+
+def test_rocm_of_the_distribution_needs_no_repository(make_plan, ids):
+    plan = make_plan("mi300x-8", rocm_userspace="distribution")
+    assert plan["rocm"] == {"version": None, "repository": None, "install": ["rocminfo"], "remove": []}
