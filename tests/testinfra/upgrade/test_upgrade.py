@@ -139,6 +139,24 @@ def test_a_bad_configuration_leaves_the_old_one(host):
     assert ask("/v1/models")[0] == 200
 
 
+def test_another_key_is_taken_up_and_breaks_off_nothing(host):
+    command = ["ansible-playbook", "playbooks/gateway.yml", "-i", INVENTORY, "-e", '{"gateway_api_keys": ["key-of-a-client", "another-key"]}']
+    with Load() as load:
+        result = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, timeout=120, check=False)
+        assert result.returncode == 0, result.stdout
+        assert ask("/v1/models", key="another-key")[0] == 200
+    assert load.failures == [] and len(load.latencies) > 10
+    assert host.check_output("systemctl show --property=NRestarts --value amdgpu-gateway") == "0"
+
+
+def test_check_mode_says_what_would_happen_and_does_nothing(host):
+    before = started(), options()
+    result = upgrade("--check", "--diff", vllm_options={"max-num-seqs": 16})
+    assert result.returncode == 0, result.stdout
+    assert "max-num-seqs: 16" in result.stdout and "upgrade-b: drain" in result.stdout
+    assert (started(), options()) == before and servers(host) == BOTH_UP
+
+
 def test_nothing_is_drained_where_a_plan_fails(host):
     before = started()
     result = upgrade(vllm_kind="quadlet", vllm_options={"max-num-seqs": 16})
