@@ -30,7 +30,7 @@ def replicas(hosts: t.Sequence[str], hostvars: t.Mapping[str, t.Any], instance: 
                     "on another host cannot reach it. Give it host, an address of its host."
                 )
             name = host if len(chosen) == 1 else f"{host}.{each['name']}"
-            found.append({"name": name, "host": host, "address": address or "127.0.0.1", "port": int(each.get("port", 8000))})
+            found.append({"name": name, "address": address or "127.0.0.1", "port": int(each.get("port", 8000))})
     return found
 
 

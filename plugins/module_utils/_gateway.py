@@ -91,23 +91,27 @@ def admin_states(text: str, backend: str) -> dict[str, str]:
     return found
 
 
-def one(ask: Ask, backend: str, name: str) -> tuple[Server, list[Server]]:
-    """A server, and the others of its backend."""
-    known = servers(ask, backend)
-    if name not in known:
+def chosen(known: dict[str, Server], names: list[str], backend: str, must_exist: bool) -> list[Server]:
+    """The servers of these names, as far as there are any."""
+    found = [known[name] for name in names if name in known]
+    if must_exist and not found:
         there = ", ".join(known) or "none"
-        raise GatewayError(f"{backend} has no server {name}; it has {there}. Correct gateway_replicas and apply the role gateway.")
-    return known[name], [server for server in known.values() if server.name != name]
+        raise GatewayError(
+            f"{backend} has no server {' or '.join(names)}; it has {there}. Correct gateway_replicas and apply the role gateway."
+        )
+    return found
 
 
-def refusal(server: Server, others: list[Server], keep: int) -> str | None:
-    """Why a server must not be taken out of service, or ``None``."""
+def refusal(known: dict[str, Server], names: list[str], keep: int) -> str | None:
+    """Why servers must not be taken out of service together, or ``None``."""
+    others = [server for server in known.values() if server.name not in names]
     left = [other.name for other in others if other.takes_requests]
     # One that takes none already is not missed.
-    if not server.takes_requests or len(left) >= keep:
+    missed = [name for name in names if known[name].takes_requests]
+    if not missed or len(left) >= keep:
         return None
     return (
-        f"Without {server.name}, {len(left)} of {len(others)} other servers would take requests ({', '.join(left) or 'none'}), "
+        f"Without {' and '.join(missed)}, {len(left)} of {len(others)} other servers would take requests ({', '.join(left) or 'none'}), "
         f"and {keep} must. Bring the others up first, or lower keep."
     )
 

@@ -140,7 +140,14 @@ def test_a_bad_configuration_leaves_the_old_one(host):
 
 
 def test_another_key_is_taken_up_and_breaks_off_nothing(host):
-    command = ["ansible-playbook", "playbooks/gateway.yml", "-i", INVENTORY, "-e", '{"gateway_api_keys": ["key-of-a-client", "another-key"]}']
+    command = [
+        "ansible-playbook",
+        "playbooks/gateway.yml",
+        "-i",
+        INVENTORY,
+        "-e",
+        '{"gateway_api_keys": ["key-of-a-client", "another-key"]}',
+    ]
     with Load() as load:
         result = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, timeout=120, check=False)
         assert result.returncode == 0, result.stdout

@@ -270,7 +270,12 @@ def running(tmp_path):
 def server(running, run_module):
     def run(name: str, state: str, **arguments):
         places = {"socket": str(running.folder / "admin.sock"), "state_file": str(running.folder / "server-state")}
-        return run_module("gateway_server", **{"server": name, "state": state, "timeout": 5, "interval": 0.05, **places, **arguments})
+        names = name.split("+")
+        result = run_module("gateway_server", **{"servers": names, "state": state, "timeout": 5, "interval": 0.05, **places, **arguments})
+        for key in ("before", "after"):  # of a single server without its name
+            if len(result.get(key, {})) == 1:
+                result[key] = next(iter(result[key].values()))
+        return result
 
     return run
 
@@ -378,9 +383,28 @@ def test_the_last_server_is_kept(running, server):
         assert refused["failed"] and "0 of 1 other servers would take requests (none), and 1 must" in refused["msg"]
     assert gateway.servers(running.ask, "replicas")["two"].state == "ready"
     assert server("two", "maint", keep=0)["after"]["state"] == "maint"
-    # Maintenance is somebody's decision: draining leaves it.
-    kept = server("two", "drain")
-    assert not kept["changed"] and kept["before"]["state"] == "maint"
+
+
+@needs_haproxy
+def test_maintenance_is_somebodys_decision(running, server):
+    assert server("two", "maint")["changed"]
+    for state in ("drain", "ready"):
+        kept = server("two", state, leave_maintenance=True)
+        assert not kept["changed"] and kept["after"]["state"] == "maint"
+    assert server("two", "ready")["after"]["state"] == "ready"
+
+
+@needs_haproxy
+def test_several_servers_of_a_host(running, server):
+    """A host knows the names it may have; the gateway knows which of them it has."""
+    result = server("one+one.tiny", "drain")
+    assert result["changed"] and result["after"]["state"] == "drain"
+    assert server("one+two", "drain")["failed"] and gateway.servers(running.ask, "replicas")["two"].state == "ready"
+    both = server("one+two", "drain", keep=0)
+    assert both["changed"] and {each["state"] for each in both["after"].values()} == {"drain"}
+    assert both["diff"] == {"before": "one: drain\ntwo: ready\n", "after": "one: drain\ntwo: drain\n"}
+    assert server("one+two", "ready")["changed"]
+    assert server("three", "drain", must_exist=False)["after"] == {}
 
 
 @needs_haproxy
@@ -427,7 +451,7 @@ def test_what_is_drained_stays_so_when_haproxy_is_reloaded_and_no_request_is_los
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        ({"server": "three"}, "has no server three; it has one, two"),
+        ({"server": "three+four"}, "has no server three or four; it has one, two"),
         ({"backend": "others"}, "HAProxy has no backend others"),
         ({"socket": "/nowhere/admin.sock"}, "HAProxy does not answer at /nowhere/admin.sock (No such file or directory)"),
     ],
@@ -451,8 +475,8 @@ def test_replicas_of_the_inventory():
         "b": {"vllm_instances": [{"name": "llama", "model": "x", "host": "10.0.0.2", "port": "9000"}]},
     }
     assert replicas_filter(["a", "b"], hostvars, "llama") == [
-        {"name": "a", "host": "a", "address": "10.0.0.1", "port": 8000},
-        {"name": "b", "host": "b", "address": "10.0.0.2", "port": 9000},
+        {"name": "a", "address": "10.0.0.1", "port": 8000},
+        {"name": "b", "address": "10.0.0.2", "port": 9000},
     ]
     assert [each["name"] for each in replicas_filter(["a"], hostvars)] == ["a.llama", "a.qwen"]
 
