@@ -37,7 +37,7 @@ def ask(path: str, body: dict | None = None, key: str | None = CLIENT_KEY) -> tu
 class Load:
     """Clients that ask for short completions, every other one streamed, from `with` to its end."""
 
-    def __init__(self, clients: int = 3) -> None:
+    def __init__(self, clients: int = 2) -> None:
         self.latencies: list[float] = []
         self.failures: list[str] = []
         self.stop = threading.Event()
@@ -57,7 +57,7 @@ class Load:
             except (OSError, http.client.HTTPException, ValueError, KeyError) as error:
                 self.failures.append(repr(error))
             self.latencies.append(time.monotonic() - started)
-            time.sleep(0.1)
+            time.sleep(0.3)
 
     def __enter__(self) -> Load:
         for client in self.clients:
