@@ -192,12 +192,12 @@ def test_a_second_run_restarts_nothing():
     assert started() == before and not re.search(r"changed=[1-9]", result.stdout), result.stdout
 
 
-def test_a_broken_version_ends_with_the_old_one_and_loses_no_request(host, first="upgrade-b", other="upgrade-a"):
+def test_a_broken_version_ends_with_the_old_one_and_loses_no_request(host):
+    first, other = NAMES
     before = options()
     when = started()
-    hosts = f"{first},{other}"
     with Load() as load:
-        result = upgrade(vllm_options={"max-num-seqs": 24, "dtype": "float17"}, fleet_hosts=hosts)
+        result = upgrade(vllm_options={"max-num-seqs": 24, "dtype": "float17"})
     assert result.returncode == 2, result.stdout
     words = flat(result)
     assert f"{first}: Verify | a completion comes back:" in words and "float17" in words, result.stdout
