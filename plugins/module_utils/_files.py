@@ -154,7 +154,9 @@ def validated(file: File, temporary: str, run: Run) -> None:
     except OSError as error:
         raise WriteError(f"{file.path}: validate cannot run {command[0]}: {disk.why(error)}; nothing was changed.") from error
     if code != 0:
-        said = next((line.strip() for line in (err + "\n" + out).splitlines() if line.strip()), "no message")
+        lines = [line.strip() for line in (err + "\n" + out).splitlines() if line.strip()] or ["no message"]
+        # Some programs say who they are first.
+        said = next((line for line in lines if re.search(r"\b(alert|error|fatal)\b", line, re.IGNORECASE)), lines[0])
         detail = "its message is not shown, the file is secret" if file.secret else said.replace(temporary, file.path)[:300]
         raise WriteError(
             f"{file.path}: {file.validate[0]} refuses the new content with return code {code} ({detail}); nothing was changed."

@@ -5,12 +5,15 @@
 from __future__ import annotations
 
 import json
+import re
 import time
 import typing as t
 from http.client import HTTPException
 from urllib.error import HTTPError, URLError
 
 from ansible.module_utils.urls import open_url
+
+REQUESTS = re.compile(r"^vllm:num_requests_(?:running|waiting)(?:\{[^\n]*\})? +([0-9.]+(?:[eE][+-]?[0-9]+)?)", re.M)
 
 
 class NoAnswer(Exception):
@@ -61,6 +64,17 @@ class Server:
             return [str(entry["id"]) for entry in json.loads(self.request("/v1/models").read())["data"]]
         except (ValueError, KeyError, TypeError, OSError, HTTPException) as error:
             raise NoAnswer("/v1/models: the answer is not a list of models") from error
+
+    def requests(self) -> int:
+        """How many requests run or wait, over all models and engines of the server."""
+        try:
+            text = self.request("/metrics").read().decode("utf-8", "replace")
+        except (OSError, HTTPException) as error:
+            raise NoAnswer(f"/metrics: {error}") from error
+        values = REQUESTS.findall(text)
+        if not values:
+            raise NoAnswer("/metrics: vLLM's numbers of requests are not among them")
+        return round(sum(float(value) for value in values))
 
     def completion(self, model: str, prompt: str, max_tokens: int) -> dict[str, t.Any]:
         """One streamed completion: ``text``, ``tokens``, time to the first token and per further token, in ms."""

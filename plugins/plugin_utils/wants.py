@@ -19,10 +19,11 @@ from ansible_collections.amdgpu.fleet.plugins.plugin_utils.catalog import read_y
 ROLES = Path(__file__).resolve().parents[2] / "roles"
 # Set by the roles themselves, or of no concern to a plan.
 NOT_WANTS = ("plan_host", "vllm_api_key", "vllm_hf_token", "report_directory", "report_title")
-# Of the playbooks: of no concern to a plan, but worth a word when one is misspelt. The second line is what they remember in a run.
+# Of the playbooks: of no concern to a plan, but worth a word when one is misspelt. The last line is what they remember in a run.
 OF_PLAYBOOKS = (
     *("fleet_hosts", "fleet_serial", "fleet_max_fail_percentage", "fleet_reboot_timeout", "fleet_show_plan", "fleet_fail_on"),
-    *("fleet_failure", "fleet_rebooted", "fleet_started", "fleet_findings_before", "fleet_workstation"),
+    *("fleet_keep", "fleet_drain_timeout"),
+    *("fleet_failure", "fleet_stopped", "fleet_rebooted", "fleet_started", "fleet_findings_before", "fleet_workstation"),
 )
 
 # Options of vLLM that the plan decides, and where each is asked for: a second place would go past its checks.

@@ -100,6 +100,18 @@ def test_one_refused_file_stops_all(host, check):
     assert host.tree() == before
 
 
+def test_the_reason_of_a_program_that_says_who_it_is_first(host):
+    """As HAProxy does."""
+    script = [
+        "sh",
+        "-c",
+        "echo '[NOTICE] (7) : haproxy version is 2.6' >&2; echo \"[ALERT] (7) : unknown keyword in $0\" >&2; exit 1",
+        "%s",
+    ]
+    result = host({"path": "/v", "content": "x", "validate": script})
+    assert result["failed"] and "([ALERT] (7) : unknown keyword in /v)" in result["msg"]
+
+
 def test_a_file_is_validated_before_it_stands_there(host):
     script = f"{sys.executable} -c \"import os,sys; sys.exit(os.path.exists('{host.root}/v'))\" %s"
     assert host({"path": "/v", "content": "x", "validate": script})["changed"]

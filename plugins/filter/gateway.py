@@ -1,0 +1,39 @@
+# Copyright: (c) 2026, the amdgpu.fleet authors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The servers behind a gateway, from the inventory. The documentation is in the YAML file beside this one."""
+
+from __future__ import annotations
+
+import typing as t
+
+from ansible.errors import AnsibleFilterError
+
+LOOPBACK = ("127.0.0.1", "::1", "localhost", "")
+
+
+def replicas(hosts: t.Sequence[str], hostvars: t.Mapping[str, t.Any], instance: str = "") -> list[dict[str, t.Any]]:
+    found = []
+    for host in hosts:
+        try:
+            instances = hostvars[host]["vllm_instances"]
+        except KeyError as error:
+            raise AnsibleFilterError(f"amdgpu.fleet.replicas: the inventory has no {error.args[0]} for {host}.") from error
+        chosen = [each for each in instances if not instance or each["name"] == instance]
+        if not chosen:
+            raise AnsibleFilterError(f"amdgpu.fleet.replicas: {host} has no instance {instance or 'at all'} in vllm_instances.")
+        for each in chosen:
+            address = each.get("host", "")
+            if address in LOOPBACK and len(hosts) > 1:
+                raise AnsibleFilterError(
+                    f"amdgpu.fleet.replicas: the instance {each['name']} of {host} listens on {address or '127.0.0.1'}, where a gateway "
+                    "on another host cannot reach it. Give it host, an address of its host."
+                )
+            name = host if len(chosen) == 1 else f"{host}.{each['name']}"
+            found.append({"name": name, "address": address or "127.0.0.1", "port": int(each.get("port", 8000))})
+    return found
+
+
+class FilterModule:
+    def filters(self) -> dict[str, t.Callable[..., t.Any]]:
+        return {"replicas": replicas}

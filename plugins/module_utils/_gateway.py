@@ -1,0 +1,123 @@
+# Copyright: (c) 2026, the amdgpu.fleet authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""The runtime socket of HAProxy: what its servers do, and the state an operator wants them in."""
+
+from __future__ import annotations
+
+import csv
+import socket
+from collections.abc import Callable
+from typing import NamedTuple
+
+# Bits of srv_admin_state (HAProxy's management guide, "show servers state").
+MAINTENANCE = 0x01 | 0x02 | 0x04 | 0x20
+DRAIN = 0x08 | 0x10
+
+
+class GatewayError(Exception):
+    """HAProxy cannot be asked, or refuses; the text is a whole sentence."""
+
+
+class Server(NamedTuple):
+    """One server as HAProxy sees it."""
+
+    name: str
+    state: str  # what an operator asked for: ready, drain or maint
+    health: str  # what the health check says: UP, DOWN, UP 1/2 ...
+    sessions: int  # requests that run or wait for this server
+
+    @property
+    def takes_requests(self) -> bool:
+        return self.state == "ready" and self.health.startswith(("UP", "no check"))
+
+
+Ask = Callable[[str], str]
+
+
+def socket_at(path: str, timeout: float = 10) -> Ask:
+    """A function that sends one command and returns the answer."""
+
+    def ask(command: str) -> str:
+        pieces: list[bytes] = []
+        try:
+            with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as stream:
+                stream.settimeout(timeout)
+                stream.connect(path)
+                stream.sendall(command.encode() + b"\n")
+                while True:
+                    piece = stream.recv(65536)
+                    if not piece:
+                        return b"".join(pieces).decode("utf-8", "replace")
+                    pieces.append(piece)
+        except OSError as error:
+            raise GatewayError(
+                f"HAProxy does not answer at {path} ({error.strerror or error}). Is the gateway running, and is become set?"
+            ) from error
+
+    return ask
+
+
+def servers(ask: Ask, backend: str) -> dict[str, Server]:
+    """All servers of a backend, by name."""
+    states = admin_states(ask(f"show servers state {backend}"), backend)
+    found = {}
+    lines = ask("show stat").lstrip("# ").splitlines()
+    for line in csv.DictReader(lines):
+        name = line.get("svname") or ""
+        if line.get("pxname") != backend or name in ("FRONTEND", "BACKEND"):
+            continue
+        try:
+            sessions = int(line["scur"] or 0) + int(line["qcur"] or 0)
+            found[name] = Server(name, states[name], line["status"], sessions)
+        except (KeyError, TypeError, ValueError) as error:
+            raise GatewayError(f"HAProxy's statistics of {backend}/{name} cannot be read ({error!r}).") from error
+    return found
+
+
+def admin_states(text: str, backend: str) -> dict[str, str]:
+    """``ready``, ``drain`` or ``maint`` of each server, from ``show servers state``."""
+    lines = text.splitlines()
+    header = next((line[1:].split() for line in lines if line.startswith("# ")), None)
+    if header is None:
+        raise GatewayError(f"HAProxy has no backend {backend} ({text.strip() or 'no answer'}). Apply the role gateway to it first.")
+    found = {}
+    for line in lines:
+        fields = dict(zip(header, line.split()))
+        if line.startswith("#") or len(fields) < len(header) - 1:
+            continue
+        flags = int(fields["srv_admin_state"])
+        found[fields["srv_name"]] = "maint" if flags & MAINTENANCE else "drain" if flags & DRAIN else "ready"
+    return found
+
+
+def chosen(known: dict[str, Server], names: list[str], backend: str, must_exist: bool) -> list[Server]:
+    """The servers of these names, as far as there are any."""
+    found = [known[name] for name in names if name in known]
+    if must_exist and not found:
+        there = ", ".join(known) or "none"
+        raise GatewayError(
+            f"{backend} has no server {' or '.join(names)}; it has {there}. Correct gateway_replicas and apply the role gateway."
+        )
+    return found
+
+
+def refusal(known: dict[str, Server], names: list[str], keep: int) -> str | None:
+    """Why servers must not be taken out of service together, or ``None``."""
+    others = [server for server in known.values() if server.name not in names]
+    left = [other.name for other in others if other.takes_requests]
+    # One that takes none already is not missed.
+    missed = [name for name in names if known[name].takes_requests]
+    if not missed or len(left) >= keep:
+        return None
+    return (
+        f"Without {' and '.join(missed)}, {len(left)} of {len(others)} other servers would take requests ({', '.join(left) or 'none'}), "
+        f"and {keep} must. Bring the others up first, or lower keep."
+    )
+
+
+def set_state(ask: Ask, backend: str, name: str, state: str) -> None:
+    """Ask for a state; HAProxy says nothing where it obeys."""
+    said = ask(f"set server {backend}/{name} state {state}").strip()
+    if said:
+        raise GatewayError(f"HAProxy refuses to set {backend}/{name} to {state}: {said}")

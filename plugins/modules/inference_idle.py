@@ -1,0 +1,93 @@
+#!/usr/bin/python
+# Copyright: (c) 2026, the amdgpu.fleet authors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: inference_idle
+short_description: Wait until vLLM computes nothing
+version_added: 0.1.0
+author:
+  - The amdgpu.fleet authors (@amdgpu-fleet)
+description:
+  - Waits until no request runs or waits in vLLM, as its C(/metrics) say. vLLM breaks off what runs when it is stopped.
+  - A server that does not answer has nothing to wait for. That is no error; RV(reachable) says so.
+extends_documentation_fragment:
+  - amdgpu.fleet.attributes
+  - amdgpu.fleet.attributes.info
+options:
+  url:
+    description: Base address of the server.
+    type: str
+    required: true
+  timeout:
+    description: Seconds until it must be idle.
+    type: int
+    default: 600
+  interval:
+    description: Seconds between two looks.
+    type: float
+    default: 0.5
+  validate_certs:
+    description: Whether the certificate of an C(https) server is checked.
+    type: bool
+    default: true
+"""
+
+EXAMPLES = r"""
+- name: Let what runs come to its end
+  amdgpu.fleet.inference_idle:
+    url: http://127.0.0.1:8000
+"""
+
+RETURN = r"""
+reachable: {description: Whether the server answered., type: bool, returned: success}
+seen: {description: What stood in the way of an answer; null where there was one., type: str, returned: success}
+requests: {description: Requests that were seen first; null where the server does not answer., type: int, returned: success, sample: 3}
+waited_seconds: {description: Seconds until it was idle., type: float, returned: success, sample: 4.2}
+"""
+
+import time
+
+from ansible.module_utils.basic import AnsibleModule
+
+from ansible_collections.amdgpu.fleet.plugins.module_utils._inference import NoAnswer, Server
+
+
+def main() -> None:
+    module = AnsibleModule(
+        argument_spec={
+            "url": {"type": "str", "required": True},
+            "timeout": {"type": "int", "default": 600},
+            "interval": {"type": "float", "default": 0.5},
+            "validate_certs": {"type": "bool", "default": True},
+        },
+        supports_check_mode=True,
+    )
+    params = module.params
+    server = Server(params["url"], timeout=10, validate_certs=params["validate_certs"])
+    start = time.monotonic()
+    first = None
+    while True:
+        try:
+            requests = server.requests()
+        except NoAnswer as error:
+            seen, requests = str(error), None
+        else:
+            seen = None
+        first = requests if first is None else first
+        waited = round(time.monotonic() - start, 1)
+        if not requests:
+            module.exit_json(changed=False, reachable=seen is None, seen=seen, requests=first, waited_seconds=waited)
+        if waited >= params["timeout"]:
+            module.fail_json(
+                msg=f"{server.url} still computes {requests} requests after {params['timeout']} s. They do not come through the "
+                "gateway, or do not end: find who sends them, or give it longer with timeout."
+            )
+        time.sleep(params["interval"])
+
+
+if __name__ == "__main__":
+    main()
