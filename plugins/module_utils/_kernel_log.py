@@ -15,7 +15,8 @@ MAX_LENGTH = 160
 # A line must speak of a GPU or of what carries it, and of trouble. The catalog says what each kind of line means.
 _SUBJECT = re.compile(r"amdgpu|amdkfd|kfd|\[drm|pci(eport)?\b|\bBAR \d|\bMES\b|hardware error|AMD-Vi", re.I)
 _TROUBLE = re.compile(
-    r"error|fail|fault|hang|timeout|reset begin|invalid|unrecoverable|no space|can't assign|oversubscribed|rejects atomics"
+    r"atomic ops is not supported|error|fail|fault|hang|timeout"
+    r"|reset begin|invalid|unrecoverable|no space|can't assign|oversubscribed|rejects atomics"
     r"|uncorrectable|Illegal register|No more SDMA|ring buffer is full",
     re.I,
 )
@@ -23,13 +24,15 @@ _STAMP = re.compile(r"^(<\d+>)?(\[[\s\d.]+\]\s*|\w{3}\s+\d+ [\d:]+ \S+ kernel: (
 
 
 def trouble(tree: Tree, dmesg: t.Callable[[], str | None]) -> list[dict[str, t.Any]]:
-    """``{line, count}``: at most eight kinds of lines; lines that differ in numbers only are one kind. Without a real host
+    """``{line, count}``: the eight latest kinds of lines; lines that differ in numbers and devices only are one kind. Without a real host
     (``root`` is a folder) the log is read from ``/var/log``."""
     log = "\n".join(filter(None, (tree.text(path) for path in LOGS))) if tree.root else dmesg()
     found: dict[str, dict[str, t.Any]] = {}
     for line in (log or "").splitlines():
         line = _STAMP.sub("", line).strip()[:MAX_LENGTH]
         if _SUBJECT.search(line) and _TROUBLE.search(line):
-            kind = re.sub(r"0x[0-9a-f]+|\d+", "#", line)
-            found.setdefault(kind, {"line": line, "count": 0})["count"] += 1
-    return list(found.values())[:MAX_LINES]
+            kind = re.sub(r"[0-9a-f]{4,5}:[0-9a-f]{2}:[0-9a-f]{2}\.[0-9a-f]|0x[0-9a-f]+|\d+", "#", line)
+            entry = found.pop(kind, {"line": line, "count": 0})
+            found[kind] = {**entry, "count": entry["count"] + 1}
+    # The latest: what a host says at boot must not push out what happened since.
+    return list(found.values())[-MAX_LINES:]

@@ -9,7 +9,6 @@ Weights are never read, only their sizes.
 from __future__ import annotations
 
 import json
-import math
 import os
 import re
 import typing as t
@@ -201,9 +200,9 @@ def _context(text: dict[str, t.Any], kind: str | None) -> int | None:
     if name == "longrope":
         return _number(text, "original_max_position_embeddings") or _number(rope, "original_max_position_embeddings") or limit
     factor = rope.get("factor")
-    if name in ROPE_WITHOUT_FACTOR or isinstance(factor, bool) or not isinstance(factor, (int, float)):
+    if name in ROPE_WITHOUT_FACTOR or isinstance(factor, bool) or not isinstance(factor, (int, float)) or not 0 < factor < 1 << 20:
         return limit
-    return min(int(limit * factor), LARGEST) if math.isfinite(factor) and factor > 0 else limit
+    return max(min(int(limit * factor), LARGEST), 1)
 
 
 def _kv_dtype(configuration: dict[str, t.Any]) -> str | None:

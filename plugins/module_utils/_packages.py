@@ -94,6 +94,8 @@ def _repositories_in(tree: Tree, path: str) -> list[dict[str, t.Any]]:
     # One line of a .list file is a repository; stanzas and sections of the other kinds are parted by blank lines or brackets.
     blocks = text.splitlines() if path.endswith(".list") else re.split(r"\n\s*\n|^(?=\[)", text, flags=re.M)
     for block in blocks:
+        if re.search(r"^\s*enabled\s*[=:]\s*(0|no|false)\s*$", block, re.M | re.I):
+            continue
         signed = bool(re.search(r"signed-by\s*[:=]|^\s*gpgcheck\s*=\s*1", block, re.I | re.M))
         found += [
             {"path": f"/{path}", "uri": uri, "signed": signed} for uri in AMD_HOSTS.findall(block) if not uri.endswith((".key", ".gpg"))

@@ -271,15 +271,19 @@ def devices_of(plan: Plan, tree: Tree) -> set[str]:
     return nodes
 
 
+def _descriptors(tree: Tree, pid: str) -> list[str]:
+    try:
+        return os.listdir(tree.path("proc", pid, "fd"))
+    except OSError:
+        return []
+
+
 def holders(tree: Tree, nodes: set[str]) -> list[Holder]:
     """Every process that has one of the device nodes open."""
     found = []
     for pid in (name for name in tree.names("proc") if name.isdigit()):
-        folder = tree.path("proc", pid, "fd")
-        try:
-            targets = {os.readlink(f"{folder}/{number}") for number in os.listdir(folder)}
-        except OSError:  # it ended, or a descriptor was closed, while we looked
-            continue
+        # A descriptor that is closed while we look must not hide the others; a process that ended has none.
+        targets = {tree.link_target("proc", pid, "fd", number) or "" for number in _descriptors(tree, pid)}
         held = sorted(targets & nodes)
         if held:
             units = re.findall(r"([^/\s]+\.(?:service|scope))(?=/|$)", tree.text("proc", pid, "cgroup") or "", re.M)

@@ -48,16 +48,20 @@ def selinux(tree: Tree) -> dict[str, t.Any]:
     return {"mode": mode, "booleans": booleans}
 
 
+def _configurations(tree: Tree, file: str, folder: str) -> list[str]:
+    """A file and what is added to it; other names (``.dpkg-old``) are read by nobody."""
+    return [file, *(f"{folder}/{name}" for name in tree.names(folder) if name.endswith(".conf"))]
+
+
 def memlock(tree: Tree) -> dict[str, str | None]:
     """Limits of locked memory as they are set: ``users`` (for everybody, in KiB or ``unlimited``), ``services`` (systemd's default)."""
     users = None
-    files = ["etc/security/limits.conf", *(f"etc/security/limits.d/{name}" for name in tree.names("etc/security/limits.d"))]
-    for path in files:
+    for path in _configurations(tree, "etc/security/limits.conf", "etc/security/limits.d"):
         for domain, kind, value in re.findall(r"^\s*(\S+)\s+(soft|hard|-)\s+memlock\s+(\S+)", tree.text(path) or "", re.M):
             if domain == "*" and kind != "soft":
                 users = value
     services = None
-    for path in ("etc/systemd/system.conf", *(f"etc/systemd/system.conf.d/{name}" for name in tree.names("etc/systemd/system.conf.d"))):
+    for path in _configurations(tree, "etc/systemd/system.conf", "etc/systemd/system.conf.d"):
         for value in re.findall(r"^\s*DefaultLimitMEMLOCK\s*=\s*(\S+)", tree.text(path) or "", re.M):
             services = value
     return {"users": users, "services": services}

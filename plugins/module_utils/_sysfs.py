@@ -13,6 +13,8 @@ import os
 import re
 import typing as t
 
+# Not str.isdigit(): that takes superscripts, and Python refuses to convert thousands of digits.
+_WHOLE = re.compile(r"[0-9]{1,20}")
 MAX_BYTES = 1 << 20
 # A broken tree repeats the same defect in hundreds of files: a fact of a few KB names the first ones and counts the rest.
 MAX_PROBLEMS = 12
@@ -114,7 +116,7 @@ class Tree:
         found: dict[str, int] = {}
         for line in text.splitlines():
             key, _separator, value = line.partition(" ")
-            if value.isdigit():
+            if _WHOLE.fullmatch(value):
                 found[key] = int(value)
             else:
                 self.problem(self.host_path(self.path(*parts)), "has a line that is not 'name number'")
@@ -175,4 +177,4 @@ def memory_bytes(tree: Tree) -> int | None:
 
 def natural(names: t.Iterable[str]) -> list[str]:
     """Names that are whole numbers, in the order of the numbers."""
-    return sorted((name for name in names if name.isdigit()), key=int)
+    return sorted((name for name in names if _WHOLE.fullmatch(name)), key=int)

@@ -55,7 +55,9 @@ def with_base(profile: dict[str, t.Any]) -> dict[str, t.Any]:
     name = profile.get("base")
     if not name:
         return profile
-    folder = next(folder for folder in ("profiles/bases", "profiles") if (FOLDER / folder / f"{name}.yml").exists())
+    folder = next((folder for folder in ("profiles/bases", "profiles") if (FOLDER / folder / f"{name}.yml").exists()), None)
+    if folder is None or name == profile.get("gfx"):
+        raise CatalogError(f"plan_catalog.profiles: {name!r} is no profile to base one on. Correct base in plan_catalog.")
     path = FOLDER / folder / f"{name}.yml"
     return merge(with_base(read_yaml(path)), profile, f"catalog/{folder}/{name}.yml")
 
@@ -151,7 +153,13 @@ def _check_placeholders(issues: dict[str, t.Any], known: dict[str, t.Any], path:
 
 
 def _placeholders(text: str) -> set[str]:
-    return {name for _text, name, _format, _conversion in string.Formatter().parse(text) if name is not None}
+    found = set()
+    for _text, name, form, conversion in string.Formatter().parse(text):
+        if form or conversion:
+            raise ValueError(f"{{{name}}} must stand alone in its braces")
+        if name is not None:
+            found.add(name)
+    return found
 
 
 def _hold_to_schema(document: t.Any, schema: str, path: str) -> None:

@@ -99,7 +99,9 @@ def _devices(host: Host) -> None:
     kfd, render = host.rocm["devices"]["kfd"], host.rocm["groups"]["render"]
     if host.gpus and host.rocm["driver"]["loaded"] and host.gpu_facts["kfd"] == "present" and not kfd["present"]:
         host.findings.add("devices.missing", "no /dev/kfd", "/dev/kfd of group render")
-    elif kfd["present"] and (kfd["gid"] != render or kfd["mode"] != host.wants["devices_mode"]):
+    elif (
+        kfd["present"] and host.wants["devices_state"] == "present" and (kfd["gid"] != render or kfd["mode"] != host.wants["devices_mode"])
+    ):
         host.findings.add(
             "devices.permissions",
             f"group {kfd['group'] or kfd['gid']}, mode {kfd['mode']}",

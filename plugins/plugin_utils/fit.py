@@ -122,7 +122,7 @@ def tokens_of(value: t.Any) -> int | None:
     if isinstance(value, bool):
         return None
     if isinstance(value, (int, float)):
-        return int(value) if 0 < value < 1 << 60 else None
+        return int(value) or None if 0 < value < 1 << 60 else None
     match = re.fullmatch(r"(\d{1,15}(?:\.\d{1,6})?)([kmgKMG]?)", str(value).strip())
     return int(float(match.group(1)) * UNITS[match.group(2)]) or None if match else None
 

@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import re
 import typing as t
 
 from ansible_collections.amdgpu.fleet.plugins.module_utils import _model
@@ -41,7 +42,7 @@ def of_instance(
     rules = host.catalog.vllm["memory"]
     model = _model_of(host, wanted)
     try:
-        settings = _settings(host, rocm, version, model, options, environment, gpus)
+        settings = _settings(host, rocm, version, wanted, model, options, environment, gpus)
         found = fit.table(model, settings, rules, cpu=not rocm)
         if model.weights_bytes is None:
             where = "the folder has no weights" if wanted["model"].startswith("/") else "the model is not on the host"
@@ -54,7 +55,7 @@ def of_instance(
         if rocm:
             _ceiling(host, wanted, found, settings, model)
     value, reason = _words(found, rocm)
-    host.note("vllm", f"{wanted['name']} memory", value, reason, rules["source"] if found.get("weights_bytes") else None)
+    host.note("vllm", f"{wanted['name']} memory", value, reason, rules["source"] if found.get("weights_bytes") is not None else None)
     return found
 
 
@@ -91,6 +92,7 @@ def _settings(
     host: Host,
     rocm: bool,
     version: str,
+    wanted: dict[str, t.Any],
     model: fit.Model,
     options: dict[str, t.Any],
     environment: dict[str, str],
@@ -100,8 +102,14 @@ def _settings(
     tensor, pipeline = _number(options, "tensor-parallel-size", 1), _number(options, "pipeline-parallel-size", 1)
     if options.get("enable-expert-parallel") and _number(options, "data-parallel-size", 1) > 1:
         raise Unknown("with data-parallel-size the experts lie on all replicas, and how much of the weights they are is not known")
+    there = device_count(host, gpus)
+    if rocm and gpus and tensor * pipeline > there:
+        host.findings.add(
+            "vllm.parallel", f"{tensor} x {pipeline} devices for {wanted['name']}", f"at most {there}", instance=wanted["name"]
+        )
+        raise Unknown("the instance asks for more devices than it has")
     usable = _device_bytes(host, gpus) if rocm else _rank_bytes(host, tensor * pipeline)
-    reached = next(entry for entry in rules["batch"] if usable >= entry["gib"] * GIB)
+    reached = next((entry for entry in rules["batch"] if usable >= entry["gib"] * GIB), rules["batch"][-1])
     batch = reached if rocm else {name: count * tensor * pipeline for name, count in rules["batch_cpu"].items()}
     latent = bool((model.shape or {}).get("kv_lora_rank"))
     known = host.catalog.vllm["versions"].get(version, {}).get("defaults", {})
@@ -110,7 +118,7 @@ def _settings(
     space = options.get("kv-cache-memory-bytes")
     if not rocm and environment.get(KV_SPACE, "").strip():
         text = environment[KV_SPACE].strip()
-        if not text.isdigit():
+        if not re.fullmatch(r"[0-9]{1,6}", text):
             raise Unknown(f"{KV_SPACE}={text} is not a number of GiB")
         space_bytes: int | None = int(text) * GIB
     else:
@@ -140,14 +148,19 @@ def _settings(
 
 def _offload(options: dict[str, t.Any]) -> int:
     value = options.get("cpu-offload-gb", 0)
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or value < 0:
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value < 1 << 20:
         raise Unknown(f"cpu-offload-gb={value} is not a number")
     return int(value * GIB)
 
 
-def device_count(gpus: t.Sequence[dict[str, t.Any]]) -> int:
-    """What vLLM sees: partitions are devices of their own."""
-    return sum(max(gpu["partitions"] or 0, 1) for gpu in gpus)
+def devices_of(host: Host, gpu: dict[str, t.Any]) -> int:
+    """What vLLM sees of a GPU: partitions are devices of their own, in the mode that the plan sets."""
+    wanted = host.partitions_planned.get(gpu["index"])
+    return wanted or max(gpu["partitions"] or 0, 1)
+
+
+def device_count(host: Host, gpus: t.Sequence[dict[str, t.Any]]) -> int:
+    return sum(devices_of(host, gpu) for gpu in gpus)
 
 
 def _device_bytes(host: Host, gpus: list[dict[str, t.Any]]) -> int:
@@ -161,7 +174,7 @@ def _device_bytes(host: Host, gpus: list[dict[str, t.Any]]) -> int:
             usable = max(usable or 0, host.pool_bytes)
         if not usable:
             raise Unknown(f"the memory of GPU {gpu['index']} is not known before its driver runs")
-        sizes.append(usable // max(gpu["partitions"] or 0, 1))
+        sizes.append(usable // devices_of(host, gpu))
     return min(sizes)
 
 
@@ -208,9 +221,9 @@ def _findings(
 def _more_room(host: Host, name: str, total: int, room: int, settings: fit.Settings, gpus: list[dict[str, t.Any]]) -> str:
     smaller = f"take a model or a quantization of at most {gib(room * settings.devices)}"
     needed = -(-total // room) if room else 0
-    if gpus and settings.devices < needed <= device_count(gpus):
+    if gpus and settings.devices < needed <= device_count(host, gpus):
         return f"Set tensor-parallel-size in options of the instance {name} to at least {needed}, or {smaller}"
-    if gpus and device_count(gpus) < needed <= device_count(host.gpus):
+    if gpus and device_count(host, gpus) < needed <= device_count(host, host.gpus):
         return f"Give the instance {name} GPUs for a tensor-parallel-size of at least {needed}, or {smaller}"
     return f"For the instance {name} {smaller}"
 
@@ -230,7 +243,7 @@ def _ceiling(host: Host, wanted: dict[str, t.Any], found: dict[str, t.Any], sett
 
 def _words(found: dict[str, t.Any], rocm: bool) -> tuple[str, str]:
     """What the plan shows: the result as value, how it came about as reason."""
-    if not found.get("weights_bytes"):
+    if found.get("weights_bytes") is None:
         return "not computed", found["reason"] or "nothing is known of the model"
     count, thing = found["devices"], "GPU or partition" if rocm else "rank"
     where = f"on each of {count} {'GPUs or partitions' if rocm else 'ranks'}" if count > 1 else f"on one {thing}"

@@ -13,6 +13,7 @@ if t.TYPE_CHECKING:
     from ansible_collections.amdgpu.fleet.plugins.plugin_utils.planner import Host
 
 INVENTORY = "the inventory"
+MEMORY_MODE = re.compile(r"NPS[1-8]")
 DEVICES = {"SPX": 1, "DPX": 2, "TPX": 3, "QPX": 4}
 # vbios_version holds the part number (113-...) on most boards, which says nothing about the age.
 VBIOS = re.compile(r"\d{3}(\.\d{3,6})+")
@@ -50,6 +51,8 @@ def section(host: Host) -> dict[str, t.Any]:
         host.note("partition", "devices", each * len(host.gpus), reason, _known(host, host.gpus[0]).get("source"))
     _minimums(host)
     # A host that is right already is spared the module.
+    if compute:
+        host.partitions_planned = {gpu["index"]: number for gpu in host.gpus if (number := _devices(gpu, compute))}
     change = any((compute and gpu["compute_partition"] != compute) or (memory and gpu["memory_partition"] != memory) for gpu in host.gpus)
     return {**nothing, "wanted": True, "change": change, "compute": compute or None, "memory": memory or None}
 
@@ -89,7 +92,9 @@ def _offered(host: Host, compute: str, memory: str) -> bool:
         host.findings.add("partition.not_offered", f"{wanted} on a host without a GPU", "no mode", why=why)
         return False
     everywhere = True
-    for gpu in {(gpu["product"], gpu["virtual_function"]): gpu for gpu in host.gpus}.values():
+    # Equal GPUs are judged once.
+    kinds = {(gpu["product"], gpu["virtual_function"], *gpu["available_compute_partitions"]): gpu for gpu in host.gpus}
+    for gpu in kinds.values():
         offered, known = gpu["available_compute_partitions"], _known(host, gpu).get("modes", [])
         why = ""
         if gpu["virtual_function"]:
@@ -111,8 +116,9 @@ def _offered(host: Host, compute: str, memory: str) -> bool:
 
 def _combination(host: Host, gpu: dict[str, t.Any], compute: str, memory: str) -> None:
     """The two modes held against each other, with what the GPU is in where one is not given."""
-    mode = compute or gpu["compute_partition"] or "SPX"
-    banks = memory or gpu["memory_partition"] or "NPS1"
+    mode, banks = compute or gpu["compute_partition"] or "SPX", memory or gpu["memory_partition"] or "NPS1"
+    if not MEMORY_MODE.fullmatch(banks) or mode not in (*DEVICES, "CPX"):
+        return  # a driver that says UNKNOWN: there is nothing to hold the other mode against
     documented = [(entry["compute"], entry["memory"]) for entry in _known(host, gpu).get("modes", [])]
     known = ", ".join(f"{one} with {other}" for one, other in documented) or "none"
     seen, devices = f"{mode} with {banks} on {gpu['product']}", _devices(gpu, mode)

@@ -53,6 +53,8 @@ class Host:
         self.profile = catalog.profile(self.gfx) or {}
         self.distribution = self._distribution()
         self.settings: list[dict[str, t.Any]] = []
+        # GPU index -> how many devices it shows once the role partition has set its mode.
+        self.partitions_planned: dict[int, int] = {}
         # The pool of an APU once the plan is applied, where the plan sets it.
         self.pool_bytes: int | None = None
 
@@ -265,7 +267,8 @@ def _minimum_kernel(host: Host, minimums: list[dict[str, t.Any]]) -> str | None:
     floor = next(iter(mine), None) or next((entry for entry in minimums if entry["distribution"] == "any"), None)
     if not (release and floor and floor["release"] and _kernel_key(release) < _kernel_key(floor["release"])):
         return None
-    waits = following if following and _kernel_key(following) >= _kernel_key(floor["release"]) else None
+    newer = following and host.wants["kernel_state"] == "present" and _kernel_key(following) >= _kernel_key(floor["release"])
+    waits = following if newer else None
     host.findings.add(
         "kernel.minimum",
         release,

@@ -226,7 +226,7 @@ def _chosen_gpus(host: Host, wanted: dict[str, t.Any], used: dict[int, str]) -> 
         why = "ROCm does not support this GPU" if set(missing) <= listed else "the host has no GPU of this index"
         known = ", ".join(str(index) for index in by_index) or "nothing (the host has no supported GPU)"
         host.findings.add("vllm.gpus", f"GPU {seen}", f"{known}", why=why, instance=name, known=known)
-    chosen = [by_index[index] for index in wanted["gpus"] or by_index if index in by_index]
+    chosen = [by_index[index] for index in dict.fromkeys(wanted["gpus"] or by_index) if index in by_index]
     for gpu in chosen:
         other = used.get(gpu["index"])
         if other:
@@ -258,7 +258,7 @@ def _instance(host: Host, build: Build, kind: str, wanted: dict[str, t.Any], use
         "unit_file": UNIT_FILES[kind].format(wanted["name"]),
         "model": model,
         "model_is_path": model.startswith("/"),
-        "served_name": options["served-model-name"],
+        "served_name": str(options.get("served-model-name") or model),
         "host": wanted["host"],
         "port": wanted["port"],
         "address": "127.0.0.1" if wanted["host"] == "localhost" else address,
@@ -358,7 +358,7 @@ def _options(
     rendered: dict[str, t.Any] = {}
     for name, value in options.items():
         if value is False:
-            rendered[f"no-{name}"] = True
+            rendered[name[3:] if name.startswith("no-") else f"no-{name}"] = True
         elif value is not None:
             rendered[name] = value
     return rendered

@@ -35,6 +35,8 @@ ELSEWHERE = {
     "hf-token": "vllm_hf_token, which is written where only root can read it",
     "config": "vllm_instances[].options",
 }
+# What the plan looks up, so it must be a word.
+OF_TEXT = ("quantization", "served-model-name", "dtype", "kv-cache-dtype")
 SECRETS = {"VLLM_API_KEY": "vllm_api_key", "HF_TOKEN": "vllm_hf_token"}
 HOST = re.compile(r"[A-Za-z0-9.:*-]*")
 VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
@@ -74,6 +76,8 @@ def normalize(variables: dict[str, t.Any]) -> dict[str, t.Any]:
         _check_size(instance)
     wants["vllm_options"] = _options(wants["vllm_options"], "vllm_options")
     _check_environment(wants["vllm_environment"], "vllm_environment")
+    if variables.get("fleet_fail_on", "fail") not in ("fail", "warn", "never"):
+        raise WantsError(f"fleet_fail_on: {variables['fleet_fail_on']!r} is none of fail, warn and never. Correct it in the inventory.")
     profiles = wants["plan_catalog"].get("profiles", {})
     if not isinstance(profiles, dict) or not all(isinstance(profile, dict) for profile in profiles.values()):
         raise WantsError(f"plan_catalog.profiles: {profiles!r} is not a mapping of profiles. Correct it in the inventory.")
@@ -111,6 +115,8 @@ def _options(options: dict[str, t.Any], path: str) -> dict[str, t.Any]:
     for name in named:
         if name in ELSEWHERE:
             raise WantsError(f"{path}: {name} does not belong there. Set {ELSEWHERE[name]}.")
+        if name in OF_TEXT and not isinstance(named[name], (str, type(None))):
+            raise WantsError(f"{path}.{name}: {named[name]!r} is not a text. Correct it in the inventory.")
     return named
 
 

@@ -97,6 +97,8 @@ def test_no_environment_changes_the_name(tree, run_module):
         (b"simd_count 1216\ngfx_target_version what\n", "has a line that is not 'name number'"),
         (b"\xff\xfe\x00simd", "holds binary data"),
         (b"\xff\xfe\xfd", "is not UTF-8 text"),
+        ("simd_count ²\n".encode(), "has a line that is not 'name number'"),
+        (b"simd_count " + b"1" * 5000, "has a line that is not 'name number'"),
     ],
 )
 def test_a_damaged_node_is_a_problem_and_the_others_are_right(tree, facts, content, problem):

@@ -94,6 +94,7 @@ def test_selinux_memlock_and_huge_pages(host, facts):
     write(root, "sys/fs/selinux/booleans/container_use_devices", "0 1")
     write(root, "etc/security/limits.conf", "# * hard memlock 1\n*  hard  memlock  64\n")
     write(root, "etc/security/limits.d/60-gpu.conf", "* soft memlock 8\n* - memlock unlimited\n@render - memlock 1\n")
+    write(root, "etc/security/limits.d/60-gpu.conf.dpkg-old", "* - memlock 1\n")
     write(root, "etc/systemd/system.conf.d/gpu.conf", "[Manager]\nDefaultLimitMEMLOCK=infinity\n")
     found = facts(root)
     assert found["selinux"] == {"mode": "enforcing", "booleans": {"container_use_devices": False}}
@@ -120,6 +121,8 @@ REPOSITORIES = {
         "gpgkey=https://repo.radeon.com/rocm/rocm.gpg.key\n[nightly]\nbaseurl=https://nightly.repo.amd.com/rocm/x/\n",
         [("https://repo.radeon.com/amdgpu/31.50/el/9.6/main/x86_64/", True), ("https://nightly.repo.amd.com/rocm/x/", False)],
     ),
+    "etc/apt/sources.list.d/off.sources": ("Types: deb\nEnabled: no\nURIs: https://repo.radeon.com/amdgpu/latest/ubuntu\n", []),
+    "etc/yum.repos.d/off.repo": ("[x]\nbaseurl=https://repo.radeon.com/amdgpu/latest/el/9.6/main/x86_64/\nenabled=0\n", []),
     "etc/apt/sources.list.d/amdgpu-fleet-driver.sources": ("Types: deb\nURIs: https://repo.radeon.com/amdgpu/31.50/ubuntu\n", []),
 }  # fmt: skip
 

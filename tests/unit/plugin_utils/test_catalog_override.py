@@ -67,6 +67,9 @@ def test_a_text_of_the_catalog_can_be_replaced(make_plan):
         ({"known_issues": {"gpu.none": {"remedy": "Ask {nobody}"}}}, "plan_catalog.known_issues.gpu.none"),
         ({"known_issues": {"gpu.none": {"remedy": "awk '{print'"}}}, "plan_catalog.known_issues.gpu.none"),
         ({"profiles": {"gfx942": {"host": {"kernel": {"present": "iommu=pt"}}}}}, "plan_catalog.profiles.gfx942.host.kernel.present"),
+        ({"known_issues": {"gpu.none": {"why": "{seen:>5q}"}}}, "plan_catalog.known_issues.gpu.none"),
+        ({"profiles": {"gfx942": {"base": "nonsense"}}}, "plan_catalog.profiles"),
+        ({"profiles": {"gfx999": {"gfx": "gfx999", "base": "gfx999"}}}, "plan_catalog.profiles"),
         ({"profiles": {"gfx1250": {"gfx": "gfx1250"}}}, "plan_catalog.profiles.gfx1250"),
     ],
 )

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -11,6 +12,8 @@ from typing import Any
 import pytest
 import yaml
 
+from ansible_collections.amdgpu.fleet.plugins.module_utils._kernel_log import trouble
+from ansible_collections.amdgpu.fleet.plugins.module_utils._sysfs import Tree
 from testbed.tree import load_host, write_tree
 
 KNOWN = yaml.safe_load((Path(__file__).resolve().parents[3] / "catalog/known_issues.yml").read_text())
@@ -189,3 +192,73 @@ def test_other_kernels_without_a_build_only_warn(examined):
 
 def test_the_next_kernel_without_a_build_stops_the_host(examined):
     assert examined(*DEFECTS["driver.not_built"])["driver.not_built"]["severity"] == "fail"
+
+
+# A line as kernels print it for every alternative of every pattern: one that detection drops could never become a finding.
+SAMPLES = {
+    "gpu.init_failed": [
+        "amdgpu 0000:05:00.0: amdgpu: get invalid ip discovery binary signature",
+        "[drm:amdgpu_discovery_set_ip_blocks [amdgpu]] *ERROR* amdgpu_discovery_init failed",
+        "amdgpu 0000:05:00.0: amdgpu: Fatal error during GPU init",
+        "amdgpu: probe of 0000:05:00.0 failed with error -22",
+    ],
+    "gpu.address_space": [
+        "amdgpu: probe of 0000:a6:00.0 failed with error -12",
+        "pci 0000:a6:00.0: BAR 0: no space for [mem size 0x4000000000 64bit pref]",
+        "pci 0000:a6:00.0: BAR 2 [mem size 0x200000 64bit pref]: can't assign; no space",
+    ],
+    "gpu.atomics": [
+        "kfd kfd: amdgpu: skipped device 1002:7550, PCI rejects atomics 730<0",
+        "amdgpu 0000:03:00.0: amdgpu: PCIE atomic ops is not supported",
+    ],
+    "gpu.hang": [
+        "amdgpu 0000:05:00.0: amdgpu: GPU reset begin!",
+        "amdgpu: GPU hang detected",
+        "amdgpu: cp might be in an unrecoverable state due to an unsuccessful queues preemption",
+        "amdgpu: fence wait loop timeout expired",
+        "amdgpu: Queue preemption failed for queue with doorbell_id: 80004008",
+        "amdgpu: Failed to evict process queues",
+        "amdgpu: No more SDMA queue to allocate",
+        "amdgpu 0000:c5:00.0: amdgpu: MES failed to respond to msg=REMOVE_QUEUE",
+        "amdgpu 0000:c5:00.0: amdgpu: MES ring buffer is full.",
+    ],
+    "gpu.page_fault": [
+        "amdgpu 0000:05:00.0: amdgpu: [gfxhub0] no-retry page fault (src_id:0 ring:24)",
+        "amdgpu: Illegal register access in command stream",
+        "amdgpu 0000:c5:00.0: amdgpu: GCVM_L2_PROTECTION_FAULT_STATUS:0x00841051",
+    ],
+    "gpu.hardware_error": [
+        "amdgpu 0000:05:00.0: amdgpu: 3 uncorrectable hardware errors detected in umc block",
+        "[Hardware Error]: Machine check events logged",
+        "amdgpu 0000:05:00.0: amdgpu: ras error detected",
+    ],
+    "gpu.oversubscribed": ["amdgpu: Runlist is getting oversubscribed due to too many queues."],
+}  # fmt: skip
+
+
+def test_every_pattern_has_samples():
+    assert set(SAMPLES) == {identifier for identifier, issue in KNOWN.items() if "log" in issue.get("match", {})}
+    for identifier, lines in SAMPLES.items():
+        assert len(lines) >= KNOWN[identifier]["match"]["log"].replace("(no space|can't assign)", "").count("|") + 1
+
+
+@pytest.mark.parametrize(("identifier", "line"), [(identifier, line) for identifier, lines in SAMPLES.items() for line in lines])
+def test_a_line_of_the_kernel_log_reaches_its_finding(tmp_path, identifier, line):
+    (tmp_path / "var/log").mkdir(parents=True)
+    (tmp_path / "var/log/dmesg").write_text(f"[   12.345678] {line}\n")
+    (seen,) = trouble(Tree(str(tmp_path)), lambda: None)
+    assert re.search(KNOWN[identifier]["match"]["log"], seen["line"], re.I)
+
+
+def test_corrected_errors_are_no_hardware_error():
+    line = "amdgpu 0000:05:00.0: amdgpu: 5 correctable hardware errors detected in total in umc block"
+    assert not re.search(KNOWN["gpu.hardware_error"]["match"]["log"], line, re.I)
+
+
+def test_what_happened_last_is_not_pushed_out_by_what_happened_at_boot(tmp_path):
+    (tmp_path / "var/log").mkdir(parents=True)
+    early = [f"amdgpu 0000:{bus}:00.0: amdgpu: {word} failed" for bus in ("05", "a6", "c6", "e5") for word in ("psp", "smu", "gfx")]
+    early += [f"amdgpu: {word} timeout" for word in ("alpha", "beta", "gamma", "delta", "epsilon", "zeta")]
+    (tmp_path / "var/log/dmesg").write_text("\n".join([*early, "amdgpu 0000:a6:00.0: amdgpu: GPU reset begin!"]))
+    found = trouble(Tree(str(tmp_path)), lambda: None)
+    assert found[-1]["line"].endswith("GPU reset begin!") and len(found) == 8

@@ -146,6 +146,7 @@ def test_what_the_inventory_asks_for_is_said_to_come_from_it(make_plan):
     [
         ({"driver_policy": "latest"}, ["driver_policy", "latest", "dkms"]),
         ({"driver_polcy": "dkms"}, ["driver_polcy", "driver_policy"]),
+        ({"fleet_fail_on": "warning"}, ["fleet_fail_on", "warning", "never"]),
         ({"fleet_serail": 2}, ["fleet_serail", "fleet_serial"]),
         ({"kernel_gtt_gib": "much"}, ["kernel_gtt_gib", "much"]),
         ({"kernel_opt_in": ["turbo"]}, ["turbo", "latency"]),
@@ -392,3 +393,20 @@ def test_hold_with_dnf(make_plan):
 def test_rocm_of_the_distribution_needs_no_repository(make_plan, ids):
     plan = make_plan("mi300x-8", rocm_userspace="distribution")
     assert plan["rocm"] == {"version": None, "repository": None, "install": ["rocminfo"], "remove": []}
+
+
+def test_a_role_that_is_switched_off_asks_for_no_reboot(make_plan, ids):
+    def installed(_gpus, rocm):
+        rocm["kernel"]["default_release"] = "7.2.12+deb13-amd64"
+
+    plan = make_plan("strix-halo-broken", installed, kernel_state="absent")
+    assert plan["kernel"]["reboot_into"] is None and "kernel.minimum" in ids(plan)
+    assert "devices.permissions" not in ids(make_plan("mi300x-8", devices_state="absent"), "warn")
+
+
+def test_a_driver_that_knows_no_memory_mode(make_plan, ids):
+    def unknown(gpus, _rocm):
+        for gpu in gpus["gpus"]:
+            gpu["memory_partition"] = "UNKNOWN"
+
+    assert ids(make_plan("mi300x-8", unknown, partition_compute="CPX")) == []

@@ -244,3 +244,59 @@ def test_block_wise_fp8_came_to_gfx11_with_a_release(make_plan, ids):
     wanted = {**CHAT, "model_config": config}
     assert "vllm.quantization" in ids(make_plan("strix-halo-128", vllm_instances=[wanted], vllm_version="0.32.0"))
     assert "vllm.quantization" not in ids(make_plan("strix-halo-128", vllm_instances=[wanted]))
+
+
+BIG = {"name": "big", "model": "/srv/big", "gpus": [0], "weights_gib": 130, "model_config": {}}
+
+
+def test_memory_is_that_of_the_partition_mode_that_the_plan_sets(make_plan, ids):
+    """Leaving CPX makes room; going into it takes the room away before anything is touched."""
+    leaving = make_plan("mi300x-8-cpx-nps4", partition_compute="SPX", partition_memory="NPS1", vllm_instances=[dict(BIG)])
+    assert leaving["partition"]["change"] and "vllm.weights_do_not_fit" not in ids(leaving)
+    going = make_plan("mi300x-8", partition_compute="CPX", partition_memory="NPS4", vllm_instances=[dict(BIG)])
+    assert "vllm.weights_do_not_fit" in ids(going)
+
+
+def test_more_workers_than_devices(make_plan, ids):
+    plan = make_plan("mi300x-8", vllm_instances=[{**BIG, "weights_gib": 600, "options": {"tensor-parallel-size": 8}}])
+    assert "vllm.parallel" in ids(plan)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"served-model-name": None},
+        {"served-model-name": False},
+        {"quantization": ["x"]},
+        {"quantization": {"a": 1}},
+        {"tensor-parallel-size": 0.5},
+        {"block-size": 0.5},
+        {"cpu-offload-gb": float("inf")},
+        {"cpu-offload-gb": float("nan")},
+        {"cpu-offload-gb": 200},
+        {"max-model-len": "²"},
+    ],
+)
+@pytest.mark.parametrize("host", ["mi300x-8", "no-gpu"])
+def test_odd_options_never_end_in_a_traceback(make_plan, host, options):
+    instance = {"name": "odd", "model": "/srv/odd", "weights_gib": 1, "options": options}
+    assert make_plan(host, vllm_instances=[instance])["host"] == host
+
+
+def test_a_negation_of_a_negation_is_the_option_itself(make_plan):
+    plan = make_plan("mi300x-8", podman, vllm_instances=[{**CHAT, "options": {"no-async-scheduling": False}}])
+    options = plan["vllm"]["instances"][0]["options"]
+    assert options["async-scheduling"] is True and "no-no-async-scheduling" not in options
+
+
+def test_a_gpu_named_twice_is_one_gpu(make_plan, ids):
+    plan = make_plan("mi300x-8", podman, vllm_instances=[{**CHAT, "gpus": [0, 0]}])
+    assert ids(plan) == [] and plan["vllm"]["instances"][0]["gpus"] == [0]
+
+
+@pytest.mark.parametrize("factor", [1e308, 10**401, 1e-300, float("nan"), -1, "8", True])
+def test_an_odd_rope_factor_never_ends_in_a_traceback(make_plan, factor):
+    shape = {"model_type": "llama", "max_position_embeddings": 4096, "num_hidden_layers": 2, "hidden_size": 64, "num_attention_heads": 4,
+             "rope_scaling": {"rope_type": "yarn", "factor": factor}}  # fmt: skip
+    instance = {"name": "odd", "model": "/srv/odd", "weights_gib": 1, "model_config": shape}
+    assert make_plan("mi300x-8", vllm_instances=[instance])["vllm"]["instances"][0]["memory"]["verdict"]
