@@ -8,7 +8,6 @@ from pathlib import Path
 
 import pytest
 from ansible.parsing.dataloader import DataLoader
-from ansible.plugins.loader import init_plugin_loader
 from ansible.template import Templar, trust_as_template
 
 ROLE = Path(__file__).resolve().parents[2] / "roles/report"
@@ -22,8 +21,6 @@ UNKNOWN = {"verdict": "unknown", "reason": "the model is not on the <host>", "de
 
 @pytest.fixture(scope="module")
 def page():
-    init_plugin_loader()
-
     def render(**memories: dict) -> str:
         endpoint = {
             "url": "http://127.0.0.1:8000", "unit": "vllm-chat.service", "kind": "venv", "version": "0.33.0", "variant": "rocm100",

@@ -14,7 +14,6 @@ import socket
 import subprocess
 import threading
 import time
-import warnings
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
@@ -22,7 +21,6 @@ import pytest
 import yaml
 from ansible.errors import AnsibleFilterError
 from ansible.parsing.dataloader import DataLoader
-from ansible.plugins.loader import init_plugin_loader
 from ansible.template import Templar, trust_as_template
 
 from ansible_collections.amdgpu.fleet.plugins.filter.gateway import replicas as replicas_filter
@@ -33,11 +31,6 @@ HAPROXY = shutil.which("haproxy") or ("/usr/sbin/haproxy" if os.path.exists("/us
 needs_haproxy = pytest.mark.skipif(not HAPROXY or os.geteuid() != 0, reason="needs HAProxy (the test bed installs it) and root")
 KEY, REPLICA_KEY = "key-of-a-client", "key-of-the-replicas"
 ONE = {"name": "one", "address": "10.0.0.1", "port": 8000}
-
-
-with warnings.catch_warnings():
-    warnings.simplefilter("ignore", UserWarning)  # another test may have done it already
-    init_plugin_loader()
 
 
 def template(name: str, **given) -> str:
