@@ -14,6 +14,7 @@ import argparse
 import json
 import shutil
 import sys
+import tempfile
 import time
 from pathlib import Path
 from typing import Any
@@ -46,10 +47,16 @@ def modes(description: dict[str, Any], root: Path) -> list[str]:
 
 
 def redraw(description: dict[str, Any], root: Path) -> None:
-    """Write the KFD topology that belongs to the modes of now."""
+    """Write the KFD topology that belongs to the modes of now; readers find the old nodes or the new ones."""
     host = complete(as_shown(description, root))
-    shutil.rmtree(root / TOPOLOGY / "nodes", ignore_errors=True)
-    write_topology(Writer(root), host, gpus_of(host))
+    nodes = root / TOPOLOGY / "nodes"
+    with tempfile.TemporaryDirectory(dir=root / TOPOLOGY, ignore_cleanup_errors=True) as folder:
+        write_topology(Writer(Path(folder)), host, gpus_of(host))
+        try:
+            nodes.rename(Path(folder) / "old")
+        except OSError:  # the lower layer of an overlay cannot be renamed
+            shutil.rmtree(nodes, ignore_errors=True)
+        (Path(folder) / TOPOLOGY / "nodes").rename(nodes)
 
 
 def watch(description: dict[str, Any], root: Path, interval: float = 0.1) -> None:
