@@ -4,10 +4,10 @@
 from __future__ import annotations
 
 import copy
+import sys
 
 import pytest
 
-from ansible_collections.amdgpu.fleet.plugins.plugin_utils import catalog
 from ansible_collections.amdgpu.fleet.plugins.plugin_utils.catalog import Catalog, CatalogError
 
 BOARD = {"pci_id": "1002:7fff", "product": "AMD Instinct Lab Sample", "gfx": "gfx942", "compute_units": 304, "memory_gib": 192,
@@ -88,7 +88,7 @@ def test_dates_that_yaml_reads_as_dates(make_plan, ids):
 
 
 def test_without_jsonschema_an_override_is_refused_and_the_rest_works(monkeypatch):
-    monkeypatch.setattr(catalog, "jsonschema", None)
+    monkeypatch.setitem(sys.modules, "jsonschema", None)
     assert Catalog().releases["rocm"]["default"]
     with pytest.raises(CatalogError, match="Python package jsonschema"):
         Catalog({"gpus": {"products": [BOARD]}}).check_overrides()
