@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 REPOSITORY = Path(__file__).resolve().parents[3]
+REPORTS = Path(os.environ["MOLECULE_EPHEMERAL_DIRECTORY"]) / "reports"
 INVENTORY = os.environ["MOLECULE_INVENTORY_FILE"]
 TINY = {"name": "tiny", "model": "/srv/models/tiny-llama", "options": {"max-model-len": 256}}
 testinfra_hosts = ["ansible://fleet-none"]
@@ -52,6 +53,8 @@ def test_the_broken_host_is_named_and_left_alone_and_the_others_finish():
         assert (counts[name]["failed"], counts[name]["changed"]) == (0, 0)
     assert "The kernel is too old for this GPU [kernel.minimum]" in flat(result)
     assert re.search(r"^fleet-broken .* FAILED", result.stdout, re.M)
+    doctor = json.loads((REPORTS / "doctor.json").read_text())
+    assert doctor["exit"] == 2 and list(doctor["failures"]) == ["fleet-broken"]
 
 
 def test_doctor_of_the_installed_collection_changes_nothing(tmp_path, state):

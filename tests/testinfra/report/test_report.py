@@ -28,7 +28,7 @@ def test_every_host_has_a_record(records):
 
 def test_the_doctor_says_what_scripts_ask_for(records):
     doctor = json.loads((REPORTS / "doctor.json").read_text())
-    assert doctor["exit"] == 2, "kernel.minimum stops a host"
+    assert doctor["exit"] == 1, "kernel.minimum is accepted, so there are warnings and nothing worse"
     assert {host: [finding["id"] for finding in found] for host, found in doctor["hosts"].items()} == {
         host: [finding["id"] for finding in record["findings"]] for host, record in records.items()
     }
