@@ -42,7 +42,8 @@ PRODUCTS = {
     "gfx1201": "r9700",
     "cpu": None,
 }
-PROFILES = sorted(path.stem for path in (REPOSITORY / "catalog/profiles").glob("*.yml"))
+# What vLLM has code for; the other profiles are there for the host alone.
+PROFILES = sorted(["cpu", *CATALOG.vllm["versions"][CATALOG.vllm["default_version"]]["prebuilt_gfx"]])
 KINDS = ("venv", "quadlet")
 VERSIONS = {"image": VLLM, "default": ""}
 SERVED = "Qwen3-8B"
