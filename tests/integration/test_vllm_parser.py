@@ -16,7 +16,6 @@ from pathlib import Path
 import pytest
 import yaml
 from ansible.parsing.dataloader import DataLoader
-from ansible.plugins.loader import init_plugin_loader
 from ansible.template import Templar, trust_as_template
 
 from ansible_collections.amdgpu.fleet.plugins.plugin_utils import planner
@@ -195,7 +194,6 @@ def newer_variable(name: str) -> bool:
 @pytest.fixture(scope="module")
 def answer(plans: dict[str, dict]) -> dict:
     """What vLLM said to all cases."""
-    init_plugin_loader()
     cases = {}
     for name, plan in plans.items():
         files = render(plan)
