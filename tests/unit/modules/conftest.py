@@ -4,6 +4,9 @@
 run_module("kernel_args", present=["iommu=pt"], root=str(tmp_path)) -> the result as a dict.
 run_module(..., _check=True, _diff=True, _env={"PATH": ...}) sets check mode, diff mode and the environment.
 The result of a module that failed is returned too ("failed": True); a traceback or a missing answer fails the test.
+
+emulated("mi300x-8", gpus=[...]) -> the root of an emulated host, its description changed if need be.
+amd_gpus(root), amd_rocm(root) -> the fact of that name, as gpu_facts or rocm_facts finds it there.
 """
 
 from __future__ import annotations
@@ -17,6 +20,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
+from testbed.tree import load_host, write_tree
 
 REPOSITORY = Path(__file__).resolve().parents[3]
 PACKAGE = "ansible_collections.amdgpu.fleet.plugins.modules"
@@ -71,3 +76,28 @@ def run_module(collections_path: Path, tmp_path_factory: pytest.TempPathFactory)
         return result
 
     return run
+
+
+@pytest.fixture
+def emulated(tmp_path: Path) -> Callable[..., Path]:
+    def build(name: str = "mi300x-8", **changes: object) -> Path:
+        write_tree({**load_host(name), **changes}, tmp_path)
+        return tmp_path
+
+    return build
+
+
+@pytest.fixture
+def amd_gpus(run_module: RunModule) -> RunModule:
+    def facts(root: Path, **options: Any) -> dict[str, Any]:
+        return run_module("gpu_facts", root=str(root), **options)["ansible_facts"]["amd_gpus"]
+
+    return facts
+
+
+@pytest.fixture
+def amd_rocm(run_module: RunModule) -> RunModule:
+    def facts(root: Path, **options: Any) -> dict[str, Any]:
+        return run_module("rocm_facts", root=str(root), **options)["ansible_facts"]["amd_rocm"]
+
+    return facts

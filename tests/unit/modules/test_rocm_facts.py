@@ -3,32 +3,12 @@ from __future__ import annotations
 
 import json
 import socket
-from pathlib import Path
 
 import pytest
 
-from testbed.tree import load_host, write_tree
 
-
-@pytest.fixture
-def facts(run_module):
-    def read(root: Path, **options) -> dict:
-        return run_module("rocm_facts", root=str(root), **options)["ansible_facts"]["amd_rocm"]
-
-    return read
-
-
-@pytest.fixture
-def host(tmp_path):
-    def make(name: str) -> Path:
-        write_tree(load_host(name), tmp_path)
-        return tmp_path
-
-    return make
-
-
-def test_instinct_with_dkms(host, facts):
-    found = facts(host("mi300x-8"))
+def test_instinct_with_dkms(emulated, amd_rocm):
+    found = amd_rocm(emulated("mi300x-8"))
     assert found["os"]["id"] == "debian" and found["os"]["package_manager"] == "apt"
     assert found["driver"]["source"] == "dkms"
     assert found["driver"]["release"] == "31.50.0"
@@ -44,16 +24,16 @@ def test_instinct_with_dkms(host, facts):
     assert len(json.dumps(found)) < 4096
 
 
-def test_a_replaced_module_wants_a_reload(host, facts):
-    root = host("mi300x-8")
+def test_a_replaced_module_wants_a_reload(emulated, amd_rocm):
+    root = emulated("mi300x-8")
     module = next((root / "lib/modules/6.1.0-40-amd64/updates/dkms").glob("amdgpu.ko"))
     old = (root / "sys/module/amdgpu/srcversion").read_text().strip()
     module.write_bytes(module.read_bytes().replace(old.encode(), b"0" * len(old)))
-    assert facts(root)["driver"]["reload_needed"]
+    assert amd_rocm(root)["driver"]["reload_needed"]
 
 
-def test_strix_halo_broken(host, facts):
-    found = facts(host("strix-halo-broken"))
+def test_strix_halo_broken(emulated, amd_rocm):
+    found = amd_rocm(emulated("strix-halo-broken"))
     assert found["firmware"] == {
         "package": "firmware-amd-graphics",
         "version": "20251125-1",
@@ -64,12 +44,12 @@ def test_strix_halo_broken(host, facts):
     assert "amdgpu.cwsr_enable=0" in found["kernel"]["command_line"]
 
 
-def test_blacklists(host, facts):
-    root = host("mi300x-8")
+def test_blacklists(emulated, amd_rocm):
+    root = emulated("mi300x-8")
     (root / "etc/modprobe.d").mkdir(parents=True, exist_ok=True)
     (root / "etc/modprobe.d/vfio.conf").write_text("# blacklist nothing\nblacklist  amdgpu\n")
     (root / "proc/cmdline").write_text("ro modprobe.blacklist=ast,amdgpu amd.modprobe.blacklist=amdgpu\n")
-    assert facts(root)["driver"]["blacklisted_by"] == ["/etc/modprobe.d/vfio.conf", "modprobe.blacklist=ast,amdgpu"]
+    assert amd_rocm(root)["driver"]["blacklisted_by"] == ["/etc/modprobe.d/vfio.conf", "modprobe.blacklist=ast,amdgpu"]
 
 
 @pytest.mark.parametrize(
@@ -84,22 +64,22 @@ def test_blacklists(host, facts):
         ({}, {}, None, []),
     ],
 )  # fmt: skip
-def test_installations(tmp_path, facts, files, links, version, layouts):
+def test_installations(tmp_path, amd_rocm, files, links, version, layouts):
     for name, content in files.items():
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).write_text(content)
     for name, target in links.items():
         (tmp_path / name).symlink_to(target)
-    found = facts(tmp_path)
+    found = amd_rocm(tmp_path)
     assert found["version"] == version
     assert [entry["layout"] for entry in found["installations"]] == layouts
 
 
-def test_wheels_in_a_virtual_environment(tmp_path, facts):
+def test_wheels_in_a_virtual_environment(tmp_path, amd_rocm):
     site = tmp_path / "opt/vllm/x/lib/python3.12/site-packages"
     for name in ("rocm_sdk_core-10.0.0.dist-info", "vllm-0.33.0+rocm100.dist-info", "torch-2.13.0+rocm10.0.0.dist-info"):
         (site / name).mkdir(parents=True)
-    found = facts(tmp_path, search_paths=["/opt/vllm/x"])
+    found = amd_rocm(tmp_path, search_paths=["/opt/vllm/x"])
     assert found["environments"]["/opt/vllm/x"] == {"python": "3.12", "vllm": "0.33.0+rocm100", "torch": "2.13.0+rocm10.0.0"}
     assert [(entry["layout"], entry["version"]) for entry in found["installations"]] == [("wheel", "10.0.0")]
 
@@ -114,28 +94,28 @@ def test_a_port_in_use_is_named_with_its_process(run_module):
     assert not found["1"]["listening"]
 
 
-def test_model_paths(tmp_path, facts):
+def test_model_paths(tmp_path, amd_rocm):
     (tmp_path / "srv/model").mkdir(parents=True)
     (tmp_path / "srv/model/config.json").write_text('{"model_type": "llama", "quantization_config": {"quant_method": "awq"}}')
     (tmp_path / "srv/empty").mkdir()
-    found = facts(tmp_path, paths=["/srv/model", "/srv/empty", "/srv/none"])["paths"]
+    found = amd_rocm(tmp_path, paths=["/srv/model", "/srv/empty", "/srv/none"])["paths"]
     assert [found[path]["model"] for path in ("/srv/model", "/srv/empty", "/srv/none")] == [True, False, False]
     assert (found["/srv/model"]["model_type"], found["/srv/model"]["quantization"]) == ("llama", "awq")
     assert found["/srv/empty"]["exists"] and not found["/srv/none"]["exists"]
 
 
-def test_images_of_podmans_stores(tmp_path, facts):
+def test_images_of_podmans_stores(tmp_path, amd_rocm):
     store = tmp_path / "srv/images/overlay-images"
     store.mkdir(parents=True)
     (store / "images.json").write_text(json.dumps([{"id": "1", "names": ["localhost/a:1"]}, {"id": "2", "names": None}]))
     (tmp_path / "etc/containers").mkdir(parents=True)
     (tmp_path / "etc/containers/storage.conf").write_text('[storage.options]\nadditionalimagestores = [\n "/srv/images",\n]\n')
-    assert facts(tmp_path, images=["localhost/a:1", "localhost/b:1"])["podman"]["images"] == ["localhost/a:1"]
+    assert amd_rocm(tmp_path, images=["localhost/a:1", "localhost/b:1"])["podman"]["images"] == ["localhost/a:1"]
 
 
 @pytest.mark.parametrize("name", ["var/lib/dpkg/status", "proc/meminfo", "etc/os-release", "etc/group", "proc/cmdline"])
 @pytest.mark.parametrize("content", [b"", b"\0" * 64, b"\xff\xfe\xfd\n", b"Package: \nVersion:\n\n:::\n'"])
-def test_damaged_files_never_end_in_a_traceback(host, facts, name, content):
-    root = host("strix-halo-128")
+def test_damaged_files_never_end_in_a_traceback(emulated, amd_rocm, name, content):
+    root = emulated("strix-halo-128")
     (root / name).write_bytes(content)
-    assert facts(root)["kernel"]["release"] == "7.2.12+deb13-amd64"
+    assert amd_rocm(root)["kernel"]["release"] == "7.2.12+deb13-amd64"

@@ -9,28 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from testbed.tree import load_host, write_tree
-
 KERNEL = "6.1.0-40-amd64"
 EFI = "sys/firmware/efi/efivars"
 CERTIFICATE = b"0\x82\x03\x1f0\x82\x02\x07DKMS module signing key"
-
-
-@pytest.fixture
-def facts(run_module):
-    def read(root: Path, **options) -> dict:
-        return run_module("rocm_facts", root=str(root), **options)["ansible_facts"]["amd_rocm"]
-
-    return read
-
-
-@pytest.fixture
-def host(tmp_path):
-    def make(name: str = "mi300x-8", **changes: object) -> Path:
-        write_tree({**load_host(name), **changes}, tmp_path)
-        return tmp_path
-
-    return make
 
 
 def write(root: Path, name: str, content: str | bytes) -> None:
@@ -41,33 +22,33 @@ def write(root: Path, name: str, content: str | bytes) -> None:
 
 @pytest.mark.skipif(not shutil.which("modinfo") or not shutil.which("xz"), reason="needs kmod and xz")
 @pytest.mark.parametrize("replaced", [False, True])
-def test_a_compressed_module_is_compared_too(host, facts, replaced):
-    root = host()
+def test_a_compressed_module_is_compared_too(emulated, amd_rocm, replaced):
+    root = emulated()
     module = root / f"lib/modules/{KERNEL}/updates/dkms/amdgpu.ko"
     if replaced:
         running = (root / "sys/module/amdgpu/srcversion").read_text().strip().encode()
         module.write_bytes(module.read_bytes().replace(running, b"0" * len(running)))
     subprocess.run(["xz", str(module)], check=True)
-    driver = facts(root)["driver"]
+    driver = amd_rocm(root)["driver"]
     assert driver["reload_needed"] is replaced and driver["built_for_running_kernel"]
 
 
-def test_dkms_names_the_build_that_each_kernel_uses(host, facts):
+def test_dkms_names_the_build_that_each_kernel_uses(emulated, amd_rocm):
     newer = "6.12.57+deb12-amd64"
-    root = host(kernel={"release": KERNEL, "others": [newer]})
+    root = emulated(kernel={"release": KERNEL, "others": [newer]})
     # An older driver was built for the newer kernel and left there; one was never built at all.
     tree = root / "var/lib/dkms/amdgpu"
     (tree / f"kernel-{newer}-x86_64").unlink()
     write(root, f"var/lib/dkms/amdgpu/6.16.13-1.22.04/{newer}/x86_64/module/amdgpu.ko", b"")
     write(root, "var/lib/dkms/amdgpu/7.9.9-1.22.04/source", b"")
-    builds = {(build["version"].partition("-")[0], build["kernel"]): build["state"] for build in facts(root)["driver"]["dkms"]}
+    builds = {(build["version"].partition("-")[0], build["kernel"]): build["state"] for build in amd_rocm(root)["driver"]["dkms"]}
     assert builds == {
         ("7.1.3", KERNEL): "installed",
         ("7.1.3", newer): "built",
         ("6.16.13", newer): "built",
         ("7.9.9", None): "added",
     }
-    assert facts(root)["kernel"]["installed"] == [KERNEL, newer]
+    assert amd_rocm(root)["kernel"]["installed"] == [KERNEL, newer]
 
 
 @pytest.mark.parametrize(
@@ -79,24 +60,24 @@ def test_dkms_names_the_build_that_each_kernel_uses(host, facts):
         ({"var/lib/shim-signed/mok/MOK.der": CERTIFICATE, f"{EFI}/MokListRT1-605dab50": b"\6\0\0\0list" + CERTIFICATE + b"x"}, True),
     ],
 )
-def test_whether_the_key_of_dkms_is_enrolled(host, facts, files, enrolled):
-    root = host(secure_boot=True)
+def test_whether_the_key_of_dkms_is_enrolled(emulated, amd_rocm, files, enrolled):
+    root = emulated(secure_boot=True)
     for name, content in files.items():
         write(root, name, content)
-    boot = facts(root)["boot"]
+    boot = amd_rocm(root)["boot"]
     assert (boot["secure_boot"], boot["mok_enrolled"]) == (True, enrolled)
 
 
-def test_selinux_memlock_and_huge_pages(host, facts):
-    root = host()
-    assert facts(root)["selinux"] == {"mode": "disabled", "booleans": {}}
+def test_selinux_memlock_and_huge_pages(emulated, amd_rocm):
+    root = emulated()
+    assert amd_rocm(root)["selinux"] == {"mode": "disabled", "booleans": {}}
     write(root, "sys/fs/selinux/enforce", "1")
     write(root, "sys/fs/selinux/booleans/container_use_devices", "0 1")
     write(root, "etc/security/limits.conf", "# * hard memlock 1\n*  hard  memlock  64\n")
     write(root, "etc/security/limits.d/60-gpu.conf", "* soft memlock 8\n* - memlock unlimited\n@render - memlock 1\n")
     write(root, "etc/security/limits.d/60-gpu.conf.dpkg-old", "* - memlock 1\n")
     write(root, "etc/systemd/system.conf.d/gpu.conf", "[Manager]\nDefaultLimitMEMLOCK=infinity\n")
-    found = facts(root)
+    found = amd_rocm(root)
     assert found["selinux"] == {"mode": "enforcing", "booleans": {"container_use_devices": False}}
     assert found["memlock"] == {"users": "unlimited", "services": "infinity"}
     assert found["transparent_hugepages"] == "madvise"
@@ -128,15 +109,15 @@ REPOSITORIES = {
 
 
 @pytest.mark.parametrize("path", REPOSITORIES)
-def test_repositories_of_others(tmp_path, facts, path):
+def test_repositories_of_others(tmp_path, amd_rocm, path):
     content, expected = REPOSITORIES[path]
     write(tmp_path, path, content)
-    found = facts(tmp_path)["repositories"]
+    found = amd_rocm(tmp_path)["repositories"]
     assert [(entry["uri"], entry["signed"]) for entry in found] == expected
     assert {entry["path"] for entry in found} <= {f"/{path}"}
 
 
-def test_the_kernel_log_is_folded(tmp_path, facts):
+def test_the_kernel_log_is_folded(tmp_path, amd_rocm):
     write(
         tmp_path,
         "var/log/dmesg",
@@ -146,16 +127,16 @@ def test_the_kernel_log_is_folded(tmp_path, facts):
         "[    6.0] EXT4-fs error (device sda1): not ours\n"
         "[    6.1] amdgpu 0000:05:00.0: amdgpu: SMU is initialized successfully\n",
     )
-    assert facts(tmp_path)["kernel"]["trouble"] == [
+    assert amd_rocm(tmp_path)["kernel"]["trouble"] == [
         {"line": "amdgpu 0000:05:00.0: amdgpu: get invalid ip discovery binary signature", "count": 1},
         {"line": "amdgpu: probe of 0000:05:00.0 failed with error -22", "count": 2},
     ]
 
 
-def test_a_noisy_kernel_log_stays_small(tmp_path, facts):
+def test_a_noisy_kernel_log_stays_small(tmp_path, amd_rocm):
     words = ["alpha", "beta", "gamma", "delta", "eps", "zeta", "eta", "theta", "iota", "kappa"]
     write(tmp_path, "var/log/kern.log", "".join(f"Nov  1 10:00:00 h kernel: [1.0] amdgpu: {w} error {'x' * 300}\n" for w in words * 50))
-    trouble = facts(tmp_path)["kernel"]["trouble"]
+    trouble = amd_rocm(tmp_path)["kernel"]["trouble"]
     assert len(trouble) == 8 and all(len(entry["line"]) <= 160 and entry["count"] == 50 for entry in trouble)
 
 
@@ -169,11 +150,11 @@ def test_a_noisy_kernel_log_stays_small(tmp_path, facts):
         ("4.4.0-1", False, None),
     ],
 )
-def test_the_tier_of_quadlet_keys(host, facts, version, generator, tier):
-    root = host(packages={"podman": version})
+def test_the_tier_of_quadlet_keys(emulated, amd_rocm, version, generator, tier):
+    root = emulated(packages={"podman": version})
     if generator:
         write(root, "usr/libexec/podman/quadlet", b"")
-    podman = facts(root)["podman"]
+    podman = amd_rocm(root)["podman"]
     assert podman["quadlet"] == tier and version.startswith(podman["version"])
 
 
@@ -189,20 +170,20 @@ def test_the_tier_of_quadlet_keys(host, facts, version, generator, tier):
          {"opt/rocm": "/etc/alternatives/rocm", "etc/alternatives/rocm": "/opt/rocm-6.4.1"}, "6.4.1", ["legacy", "legacy"]),
     ],
 )  # fmt: skip
-def test_layouts(tmp_path, facts, files, links, version, layouts):
+def test_layouts(tmp_path, amd_rocm, files, links, version, layouts):
     for name, content in files.items():
         write(tmp_path, name, content)
     for name, target in links.items():
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).symlink_to(target)
-    found = facts(tmp_path)
+    found = amd_rocm(tmp_path)
     assert (found["version"], [entry["layout"] for entry in found["installations"]]) == (version, layouts)
 
 
-def test_a_dangling_link_is_named(tmp_path, facts):
+def test_a_dangling_link_is_named(tmp_path, amd_rocm):
     (tmp_path / "opt").mkdir()
     (tmp_path / "opt/rocm").symlink_to("rocm-6.3.0")
-    assert {"path": "/opt/rocm", "problem": "is a link that leads nowhere", "count": 1} in facts(tmp_path)["problems"]
+    assert {"path": "/opt/rocm", "problem": "is a link that leads nowhere", "count": 1} in amd_rocm(tmp_path)["problems"]
 
 
 @pytest.mark.parametrize(
@@ -213,24 +194,24 @@ def test_a_dangling_link_is_named(tmp_path, facts):
         ({"hsa-rocr": "1.18.0.70204-93"}, [{"version": "7.2.4", "layout": "legacy"}], ["legacy"], "7.2.4"),
     ],
 )
-def test_distribution_packages_beside_others(host, facts, packages, rocm, layouts, version):
-    found = facts(host(packages=packages, rocm=rocm))
+def test_distribution_packages_beside_others(emulated, amd_rocm, packages, rocm, layouts, version):
+    found = amd_rocm(emulated(packages=packages, rocm=rocm))
     assert [entry["layout"] for entry in found["installations"]] == layouts
     assert found["version"] == version
 
 
-def test_arch(tmp_path, facts):
+def test_arch(tmp_path, amd_rocm):
     write(tmp_path, "etc/os-release", "ID=arch\nPRETTY_NAME=Arch\n")
     for name in ("linux-firmware-amdgpu-20260110-1", "hsa-rocr-7.1.0-1", "bash-5.3.0-1"):
         (tmp_path / "var/lib/pacman/local" / name).mkdir(parents=True)
-    found = facts(tmp_path)
+    found = amd_rocm(tmp_path)
     assert found["packages"] == {"hsa-rocr": "7.1.0-1", "linux-firmware-amdgpu": "20260110-1"}
     assert found["firmware"]["version"] == "20260110-1"
     assert [(entry["layout"], entry["version"]) for entry in found["installations"]] == [("distribution", "7.1.0")]
 
 
-def test_headers_of_the_running_kernel(host, facts):
-    root = host()
-    assert facts(root)["kernel"]["headers"] is False
+def test_headers_of_the_running_kernel(emulated, amd_rocm):
+    root = emulated()
+    assert amd_rocm(root)["kernel"]["headers"] is False
     (root / f"lib/modules/{KERNEL}/build").mkdir()
-    assert facts(root)["kernel"]["headers"] is True
+    assert amd_rocm(root)["kernel"]["headers"] is True
