@@ -12,6 +12,7 @@ import shlex
 import stat
 import typing as t
 
+from ansible_collections.amdgpu.fleet.plugins.module_utils._processes import holders
 from ansible_collections.amdgpu.fleet.plugins.module_utils._sysfs import Tree
 
 QUADLET_GENERATORS = ("usr/lib/systemd/system-generators/podman-system-generator", "usr/libexec/podman/quadlet")
@@ -184,23 +185,11 @@ def ports(tree: Tree, wanted: t.Sequence[int]) -> dict[str, dict[str, t.Any]]:
                 listening.setdefault(int(fields[1].rpartition(":")[2], 16), set()).add(fields[9])
     result = {}
     for port in wanted:
-        inodes = listening.get(port)
-        unit, process = _holder(tree, inodes) if inodes else (None, None)
-        result[str(port)] = {"listening": bool(inodes), "unit": unit, "process": process}
+        inodes = listening.get(port, set())
+        holder = next(holders(tree, {f"socket:[{inode}]" for inode in inodes}), None) if inodes else None
+        unit = next((unit for unit in holder.units if unit.endswith(".service")), None) if holder else None
+        result[str(port)] = {"listening": bool(inodes), "unit": unit, "process": holder.process if holder else None}
     return result
-
-
-def _holder(tree: Tree, inodes: set[str]) -> tuple[str | None, str | None]:
-    targets = {f"socket:[{inode}]" for inode in inodes}
-    for pid in (name for name in tree.names("proc") if name.isdigit()):
-        try:
-            held = any(os.readlink(tree.path("proc", pid, "fd", fd)) in targets for fd in os.listdir(tree.path("proc", pid, "fd")))
-        except OSError:  # the process ended, or a descriptor was closed while we looked
-            continue
-        if held:
-            units = re.findall(r"/([^/]+\.service)", tree.text("proc", pid, "cgroup") or "")
-            return (units[0] if units else None), tree.text("proc", pid, "comm")
-    return None, None
 
 
 def vllm_units(tree: Tree) -> list[str]:

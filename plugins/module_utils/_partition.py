@@ -11,11 +11,11 @@ from __future__ import annotations
 
 import errno
 import os
-import re
 import typing as t
 
 from ansible_collections.amdgpu.fleet.plugins.module_utils import _kfd
 from ansible_collections.amdgpu.fleet.plugins.module_utils._gpus import detect, pci_gpus
+from ansible_collections.amdgpu.fleet.plugins.module_utils._processes import Holder
 from ansible_collections.amdgpu.fleet.plugins.module_utils._sysfs import Tree
 
 COMPUTE = ("SPX", "DPX", "TPX", "QPX", "CPX")
@@ -66,19 +66,6 @@ class Gpu(t.NamedTuple):
 
     def state(self) -> dict[str, t.Any]:
         return {"address": self.address, "compute": self.compute, "memory": self.memory, "devices": self.devices}
-
-
-class Holder(t.NamedTuple):
-    """A process that has a GPU open, and the systemd units it runs in, the innermost last."""
-
-    pid: int
-    process: str
-    units: tuple[str, ...]
-    device: str
-
-    def __str__(self) -> str:
-        where = self.units[-1] if self.units else "no unit of systemd"
-        return f"{self.process} (pid {self.pid}, {where}) has {self.device} open"
 
 
 class Plan(t.NamedTuple):
@@ -271,32 +258,12 @@ def devices_of(plan: Plan, tree: Tree) -> set[str]:
     return nodes
 
 
-def _descriptors(tree: Tree, pid: str) -> list[str]:
-    try:
-        return os.listdir(tree.path("proc", pid, "fd"))
-    except OSError:
-        return []
-
-
-def holders(tree: Tree, nodes: set[str]) -> list[Holder]:
-    """Every process that has one of the device nodes open."""
-    found = []
-    for pid in (name for name in tree.names("proc") if name.isdigit()):
-        # A descriptor that is closed while we look must not hide the others; a process that ended has none.
-        targets = {tree.link_target("proc", pid, "fd", number) or "" for number in _descriptors(tree, pid)}
-        held = sorted(targets & nodes)
-        if held:
-            units = re.findall(r"([^/\s]+\.(?:service|scope))(?=/|$)", tree.text("proc", pid, "cgroup") or "", re.M)
-            found.append(Holder(int(pid), tree.text("proc", pid, "comm") or "a process", tuple(dict.fromkeys(units)), held[0]))
-    return sorted(found)
-
-
 def unit_name(name: str) -> str:
     """A unit as systemd lists it; ``docker`` is ``docker.service``."""
     return name if "." in name else f"{name}.service"
 
 
-def refuse_holders(found: t.Sequence[Holder], told: t.Sequence[str], after: str = "") -> None:
+def refuse_holders(found: t.Iterable[Holder], told: t.Sequence[str], after: str = "") -> None:
     """Name those that nobody said may be stopped."""
     strangers = [holder for holder in found if not set(holder.units) & set(told)]
     if strangers:

@@ -122,12 +122,13 @@ import time
 from ansible.module_utils.basic import AnsibleModule
 
 from ansible_collections.amdgpu.fleet.plugins.module_utils import _partition as partition
+from ansible_collections.amdgpu.fleet.plugins.module_utils._processes import holders
 from ansible_collections.amdgpu.fleet.plugins.module_utils._sysfs import Tree
 
 
 def change(module: AnsibleModule, tree: Tree, todo: partition.Plan, services: partition.Services) -> list[partition.Gpu]:
     nodes = partition.devices_of(todo, tree)
-    partition.refuse_holders(partition.holders(tree, nodes), services.names)
+    partition.refuse_holders(holders(tree, nodes), services.names)
     if module.check_mode:
         return []
     work = partition.Work(tree, services.run, time, module.params["timeout"])
@@ -135,9 +136,7 @@ def change(module: AnsibleModule, tree: Tree, todo: partition.Plan, services: pa
     seen: list[partition.Gpu] = []
     try:
         services.stop()
-        partition.refuse_holders(
-            partition.holders(tree, nodes), [], after=" although stop_services were stopped" if services.stopped else ""
-        )
+        partition.refuse_holders(holders(tree, nodes), [], after=" although stop_services were stopped" if services.stopped else "")
         seen = work.carry_out(todo)
     except partition.PartitionError as error:
         failure = str(error)

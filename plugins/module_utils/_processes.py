@@ -1,0 +1,43 @@
+# Copyright: (c) 2026, the amdgpu.fleet authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Which processes hold something open, and which units of systemd they run in."""
+
+from __future__ import annotations
+
+import os
+import re
+import typing as t
+
+from ansible_collections.amdgpu.fleet.plugins.module_utils._sysfs import Tree, natural
+
+_UNIT = re.compile(r"([^/\s]+\.(?:service|scope))(?=/|$)", re.M)
+
+
+class Holder(t.NamedTuple):
+    """A process that holds something open, and the systemd units it runs in, the innermost last."""
+
+    pid: int
+    process: str
+    units: tuple[str, ...]
+    held: str
+
+    def __str__(self) -> str:
+        where = self.units[-1] if self.units else "no unit of systemd"
+        return f"{self.process} (pid {self.pid}, {where}) has {self.held} open"
+
+
+def holders(tree: Tree, targets: set[str]) -> t.Iterator[Holder]:
+    """The processes, in the order of their numbers, that have one of ``targets`` open: a path, or ``socket:[12345]``."""
+    for pid in natural(tree.names("proc")):
+        # A descriptor that is closed while we look must not hide the others; a process that ended has none.
+        held = targets.intersection(tree.link_target("proc", pid, "fd", number) or "" for number in _descriptors(tree, pid))
+        if held:
+            units = tuple(dict.fromkeys(_UNIT.findall(tree.text("proc", pid, "cgroup") or "")))
+            yield Holder(int(pid), tree.text("proc", pid, "comm") or "a process", units, min(held))
+
+
+def _descriptors(tree: Tree, pid: str) -> list[str]:
+    try:
+        return os.listdir(tree.path("proc", pid, "fd"))
+    except OSError:
+        return []
