@@ -9,7 +9,7 @@ import typing as t
 
 from ansible.errors import AnsibleFilterError
 
-LOOPBACK = ("127.0.0.1", "::1", "localhost", "")
+from ansible_collections.amdgpu.fleet.plugins.plugin_utils.serving import LOOPBACK
 
 
 def replicas(hosts: t.Sequence[str], hostvars: t.Mapping[str, t.Any], instance: str = "") -> list[dict[str, t.Any]]:
@@ -23,14 +23,14 @@ def replicas(hosts: t.Sequence[str], hostvars: t.Mapping[str, t.Any], instance: 
         if not chosen:
             raise AnsibleFilterError(f"amdgpu.fleet.replicas: {host} has no instance {instance or 'at all'} in vllm_instances.")
         for each in chosen:
-            address = each.get("host", "")
+            address = each.get("host") or LOOPBACK[0]
             if address in LOOPBACK and len(hosts) > 1:
                 raise AnsibleFilterError(
-                    f"amdgpu.fleet.replicas: the instance {each['name']} of {host} listens on {address or '127.0.0.1'}, where a gateway "
+                    f"amdgpu.fleet.replicas: the instance {each['name']} of {host} listens on {address}, where a gateway "
                     "on another host cannot reach it. Give it host, an address of its host."
                 )
             name = host if len(chosen) == 1 else f"{host}.{each['name']}"
-            found.append({"name": name, "address": address or "127.0.0.1", "port": int(each.get("port", 8000))})
+            found.append({"name": name, "address": address, "port": int(each.get("port", 8000))})
     return found
 
 

@@ -8,11 +8,10 @@ import re
 import typing as t
 
 from ansible_collections.amdgpu.fleet.plugins.plugin_utils.catalog import version_key
+from ansible_collections.amdgpu.fleet.plugins.plugin_utils.fit import GIB
 
 if t.TYPE_CHECKING:
     from ansible_collections.amdgpu.fleet.plugins.plugin_utils.planner import Host
-
-GIB = 1 << 30
 
 
 def examine(host: Host) -> None:

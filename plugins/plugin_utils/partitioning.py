@@ -7,14 +7,13 @@ from __future__ import annotations
 import re
 import typing as t
 
+from ansible_collections.amdgpu.fleet.plugins.module_utils._partition import COMPUTE, DEVICES, MEMORY
 from ansible_collections.amdgpu.fleet.plugins.plugin_utils.catalog import version_key
+from ansible_collections.amdgpu.fleet.plugins.plugin_utils.wants import INVENTORY
 
 if t.TYPE_CHECKING:
     from ansible_collections.amdgpu.fleet.plugins.plugin_utils.planner import Host
 
-INVENTORY = "the inventory"
-MEMORY_MODE = re.compile(r"NPS[1-8]")
-DEVICES = {"SPX": 1, "DPX": 2, "TPX": 3, "QPX": 4}
 # vbios_version holds the part number (113-...) on most boards, which says nothing about the age.
 VBIOS = re.compile(r"\d{3}(\.\d{3,6})+")
 VLLM_UNIT = re.compile(r"(vllm-[a-z0-9-]+)\.(service|container)$")
@@ -117,7 +116,7 @@ def _offered(host: Host, compute: str, memory: str) -> bool:
 def _combination(host: Host, gpu: dict[str, t.Any], compute: str, memory: str) -> None:
     """The two modes held against each other, with what the GPU is in where one is not given."""
     mode, banks = compute or gpu["compute_partition"] or "SPX", memory or gpu["memory_partition"] or "NPS1"
-    if not MEMORY_MODE.fullmatch(banks) or mode not in (*DEVICES, "CPX"):
+    if banks not in MEMORY or mode not in COMPUTE:
         return  # a driver that says UNKNOWN: there is nothing to hold the other mode against
     documented = [(entry["compute"], entry["memory"]) for entry in _known(host, gpu).get("modes", [])]
     known = ", ".join(f"{one} with {other}" for one, other in documented) or "none"

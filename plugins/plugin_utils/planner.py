@@ -15,11 +15,10 @@ from ansible_collections.amdgpu.fleet.plugins.plugin_utils import partitioning, 
 from ansible_collections.amdgpu.fleet.plugins.plugin_utils.catalog import Catalog, CatalogError, version_key
 from ansible_collections.amdgpu.fleet.plugins.plugin_utils.examine import examine, memory_pool
 from ansible_collections.amdgpu.fleet.plugins.plugin_utils.findings import Findings
+from ansible_collections.amdgpu.fleet.plugins.plugin_utils.fit import GIB
 from ansible_collections.amdgpu.fleet.plugins.plugin_utils.memory import host_memory
-from ansible_collections.amdgpu.fleet.plugins.plugin_utils.wants import WantsError, normalize
+from ansible_collections.amdgpu.fleet.plugins.plugin_utils.wants import INVENTORY, WantsError, normalize
 
-GIB = 1 << 30
-INVENTORY = "the inventory"
 DRIVER_PACKAGES = ("amdgpu-dkms", "amdgpu-dkms-firmware")
 PACKAGE_MANAGERS = ("apt", "dnf")
 # What a new kernel of EL comes in. dnf keeps several kernels beside each other, so a lock names the running one.

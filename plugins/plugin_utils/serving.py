@@ -12,11 +12,11 @@ import typing as t
 from ansible_collections.amdgpu.fleet.plugins.module_utils import _model
 from ansible_collections.amdgpu.fleet.plugins.plugin_utils import memory
 from ansible_collections.amdgpu.fleet.plugins.plugin_utils.catalog import Catalog, version_key
+from ansible_collections.amdgpu.fleet.plugins.plugin_utils.wants import INVENTORY
 
 if t.TYPE_CHECKING:
     from ansible_collections.amdgpu.fleet.plugins.plugin_utils.planner import Host
 
-INVENTORY = "the inventory"
 VENVS = "/opt/vllm"
 UNIT_FILES = {"venv": "/etc/systemd/system/vllm-{}.service", "quadlet": "/etc/containers/systemd/vllm-{}.container"}
 LOOPBACK = ("127.0.0.1", "::1", "localhost")

@@ -16,6 +16,8 @@ from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
 from ansible_collections.amdgpu.fleet.plugins.module_utils._model import shape
 from ansible_collections.amdgpu.fleet.plugins.plugin_utils.catalog import read_yaml
 
+# The source of a value that was asked for.
+INVENTORY = "the inventory"
 ROLES = Path(__file__).resolve().parents[2] / "roles"
 # Set by the roles themselves, or of no concern to a plan.
 NOT_WANTS = ("plan_host", "vllm_api_key", "vllm_hf_token", "report_directory", "report_title")
