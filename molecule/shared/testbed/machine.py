@@ -35,6 +35,7 @@ TOOLS = {
     "rpmbuild": "rpm",
     "createrepo_c": "createrepo-c",
     "modinfo": "kmod",
+    "xz": "xz-utils",
     "ssh-keygen": "openssh-client",
     "/usr/lib/podman/netavark": "netavark",
     "/usr/lib/podman/aardvark-dns": "aardvark-dns",
