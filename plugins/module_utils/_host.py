@@ -20,6 +20,11 @@ QUADLET_GENERATORS = ("usr/lib/systemd/system-generators/podman-system-generator
 QUADLET_TIERS = ("4.4", "4.5", "4.6", "4.7", "4.8", "5.0", "5.1", "5.2", "5.3", "5.4", "5.5", "5.6", "5.7", "5.8")
 CONTAINER_INITS = ("usr/bin/catatonit", "usr/libexec/podman/catatonit", "usr/libexec/catatonit/catatonit")
 IMAGE_STORE = "var/lib/containers/storage"
+VENVS = "opt/vllm"
+# VERSION-VARIANT, and a digest where an inventory puts it together differently. What else lies there is somebody else's.
+VENV_NAME = re.compile(r"\d[\w.]*-(?:cpu|rocm\d+)(?:-[0-9a-f]{8})?")
+# Left behind when an environment is complete and was checked: an installation that was broken off has none.
+VENV_CHECKED = "checked-by-amdgpu-fleet"
 WRITTEN_BY_US = "# Written by amdgpu.fleet"
 LISTEN = "0A"
 
@@ -202,11 +207,23 @@ def vllm_units(tree: Tree) -> list[str]:
     return found
 
 
+def venvs(tree: Tree) -> dict[str, t.Any]:
+    """The virtual environments that this collection made: ``found`` for vLLM, those that the links ``current`` and ``previous`` name, and
+    ``uv`` for the installer."""
+    there = [name for name in tree.names(VENVS) if tree.exists(VENVS, name, "pyvenv.cfg")]
+    return {
+        "current": tree.link_name(VENVS, "current"),
+        "previous": tree.link_name(VENVS, "previous"),
+        "found": [name for name in there if VENV_NAME.fullmatch(name)],
+        "uv": [name for name in there if name.startswith("uv-")],
+    }
+
+
 def environments(tree: Tree, wanted: t.Sequence[str]) -> dict[str, dict[str, t.Any]]:
-    """For each virtual environment asked for: its Python and the versions of the packages that serve."""
+    """For each virtual environment asked for: its Python, the versions of the packages that serve, and whether it was found to be right."""
     result: dict[str, dict[str, t.Any]] = {}
     for base in wanted:
-        found: dict[str, str | None] = {"python": None, "vllm": None, "torch": None}
+        found: dict[str, t.Any] = {"python": None, "vllm": None, "torch": None, "checked": tree.exists(base, VENV_CHECKED)}
         for lib in tree.names(base, "lib"):
             if not lib.startswith("python"):
                 continue

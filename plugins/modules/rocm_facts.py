@@ -132,7 +132,14 @@ ansible_facts:
           type: dict
           returned: always
         vllm_units: {description: Files of the vLLM units that this collection wrote., type: list, elements: str, returned: always}
-        environments: {description: "For each of O(search_paths): python, vllm, torch (versions).", type: dict, returned: always}
+        environments:
+          description: "For each of O(search_paths): python, vllm, torch (versions), checked (complete and built for this hardware)."
+          type: dict
+          returned: always
+        venvs:
+          description: "Virtual environments below C(/opt/vllm): found (of vLLM), current and previous (what the links name), uv."
+          type: dict
+          returned: always
         problems: {description: "What could not be read: path, problem, count.", type: list, elements: dict, returned: always}
 """
 
@@ -235,6 +242,7 @@ def detect(module: AnsibleModule) -> dict:
         "paths": _model.paths(tree, params["paths"]),
         "vllm_units": _host.vllm_units(tree),
         "environments": _host.environments(tree, params["search_paths"]),
+        "venvs": _host.venvs(tree),
         "problems": tree.problems,
     }
 

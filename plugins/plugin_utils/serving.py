@@ -18,7 +18,14 @@ if t.TYPE_CHECKING:
     from ansible_collections.amdgpu.fleet.plugins.plugin_utils.planner import Host
 
 VENVS = "/opt/vllm"
-UNIT_FILES = {"venv": "/etc/systemd/system/vllm-{}.service", "quadlet": "/etc/containers/systemd/vllm-{}.container"}
+UNIT_FILES = {
+    "venv": "/etc/systemd/system/vllm-{}.service",
+    "quadlet": "/etc/containers/systemd/vllm-{}.container",
+    "podman": "/etc/systemd/system/vllm-{}.service",
+}
+# For the engines to end, once vLLM waited for the last requests (--shutdown-timeout).
+STOP_SECONDS = 60
+NO_VENVS: dict[str, t.Any] = {"current": None, "previous": None, "remove": [], "change": False}
 LOOPBACK = ("127.0.0.1", "::1", "localhost")
 EVERYWHERE = ("*", "")
 INSTANCE_NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,40}")
@@ -38,6 +45,7 @@ class Build(t.NamedTuple):
     pip_arguments: str
     python: str
     venv: str
+    uv: str
     known: dict[str, t.Any]
     source: str | None
 
@@ -73,6 +81,7 @@ def _build(accelerator: str, wants: dict[str, t.Any], catalog: Catalog) -> Build
         pip_arguments=wants["vllm_pip_arguments"] or index,
         python=wants["vllm_python"] or f"python{known['python']}",
         venv=f"{VENVS}/{version}-{variant}{suffix}",
+        uv=wants["vllm_uv"] or f"{VENVS}/uv-{catalog.vllm['install']['installer']['version']}/bin/uv",
         known=known,
         source=release.get("source"),
     )
@@ -93,9 +102,11 @@ def questions(wants: dict[str, t.Any], catalog: Catalog) -> dict[str, list[t.Any
 def section(host: Host) -> dict[str, t.Any]:
     """The section ``vllm`` of the plan."""
     wants = host.wants
-    nothing: dict[str, t.Any] = {"instances": [], "state": wants["vllm_state"], "version": None, "stale": []}
+    nothing: dict[str, t.Any] = {"instances": [], "state": wants["vllm_state"], "version": None, "stale": [], "venvs": NO_VENVS}
     if wants["vllm_state"] == "absent":
-        return {**nothing, "stale": host.rocm["vllm_units"]}
+        there = host.rocm["venvs"]
+        remove = [*there["found"], *there["uv"], *(link for link in ("current", "previous") if there[link])]
+        return {**nothing, "stale": host.rocm["vllm_units"], "venvs": {**NO_VENVS, "remove": remove, "change": bool(remove)}}
     if not wants["vllm_instances"]:
         return nothing
     accelerator = wants["vllm_accelerator"]
@@ -138,7 +149,10 @@ def section(host: Host) -> dict[str, t.Any]:
         "image_present": build.image in podman["images"],
         "image_archive": wants["vllm_image_archive"],
         "venv": build.venv,
-        "venv_present": bool(environment.get("vllm")),
+        "venv_present": bool(environment.get("vllm") and environment["checked"]),
+        "venvs": _venvs(host, build) if kind == "venv" else NO_VENVS,
+        "uv": build.uv,
+        "uv_packages": [] if wants["vllm_uv"] else ["{name}=={version}".format(**host.catalog.vllm["install"]["installer"])],
         "packages": build.packages,
         "pip_arguments": build.pip_arguments,
         "python": build.python,
@@ -147,6 +161,16 @@ def section(host: Host) -> dict[str, t.Any]:
         # Instances that are not wanted any more hold GPUs and ports. Where none is wanted at all, nothing is taken away.
         "stale": [path for path in host.rocm["vllm_units"] if path not in {instance["unit_file"] for instance in instances}],
     }
+
+
+def _venvs(host: Host, build: Build) -> dict[str, t.Any]:
+    """What the links name once this build serves: it, and what served before it, to return to. Older environments go."""
+    there, current = host.rocm["venvs"], build.venv.rpartition("/")[2]
+    previous = there["previous"] if there["current"] in (current, None) else there["current"]
+    previous = previous if previous in there["found"] else None
+    kept = (current, previous, *build.uv.split("/"))
+    remove = [name for name in (*there["found"], *there["uv"]) if name not in kept]
+    return {"current": current, "previous": previous, "remove": remove, "change": there["current"] != current or bool(remove)}
 
 
 def _unknown_build(host: Host, accelerator: str) -> dict[str, t.Any]:

@@ -13,6 +13,9 @@ import subprocess
 import zipfile
 from pathlib import Path
 
+import yaml
+
+from .descriptions import REPOSITORY
 from .images import image
 from .machine import (
     CA_BUNDLE,
@@ -44,6 +47,7 @@ REQUIREMENTS = WHEELS / "requirements-cpu.txt"
 def prepare() -> None:
     """Wheels, image and model, each only if it is missing or its inputs changed."""
     _wheels()
+    _installer()
     _image()
     _model()
 
@@ -78,6 +82,16 @@ def _wheels() -> None:
     if f"torch-{TORCH}" not in " ".join(names) or any(name.startswith("nvidia") for name in names):
         raise BedError(f"pip took a CUDA build of torch into {WHEELS}: make torch=={TORCH} available to pip (find-links) and try again")
     stamp.write_text(key, encoding="utf-8")
+
+
+def _installer() -> None:
+    """uv as the catalog pins it, beside the wheels that it installs."""
+    installer = yaml.safe_load((REPOSITORY / "catalog/vllm.yml").read_text(encoding="utf-8"))["install"]["installer"]
+    name, version = installer["name"], installer["version"]
+    if list(WHEELS.glob(f"{name}-{version}-*.whl")):
+        return
+    with step(f"fetching {name} {version}"):
+        _pip(f"download --no-deps --dest /srv/wheels {name}=={version}")
 
 
 def _pip(command: str) -> None:
@@ -147,7 +161,7 @@ def _image() -> None:
         f'chroot "$1" sh -c "python3 -m venv /opt/vllm && {pip} --requirement /srv/wheels/requirements-cpu.txt"\n'
         'rc=$?; umount "$1/srv/wheels"; exit $rc'
     )
-    wheels = " ".join(sorted(path.name for path in WHEELS.glob("*.whl")))
+    wheels = " ".join(sorted(path.name for path in WHEELS.glob("*.whl") if not path.name.startswith("uv-")))
     key = digest(wheels, packages, install.replace(str(WHEELS), ""), CPU_ENVIRONMENT)
     if podman("image", "inspect", f'--format={{{{index .Labels "{LABEL}.key"}}}}', IMAGE, check=False).strip() == key:
         return

@@ -80,8 +80,26 @@ def test_wheels_in_a_virtual_environment(tmp_path, amd_rocm):
     for name in ("rocm_sdk_core-10.0.0.dist-info", "vllm-0.33.0+rocm100.dist-info", "torch-2.13.0+rocm10.0.0.dist-info"):
         (site / name).mkdir(parents=True)
     found = amd_rocm(tmp_path, search_paths=["/opt/vllm/x"])
-    assert found["environments"]["/opt/vllm/x"] == {"python": "3.12", "vllm": "0.33.0+rocm100", "torch": "2.13.0+rocm10.0.0"}
+    versions = {"python": "3.12", "vllm": "0.33.0+rocm100", "torch": "2.13.0+rocm10.0.0"}
+    assert found["environments"]["/opt/vllm/x"] == {**versions, "checked": False}
     assert [(entry["layout"], entry["version"]) for entry in found["installations"]] == [("wheel", "10.0.0")]
+
+
+def test_virtual_environments_that_this_collection_made(tmp_path, amd_rocm):
+    for name in ("0.32.0-rocm723", "0.33.0-rocm100-0badcafe", "0.33.0-cpu", "uv-0.13.8", "mine", "0.33.0-rocm100-mine"):
+        (tmp_path / "opt/vllm" / name).mkdir(parents=True)
+        (tmp_path / "opt/vllm" / name / "pyvenv.cfg").touch()
+    (tmp_path / "opt/vllm/0.31.0-cpu").mkdir()
+    (tmp_path / "opt/vllm/current").symlink_to("0.33.0-cpu")
+    (tmp_path / "opt/vllm/0.33.0-cpu/checked-by-amdgpu-fleet").touch()
+    found = amd_rocm(tmp_path, search_paths=["/opt/vllm/0.33.0-cpu"])
+    assert found["venvs"] == {
+        "current": "0.33.0-cpu",
+        "previous": None,
+        "found": ["0.32.0-rocm723", "0.33.0-cpu", "0.33.0-rocm100-0badcafe"],
+        "uv": ["uv-0.13.8"],
+    }
+    assert found["environments"]["/opt/vllm/0.33.0-cpu"]["checked"]
 
 
 def test_a_port_in_use_is_named_with_its_process(run_module):

@@ -11,6 +11,7 @@ import yaml
 from ansible_collections.amdgpu.fleet.plugins.plugin_utils.findings import sentence
 
 CATALOG = Path(__file__).resolve().parents[3] / "catalog"
+UV = yaml.safe_load((CATALOG / "vllm.yml").read_text(encoding="utf-8"))["install"]["installer"]["version"]
 CHAT = {"name": "chat", "model": "Qwen/Qwen3-8B"}
 
 
@@ -39,7 +40,53 @@ def test_virtual_environment_where_it_does_not(make_plan):
     assert vllm["packages"] == ["vllm==0.33.0+rocm100"] and vllm["python"] == "python3.12"
     assert vllm["pip_arguments"] == "--extra-index-url https://wheels.vllm.ai/rocm/0.33.0/rocm100"
     assert vllm["venv"] == "/opt/vllm/0.33.0-rocm100"
+    assert vllm["uv"] == f"/opt/vllm/uv-{UV}/bin/uv" and vllm["uv_packages"] == [f"uv=={UV}"]
     assert vllm["instances"][0]["environment"]["HSA_NO_SCRATCH_RECLAIM"] == "1"
+
+
+def test_uv_of_the_host(make_plan):
+    vllm = make_plan("mi300x-8", vllm_instances=[CHAT], vllm_uv="/usr/bin/uv")["vllm"]
+    assert (vllm["uv"], vllm["uv_packages"]) == ("/usr/bin/uv", [])
+
+
+A, B, C, D = "0.31.0-rocm723", "0.32.0-rocm723", "0.33.0-rocm100", "0.34.0-cpu"
+
+
+@pytest.mark.parametrize(
+    ("current", "previous", "found", "links", "removed"),
+    [
+        (None, None, [C], (C, None), []),
+        (C, None, [C], None, []),
+        (B, None, [B, C], (C, B), []),
+        (B, A, [A, B, C], (C, B), [A]),
+        # Back to the one before: the one that is left stays in its place, so that the way forth is a restart too.
+        (D, C, [C, D], (C, D), []),
+        # One that never served.
+        (C, B, [B, C, D], (C, B), [D]),
+        # Somebody removed what a link names.
+        (B, None, [C], (C, None), []),
+    ],
+)
+def test_which_environments_stay(make_plan, current, previous, found, links, removed):
+    def there(_gpus, rocm):
+        rocm["venvs"] = {"current": current, "previous": previous, "found": found, "uv": [f"uv-{UV}", "uv-0.1.0"][: 1 + bool(removed)]}
+
+    venvs = make_plan("mi300x-8", there, vllm_instances=[CHAT])["vllm"]["venvs"]
+    assert venvs["change"] is (links is not None)
+    assert links is None or (venvs["current"], venvs["previous"]) == links
+    assert venvs["remove"] == [*removed, *(["uv-0.1.0"] if removed else [])]
+
+
+def test_an_installation_that_was_broken_off_is_none(make_plan):
+    def there(checked):
+        def change(_gpus, rocm):
+            there = {"python": "3.12", "vllm": "0.33.0+rocm100", "torch": None, "checked": checked}
+            rocm["environments"] = {"/opt/vllm/0.33.0-rocm100": there}
+
+        return change
+
+    assert not make_plan("mi300x-8", there(False), vllm_instances=[CHAT])["vllm"]["venv_present"]
+    assert make_plan("mi300x-8", there(True), vllm_instances=[CHAT])["vllm"]["venv_present"]
 
 
 def test_cpu_leaves_out_all_that_is_rocm(make_plan):
