@@ -9,7 +9,7 @@ import typing as t
 
 from ansible.errors import AnsibleFilterError
 
-from ansible_collections.amdgpu.fleet.plugins.plugin_utils import planner, serving
+from ansible_collections.amdgpu.fleet.plugins.plugin_utils import planner, quadlet, serving
 from ansible_collections.amdgpu.fleet.plugins.plugin_utils.catalog import Catalog, CatalogError
 from ansible_collections.amdgpu.fleet.plugins.plugin_utils.findings import sentence
 from ansible_collections.amdgpu.fleet.plugins.plugin_utils.wants import WantsError, normalize
@@ -33,6 +33,13 @@ def plan_questions(wants: dict[str, t.Any]) -> dict[str, list[t.Any]]:
         return NO_QUESTIONS
 
 
+def container_unit(text: str, release: str | None, plan_catalog: dict[str, t.Any] | None = None) -> str:
+    try:
+        return quadlet.for_podman(text, release, Catalog(plan_catalog).podman["quadlet"])
+    except (quadlet.QuadletError, CatalogError) as error:
+        raise AnsibleFilterError(f"amdgpu.fleet.container_unit: {error}.") from error
+
+
 def sentences(findings: list[dict[str, t.Any]], severities: t.Sequence[str] = ("fail",)) -> list[str]:
     return [sentence(finding) for finding in findings if finding["severity"] in severities]
 
@@ -50,4 +57,10 @@ def failure_reason(result: dict[str, t.Any]) -> str:
 
 class FilterModule:
     def filters(self) -> dict[str, t.Callable[..., t.Any]]:
-        return {"plan": plan, "plan_questions": plan_questions, "sentences": sentences, "failure_reason": failure_reason}
+        return {
+            "plan": plan,
+            "plan_questions": plan_questions,
+            "container_unit": container_unit,
+            "sentences": sentences,
+            "failure_reason": failure_reason,
+        }

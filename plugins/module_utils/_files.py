@@ -11,6 +11,7 @@ import os
 import pwd
 import re
 import shlex
+import shutil
 import stat
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
@@ -30,6 +31,7 @@ class File(NamedTuple):
     gid: int | None
     secret: bool
     validate: list[str]
+    validator: str = ""  # what refuses, for a message
 
 
 class Change(NamedTuple):
@@ -79,8 +81,8 @@ def wanted(item: Mapping[str, Any]) -> File:
         command = shlex.split(validate) if isinstance(validate, str) else [str(word) for word in validate or []]
     except (TypeError, ValueError) as error:
         raise WriteError(f"{path}: validate cannot be split into words ({error}); give it as a list.") from error
-    if command and not any("%s" in word for word in command):
-        raise WriteError(f"{path}: validate must contain %s, where the name of the new file goes.")
+    if command and not any("%s" in word or "%d" in word for word in command):
+        raise WriteError(f"{path}: validate must contain %s, where the name of the new file goes, or %d for its directory.")
     return File(
         path,
         item["content"].encode("utf-8", "surrogateescape") if item["state"] == "present" else None,
@@ -89,6 +91,7 @@ def wanted(item: Mapping[str, Any]) -> File:
         number(item.get("group"), "group", lambda name: grp.getgrnam(name).gr_gid),
         bool(item["secret"]),
         command,
+        item.get("validator") or (command[0] if command else ""),
     )
 
 
@@ -148,7 +151,17 @@ def missing_parents(path: str, place: str) -> list[str]:
 def validated(file: File, temporary: str, run: Run) -> None:
     if not file.validate:
         return
-    command = [word.replace("%s", temporary) for word in file.validate]
+    if any("%d" in word for word in file.validate):  # for programs that go by the name of a file
+        with tempfile.TemporaryDirectory(prefix="amdgpu-fleet-") as directory:
+            place = os.path.join(directory, os.path.basename(file.path))
+            shutil.copyfile(temporary, place)
+            refused([word.replace("%d", directory).replace("%s", place) for word in file.validate], file, place, run)
+    else:
+        refused([word.replace("%s", temporary) for word in file.validate], file, temporary, run)
+
+
+def refused(command: list[str], file: File, temporary: str, run: Run) -> None:
+    """Raise what the command says of the temporary file, if it refuses it."""
     try:
         code, out, err = run(command)
     except OSError as error:
@@ -156,11 +169,9 @@ def validated(file: File, temporary: str, run: Run) -> None:
     if code != 0:
         lines = [line.strip() for line in (err + "\n" + out).splitlines() if line.strip()] or ["no message"]
         # Some programs say who they are first.
-        said = next((line for line in lines if re.search(r"\b(alert|error|fatal)\b", line, re.IGNORECASE)), lines[0])
+        said = next((line for line in lines if re.search(r"\b(alert|error|fatal|unsupported)\b", line, re.IGNORECASE)), lines[0])
         detail = "its message is not shown, the file is secret" if file.secret else said.replace(temporary, file.path)[:300]
-        raise WriteError(
-            f"{file.path}: {file.validate[0]} refuses the new content with return code {code} ({detail}); nothing was changed."
-        )
+        raise WriteError(f"{file.path}: {file.validator} refuses the new content with return code {code} ({detail}); nothing was changed.")
 
 
 def carry_out(changes: Sequence[Change], run: Run, check_mode: bool) -> None:

@@ -53,9 +53,13 @@ options:
         default: false
       validate:
         description:
-          - A command that must succeed on the new file before anything is replaced. C(%s) is the temporary file.
+          - A command that must succeed on the new file before anything is replaced. C(%s) is the temporary file. Where the command holds
+            C(%d), that is a directory with the new file alone, under its own name.
           - One text is split like a shell would, without running a shell.
         type: raw
+      validator:
+        description: What to call O(files[].validate) in a message. Not given, it is the first word of the command.
+        type: str
   root:
     description: The folder under which the files are. Names of owners and groups are those of the running system.
     type: path
@@ -130,6 +134,7 @@ FILE = {
     "state": {"type": "str", "choices": ["present", "absent"], "default": "present"},
     "secret": {"type": "bool", "default": False, "no_log": False},
     "validate": {"type": "raw"},
+    "validator": {"type": "str"},
 }
 
 

@@ -19,7 +19,7 @@ except ImportError:
     from yaml import SafeLoader as Loader  # type: ignore[assignment]
 
 FOLDER = Path(__file__).resolve().parents[2] / "catalog"
-FILES = ("gpus", "releases", "vllm", "known_issues")
+FILES = ("gpus", "releases", "vllm", "podman", "known_issues")
 
 
 class CatalogError(ValueError):

@@ -143,6 +143,10 @@ def section(host: Host) -> dict[str, t.Any]:
         "state": wants["vllm_state"],
         "accelerator": accelerator,
         "kind": kind,
+        "container": kind != "venv",
+        # The newest Podman whose keys the units may hold.
+        "quadlet": podman["quadlet"] if kind == "quadlet" else None,
+        "podman_version": podman["version"],
         "version": build.version,
         "variant": build.variant,
         "image": build.image,
@@ -190,13 +194,18 @@ def _kind(host: Host, build: Build) -> str:
     podman, want = host.rocm["podman"], host.wants["vllm_kind"]
     if want == "quadlet" and not podman["quadlet"]:
         host.findings.add("vllm.quadlet", f"Podman {podman['version'] or 'not installed'}", "Podman 4.4 or later")
+    if want == "podman" and not podman["version"]:
+        host.findings.add("vllm.podman", "Podman not installed", "Podman")
     if want != "auto":
         host.note("vllm", "kind", want, "asked for", INVENTORY)
         return want
     if podman["quadlet"] and build.image:
         host.note("vllm", "kind", "quadlet", f"Podman {podman['version']} generates units", "podman-systemd.unit(5)")
         return "quadlet"
-    reason = "Podman generates no units here" if build.image else f"there is no image of vLLM for {build.accelerator}"
+    if podman["version"] and build.image:
+        host.note("vllm", "kind", "podman", f"Podman {podman['version']} generates no units: a service around podman run")
+        return "podman"
+    reason = "there is no Podman here" if build.image else f"there is no image of vLLM for {build.accelerator}"
     host.note("vllm", "kind", "venv", reason)
     return "venv"
 
@@ -297,8 +306,14 @@ def _instance(host: Host, build: Build, kind: str, wanted: dict[str, t.Any], use
         "rocm": rocm,
         # Reaps what dies; Podman refuses to start the container where it has none.
         "init": host.rocm["podman"]["init"],
+        "stop_timeout": _shutdown_timeout(options) + STOP_SECONDS,
         "shm_size": "64g" if len(gpus) > 1 else "8g",
     }
+
+
+def _shutdown_timeout(options: dict[str, t.Any]) -> int:
+    value = options.get("shutdown-timeout")
+    return value if isinstance(value, int) and value > 0 else 0
 
 
 def _environment(host: Host, build: Build, kind: str, serving: dict[str, t.Any], wanted: dict[str, t.Any], gpus: int) -> dict[str, str]:
@@ -363,7 +378,7 @@ def _options(
     options: dict[str, t.Any] = {
         "served-model-name": wanted["served_name"] or wanted["model"].rstrip("/").rpartition("/")[2],
         # In a container every address is that of the container; Podman publishes the port on the address asked for.
-        "host": "0.0.0.0" if kind == "quadlet" else wanted["host"],  # noqa: S104
+        "host": "0.0.0.0" if kind != "venv" else wanted["host"],  # noqa: S104
         "port": wanted["port"],
     }
     whole = [gpu for gpu in gpus if gpu["partitions"] <= 1]

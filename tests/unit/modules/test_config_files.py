@@ -117,6 +117,19 @@ def test_a_file_is_validated_before_it_stands_there(host):
     assert host({"path": "/v", "content": "x", "validate": script})["changed"]
 
 
+@pytest.mark.parametrize("check", [False, True])
+def test_a_file_is_validated_under_its_own_name_and_alone(host, check):
+    def answer(name):
+        script = ["sh", "-c", f'echo "unsupported key in $0/v.unit" >&2; test "$(ls $0)" = {name} && grep -q x "$1"', "%d", "%s"]
+        file = {"path": "/v.unit", "content": "x", "validate": script, "validator": "Podman 5.4.2"}
+        return host(file, _check=check)
+
+    refused = answer("other.unit")
+    assert refused["failed"] and "/v.unit: Podman 5.4.2 refuses" in refused["msg"] and "(unsupported key in /v.unit)" in refused["msg"]
+    assert host.tree() == {}
+    assert answer("v.unit")["changed"]
+
+
 def test_a_failure_while_replacing_puts_the_first_files_back(host):
     host({"path": "/a", "content": "1"}, {"path": "/d/b", "content": "2"})
     before = host.tree()
@@ -165,7 +178,7 @@ def test_owner_and_group_drift_is_a_change(host):
         ([{"path": "/x", "content": "", "mode": "rw"}], ["octal", "0644"]),
         ([{"path": "/x", "content": "", "owner": "nobody-here"}], ["user", "nobody-here"]),
         ([{"path": "/x", "content": "", "group": "no-such-group"}], ["group", "no-such-group"]),
-        ([{"path": "/x", "content": "", "validate": "true"}], ["%s"]),
+        ([{"path": "/x", "content": "", "validate": "true"}], ["%s", "%d"]),
         ([{"path": "/x", "content": "", "validate": "'"}], ["validate"]),
         ([{"path": "/x", "content": "", "validate": "/no/such/program %s"}], ["/no/such/program"]),
         ([{"path": "/x", "content": "a"}, {"path": "//x", "content": "b"}], ["twice"]),

@@ -34,9 +34,26 @@ def test_container_where_podman_makes_units(make_plan):
     assert not instance["exposed"]
 
 
-def test_virtual_environment_where_it_does_not(make_plan):
+def test_a_service_around_podman_where_it_does_not(make_plan, ids):
+    def old(_gpus, rocm):
+        rocm["podman"] = {"version": "4.3.1", "init": True, "quadlet": None, "images": []}
+
+    vllm = make_plan("mi300x-8", old, vllm_instances=[CHAT])["vllm"]
+    assert (vllm["kind"], vllm["container"], vllm["quadlet"]) == ("podman", True, None)
+    instance = vllm["instances"][0]
+    assert instance["unit_file"] == "/etc/systemd/system/vllm-chat.service" and instance["options"]["host"] == "0.0.0.0"
+    assert make_plan("mi300x-8", old, vllm_accelerator="cpu", vllm_instances=[CHAT])["vllm"]["kind"] == "venv", "there is no image"
+    assert ids(make_plan("mi300x-8", vllm_kind="podman", vllm_instances=[CHAT])) == ["vllm.podman"]
+
+
+@pytest.mark.parametrize(("options", "seconds"), [({}, 60), ({"shutdown-timeout": 300}, 360), ({"shutdown-timeout": "x"}, 60)])
+def test_a_unit_waits_longer_for_its_end_than_vllm_does_for_requests(make_plan, options, seconds):
+    assert make_plan("mi300x-8", podman, vllm_instances=[{**CHAT, "options": options}])["vllm"]["instances"][0]["stop_timeout"] == seconds
+
+
+def test_virtual_environment_where_there_is_no_podman(make_plan):
     vllm = make_plan("mi300x-8", vllm_instances=[CHAT])["vllm"]
-    assert vllm["kind"] == "venv"
+    assert vllm["kind"] == "venv" and not vllm["container"]
     assert vllm["packages"] == ["vllm==0.33.0+rocm100"] and vllm["python"] == "python3.12"
     assert vllm["pip_arguments"] == "--extra-index-url https://wheels.vllm.ai/rocm/0.33.0/rocm100"
     assert vllm["venv"] == "/opt/vllm/0.33.0-rocm100"
