@@ -1,18 +1,24 @@
 # Copyright: (c) 2026, the amdgpu.fleet authors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Talking to an OpenAI-compatible server: is it healthy, what does it serve, how fast does it answer."""
+"""Talking to an OpenAI-compatible server: is it healthy, what does it serve, how fast does it answer.
+
+The role vllm puts this file on hosts, for a timer to run it: it needs nothing but Python.
+"""
 
 from __future__ import annotations
 
+import argparse
 import json
 import re
+import ssl
+import sys
 import time
 import typing as t
 from http.client import HTTPException
 from urllib.error import HTTPError, URLError
+from urllib.request import HTTPDefaultErrorHandler, HTTPErrorProcessor, HTTPHandler, HTTPSHandler, OpenerDirector, Request, UnknownHandler
 
-from ansible.module_utils.urls import open_url
-
+KEY = re.compile(r"^VLLM_API_KEY=(.+)$", re.M)
 REQUESTS = re.compile(r"^vllm:num_requests_(?:running|waiting)(?:\{[^\n]*\})? +([0-9.]+(?:[eE][+-]?[0-9]+)?)", re.M)
 
 
@@ -26,25 +32,24 @@ class Server:
     def __init__(self, url: str, api_key: str | None = None, timeout: float = 60, validate_certs: bool = True) -> None:
         self.url = url.rstrip("/")
         self.timeout = timeout
-        self.validate_certs = validate_certs
+        context = ssl.create_default_context()
+        if not validate_certs:
+            context.check_hostname = False
+            context.verify_mode = ssl.CERT_NONE
+        # HTTP and nothing else: no proxy, and no other address that an answer leads to.
+        self.opener = OpenerDirector()
+        for handler in (HTTPHandler(), HTTPSHandler(context=context), HTTPErrorProcessor(), HTTPDefaultErrorHandler(), UnknownHandler()):
+            self.opener.add_handler(handler)
         self.headers = {"Content-Type": "application/json"}
         if api_key:
             self.headers["Authorization"] = f"Bearer {api_key}"
 
     def request(self, path: str, body: dict[str, t.Any] | None = None, timeout: float | None = None) -> t.Any:
         """The open response of one request; any failure is a ``NoAnswer``."""
-        data = json.dumps(body) if body is not None else None
-        method = "POST" if body is not None else "GET"
+        data = json.dumps(body).encode() if body is not None else None
         try:
-            return open_url(
-                self.url + path,
-                data=data,
-                headers=self.headers,
-                method=method,
-                timeout=timeout or self.timeout,
-                validate_certs=self.validate_certs,
-                use_proxy=False,
-            )
+            request = Request(self.url + path, data, self.headers)  # noqa: S310 - the opener knows HTTP alone
+            return self.opener.open(request, timeout=timeout or self.timeout)
         except HTTPError as error:
             said = error.read(400).decode("utf-8", "replace").strip()
             raise NoAnswer(f"{path} answered {error.code}{': ' + said if said else ''}") from error
@@ -117,3 +122,33 @@ class Server:
             "time_to_first_token_ms": round((first - start) * 1000, 1),
             "time_per_output_token_ms": round(further * 1000, 1) if further is not None else None,
         }
+
+
+def main(arguments: t.Sequence[str] | None = None) -> int:
+    """One completion: a line that says how it went, and 0 or 1."""
+    parser = argparse.ArgumentParser(description="Ask an OpenAI-compatible server for a completion.")
+    parser.add_argument("url")
+    parser.add_argument("model")
+    parser.add_argument("--api-key-file", type=argparse.FileType(), help="a file with a line VLLM_API_KEY=...")
+    parser.add_argument("--timeout", type=float, default=60, help="seconds for each answer")
+    options = parser.parse_args(arguments)
+    found = KEY.search(options.api_key_file.read()) if options.api_key_file else None
+    key = found.group(1).strip() if found else None
+    server = Server(options.url, key, options.timeout)
+    try:
+        server.healthy(options.timeout)
+        models = server.models()
+        if options.model not in models:
+            raise NoAnswer(f"/v1/models: {', '.join(models) or 'nothing'}, not {options.model}")
+        result = server.completion(options.model, "AMD GPUs are", 4)
+    except NoAnswer as error:
+        # A server may repeat the key in what it answers.
+        text = str(error).replace(key, "(the key)") if key else str(error)
+        print(f"{server.url} does not serve {options.model}: {text}", file=sys.stderr)
+        return 1
+    print("{0} serves {1}: {tokens} tokens, the first after {time_to_first_token_ms} ms".format(server.url, options.model, **result))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -161,6 +161,7 @@ def section(host: Host) -> dict[str, t.Any]:
         "pip_arguments": build.pip_arguments,
         "python": build.python,
         "start_timeout": wants["vllm_start_timeout"],
+        "check_interval": wants["vllm_check_interval"],
         "instances": instances,
         # Instances that are not wanted any more hold GPUs and ports. Where none is wanted at all, nothing is taken away.
         "stale": [path for path in host.rocm["vllm_units"] if path not in {instance["unit_file"] for instance in instances}],

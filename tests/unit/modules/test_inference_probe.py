@@ -5,13 +5,18 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import socket
+import subprocess
+import sys
 import threading
 import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 
 import pytest
 
+REPOSITORY = Path(__file__).resolve().parents[3]
 KEY = "topsecretkeyofthetest"
 TEXT = ["AMD", " GPUs", " are", " fine"]
 
@@ -319,3 +324,36 @@ def test_the_time_limit_with_a_unit_names_it(vllm, probe, systemd):
     vllm.health = [503]
     result = probe(unit="vllm-chat.service", timeout=1, _env=systemd(unit("active", "running", "success", 0)))
     assert "Read the journal of vllm-chat.service" in result["msg"] and "answered 503" in result["msg"]
+
+
+@pytest.fixture
+def check(vllm, tmp_path):
+    """As a timer on a host runs it: the file alone, without the collection."""
+    program = tmp_path / "alone/inference.py"
+    program.parent.mkdir()
+    shutil.copy(REPOSITORY / "plugins/module_utils/_inference.py", program)
+
+    def run(*arguments):
+        command = [sys.executable, "-I", program, vllm.url, *arguments]
+        return subprocess.run(command, capture_output=True, text=True, timeout=30, check=False)
+
+    return run
+
+
+def test_a_check_of_a_timer_says_how_it_went(vllm, check, tmp_path):
+    vllm.key = KEY
+    (tmp_path / "key").write_text(f"VLLM_API_KEY={KEY}\n", encoding="utf-8")
+    result = check("chat", f"--api-key-file={tmp_path}/key")
+    assert result.returncode == 0 and result.stdout.startswith(f"{vllm.url} serves chat: 4 tokens, the first after "), result
+    assert result.stderr == ""
+
+
+def test_a_check_of_a_timer_fails_with_what_it_saw_and_without_the_key(vllm, check, tmp_path):
+    assert "does not serve other: /v1/models: chat, not other" in check("other").stderr
+    vllm.key, vllm.echo = KEY + "x", "yes"
+    (tmp_path / "key").write_text(f"VLLM_API_KEY={KEY}\n", encoding="utf-8")
+    result = check("chat", f"--api-key-file={tmp_path}/key")
+    assert result.returncode == 1 and "answered 401" in result.stderr and "(the key)" in result.stderr
+    assert KEY not in result.stdout + result.stderr
+    vllm.health = [503]
+    assert (check("chat").returncode, check("chat").stdout) == (1, "")
