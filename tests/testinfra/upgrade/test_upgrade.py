@@ -94,6 +94,18 @@ def options() -> list[str]:
     return [replica(name).check_output("cat /etc/vllm/tiny.yaml /etc/vllm/tiny.env") for name in NAMES]
 
 
+def caches() -> list[set[str]]:
+    """What was downloaded and compiled."""
+    places = "/var/cache/vllm $(podman volume inspect --format '{{.Mountpoint}}' vllm-tiny-cache 2>/dev/null)"
+    return [
+        set(replica(name).check_output(f"find -L {places} -type f -printf '%i %p\\n' 2>/dev/null || true").splitlines()) for name in NAMES
+    ]
+
+
+def environments() -> str:
+    return replica("upgrade-a").check_output("cd /opt/vllm && readlink current && grep ^ExecStart= /etc/systemd/system/vllm-tiny.service")
+
+
 def servers(host) -> dict[str, tuple[str, str]]:
     """The state of each server: what HAProxy says, and its administrative flags."""
     script = (
@@ -172,12 +184,13 @@ def test_nothing_is_drained_where_a_plan_fails(host):
 
 
 def test_an_upgrade_loses_no_request(host):
-    before = started()
+    before, compiled = started(), caches()
     with Load() as load:
         result = upgrade(vllm_options={"max-num-seqs": 24}, vllm_environment={"VLLM_LOGGING_LEVEL": "WARNING"})
     assert result.returncode == 0, result.stdout + result.stderr
     after = started()
     assert all(before[name] != after[name] for name in NAMES)
+    assert all(compiled) and all(old <= new for old, new in zip(compiled, caches(), strict=True))
     assert all("max-num-seqs: 24" in text and "VLLM_LOGGING_LEVEL=WARNING" in text for text in options())
     assert load.failures == [] and len(load.latencies) > 100
     assert servers(host) == BOTH_UP
@@ -196,14 +209,18 @@ def test_a_broken_version_ends_with_the_old_one_and_loses_no_request(host):
     first, other = NAMES
     before = options()
     when = started()
+    served = environments()
+    # In an environment of its own.
+    packages = ["vllm==0.32.0+cpu", "torch==2.13.0+cpu", "numpy"]
     with Load() as load:
-        result = upgrade(vllm_options={"max-num-seqs": 24, "dtype": "float17"})
+        result = upgrade(vllm_options={"max-num-seqs": 24, "dtype": "float17"}, vllm_packages=packages)
     assert result.returncode == 2, result.stdout
     words = flat(result)
     assert f"{first}: Verify | a completion comes back:" in words and "float17" in words, result.stdout
     assert "The previous version was put back and serves." in words
     assert load.failures == [] and len(load.latencies) > 50
     assert options() == before and started()[other] == when[other]
+    assert environments() == served and len(replica(first).check_output("ls -d /opt/vllm/*-cpu-*").split()) == 2
     assert servers(host) == BOTH_UP
     assert re.search(rf"^{first} .* FAILED", result.stdout, re.M) and re.search(rf"^{other} .* waiting", result.stdout, re.M)
     # Nothing of it is left: the next boot starts the old one.

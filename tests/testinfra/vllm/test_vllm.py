@@ -1,14 +1,27 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A real completion over HTTP from each kind of deployment, and who may ask for one."""
+"""A real completion over HTTP from each kind of deployment, who may ask for one, and what is left of a server that ends. In this order."""
 
 from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
+import time
 from pathlib import Path
 
 import pytest
+
+REPOSITORY = Path(__file__).resolve().parents[3]
+INVENTORY = os.environ["MOLECULE_INVENTORY_FILE"]
+UNITS = {
+    "container": "/etc/containers/systemd/vllm-tiny.container",
+    "podman": "/etc/systemd/system/vllm-tiny.service",
+    "venv": "/etc/systemd/system/vllm-tiny.service",
+}
+URLS = {"container": "http://127.0.0.1:8000", "podman": "http://127.0.0.1:8000", "venv": "http://10.77.0.32:8000"}
+TOKEN, KEY = "planted-token", "planted-key"
+BODY = json.dumps({"model": "tiny-llama", "prompt": "AMD GPUs are", "max_tokens": 4, "temperature": 0})
 
 
 @pytest.fixture
@@ -18,17 +31,35 @@ def kind(host) -> str:
 
 @pytest.fixture
 def url(kind) -> str:
-    return {"container": "http://127.0.0.1:8000", "venv": "http://10.77.0.32:8000"}[kind]
+    return URLS[kind]
 
 
 @pytest.fixture
 def key(host, kind) -> str:
-    if kind == "container":
-        return ""
-    return host.file("/etc/vllm/tiny.secret").content_string.strip().partition("=")[2]
+    return "" if kind == "container" else host.file("/etc/vllm/tiny.secret").content_string.strip().partition("=")[2]
 
 
-BODY = json.dumps({"model": "tiny-llama", "prompt": "AMD GPUs are", "max_tokens": 4, "temperature": 0})
+def play(playbook: str, *arguments: str) -> subprocess.CompletedProcess:
+    command = ["ansible-playbook", playbook, "-i", INVENTORY, *arguments]
+    environment = {**os.environ, "ANSIBLE_NOCOLOR": "1", "ANSIBLE_FORCE_COLOR": "0"}
+    return subprocess.run(command, cwd=REPOSITORY, env=environment, capture_output=True, text=True, timeout=400, check=False)
+
+
+def until(what, seconds: float = 60):
+    """What comes back as soon as it is something."""
+    deadline = time.monotonic() + seconds
+    while not (found := what()):
+        assert time.monotonic() < deadline, f"not so after {seconds} s: {what}"
+        time.sleep(0.5)
+    return found
+
+
+def shown(host) -> dict[str, str]:
+    return dict(line.split("=", 1) for line in host.check_output("systemctl show vllm-tiny").splitlines() if "=" in line)
+
+
+def engines(host) -> list[str]:
+    return host.run("pgrep -f VLLM::").stdout.split()
 
 
 def test_a_completion(host, url, key):
@@ -39,44 +70,176 @@ def test_a_completion(host, url, key):
 def test_the_unit_is_enabled_and_runs(host):
     unit = host.service("vllm-tiny")
     assert unit.is_running
-    assert host.check_output("systemctl show --property=UnitFileState --value vllm-tiny") in ("enabled", "generated")
-    assert host.check_output("systemctl show --property=NRestarts --value vllm-tiny") == "0"
+    show = shown(host)
+    assert show["UnitFileState"] in ("enabled", "generated") and show["NRestarts"] == "0"
 
 
-def test_it_listens_where_it_was_asked_to(host, kind):
+def test_it_listens_where_it_was_asked_to(host, url):
     addresses = [line.split()[3] for line in host.check_output("ss -Hltn sport = :8000").splitlines()]
-    assert addresses == [{"container": "127.0.0.1:8000", "venv": "10.77.0.32:8000"}[kind]]
+    assert addresses == [url.removeprefix("http://")]
 
 
 def test_nothing_of_rocm_on_the_cpu(host, kind):
-    unit = {"container": "/etc/containers/systemd/vllm-tiny.container", "venv": "/etc/systemd/system/vllm-tiny.service"}[kind]
-    text = host.file(unit).content_string + host.file("/etc/vllm/tiny.env").content_string
-    assert not [word for word in ("/dev/kfd", "ROCM", "HSA_", "SYS_PTRACE", "SupplementaryGroups") if word in text]
+    text = host.file(UNITS[kind]).content_string + host.file("/etc/vllm/tiny.env").content_string
+    assert not [word for word in ("/dev/kfd", "ROCM", "HSA_", "SYS_PTRACE", "sys_ptrace", "SupplementaryGroups") if word in text]
 
 
-def test_the_key_is_asked_for_and_shown_to_nobody(host, kind, url, key):
+def test_keys_of_podman_that_the_host_knows(host, kind):
+    if kind == "venv":
+        return
+    version = host.check_output("podman --version").split()[2]
+    text = host.file(UNITS[kind]).content_string
+    if kind == "podman":
+        assert version.startswith("4.3.") and "[Container]" not in text
+        assert " --pull=never " in text and " --stop-timeout=70 " in text and "\nTimeoutStopSec=100\n" in text
+    else:
+        assert version.startswith("5.4.") and "\nStopTimeout=60\n" in text and "\nPull=never\n" in text and "PodmanArgs=-" not in text
+    assert host.check_output("podman inspect --format '{{.Config.StopTimeout}}' vllm-tiny") == ("70" if kind == "podman" else "60")
+
+
+def test_the_key_is_asked_for(host, kind, url, key):
     if kind == "container":
         assert not host.file("/etc/vllm/tiny.secret").exists
         return
-    assert len(key) == 40
-    assert host.file("/etc/vllm/tiny.secret").mode == 0o600
+    assert len(key) == 40 if kind == "venv" else key == KEY
     assert host.check_output("curl -s -o /dev/null -w '%%{http_code}' %s/v1/models", url) == "401"
-    seen = host.check_output("cat /etc/systemd/system/vllm-tiny.service /etc/vllm/tiny.yaml /etc/vllm/tiny.env; ps axww -o args; "
-                             "journalctl --no-pager; systemctl show vllm-tiny")  # fmt: skip
-    assert key not in seen and "planted-token" not in seen
     token = host.file("/etc/vllm/huggingface.secret")
-    assert (token.mode, token.content_string) == (0o600, "HF_TOKEN=planted-token\n")
+    assert (token.mode, token.content_string) == (0o600, f"HF_TOKEN={TOKEN}\n") and host.file("/etc/vllm/tiny.secret").mode == 0o600
+
+
+def test_keys_and_tokens_are_shown_to_nobody(host, kind, key):
+    if kind == "container":
+        return
+    places = "cat /proc/*/cmdline /etc/systemd/system/* /run/systemd/generator/* /etc/vllm/*.yaml /etc/vllm/*.env"
+    root = host.run(f"{places} 2>/dev/null | tr '\\0' '\\n'; systemctl show '*'; journalctl --no-pager; ps axww -o args")
+    other = host.run('runuser -u nobody -- sh -c \'cat /proc/*/environ /proc/*/cmdline | tr "\\0" "\\n"\' 2>/dev/null')
+    assert "vllm" in root.stdout and "vllm" in other.stdout
+    for secret in (key, TOKEN):
+        assert secret not in root.stdout and secret not in other.stdout
+        # What holds it on the disk, and what of that somebody else can read.
+        search = f"grep -rlFs --exclude-dir=overlay {secret} /etc /run /tmp /var /root"
+        holding = host.run(search).stdout.split()
+        assert [path for path in holding if path.startswith(("/etc/", "/tmp/", "/root/"))] == [
+            f"/etc/vllm/{'tiny' if secret == key else 'huggingface'}.secret"
+        ]
+        assert host.run(f"runuser -u nobody -- {search}").stdout == ""
+
+
+@pytest.mark.parametrize("arguments", [(), ("--check", "-e", "@SECRETS")], ids=["run", "check"])
+def test_a_whole_run_shows_no_key_however_much_it_says(host, kind, key, arguments, tmp_path):
+    """Facts, results, differences and the report; in check mode with a key and a token that differ from those in use."""
+    (tmp_path / "secrets.json").write_text(json.dumps({"vllm_api_key": "other-planted-key", "vllm_hf_token": "other-planted-token"}))
+    words = [word.replace("SECRETS", str(tmp_path / "secrets.json")) for word in arguments]
+    report = ("-e", f"report_directory={tmp_path}/report")
+    result = play("playbooks/site.yml", "--tags", "vllm", "--limit", f"vllm-{kind}", "--diff", "-vvv", *words, *report)
+    assert result.returncode == 0, result.stdout[-4000:]
+    pages = [path.read_text(encoding="utf-8") for path in (tmp_path / "report").rglob("*") if path.is_file()]
+    assert "amd_rocm" in result.stdout and "planted" not in "".join(pages) and (pages or arguments)
+    # What was meant is asked for: nothing else would show that the run is about keys.
+    assert not arguments or "Configure | the key file of each instance" in result.stdout
+    for secret in filter(None, (key, KEY, TOKEN, "other-planted-key", "other-planted-token")):
+        assert secret not in result.stdout + result.stderr + "".join(pages)
 
 
 def test_the_service_is_confined(host, kind):
-    if kind == "container":
+    if kind != "venv":
         return
-    show = dict(line.split("=", 1) for line in host.check_output("systemctl show vllm-tiny").splitlines() if "=" in line)
-    assert show["DynamicUser"] == "yes" and show["ProtectSystem"] == "strict" and show["DevicePolicy"] == "closed"
-    assert show["KillMode"] == "mixed" and show["RestartPreventExitStatus"] == "2"
-    pid = show["MainPID"]
+    show = shown(host)
+    wanted = {
+        "DynamicUser": "yes",
+        "ProtectSystem": "strict",
+        "ProtectHome": "tmpfs",
+        "PrivateTmp": "yes",
+        "PrivateDevices": "no",
+        "DevicePolicy": "closed",
+        "NoNewPrivileges": "yes",
+        "ProtectKernelTunables": "yes",
+        "ProtectKernelModules": "yes",
+        "ProtectKernelLogs": "yes",
+        "ProtectControlGroups": "yes",
+        "ProtectClock": "yes",
+        "RestrictRealtime": "yes",
+        "RestrictSUIDSGID": "yes",
+        "LockPersonality": "yes",
+        # numba, which vLLM imports, makes code at run time.
+        "MemoryDenyWriteExecute": "no",
+        "CapabilityBoundingSet": "",
+        "UMask": "0077",
+        "LimitMEMLOCK": "infinity",
+        "LimitNOFILE": "1048576",
+        "OOMPolicy": "stop",
+        "KillMode": "mixed",
+        "RestartPreventExitStatus": "2",
+        "TimeoutStopUSec": "1min",
+    }
+    assert {name: show[name] for name in wanted} == wanted
+    assert set(show["RestrictAddressFamilies"].split()) == {"AF_INET", "AF_INET6", "AF_NETLINK", "AF_UNIX"}
+    assert {"mbind", "pidfd_getfd", "sched_setaffinity"} <= set(show["SystemCallFilter"].split()) and "mount" not in show[
+        "SystemCallFilter"
+    ].split()
     # A user that exists only while the service runs: systemd takes its number from this range.
-    assert 61184 <= int(host.check_output(f"stat -c %u /proc/{pid}")) <= 65519
+    assert 61184 <= int(host.check_output(f"stat -c %u /proc/{show['MainPID']}")) <= 65519
+
+
+def test_a_timer_asks_for_completions(host, kind, url, key):
+    timer, check = "inference-check-tiny.timer", "inference-check-tiny.service"
+    if kind == "podman":
+        assert host.run(f"systemctl cat {timer}").rc != 0 and not host.file("/usr/local/lib/amdgpu-fleet").exists
+        return
+    assert host.service(timer).is_running
+    host.check_output(f"systemctl start {check}")
+    said = host.check_output(f"journalctl --no-pager --output=cat --unit {check}")
+    assert f"{url} serves tiny-llama: 4 tokens, the first after " in said
+    assert not key or key not in said + host.check_output(f"systemctl show {check}; systemctl cat {check}")
+
+
+def test_what_was_compiled_is_kept(host, kind):
+    """In a place that outlives the process, the container and the environment."""
+    folder = (
+        "/var/cache/vllm/tiny" if kind == "venv" else host.check_output("podman volume inspect --format '{{.Mountpoint}}' vllm-tiny-cache")
+    )
+    assert int(host.check_output(f"find -L {folder} -type f | wc -l")) > 0
+
+
+def test_podman_is_asked_before_a_unit_is_replaced(host, kind, tmp_path):
+    """A key that the catalog takes for an old one, and that this Podman does not know."""
+    if kind != "container":
+        return
+    before = host.file(UNITS[kind]).content_string, shown(host)["MainPID"]
+    wrong = {
+        "vllm_podman_arguments": "--cpus=4\nMemory=9g",
+        "plan_catalog": {"podman": {"quadlet": {"Memory": {"first": "4.4"}}}},
+    }
+    (tmp_path / "wrong.json").write_text(json.dumps(wrong))
+    for mode in (["--check"], []):
+        result = play("molecule/vllm/converge.yml", "--limit", "vllm-container", "-e", f"@{tmp_path}/wrong.json", *mode)
+        words = re.sub(r"\s+", " ", result.stdout).replace("''", "'")
+        assert result.returncode == 2 and "Podman 5.4.2 refuses" in words and "unsupported key 'Memory'" in words, result.stdout
+        assert "nothing was changed" in words
+    assert (host.file(UNITS[kind]).content_string, shown(host)["MainPID"]) == before
+
+
+def test_environments_that_served_before(host, kind):
+    """One is kept to return to; what is older goes, what is not ours stays."""
+    if kind != "venv":
+        assert not host.file("/opt/vllm").exists
+        return
+    listed = set(host.check_output("ls -A /opt/vllm").split())
+    name = Path(host.check_output("readlink /opt/vllm/current")).name
+    assert f"ExecStart=/opt/vllm/{name}/bin/python" in host.file(UNITS[kind]).content_string
+    assert listed == {name, "current", next(entry for entry in listed if entry.startswith("uv-"))}
+    host.check_output(
+        "cd /opt/vllm && mkdir 0.30.0-cpu 0.31.0-cpu mine && touch 0.30.0-cpu/pyvenv.cfg 0.31.0-cpu/pyvenv.cfg mine/pyvenv.cfg "
+        "&& ln -sfn 0.31.0-cpu current && ln -sfn 0.30.0-cpu previous"
+    )
+    started = shown(host)["MainPID"]
+    for expected in ("changed=3", "changed=0"):
+        result = play("molecule/vllm/converge.yml", "--limit", "vllm-venv")
+        assert result.returncode == 0 and f" {expected} " in result.stdout, result.stdout
+    assert shown(host)["MainPID"] == started
+    assert (host.check_output("readlink /opt/vllm/current"), host.check_output("readlink /opt/vllm/previous")) == (name, "0.31.0-cpu")
+    assert set(host.check_output("ls -A /opt/vllm").split()) == {*listed, "previous", "0.31.0-cpu", "mine"}
+    host.check_output("rm -r /opt/vllm/mine")
 
 
 def test_no_engine_is_left_when_the_unit_stops(host):
@@ -85,14 +248,36 @@ def test_no_engine_is_left_when_the_unit_stops(host):
     assert host.check_output("ss -Hltn sport = :8000") == ""
 
 
+def test_no_engine_outlives_the_server_that_was_killed(host):
+    """The server dies as it would for want of memory; vLLM alone leaves its engine behind with the memory of the GPU."""
+    host.check_output("systemctl start vllm-tiny")
+    before = until(lambda: engines(host))
+    server = host.check_output(f"ps -o ppid= -p {before[0]}").strip()
+    host.check_output(f"kill -9 {server}")
+    until(lambda: not set(before) & set(engines(host)), 20)
+    until(lambda: shown(host)["NRestarts"] == "1")
+    # One that is just starting does not always listen.
+    host.run("systemctl kill --signal=KILL vllm-tiny")
+    host.check_output("systemctl stop vllm-tiny")
+    assert engines(host) == []
+
+
+def test_the_check_of_a_server_that_is_gone_fails(host, kind, url):
+    if kind == "podman":
+        return
+    assert not host.service("inference-check-tiny.timer").is_running
+    assert host.run("systemctl start inference-check-tiny.service").rc != 0
+    said = host.check_output("journalctl --no-pager --output=cat --lines=20 --unit inference-check-tiny.service")
+    assert f"{url} does not serve tiny-llama: /health: [Errno 111] Connection refused" in said
+
+
 def test_removal_leaves_models_and_keys(host, kind):
-    playbook = Path(__file__).resolve().parents[3] / "playbooks/teardown.yml"
-    command = ["ansible-playbook", playbook, "-i", os.environ["MOLECULE_INVENTORY_FILE"], "--tags", "vllm", "--limit", f"vllm-{kind}"]
-    result = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+    result = play("playbooks/teardown.yml", "--tags", "vllm", "--limit", f"vllm-{kind}")
     assert result.returncode == 0, result.stdout
-    for path in ("/etc/systemd/system/vllm-tiny.service", "/etc/containers/systemd/vllm-tiny.container", "/etc/vllm/tiny.yaml"):
+    check = "/etc/systemd/system/inference-check-tiny"
+    for path in (*UNITS.values(), "/etc/vllm/tiny.yaml", f"{check}.service", f"{check}.timer", "/usr/local/lib/amdgpu-fleet/inference.py"):
         assert not host.file(path).exists
     assert host.run("systemctl cat vllm-tiny.service").rc != 0
     assert host.check_output("ls -A /opt/vllm 2>/dev/null || true") == ""
     assert host.file("/srv/models/tiny-llama/config.json").exists
-    assert host.file("/etc/vllm/tiny.secret").exists is (kind == "venv")
+    assert host.file("/etc/vllm/tiny.secret").exists is (kind != "container")
