@@ -313,8 +313,8 @@ def _instance(host: Host, build: Build, kind: str, wanted: dict[str, t.Any], use
 
 
 def _shutdown_timeout(options: dict[str, t.Any]) -> int:
-    value = options.get("shutdown-timeout")
-    return value if isinstance(value, int) and value > 0 else 0
+    value = str(options.get("shutdown-timeout", 0))
+    return int(value) if value.isdecimal() else 0
 
 
 def _environment(host: Host, build: Build, kind: str, serving: dict[str, t.Any], wanted: dict[str, t.Any], gpus: int) -> dict[str, str]:
