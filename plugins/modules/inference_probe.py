@@ -42,7 +42,9 @@ options:
     type: int
     default: 16
   timeout:
-    description: Seconds until the server must have answered.
+    description:
+      - Seconds until the server must have answered. The first completion may compile kernels for minutes - it has what is left of them,
+        and where the server came up late a minute more, if O(timeout) is as long as that.
     type: int
     default: 1800
   interval:
@@ -81,6 +83,8 @@ from ansible_collections.amdgpu.fleet.plugins.module_utils._inference import NoA
 
 # A server that ended this often while it was waited for will not come up.
 MAX_RESTARTS = 3
+# Seconds that a server which came up late has for its completion.
+GRACE = 60
 
 
 def api_key(module: AnsibleModule) -> str | None:
@@ -161,7 +165,8 @@ def main() -> None:
                 msg=f"{server.url} serves {', '.join(models) or 'nothing'}, not {params['model']}. Another server may hold the "
                 "port, or served-model-name differs."
             )
-        result = server.completion(params["model"], params["prompt"], params["max_tokens"])
+        left = max(start + params["timeout"] - time.monotonic(), min(GRACE, params["timeout"]))
+        result = server.completion(params["model"], params["prompt"], params["max_tokens"], timeout=left)
     except NoAnswer as error:
         module.fail_json(msg=f"{server.url} is up but does not serve: {error}.")
     module.exit_json(changed=False, models=models, waited_seconds=waited, **result)

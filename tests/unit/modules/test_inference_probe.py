@@ -151,6 +151,17 @@ def test_a_server_that_accepts_and_says_nothing(vllm, probe):
     assert result["failed"] and "not ready after 1 s" in result["msg"] and time.monotonic() - started < 8
 
 
+def test_the_completion_has_the_time_of_the_module(vllm, probe):
+    """Headers come at once, the first token late: with the time limit of the module, neither sooner nor later, the probe gives up."""
+    vllm.delay = 2.5
+    vllm.stream = [event("x"), b"data: [DONE]\n\n"]
+    started = time.monotonic()
+    result = probe(timeout=1)
+    assert result["failed"] and "/v1/completions" in result["msg"] and "nothing came for 1 s" in result["msg"]
+    assert time.monotonic() - started < 6
+    assert probe(timeout=8)["text"] == "x"
+
+
 def test_nobody_listens(probe):
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
