@@ -104,6 +104,7 @@ ansible_facts:
           type: dict
           returned: always
         iommu: {description: "mode (off, pt or remap), groups (how many).", type: dict, returned: always}
+        numa_nodes: {description: "For each node of memory: its CPUs, as a list of ranges.", type: dict, returned: always}
         numa_balancing: {description: Whether automatic NUMA balancing is on., type: bool, returned: always}
         transparent_hugepages: {description: "always, madvise or never.", type: str, returned: always}
         memlock:
@@ -223,6 +224,7 @@ def detect(module: AnsibleModule) -> dict:
             "rebooted_for": mark[2] or None,
         },
         "iommu": _host.iommu(tree, arguments),
+        "numa_nodes": _host.numa_nodes(tree),
         "numa_balancing": None if numa_balancing is None else numa_balancing > 0,
         "transparent_hugepages": _host.transparent_hugepages(tree),
         "memlock": _security.memlock(tree),

@@ -18,6 +18,7 @@ def test_instinct_with_dkms(emulated, amd_rocm):
     assert found["kernel"]["flavour"] == "amd64"
     assert found["boot"]["loader"] == "grub"
     assert found["iommu"]["mode"] == "pt"
+    assert found["numa_nodes"] == {"0": "0-63", "1": "64-127"}
     # The driver allocates the render nodes of all partitions in advance.
     assert found["devices"]["kfd"]["present"] and found["devices"]["render"][0]["count"] == 64
     assert found["problems"] == []
