@@ -15,6 +15,7 @@ from ansible_collections.amdgpu.fleet.plugins.plugin_utils.wants import servers
 
 def replicas(hosts: t.Sequence[str], hostvars: t.Mapping[str, t.Any], instance: str = "") -> list[dict[str, t.Any]]:
     found = []
+    groups = hostvars[hosts[0]].get("groups", {}) if hosts and hosts[0] in hostvars else {}
     for host in hosts:
         try:
             instances = hostvars[host]["vllm_instances"]
@@ -25,6 +26,9 @@ def replicas(hosts: t.Sequence[str], hostvars: t.Mapping[str, t.Any], instance: 
         if not chosen:
             raise AnsibleFilterError(f"amdgpu.fleet.replicas: {host} has no instance {instance or 'at all'} in vllm_instances.")
         for each in chosen:
+            together = groups.get(each.get("nodes") or "", [host])
+            if host != together[0]:
+                continue  # it computes for the first host of its group, which answers
             address = each.get("host") or LOOPBACK[0]
             if address in LOOPBACK and len(hosts) > 1:
                 raise AnsibleFilterError(

@@ -37,6 +37,10 @@ options:
     description: Text to complete.
     type: str
     default: "AMD GPUs are"
+  completion:
+    description: Whether to ask for a completion. Without one, C(/health) is enough.
+    type: bool
+    default: true
   max_tokens:
     description: Tokens to ask for.
     type: int
@@ -66,12 +70,15 @@ EXAMPLES = r"""
 """
 
 RETURN = r"""
-text: {description: The completion., type: str, returned: success}
-tokens: {description: Tokens of the completion., type: int, returned: success, sample: 16}
-models: {description: Names the server serves., type: list, elements: str, returned: success}
+text: {description: The completion., type: str, returned: with O(completion)}
+tokens: {description: Tokens of the completion., type: int, returned: with O(completion), sample: 16}
+models: {description: Names the server serves., type: list, elements: str, returned: with O(completion)}
 waited_seconds: {description: Seconds until C(/health) answered., type: float, returned: success}
-time_to_first_token_ms: {description: Milliseconds until the first token., type: float, returned: success}
-time_per_output_token_ms: {description: Milliseconds for each further token; null for a single token., type: float, returned: success}
+time_to_first_token_ms: {description: Milliseconds until the first token., type: float, returned: with O(completion)}
+time_per_output_token_ms:
+  description: Milliseconds for each further token; null for a single token.
+  type: float
+  returned: with O(completion)
 """
 
 import re
@@ -146,6 +153,7 @@ def main() -> None:
             "unit": {"type": "str"},
             "api_key_file": {"type": "path", "no_log": False},
             "prompt": {"type": "str", "default": "AMD GPUs are"},
+            "completion": {"type": "bool", "default": True},
             "max_tokens": {"type": "int", "default": 16, "no_log": False},
             "timeout": {"type": "int", "default": 1800},
             "interval": {"type": "float", "default": 1},
@@ -158,6 +166,8 @@ def main() -> None:
     server = Server(params["url"], api_key(module), validate_certs=params["validate_certs"])
     wait_for_health(module, server, start + params["timeout"])
     waited = round(time.monotonic() - start, 1)
+    if not params["completion"]:
+        module.exit_json(changed=False, waited_seconds=waited)
     try:
         models = server.models()
         if params["model"] not in models:

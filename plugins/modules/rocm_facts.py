@@ -43,6 +43,10 @@ options:
     type: list
     elements: str
     default: []
+  network:
+    description: Whether to look at interfaces and RDMA devices.
+    type: bool
+    default: false
 """
 
 EXAMPLES = r"""
@@ -133,6 +137,12 @@ ansible_facts:
           type: dict
           returned: always
         vllm_units: {description: Files of the vLLM units that this collection wrote., type: list, elements: str, returned: always}
+        network:
+          description:
+            - "interfaces that have an address or an RDMA device: name, up, networks. rdma, for each port: name, port, up, link (Ethernet or
+              InfiniBand), interface, roce_v2 (indexes of the GIDs of RoCE v2, those of an IPv4 address first). null unless O(network)."
+          type: dict
+          returned: always
         environments: {description: "For each of O(search_paths): python, vllm, torch (versions).", type: dict, returned: always}
         problems: {description: "What could not be read: path, problem, count.", type: list, elements: dict, returned: always}
 """
@@ -147,6 +157,7 @@ from ansible_collections.amdgpu.fleet.plugins.module_utils import (
     _host,
     _kernel_log,
     _model,
+    _network,
     _next_boot,
     _packages,
     _rocm,
@@ -237,6 +248,7 @@ def detect(module: AnsibleModule) -> dict:
         "paths": _model.paths(tree, params["paths"]),
         "vllm_units": _host.vllm_units(tree),
         "environments": _host.environments(tree, params["search_paths"]),
+        "network": _network.network(tree) if params["network"] else None,
         "problems": tree.problems,
     }
 
@@ -250,6 +262,7 @@ def main() -> None:
             "ports": {"type": "list", "elements": "int", "default": []},
             "paths": names,
             "images": names,
+            "network": {"type": "bool", "default": False},
         },
         supports_check_mode=True,
     )

@@ -10,7 +10,7 @@ import re
 import typing as t
 
 from ansible_collections.amdgpu.fleet.plugins.module_utils import _model
-from ansible_collections.amdgpu.fleet.plugins.plugin_utils import memory
+from ansible_collections.amdgpu.fleet.plugins.plugin_utils import memory, nodes
 from ansible_collections.amdgpu.fleet.plugins.plugin_utils.catalog import Catalog, version_key
 from ansible_collections.amdgpu.fleet.plugins.plugin_utils.wants import INVENTORY
 
@@ -83,11 +83,15 @@ def questions(wants: dict[str, t.Any], catalog: Catalog) -> dict[str, list[t.Any
     """What ``rocm_facts`` must look up on the host before the plan can be made."""
     builds = [build for build in candidates(wants, catalog).values() if build]
     instances = wants["vllm_instances"]
+    several = [instance for instance in instances if instance["nodes"]]
+    ports = {instance["port"] for instance in instances}
+    ports.update(port for instance in several for port in nodes.ports(nodes.master_port(wants, instance)))
     return {
-        "ports": sorted({instance["port"] for instance in instances}),
+        "ports": sorted(ports),
         "paths": sorted({instance["model"] for instance in instances if instance["model"].startswith("/")}),
         "images": sorted({build.image for build in builds if build.image}) if instances else [],
         "search_paths": sorted({build.venv for build in builds}) if instances else [],
+        "network": bool(several),
     }
 
 
@@ -125,8 +129,9 @@ def section(host: Host) -> dict[str, t.Any]:
     names: set[str] = set()
     ports: dict[int, str] = {}
     for wanted in wants["vllm_instances"]:
-        _check_place(host, wanted, names, ports)
-        instances.append(_instance(host, build, kind, wanted, used))
+        together = nodes.of_instance(host, wanted)
+        _check_place(host, wanted, names, ports, together)
+        instances.append(_instance(host, build, kind, wanted, used, together))
     podman = host.rocm["podman"]
     environment = host.rocm["environments"].get(build.venv, {})
     return {
@@ -178,23 +183,34 @@ def _kind(host: Host, build: Build) -> str:
     return "venv"
 
 
-def _check_place(host: Host, wanted: dict[str, t.Any], names: set[str], ports: dict[int, str]) -> None:
+def _check_place(host: Host, wanted: dict[str, t.Any], names: set[str], ports: dict[int, str], together: nodes.Nodes | None) -> None:
     """Name, address, port and model, held against the host and the other instances."""
-    name, port, model = wanted["name"], wanted["port"], wanted["model"]
+    name, model = wanted["name"], wanted["model"]
     if name in names or not INSTANCE_NAME.fullmatch(name):
         host.findings.add("vllm.name", name, "a name of its own")
     names.add(name)
     if _everywhere(wanted["host"]):
         host.findings.add("vllm.address", wanted["host"] or "an empty host", "one address", instance=name)
+    # Requests go to the first host, and there the others report.
+    for port in [] if together and together.worker else [wanted["port"], *(together.ports if together else ())]:
+        _check_port(host, name, port, ports)
+    _check_model(host, name, model)
+
+
+def _check_port(host: Host, name: str, port: int, ports: dict[int, str]) -> None:
     holder = host.rocm["ports"].get(str(port), {})
+    own = (f"vllm-{name}.service", f"amdgpu-lifeline-{name}.service")
     if port in ports:
         host.findings.add("vllm.port", f"{port}, twice", "one instance a port", instance=name, holder=ports[port])
     elif not 0 < port < 65536:
         host.findings.add("vllm.port", port, "1 to 65535", instance=name, holder="nothing")
-    elif holder.get("listening") and holder.get("unit") != f"vllm-{name}.service":
+    elif holder.get("listening") and holder.get("unit") not in own:
         process = holder.get("unit") or holder.get("process") or "the program that listens on it"
         host.findings.add("vllm.port", f"{port} held by {process}", "a free port", instance=name, holder=process)
     ports[port] = f"vllm-{name}.service"
+
+
+def _check_model(host: Host, name: str, model: str) -> None:
     if model.startswith("/"):
         there = host.rocm["paths"].get(model, {})
         if not MODEL_PATH.fullmatch(model):
@@ -312,21 +328,30 @@ def _check_visible(host: Host, wanted: dict[str, t.Any], environment: dict[str, 
             host.findings.add("vllm.visible", seen, f"numbers below {devices.count}", why=why, remedy=remedy)
 
 
-def _instance(host: Host, build: Build, kind: str, wanted: dict[str, t.Any], used: dict[tuple[int, int], str]) -> dict[str, t.Any]:
+def _instance(
+    host: Host,
+    build: Build,
+    kind: str,
+    wanted: dict[str, t.Any],
+    used: dict[tuple[int, int], str],
+    together: nodes.Nodes | None,
+) -> dict[str, t.Any]:
     rocm = build.accelerator == "rocm"
     devices = _chosen(host, wanted, used) if rocm or wanted["gpus"] else NO_DEVICES
     if not rocm:
         devices = NO_DEVICES
     profile = host.profile if rocm else host.catalog.profile("cpu") or {}
     serving = profile.get("serving", {})
-    environment = _environment(host, build, kind, serving, wanted, devices.count)
-    options = _options(host, build, kind, serving, wanted, devices)
+    environment = _environment(host, build, kind, serving, wanted, devices.count, together)
+    options = _options(host, build, kind, serving, wanted, devices, together)
     _refusals(host, build, serving, options, environment, wanted)
     if rocm:
         _check_quantization(host, build, options, wanted)
         _check_visible(host, wanted, environment, devices)
     model = wanted["model"]
     groups = [host.rocm["groups"][name] for name in ("video", "render") if host.rocm["groups"][name] is not None]
+    worker, loopback = bool(together and together.worker), wanted["host"] in LOOPBACK
+    there = devices.count * (len(together.hosts) if together else 1)
     # A colon separates address and port in a URL and in Podman, and Podman takes numbers only.
     address = f"[{wanted['host']}]" if ":" in wanted["host"] else wanted["host"]
     return {
@@ -339,11 +364,14 @@ def _instance(host: Host, build: Build, kind: str, wanted: dict[str, t.Any], use
         "host": wanted["host"],
         "port": wanted["port"],
         "address": "127.0.0.1" if wanted["host"] == "localhost" else address,
-        "url": f"http://{address}:{wanted['port']}",
-        "exposed": wanted["host"] not in LOOPBACK,
+        # A worker is asked for at the first host, where that can be reached.
+        "url": "" if worker and loopback else f"http://{address}:{wanted['port']}",
+        "exposed": not worker and not loopback,
+        "worker": worker,
+        "nodes": {**together._asdict(), "last": together.last, "lifeline": together.ports[1]} if together else None,
         "environment": environment,
         "options": options,
-        "memory": memory.of_instance(host, rocm, build.version, wanted, options, environment, devices.gpus, devices.count),
+        "memory": memory.of_instance(host, rocm, build.version, wanted, options, environment, devices.gpus, there),
         "gpus": [gpu["index"] for gpu in devices.gpus],
         "numa": _numa(host, wanted, devices.gpus),
         "devices": ["/dev/kfd", *(f"/dev/dri/{node}" for node in _render_nodes(host, devices))] if devices.count else [],
@@ -351,15 +379,17 @@ def _instance(host: Host, build: Build, kind: str, wanted: dict[str, t.Any], use
         "rocm": rocm,
         # Reaps what dies; Podman refuses to start the container where it has none.
         "init": host.rocm["podman"]["init"],
-        "shm_size": "64g" if devices.count > 1 else "8g",
+        "shm_size": "64g" if there > 1 else "8g",
     }
 
 
-def _environment(host: Host, build: Build, kind: str, serving: dict[str, t.Any], wanted: dict[str, t.Any], devices: int) -> dict[str, str]:
+def _environment(
+    host: Host, build: Build, kind: str, serving: dict[str, t.Any], wanted: dict[str, t.Any], devices: int, together: nodes.Nodes | None
+) -> dict[str, str]:
     parts = [serving.get("environment", {})]
     if kind == "venv":
         parts.append(serving.get("environment_bare_metal", {}))
-    if devices > 1:
+    if devices > 1 or together:
         parts.append(serving.get("environment_multi_gpu", {}))
     environment: dict[str, str] = {}
     for part in parts:
@@ -368,6 +398,8 @@ def _environment(host: Host, build: Build, kind: str, serving: dict[str, t.Any],
                 continue
             environment[name] = str(entry["value"])
             host.note("vllm", f"{wanted['name']} environment", f"{name}={entry['value']}", entry["reason"], entry["source"])
+    if together:
+        environment |= nodes.environment(host, wanted, together, build.accelerator == "rocm")
     for name, value in {**host.wants["vllm_environment"], **wanted["environment"]}.items():
         if value is None:
             environment.pop(name, None)
@@ -407,7 +439,7 @@ def _check_variable(host: Host, build: Build, name: str) -> None:
 
 
 def _options(
-    host: Host, build: Build, kind: str, serving: dict[str, t.Any], wanted: dict[str, t.Any], devices: Devices
+    host: Host, build: Build, kind: str, serving: dict[str, t.Any], wanted: dict[str, t.Any], devices: Devices, together: nodes.Nodes | None
 ) -> dict[str, t.Any]:
     """The options of ``vllm serve`` as its ``--config`` file takes them.
 
@@ -417,13 +449,15 @@ def _options(
     options: dict[str, t.Any] = {
         "served-model-name": wanted["served_name"] or wanted["model"].rstrip("/").rpartition("/")[2],
         # In a container every address is that of the container; Podman publishes the port on the address asked for.
-        "host": "0.0.0.0" if kind == "quadlet" else wanted["host"],  # noqa: S104
+        "host": "0.0.0.0" if kind == "quadlet" and not together else wanted["host"],  # noqa: S104
         "port": wanted["port"],
     }
     # A host in CPX has dozens of devices: over all of them a model is spread only where somebody chose them.
     whole = len(devices.gpus) if all(gpu["partitions"] <= 1 for gpu in devices.gpus) else 1
     width = devices.count if wanted["partitions"] or wanted["share"][1] > 1 else whole
-    if width > 1:
+    if together:
+        options |= nodes.options(host, wanted, together, devices.count)
+    elif width > 1:
         options["tensor-parallel-size"] = width
         host.note("vllm", f"{wanted['name']} option", f"tensor-parallel-size={width}", "one model over all its GPUs or partitions")
     for name, entry in serving.get("options", {}).items():
@@ -435,6 +469,8 @@ def _options(
         options[name] = value
         _check_option(host, build, name)
         host.note("vllm", f"{wanted['name']} option", f"{name}={value}", "asked for", INVENTORY)
+    if together:
+        nodes.check_split(host, wanted, together, options)
     rendered: dict[str, t.Any] = {}
     for name, value in options.items():
         if value is False:

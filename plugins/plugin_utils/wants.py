@@ -81,11 +81,15 @@ def normalize(variables: dict[str, t.Any]) -> dict[str, t.Any]:
         _check_size(instance)
         if not 0 < instance["count"] <= MOST_SERVERS:
             raise WantsError(f"vllm_instances[].count: {instance['count']} is not 1 to {MOST_SERVERS}. Correct it in the inventory.")
+        if instance["nodes"] and instance["count"] > 1:
+            raise WantsError(f"vllm_instances[].count: {instance['name']} is served by several hosts, so it is one. Remove count or nodes.")
         if not NUMA.fullmatch(instance["numa"]):
             raise WantsError(
                 f"vllm_instances[].numa: {instance['numa']!r} is neither auto nor none nor a number. Correct it in the inventory."
             )
     wants["vllm_instances"] = [server for instance in wants["vllm_instances"] for server in servers(instance)]
+    # Not a variable: what the inventory says of the groups that instances name.
+    wants["inventory_nodes"] = variables.get("__inventory_nodes", {})
     wants["vllm_options"] = _options(wants["vllm_options"], "vllm_options")
     _check_environment(wants["vllm_environment"], "vllm_environment")
     if variables.get("fleet_fail_on", "fail") not in ("fail", "warn", "never"):

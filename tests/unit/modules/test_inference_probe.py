@@ -123,6 +123,12 @@ def test_a_completion_comes_back(vllm, probe, check):
     assert body["stream"] is True and body["stream_options"] == {"include_usage": True} and body["temperature"] == 0
 
 
+def test_health_alone(vllm, probe):
+    vllm.health = [503, 200]
+    assert probe(completion=False)["waited_seconds"] < 5
+    assert {path for path, _body in vllm.asked} == {"/health"}
+
+
 def test_a_slash_at_the_end_of_the_address_and_one_token(vllm, probe):
     vllm.stream = [event("x"), event(usage=1), b"data: [DONE]\n\n"]
     result = probe(url=vllm.url + "/")
