@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import hashlib
 import ipaddress
+import json
 import re
 import typing as t
 
@@ -476,8 +477,24 @@ def _options(
         if value is False:
             rendered[name[3:] if name.startswith("no-") else f"no-{name}"] = True
         elif value is not None:
-            rendered[name] = value
+            rendered[name] = _json(host, wanted, name, value)
     return rendered
+
+
+def _json(host: Host, wanted: dict[str, t.Any], name: str, value: t.Any) -> t.Any:
+    """A value as vLLM's file takes it: it makes JSON of a mapping, but of a list repeated values, which not every option takes."""
+    rules = host.catalog.vllm["config_file"]
+    strict = name in rules["json"]
+    if isinstance(value, list) and strict:
+        return json.dumps(value)
+    text = value.lstrip() if isinstance(value, str) else ""
+    if isinstance(value, str) and (strict or (name in rules["json_or_word"] and text[:1] in ("{", "["))):
+        try:
+            json.loads(text)
+        except ValueError as error:
+            seen = f"--{name} {value} ({error})"
+            host.findings.add("vllm.json", seen, "JSON", option=name, instance=wanted["name"])
+    return value
 
 
 def _excepted(host: Host, unless: dict[str, t.Any], wanted: dict[str, t.Any]) -> bool:

@@ -382,3 +382,35 @@ def test_the_node_of_memory_of_the_gpus(make_plan):
     assert numa() is None, "its GPUs belong to both"
     assert numa(no_node, gpus=[5]) is None and numa(one_node, gpus=[5]) is None
     assert numa(gpus=[4], numa="none") is None and numa(gpus=[4], numa="0") == {"node": 0, "cpus": "0-63"}
+
+
+@pytest.mark.parametrize(
+    ("option", "value", "works"),
+    [
+        ("compilation-config", {"mode": 3, "pass_config": {"fuse_norm_quant": True}}, True),
+        ("compilation-config", '{"mode": 3}', True),
+        ("compilation-config", "3", True),
+        ("compilation-config", 3, True),
+        ("compilation-config", '{"mode": 3', False),
+        ("compilation_config", "{'mode': 3}", False),
+        ("speculative-config", "ngram", False),
+        ("hf-overrides", "my_module.override", True),
+        ("hf-overrides", "{rope_scaling: {factor: 4}}", False),
+        ("model-loader-extra-config", "auto", True),
+        ("reasoning-parser", "{no JSON", True),
+    ],
+)
+def test_json_as_the_value_of_an_option(make_plan, ids, option, value, works):
+    plan = make_plan("mi300x-8", vllm_instances=[{**CHAT, "options": {option: value}}])
+    assert ids(plan) == ([] if works else ["vllm.json"])
+    if works:
+        assert plan["vllm"]["instances"][0]["options"][option] == value
+    else:
+        text = sentence(next(entry for entry in plan["findings"] if entry["id"] == "vllm.json"))
+        assert option.replace("_", "-") in text and str(value) in text and "mapping" in text
+
+
+def test_a_list_where_vllm_wants_json(make_plan):
+    wanted = {"allowed-origins": ["https://a.example"], "cudagraph-capture-sizes": [1, 2]}
+    options = make_plan("mi300x-8", vllm_instances=[{**CHAT, "options": wanted}])["vllm"]["instances"][0]["options"]
+    assert options["allowed-origins"] == '["https://a.example"]' and options["cudagraph-capture-sizes"] == [1, 2]
