@@ -66,7 +66,7 @@ def of_instance(host: Host, wanted: dict[str, t.Any]) -> Nodes | None:
         return None
     if len(members) == 1:
         return None
-    addresses = [member["address"] for member in members]
+    addresses = [str(ipaddress.ip_address(member["address"])) for member in members]
     return Nodes(group, names, addresses, names.index(host.name), master_port(host.wants, wanted))
 
 

@@ -89,7 +89,7 @@ def normalize(variables: dict[str, t.Any]) -> dict[str, t.Any]:
             )
     wants["vllm_instances"] = [server for instance in wants["vllm_instances"] for server in servers(instance)]
     # Not a variable: what the inventory says of the groups that instances name.
-    wants["inventory_nodes"] = variables.get("__inventory_nodes", {})
+    wants["inventory_nodes"] = _plain(variables.get("__inventory_nodes", {}), "inventory_nodes")
     wants["vllm_options"] = _options(wants["vllm_options"], "vllm_options")
     _check_environment(wants["vllm_environment"], "vllm_environment")
     if variables.get("fleet_fail_on", "fail") not in ("fail", "warn", "never"):

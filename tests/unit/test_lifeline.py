@@ -54,9 +54,9 @@ def port() -> str:
 
 def test_a_worker_that_ends_takes_the_first_host_along_and_that_the_others(run, port):
     one = run("one", "127.0.0.1", port)  # before the first host is there
-    head = run("head", "127.0.0.1", port, "--peers", "127.0.0.1")
-    two = run("two", "127.0.0.1", port)
-    assert [head.stdout.readline() for _worker in range(2)] == ["127.0.0.1 is there\n"] * 2
+    head = run("head", "127.0.0.1", port, "--peers", "127.0.0.1", "127.0.0.3")
+    two = run("two", "127.0.0.1", port, "--source", "127.0.0.3")
+    assert {head.stdout.readline() for _worker in range(2)} == {"127.0.0.1 is there\n", "127.0.0.3 is there\n"}
     assert one.stdout.readline() == two.stdout.readline() == "127.0.0.1 is there\n"
     assert one.poll() is head.poll() is two.poll() is None and not run.killed("head")
     one.kill()

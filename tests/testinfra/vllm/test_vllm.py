@@ -68,6 +68,13 @@ def test_the_key_is_asked_for_and_shown_to_nobody(host, kind, url, key):
     assert (token.mode, token.content_string) == (0o600, "HF_TOKEN=planted-token\n")
 
 
+def test_the_service_is_bound_to_the_node_that_was_asked_for(host, kind):
+    if kind == "container":
+        return
+    show = dict(line.split("=", 1) for line in host.check_output("systemctl show vllm-tiny").splitlines() if "=" in line)
+    assert (show["CPUAffinity"], show["NUMAPolicy"], show["NUMAMask"]) == ("0-63", "preferred", "0")
+
+
 def test_the_service_is_confined(host, kind):
     if kind == "container":
         return
