@@ -71,7 +71,7 @@ def _rdma(tree: Tree) -> list[dict[str, t.Any]]:
                     "port": int(number),
                     "up": tree.text(folder, "state") == ACTIVE,
                     "link": tree.text(folder, "link_layer"),
-                    "interface": (tree.names(RDMA, device, "device/net") or [None])[0],
+                    "interface": next(iter(tree.names(RDMA, device, "device/net")), None),
                     "roce_v2": _roce_v2(tree, folder),
                 }
             )
@@ -80,7 +80,8 @@ def _rdma(tree: Tree) -> list[dict[str, t.Any]]:
 
 def _roce_v2(tree: Tree, folder: str) -> list[int]:
     """Indexes of the entries for RoCE v2, those of an IPv4 address first: they are routed, link-local ones are not."""
-    routed, others = [], []
+    routed: list[int] = []
+    others: list[int] = []
     for index in natural(tree.names(folder, "gids")):
         gid = tree.text(folder, "gids", index) or ""
         # The type of an entry that is not in use cannot be read.

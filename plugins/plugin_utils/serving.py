@@ -80,7 +80,7 @@ def _build(accelerator: str, wants: dict[str, t.Any], catalog: Catalog) -> Build
     )
 
 
-def questions(wants: dict[str, t.Any], catalog: Catalog) -> dict[str, list[t.Any]]:
+def questions(wants: dict[str, t.Any], catalog: Catalog) -> dict[str, t.Any]:
     """What ``rocm_facts`` must look up on the host before the plan can be made."""
     builds = [build for build in candidates(wants, catalog).values() if build]
     instances = wants["vllm_instances"]
@@ -241,7 +241,7 @@ class Devices(t.NamedTuple):
     partitions: dict[int, list[int]]
 
     @property
-    def count(self) -> int:
+    def number(self) -> int:
         return sum(len(partitions) for partitions in self.partitions.values())
 
 
@@ -322,11 +322,11 @@ def _check_visible(host: Host, wanted: dict[str, t.Any], environment: dict[str, 
     """The unit shows an instance its own devices only, and ROCm counts those it sees: from 0."""
     for name in VISIBLE:
         numbers = [int(number) for number in re.findall(r"[0-9]+", environment.get(name, ""))]
-        if devices.count and any(number >= devices.count for number in numbers):
+        if devices.number and any(number >= devices.number for number in numbers):
             why = "the unit gives the instance its own devices alone, and ROCm counts what it sees"
             remedy = f"Remove {name} from the environment of the instance {wanted['name']}; gpus and partitions say which devices it has"
             seen = f"{name}={environment[name]} for {wanted['name']}"
-            host.findings.add("vllm.visible", seen, f"numbers below {devices.count}", why=why, remedy=remedy)
+            host.findings.add("vllm.visible", seen, f"numbers below {devices.number}", why=why, remedy=remedy)
 
 
 def _instance(
@@ -343,7 +343,7 @@ def _instance(
         devices = NO_DEVICES
     profile = host.profile if rocm else host.catalog.profile("cpu") or {}
     serving = profile.get("serving", {})
-    environment = _environment(host, build, kind, serving, wanted, devices.count, together)
+    environment = _environment(host, build, kind, serving, wanted, devices.number, together)
     options = _options(host, build, kind, serving, wanted, devices, together)
     _refusals(host, build, serving, options, environment, wanted)
     if rocm:
@@ -352,7 +352,7 @@ def _instance(
     model = wanted["model"]
     groups = [host.rocm["groups"][name] for name in ("video", "render") if host.rocm["groups"][name] is not None]
     worker, loopback = bool(together and together.worker), wanted["host"] in LOOPBACK
-    there = devices.count * (len(together.hosts) if together else 1)
+    there = devices.number * (len(together.hosts) if together else 1)
     # A colon separates address and port in a URL and in Podman, and Podman takes numbers only.
     address = f"[{wanted['host']}]" if ":" in wanted["host"] else wanted["host"]
     return {
@@ -375,7 +375,7 @@ def _instance(
         "memory": memory.of_instance(host, rocm, build.version, wanted, options, environment, devices.gpus, there),
         "gpus": [gpu["index"] for gpu in devices.gpus],
         "numa": _numa(host, wanted, devices.gpus),
-        "devices": ["/dev/kfd", *(f"/dev/dri/{node}" for node in _render_nodes(host, devices))] if devices.count else [],
+        "devices": ["/dev/kfd", *(f"/dev/dri/{node}" for node in _render_nodes(host, devices))] if devices.number else [],
         "groups": groups if rocm else [],
         "rocm": rocm,
         # Reaps what dies; Podman refuses to start the container where it has none.
@@ -455,9 +455,9 @@ def _options(
     }
     # A host in CPX has dozens of devices: over all of them a model is spread only where somebody chose them.
     whole = len(devices.gpus) if all(gpu["partitions"] <= 1 for gpu in devices.gpus) else 1
-    width = devices.count if wanted["partitions"] or wanted["share"][1] > 1 else whole
+    width = devices.number if wanted["partitions"] or wanted["share"][1] > 1 else whole
     if together:
-        options |= nodes.options(host, wanted, together, devices.count)
+        options |= nodes.options(host, wanted, together, devices.number)
     elif width > 1:
         options["tensor-parallel-size"] = width
         host.note("vllm", f"{wanted['name']} option", f"tensor-parallel-size={width}", "one model over all its GPUs or partitions")
