@@ -10,19 +10,25 @@ import typing as t
 from ansible.errors import AnsibleFilterError
 
 from ansible_collections.amdgpu.fleet.plugins.plugin_utils.serving import LOOPBACK
+from ansible_collections.amdgpu.fleet.plugins.plugin_utils.wants import servers
 
 
 def replicas(hosts: t.Sequence[str], hostvars: t.Mapping[str, t.Any], instance: str = "") -> list[dict[str, t.Any]]:
     found = []
+    groups = hostvars[hosts[0]].get("groups", {}) if hosts and hosts[0] in hostvars else {}
     for host in hosts:
         try:
             instances = hostvars[host]["vllm_instances"]
         except KeyError as error:
             raise AnsibleFilterError(f"amdgpu.fleet.replicas: the inventory has no {error.args[0]} for {host}.") from error
-        chosen = [each for each in instances if not instance or each["name"] == instance]
+        entries = [each for each in instances if not instance or each["name"] == instance]
+        chosen = [server for each in entries for server in servers(each)]
         if not chosen:
             raise AnsibleFilterError(f"amdgpu.fleet.replicas: {host} has no instance {instance or 'at all'} in vllm_instances.")
         for each in chosen:
+            together = groups.get(each.get("nodes") or "", [host])
+            if host != together[0]:
+                continue  # it computes for the first host of its group, which answers
             address = each.get("host") or LOOPBACK[0]
             if address in LOOPBACK and len(hosts) > 1:
                 raise AnsibleFilterError(

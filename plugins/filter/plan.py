@@ -14,7 +14,7 @@ from ansible_collections.amdgpu.fleet.plugins.plugin_utils.catalog import Catalo
 from ansible_collections.amdgpu.fleet.plugins.plugin_utils.findings import sentence
 from ansible_collections.amdgpu.fleet.plugins.plugin_utils.wants import WantsError, normalize
 
-NO_QUESTIONS: dict[str, list[t.Any]] = {"ports": [], "paths": [], "images": [], "search_paths": []}
+NO_QUESTIONS: dict[str, t.Any] = {"ports": [], "paths": [], "images": [], "search_paths": [], "network": False}
 
 
 def plan(amd_gpus: dict[str, t.Any], amd_rocm: dict[str, t.Any], wants: dict[str, t.Any], host: str) -> dict[str, t.Any]:
@@ -24,7 +24,7 @@ def plan(amd_gpus: dict[str, t.Any], amd_rocm: dict[str, t.Any], wants: dict[str
     return planner.plan(amd_gpus, amd_rocm, wants, host)
 
 
-def plan_questions(wants: dict[str, t.Any]) -> dict[str, list[t.Any]]:
+def plan_questions(wants: dict[str, t.Any]) -> dict[str, t.Any]:
     try:
         normalized = normalize(wants)
         return serving.questions(normalized, Catalog(normalized["plan_catalog"]))
@@ -38,6 +38,19 @@ def container_unit(text: str, release: str | None, plan_catalog: dict[str, t.Any
         return quadlet.for_podman(text, release, Catalog(plan_catalog).podman["quadlet"])
     except (quadlet.QuadletError, CatalogError) as error:
         raise AnsibleFilterError(f"amdgpu.fleet.container_unit: {error}.") from error
+
+
+def inventory_nodes(
+    instances: t.Sequence[t.Mapping[str, t.Any]], groups: t.Mapping[str, t.Sequence[str]], hostvars: t.Mapping[str, t.Any]
+) -> dict[str, list[dict[str, str]]]:
+    found = {}
+    for group in dict.fromkeys(instance["nodes"] for instance in instances if instance.get("nodes")):
+        members = []
+        for name in groups.get(group, []):
+            address = hostvars[name].get("vllm_node_address") or hostvars[name].get("ansible_host") or name
+            members.append({"name": str(name), "address": str(address)})
+        found[str(group)] = members
+    return found
 
 
 def sentences(findings: list[dict[str, t.Any]], severities: t.Sequence[str] = ("fail",)) -> list[str]:
@@ -61,6 +74,7 @@ class FilterModule:
             "plan": plan,
             "plan_questions": plan_questions,
             "container_unit": container_unit,
+            "inventory_nodes": inventory_nodes,
             "sentences": sentences,
             "failure_reason": failure_reason,
         }

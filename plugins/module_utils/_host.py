@@ -84,6 +84,16 @@ def transparent_hugepages(tree: Tree) -> str | None:
     return match.group(1) if match else None
 
 
+def numa_nodes(tree: Tree) -> dict[str, str]:
+    """The CPUs of each node of memory that has some, as the kernel lists them (``0-63,128-191``)."""
+    found = {}
+    for name in tree.names("sys/devices/system/node"):
+        cpus = tree.text("sys/devices/system/node", name, "cpulist") if re.fullmatch(r"node[0-9]{1,4}", name) else None
+        if cpus and re.fullmatch(r"[0-9,-]{1,400}", cpus):
+            found[name[4:]] = cpus
+    return found
+
+
 def installed_kernels(tree: Tree) -> list[str]:
     """Releases with modules and an image, whatever the next boot starts."""
     return [

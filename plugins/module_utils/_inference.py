@@ -10,6 +10,7 @@ from __future__ import annotations
 import argparse
 import json
 import re
+import socket
 import ssl
 import sys
 import time
@@ -81,8 +82,11 @@ class Server:
             raise NoAnswer("/metrics: vLLM's numbers of requests are not among them")
         return round(sum(float(value) for value in values))
 
-    def completion(self, model: str, prompt: str, max_tokens: int) -> dict[str, t.Any]:
-        """One streamed completion: ``text``, ``tokens``, time to the first token and per further token, in ms."""
+    def completion(self, model: str, prompt: str, max_tokens: int, timeout: float) -> dict[str, t.Any]:
+        """One streamed completion: ``text``, ``tokens``, time to the first token and per further token, in ms.
+
+        The server may be silent for ``timeout`` seconds: the first completion may compile kernels.
+        """
         body = {
             "model": model,
             "prompt": prompt,
@@ -97,7 +101,7 @@ class Server:
         tokens = 0
         complete = False
         try:
-            for line in self.request("/v1/completions", body):
+            for line in self.request("/v1/completions", body, timeout):
                 complete = complete or line.strip() == b"data: [DONE]"
                 if complete or not line.startswith(b"data: "):
                     continue
@@ -109,6 +113,8 @@ class Server:
                     last = time.monotonic()
                     first = first or last
                     pieces.append(choice.get("text") or "")
+        except socket.timeout as error:
+            raise NoAnswer(f"/v1/completions: nothing came for {timeout:.0f} s; where kernels are compiled, give it longer") from error
         except (ValueError, TypeError, AttributeError, OSError, HTTPException) as error:
             raise NoAnswer(f"/v1/completions: the stream broke off ({error})") from error
         if first is None or last is None:

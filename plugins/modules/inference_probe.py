@@ -37,12 +37,18 @@ options:
     description: Text to complete.
     type: str
     default: "AMD GPUs are"
+  completion:
+    description: Whether to ask for a completion. Without one, C(/health) is enough.
+    type: bool
+    default: true
   max_tokens:
     description: Tokens to ask for.
     type: int
     default: 16
   timeout:
-    description: Seconds until the server must have answered.
+    description:
+      - Seconds until the server must have answered. The first completion may compile kernels for minutes - it has what is left of them,
+        and where the server came up late a minute more, if O(timeout) is as long as that.
     type: int
     default: 1800
   interval:
@@ -64,12 +70,15 @@ EXAMPLES = r"""
 """
 
 RETURN = r"""
-text: {description: The completion., type: str, returned: success}
-tokens: {description: Tokens of the completion., type: int, returned: success, sample: 16}
-models: {description: Names the server serves., type: list, elements: str, returned: success}
+text: {description: The completion., type: str, returned: with O(completion)}
+tokens: {description: Tokens of the completion., type: int, returned: with O(completion), sample: 16}
+models: {description: Names the server serves., type: list, elements: str, returned: with O(completion)}
 waited_seconds: {description: Seconds until C(/health) answered., type: float, returned: success}
-time_to_first_token_ms: {description: Milliseconds until the first token., type: float, returned: success}
-time_per_output_token_ms: {description: Milliseconds for each further token; null for a single token., type: float, returned: success}
+time_to_first_token_ms: {description: Milliseconds until the first token., type: float, returned: with O(completion)}
+time_per_output_token_ms:
+  description: Milliseconds for each further token; null for a single token.
+  type: float
+  returned: with O(completion)
 """
 
 import time
@@ -80,6 +89,8 @@ from ansible_collections.amdgpu.fleet.plugins.module_utils._inference import KEY
 
 # A server that ended this often while it was waited for will not come up.
 MAX_RESTARTS = 3
+# Seconds that a server which came up late has for its completion.
+GRACE = 60
 
 
 def api_key(module: AnsibleModule) -> str | None:
@@ -141,6 +152,7 @@ def main() -> None:
             "unit": {"type": "str"},
             "api_key_file": {"type": "path", "no_log": False},
             "prompt": {"type": "str", "default": "AMD GPUs are"},
+            "completion": {"type": "bool", "default": True},
             "max_tokens": {"type": "int", "default": 16, "no_log": False},
             "timeout": {"type": "int", "default": 1800},
             "interval": {"type": "float", "default": 1},
@@ -153,6 +165,8 @@ def main() -> None:
     server = Server(params["url"], api_key(module), validate_certs=params["validate_certs"])
     wait_for_health(module, server, start + params["timeout"])
     waited = round(time.monotonic() - start, 1)
+    if not params["completion"]:
+        module.exit_json(changed=False, waited_seconds=waited)
     try:
         models = server.models()
         if params["model"] not in models:
@@ -160,7 +174,8 @@ def main() -> None:
                 msg=f"{server.url} serves {', '.join(models) or 'nothing'}, not {params['model']}. Another server may hold the "
                 "port, or served-model-name differs."
             )
-        result = server.completion(params["model"], params["prompt"], params["max_tokens"])
+        left = max(start + params["timeout"] - time.monotonic(), min(GRACE, params["timeout"]))
+        result = server.completion(params["model"], params["prompt"], params["max_tokens"], timeout=left)
     except NoAnswer as error:
         module.fail_json(msg=f"{server.url} is up but does not serve: {error}.")
     module.exit_json(changed=False, models=models, waited_seconds=waited, **result)

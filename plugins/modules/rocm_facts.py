@@ -43,6 +43,10 @@ options:
     type: list
     elements: str
     default: []
+  network:
+    description: Whether to look at interfaces and RDMA devices.
+    type: bool
+    default: false
 """
 
 EXAMPLES = r"""
@@ -104,6 +108,7 @@ ansible_facts:
           type: dict
           returned: always
         iommu: {description: "mode (off, pt or remap), groups (how many).", type: dict, returned: always}
+        numa_nodes: {description: "For each node of memory: its CPUs, as a list of ranges.", type: dict, returned: always}
         numa_balancing: {description: Whether automatic NUMA balancing is on., type: bool, returned: always}
         transparent_hugepages: {description: "always, madvise or never.", type: str, returned: always}
         memlock:
@@ -140,6 +145,12 @@ ansible_facts:
           description: "Virtual environments below C(/opt/vllm): found (of vLLM), current and previous (what the links name), uv."
           type: dict
           returned: always
+        network:
+          description:
+            - "interfaces that have an address or an RDMA device: name, up, networks. rdma, for each port: name, port, up, link (Ethernet or
+              InfiniBand), interface, roce_v2 (indexes of the GIDs of RoCE v2, those of an IPv4 address first). null unless O(network)."
+          type: dict
+          returned: always
         problems: {description: "What could not be read: path, problem, count.", type: list, elements: dict, returned: always}
 """
 
@@ -153,6 +164,7 @@ from ansible_collections.amdgpu.fleet.plugins.module_utils import (
     _host,
     _kernel_log,
     _model,
+    _network,
     _next_boot,
     _packages,
     _rocm,
@@ -230,6 +242,7 @@ def detect(module: AnsibleModule) -> dict:
             "rebooted_for": mark[2] or None,
         },
         "iommu": _host.iommu(tree, arguments),
+        "numa_nodes": _host.numa_nodes(tree),
         "numa_balancing": None if numa_balancing is None else numa_balancing > 0,
         "transparent_hugepages": _host.transparent_hugepages(tree),
         "memlock": _security.memlock(tree),
@@ -243,6 +256,7 @@ def detect(module: AnsibleModule) -> dict:
         "vllm_units": _host.vllm_units(tree),
         "environments": _host.environments(tree, params["search_paths"]),
         "venvs": _host.venvs(tree),
+        "network": _network.network(tree) if params["network"] else None,
         "problems": tree.problems,
     }
 
@@ -256,6 +270,7 @@ def main() -> None:
             "ports": {"type": "list", "elements": "int", "default": []},
             "paths": names,
             "images": names,
+            "network": {"type": "bool", "default": False},
         },
         supports_check_mode=True,
     )

@@ -37,12 +37,13 @@ def of_instance(
     options: dict[str, t.Any],
     environment: dict[str, str],
     gpus: list[dict[str, t.Any]],
+    there: int,
 ) -> dict[str, t.Any]:
     """The table of one instance, with its finding and the lines that the plan shows."""
     rules = host.catalog.vllm["memory"]
     model = _model_of(host, wanted)
     try:
-        settings = _settings(host, rocm, version, wanted, model, options, environment, gpus)
+        settings = _settings(host, rocm, version, wanted, model, options, environment, gpus, there)
         found = fit.table(model, settings, rules, cpu=not rocm)
         if model.weights_bytes is None:
             where = "the folder has no weights" if wanted["model"].startswith("/") else "the model is not on the host"
@@ -51,7 +52,7 @@ def of_instance(
     except Unknown as error:
         found, settings = {"verdict": "unknown", "reason": str(error), "devices": 0}, None
     if settings:
-        _findings(host, wanted, found, settings, model, gpus if rocm else [])
+        _findings(host, wanted, found, settings, model, there if rocm else 0)
         if rocm:
             _ceiling(host, wanted, found, settings, model)
     value, reason = _words(found, rocm)
@@ -97,12 +98,12 @@ def _settings(
     options: dict[str, t.Any],
     environment: dict[str, str],
     gpus: list[dict[str, t.Any]],
+    there: int,
 ) -> fit.Settings:
     rules = host.catalog.vllm["memory"]
     tensor, pipeline = _number(options, "tensor-parallel-size", 1), _number(options, "pipeline-parallel-size", 1)
     if options.get("enable-expert-parallel") and _number(options, "data-parallel-size", 1) > 1:
         raise Unknown("with data-parallel-size the experts lie on all replicas, and how much of the weights they are is not known")
-    there = device_count(host, gpus)
     if rocm and gpus and tensor * pipeline > there:
         host.findings.add(
             "vllm.parallel", f"{tensor} x {pipeline} devices for {wanted['name']}", f"at most {there}", instance=wanted["name"]
@@ -159,10 +160,6 @@ def devices_of(host: Host, gpu: dict[str, t.Any]) -> int:
     return wanted or max(gpu["partitions"] or 0, 1)
 
 
-def device_count(host: Host, gpus: t.Sequence[dict[str, t.Any]]) -> int:
-    return sum(devices_of(host, gpu) for gpu in gpus)
-
-
 def _device_bytes(host: Host, gpus: list[dict[str, t.Any]]) -> int:
     """The smallest of the instance's devices: all hold equal shares. The plan may make the pool of an APU larger than it is."""
     if not gpus:
@@ -190,10 +187,11 @@ def _findings(
     found: dict[str, t.Any],
     settings: fit.Settings,
     model: fit.Model,
-    gpus: list[dict[str, t.Any]],
+    there: int,
 ) -> None:
+    """``there``: GPUs and partitions of the instance, 0 on the CPU."""
     name, budget, space = wanted["name"], found.get("budget_bytes", 0), settings.kv_cache_bytes or 0
-    each = f" on each of {settings.devices} {'devices' if gpus else 'ranks'}" if settings.devices > 1 else ""
+    each = f" on each of {settings.devices} {'devices' if there else 'ranks'}" if settings.devices > 1 else ""
     if found["verdict"] == "weights":
         room = max(budget - space, 0)
         cache = f" beside {gib(space)} of key-value cache" if space else ""
@@ -201,12 +199,12 @@ def _findings(
             "vllm.weights_do_not_fit",
             f"{gib(found['weights_bytes'])} of weights{each}",
             f"at most {gib(room)}{cache}",
-            remedy=_more_room(host, name, fit.loaded_weights(model, settings), room, settings, gpus),
+            remedy=_more_room(host, name, fit.loaded_weights(model, settings), room, settings, there),
         )
     if found["verdict"] == "context":
         largest = found["largest_context"]
         remedy = f"Set max-model-len in options of the instance {name} to {largest} or less"
-        if not gpus and space:
+        if not there and space:
             remedy += f", or ask for more cache with {KV_SPACE}"
         if not largest:
             remedy = f"Give the instance {name} more memory: nothing is left beside the weights"
@@ -218,12 +216,12 @@ def _findings(
         )
 
 
-def _more_room(host: Host, name: str, total: int, room: int, settings: fit.Settings, gpus: list[dict[str, t.Any]]) -> str:
+def _more_room(host: Host, name: str, total: int, room: int, settings: fit.Settings, there: int) -> str:
     smaller = f"take a model or a quantization of at most {gib(room * settings.devices)}"
     needed = -(-total // room) if room else 0
-    if gpus and settings.devices < needed <= device_count(host, gpus):
+    if settings.devices < needed <= there:
         return f"Set tensor-parallel-size in options of the instance {name} to at least {needed}, or {smaller}"
-    if gpus and device_count(host, gpus) < needed <= device_count(host, host.gpus):
+    if 0 < there < needed <= sum(devices_of(host, gpu) for gpu in host.gpus):
         return f"Give the instance {name} GPUs for a tensor-parallel-size of at least {needed}, or {smaller}"
     return f"For the instance {name} {smaller}"
 

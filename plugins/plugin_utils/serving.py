@@ -6,11 +6,12 @@ from __future__ import annotations
 
 import hashlib
 import ipaddress
+import json
 import re
 import typing as t
 
 from ansible_collections.amdgpu.fleet.plugins.module_utils import _model
-from ansible_collections.amdgpu.fleet.plugins.plugin_utils import memory
+from ansible_collections.amdgpu.fleet.plugins.plugin_utils import memory, nodes
 from ansible_collections.amdgpu.fleet.plugins.plugin_utils.catalog import Catalog, version_key
 from ansible_collections.amdgpu.fleet.plugins.plugin_utils.wants import INVENTORY
 
@@ -28,6 +29,7 @@ STOP_SECONDS = 60
 NO_VENVS: dict[str, t.Any] = {"current": None, "previous": None, "remove": [], "change": False}
 LOOPBACK = ("127.0.0.1", "::1", "localhost")
 EVERYWHERE = ("*", "")
+VISIBLE = ("ROCR_VISIBLE_DEVICES", "HIP_VISIBLE_DEVICES", "CUDA_VISIBLE_DEVICES")
 INSTANCE_NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,40}")
 HUB_NAME = re.compile(r"[\w.-]+/[\w.-]+")
 # What stands in a unit and in a volume of Podman without quotes or escapes.
@@ -87,15 +89,19 @@ def _build(accelerator: str, wants: dict[str, t.Any], catalog: Catalog) -> Build
     )
 
 
-def questions(wants: dict[str, t.Any], catalog: Catalog) -> dict[str, list[t.Any]]:
+def questions(wants: dict[str, t.Any], catalog: Catalog) -> dict[str, t.Any]:
     """What ``rocm_facts`` must look up on the host before the plan can be made."""
     builds = [build for build in candidates(wants, catalog).values() if build]
     instances = wants["vllm_instances"]
+    several = [instance for instance in instances if instance["nodes"]]
+    ports = {instance["port"] for instance in instances}
+    ports.update(port for instance in several for port in nodes.ports(nodes.master_port(wants, instance)))
     return {
-        "ports": sorted({instance["port"] for instance in instances}),
+        "ports": sorted(ports),
         "paths": sorted({instance["model"] for instance in instances if instance["model"].startswith("/")}),
         "images": sorted({build.image for build in builds if build.image}) if instances else [],
         "search_paths": sorted({build.venv for build in builds}) if instances else [],
+        "network": bool(several),
     }
 
 
@@ -131,12 +137,13 @@ def section(host: Host) -> dict[str, t.Any]:
         INVENTORY if wants["vllm_version"] else build.source,
     )
     instances = []
-    used: dict[int, str] = {}
+    used: dict[tuple[int, int], str] = {}
     names: set[str] = set()
     ports: dict[int, str] = {}
     for wanted in wants["vllm_instances"]:
-        _check_place(host, wanted, names, ports)
-        instances.append(_instance(host, build, kind, wanted, used))
+        together = nodes.of_instance(host, wanted)
+        _check_place(host, wanted, names, ports, together)
+        instances.append(_instance(host, build, kind, wanted, used, together))
     podman = host.rocm["podman"]
     environment = host.rocm["environments"].get(build.venv, {})
     return {
@@ -211,23 +218,34 @@ def _kind(host: Host, build: Build) -> str:
     return "venv"
 
 
-def _check_place(host: Host, wanted: dict[str, t.Any], names: set[str], ports: dict[int, str]) -> None:
+def _check_place(host: Host, wanted: dict[str, t.Any], names: set[str], ports: dict[int, str], together: nodes.Nodes | None) -> None:
     """Name, address, port and model, held against the host and the other instances."""
-    name, port, model = wanted["name"], wanted["port"], wanted["model"]
+    name, model = wanted["name"], wanted["model"]
     if name in names or not INSTANCE_NAME.fullmatch(name):
         host.findings.add("vllm.name", name, "a name of its own")
     names.add(name)
     if _everywhere(wanted["host"]):
         host.findings.add("vllm.address", wanted["host"] or "an empty host", "one address", instance=name)
+    # Requests go to the first host, and there the others report.
+    for port in [] if together and together.worker else [wanted["port"], *(together.ports if together else ())]:
+        _check_port(host, name, port, ports)
+    _check_model(host, name, model)
+
+
+def _check_port(host: Host, name: str, port: int, ports: dict[int, str]) -> None:
     holder = host.rocm["ports"].get(str(port), {})
+    own = (f"vllm-{name}.service", f"amdgpu-lifeline-{name}.service")
     if port in ports:
         host.findings.add("vllm.port", f"{port}, twice", "one instance a port", instance=name, holder=ports[port])
     elif not 0 < port < 65536:
         host.findings.add("vllm.port", port, "1 to 65535", instance=name, holder="nothing")
-    elif holder.get("listening") and holder.get("unit") != f"vllm-{name}.service":
+    elif holder.get("listening") and holder.get("unit") not in own:
         process = holder.get("unit") or holder.get("process") or "the program that listens on it"
         host.findings.add("vllm.port", f"{port} held by {process}", "a free port", instance=name, holder=process)
     ports[port] = f"vllm-{name}.service"
+
+
+def _check_model(host: Host, name: str, model: str) -> None:
     if model.startswith("/"):
         there = host.rocm["paths"].get(model, {})
         if not MODEL_PATH.fullmatch(model):
@@ -250,7 +268,21 @@ def _everywhere(address: str) -> bool:
         return address in EVERYWHERE or not address.strip("0.")
 
 
-def _chosen_gpus(host: Host, wanted: dict[str, t.Any], used: dict[int, str]) -> list[dict[str, t.Any]]:
+class Devices(t.NamedTuple):
+    """What one instance computes on: GPUs, and of each of them the partitions (of a GPU in SPX: number 0)."""
+
+    gpus: list[dict[str, t.Any]]
+    partitions: dict[int, list[int]]
+
+    @property
+    def number(self) -> int:
+        return sum(len(partitions) for partitions in self.partitions.values())
+
+
+NO_DEVICES = Devices([], {})
+
+
+def _chosen(host: Host, wanted: dict[str, t.Any], used: dict[tuple[int, int], str]) -> Devices:
     by_index = {gpu["index"]: gpu for gpu in host.gpus}
     name = wanted["name"]
     missing = [index for index in wanted["gpus"] if index not in by_index]
@@ -260,32 +292,103 @@ def _chosen_gpus(host: Host, wanted: dict[str, t.Any], used: dict[int, str]) -> 
         why = "ROCm does not support this GPU" if set(missing) <= listed else "the host has no GPU of this index"
         known = ", ".join(str(index) for index in by_index) or "nothing (the host has no supported GPU)"
         host.findings.add("vllm.gpus", f"GPU {seen}", f"{known}", why=why, instance=name, known=known)
-    chosen = [by_index[index] for index in dict.fromkeys(wanted["gpus"] or by_index) if index in by_index]
-    for gpu in chosen:
-        other = used.get(gpu["index"])
-        if other:
-            host.findings.add("vllm.overlap", f"GPU {gpu['index']} for {other} and {name}", "one instance a GPU")
-        used[gpu["index"]] = name
-    return chosen
+    pairs = []
+    for index in dict.fromkeys(wanted["gpus"] or by_index):
+        there = memory.devices_of(host, by_index[index]) if index in by_index else 0
+        absent = [number for number in wanted["partitions"] if not 0 <= number < there]
+        if absent and there:
+            seen = f"partition {', '.join(map(str, absent))} of GPU {index}"
+            host.findings.add("vllm.partitions", seen, f"0 to {there - 1}" if there > 1 else "0, the whole GPU", instance=name)
+        pairs += [(index, number) for number in dict.fromkeys(wanted["partitions"] or range(there)) if 0 <= number < there]
+    at, count = wanted["share"]
+    each, rest = divmod(len(pairs), count)
+    if pairs and (rest or not each):
+        if at == 0:
+            host.findings.add(
+                "vllm.count", f"{len(pairs)} devices for {count} servers", "as many for each", instance=name.removesuffix("-0")
+            )
+        pairs = []
+    pairs = pairs[at * each : (at + 1) * each]
+    # One finding for a GPU, however many of its partitions are claimed twice.
+    for index, other in dict.fromkeys((index, used[index, number]) for index, number in pairs if (index, number) in used):
+        twice = [number for number in range(memory.devices_of(host, by_index[index])) if used.get((index, number)) == other]
+        twice = [number for number in twice if (index, number) in pairs]
+        whole = len(twice) == memory.devices_of(host, by_index[index])
+        what = f"GPU {index}" if whole else f"partition {', '.join(map(str, twice))} of GPU {index}"
+        host.findings.add("vllm.overlap", f"{what} for {other} and {name}", "one instance a GPU or partition")
+    used.update(dict.fromkeys(pairs, name))
+    gpus = [by_index[index] for index in dict.fromkeys(index for index, _number in pairs)]
+    return Devices(gpus, {gpu["index"]: [number for index, number in pairs if index == gpu["index"]] for gpu in gpus})
 
 
-def _instance(host: Host, build: Build, kind: str, wanted: dict[str, t.Any], used: dict[int, str]) -> dict[str, t.Any]:
+def _render_nodes(host: Host, devices: Devices) -> list[str]:
+    """The nodes of the partitions. Before the mode is set there are others: the plan is made again with those that it shows then."""
+    nodes: list[str] = []
+    for gpu in devices.gpus:
+        shown = gpu["render_nodes"]
+        apart = len(shown) == memory.devices_of(host, gpu)
+        nodes += [shown[number] for number in devices.partitions[gpu["index"]]] if apart else shown
+    return nodes
+
+
+def _numa(host: Host, wanted: dict[str, t.Any], gpus: list[dict[str, t.Any]]) -> dict[str, t.Any] | None:
+    """The node whose CPUs and memory an instance uses, ``None`` where nothing is to be gained or the kernel shall choose."""
+    known, asked = host.rocm["numa_nodes"], wanted["numa"]
+    if asked == "none":
+        return None
+    if asked != "auto":
+        if asked not in known:
+            seen, there = f"node {asked} for {wanted['name']}", ", ".join(known) or "none that has CPUs"
+            host.findings.add("vllm.numa", seen, f"a node of the host: {there}", instance=wanted["name"])
+            return None
+        host.note("vllm", f"{wanted['name']} numa", f"node {asked}: CPUs {known[asked]}", "asked for", INVENTORY)
+        return {"node": int(asked), "cpus": known[asked]}
+    nodes = {str(gpu["numa_node"]) for gpu in gpus}
+    if len(known) < 2 or len(nodes) != 1 or not nodes <= set(known):
+        return None
+    node = nodes.pop()
+    reason = "its GPUs are attached to this node; CPUs and memory of another one are reached through the link between the sockets"
+    host.note("vllm", f"{wanted['name']} numa", f"node {node}: CPUs {known[node]}", reason, "numa_node of the GPUs in sysfs")
+    return {"node": int(node), "cpus": known[node]}
+
+
+def _check_visible(host: Host, wanted: dict[str, t.Any], environment: dict[str, str], devices: Devices) -> None:
+    """The unit shows an instance its own devices only, and ROCm counts those it sees: from 0."""
+    for name in VISIBLE:
+        numbers = [int(number) for number in re.findall(r"[0-9]+", environment.get(name, ""))]
+        if devices.number and any(number >= devices.number for number in numbers):
+            why = "the unit gives the instance its own devices alone, and ROCm counts what it sees"
+            remedy = f"Remove {name} from the environment of the instance {wanted['name']}; gpus and partitions say which devices it has"
+            seen = f"{name}={environment[name]} for {wanted['name']}"
+            host.findings.add("vllm.visible", seen, f"numbers below {devices.number}", why=why, remedy=remedy)
+
+
+def _instance(
+    host: Host,
+    build: Build,
+    kind: str,
+    wanted: dict[str, t.Any],
+    used: dict[tuple[int, int], str],
+    together: nodes.Nodes | None,
+) -> dict[str, t.Any]:
     rocm = build.accelerator == "rocm"
-    gpus = _chosen_gpus(host, wanted, used) if rocm or wanted["gpus"] else []
+    devices = _chosen(host, wanted, used) if rocm or wanted["gpus"] else NO_DEVICES
     if not rocm:
-        gpus = []
+        devices = NO_DEVICES
     profile = host.profile if rocm else host.catalog.profile("cpu") or {}
     serving = profile.get("serving", {})
-    environment = _environment(host, build, kind, serving, wanted, len(gpus))
-    options = _options(host, build, kind, serving, wanted, gpus)
+    environment = _environment(host, build, kind, serving, wanted, devices.number, together)
+    options = _options(host, build, kind, serving, wanted, devices, together)
     _refusals(host, build, serving, options, environment, wanted)
     if rocm:
         _check_quantization(host, build, options, wanted)
+        _check_visible(host, wanted, environment, devices)
     model = wanted["model"]
     groups = [host.rocm["groups"][name] for name in ("video", "render") if host.rocm["groups"][name] is not None]
+    worker, loopback = bool(together and together.worker), wanted["host"] in LOOPBACK
+    there = devices.number * (len(together.hosts) if together else 1)
     # A colon separates address and port in a URL and in Podman, and Podman takes numbers only.
     address = f"[{wanted['host']}]" if ":" in wanted["host"] else wanted["host"]
-    devices = ["/dev/kfd", *(f"/dev/dri/{node}" for gpu in gpus for node in gpu["render_nodes"])] if gpus else []
     return {
         "name": wanted["name"],
         "unit": f"vllm-{wanted['name']}.service",
@@ -296,19 +399,23 @@ def _instance(host: Host, build: Build, kind: str, wanted: dict[str, t.Any], use
         "host": wanted["host"],
         "port": wanted["port"],
         "address": "127.0.0.1" if wanted["host"] == "localhost" else address,
-        "url": f"http://{address}:{wanted['port']}",
-        "exposed": wanted["host"] not in LOOPBACK,
+        # A worker is asked for at the first host, where that can be reached.
+        "url": "" if worker and loopback else f"http://{address}:{wanted['port']}",
+        "exposed": not worker and not loopback,
+        "worker": worker,
+        "nodes": {**together._asdict(), "last": together.last, "lifeline": together.ports[1]} if together else None,
         "environment": environment,
         "options": options,
-        "memory": memory.of_instance(host, rocm, build.version, wanted, options, environment, gpus),
-        "gpus": [gpu["index"] for gpu in gpus],
-        "devices": devices,
+        "memory": memory.of_instance(host, rocm, build.version, wanted, options, environment, devices.gpus, there),
+        "gpus": [gpu["index"] for gpu in devices.gpus],
+        "numa": _numa(host, wanted, devices.gpus),
+        "devices": ["/dev/kfd", *(f"/dev/dri/{node}" for node in _render_nodes(host, devices))] if devices.number else [],
         "groups": groups if rocm else [],
         "rocm": rocm,
         # Reaps what dies; Podman refuses to start the container where it has none.
         "init": host.rocm["podman"]["init"],
         "stop_timeout": _shutdown_timeout(options) + STOP_SECONDS,
-        "shm_size": "64g" if len(gpus) > 1 else "8g",
+        "shm_size": "64g" if there > 1 else "8g",
     }
 
 
@@ -317,11 +424,13 @@ def _shutdown_timeout(options: dict[str, t.Any]) -> int:
     return int(value) if value.isdecimal() else 0
 
 
-def _environment(host: Host, build: Build, kind: str, serving: dict[str, t.Any], wanted: dict[str, t.Any], gpus: int) -> dict[str, str]:
+def _environment(
+    host: Host, build: Build, kind: str, serving: dict[str, t.Any], wanted: dict[str, t.Any], devices: int, together: nodes.Nodes | None
+) -> dict[str, str]:
     parts = [serving.get("environment", {})]
     if kind == "venv":
         parts.append(serving.get("environment_bare_metal", {}))
-    if gpus > 1:
+    if devices > 1 or together:
         parts.append(serving.get("environment_multi_gpu", {}))
     environment: dict[str, str] = {}
     for part in parts:
@@ -330,6 +439,8 @@ def _environment(host: Host, build: Build, kind: str, serving: dict[str, t.Any],
                 continue
             environment[name] = str(entry["value"])
             host.note("vllm", f"{wanted['name']} environment", f"{name}={entry['value']}", entry["reason"], entry["source"])
+    if together:
+        environment |= nodes.environment(host, wanted, together, build.accelerator == "rocm")
     for name, value in {**host.wants["vllm_environment"], **wanted["environment"]}.items():
         if value is None:
             environment.pop(name, None)
@@ -369,7 +480,7 @@ def _check_variable(host: Host, build: Build, name: str) -> None:
 
 
 def _options(
-    host: Host, build: Build, kind: str, serving: dict[str, t.Any], wanted: dict[str, t.Any], gpus: list[dict[str, t.Any]]
+    host: Host, build: Build, kind: str, serving: dict[str, t.Any], wanted: dict[str, t.Any], devices: Devices, together: nodes.Nodes | None
 ) -> dict[str, t.Any]:
     """The options of ``vllm serve`` as its ``--config`` file takes them.
 
@@ -379,13 +490,17 @@ def _options(
     options: dict[str, t.Any] = {
         "served-model-name": wanted["served_name"] or wanted["model"].rstrip("/").rpartition("/")[2],
         # In a container every address is that of the container; Podman publishes the port on the address asked for.
-        "host": "0.0.0.0" if kind != "venv" else wanted["host"],  # noqa: S104
+        "host": "0.0.0.0" if kind != "venv" and not together else wanted["host"],  # noqa: S104
         "port": wanted["port"],
     }
-    whole = [gpu for gpu in gpus if gpu["partitions"] <= 1]
-    if len(gpus) > 1 and len(whole) == len(gpus):
-        options["tensor-parallel-size"] = len(gpus)
-        host.note("vllm", f"{wanted['name']} option", f"tensor-parallel-size={len(gpus)}", "one model over all its GPUs")
+    # A host in CPX has dozens of devices: over all of them a model is spread only where somebody chose them.
+    whole = len(devices.gpus) if all(gpu["partitions"] <= 1 for gpu in devices.gpus) else 1
+    width = devices.number if wanted["partitions"] or wanted["share"][1] > 1 else whole
+    if together:
+        options |= nodes.options(host, wanted, together, devices.number)
+    elif width > 1:
+        options["tensor-parallel-size"] = width
+        host.note("vllm", f"{wanted['name']} option", f"tensor-parallel-size={width}", "one model over all its GPUs or partitions")
     for name, entry in serving.get("options", {}).items():
         if _excepted(host, entry.get("unless", {}), wanted):
             continue
@@ -395,13 +510,31 @@ def _options(
         options[name] = value
         _check_option(host, build, name)
         host.note("vllm", f"{wanted['name']} option", f"{name}={value}", "asked for", INVENTORY)
+    if together:
+        nodes.check_split(host, wanted, together, options)
     rendered: dict[str, t.Any] = {}
     for name, value in options.items():
         if value is False:
             rendered[name[3:] if name.startswith("no-") else f"no-{name}"] = True
         elif value is not None:
-            rendered[name] = value
+            rendered[name] = _json(host, wanted, name, value)
     return rendered
+
+
+def _json(host: Host, wanted: dict[str, t.Any], name: str, value: t.Any) -> t.Any:
+    """A value as vLLM's file takes it: it makes JSON of a mapping, but of a list repeated values, which not every option takes."""
+    rules = host.catalog.vllm["config_file"]
+    strict = name in rules["json"]
+    if isinstance(value, list) and strict:
+        return json.dumps(value)
+    text = value.lstrip() if isinstance(value, str) else ""
+    if isinstance(value, str) and (strict or (name in rules["json_or_word"] and text[:1] in ("{", "["))):
+        try:
+            json.loads(text)
+        except ValueError as error:
+            seen = f"--{name} {value} ({error})"
+            host.findings.add("vllm.json", seen, "JSON", option=name, instance=wanted["name"])
+    return value
 
 
 def _excepted(host: Host, unless: dict[str, t.Any], wanted: dict[str, t.Any]) -> bool:

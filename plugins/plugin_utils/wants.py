@@ -40,6 +40,9 @@ ELSEWHERE = {
 # What the plan looks up, so it must be a word.
 OF_TEXT = ("quantization", "served-model-name", "dtype", "kv-cache-dtype")
 SECRETS = {"VLLM_API_KEY": "vllm_api_key", "HF_TOKEN": "vllm_hf_token"}
+# More than the partitions of any host.
+MOST_SERVERS = 128
+NUMA = re.compile(r"auto|none|[0-9]{1,3}")
 HOST = re.compile(r"[A-Za-z0-9.:*-]*")
 VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 
@@ -76,6 +79,17 @@ def normalize(variables: dict[str, t.Any]) -> dict[str, t.Any]:
         instance["options"] = _options(instance["options"], "vllm_instances[].options")
         _check_environment(instance["environment"], "vllm_instances[].environment")
         _check_size(instance)
+        if not 0 < instance["count"] <= MOST_SERVERS:
+            raise WantsError(f"vllm_instances[].count: {instance['count']} is not 1 to {MOST_SERVERS}. Correct it in the inventory.")
+        if instance["nodes"] and instance["count"] > 1:
+            raise WantsError(f"vllm_instances[].count: {instance['name']} is served by several hosts, so it is one. Remove count or nodes.")
+        if not NUMA.fullmatch(instance["numa"]):
+            raise WantsError(
+                f"vllm_instances[].numa: {instance['numa']!r} is neither auto nor none nor a number. Correct it in the inventory."
+            )
+    wants["vllm_instances"] = [server for instance in wants["vllm_instances"] for server in servers(instance)]
+    # Not a variable: what the inventory says of the groups that instances name.
+    wants["inventory_nodes"] = _plain(variables.get("__inventory_nodes", {}), "inventory_nodes")
     wants["vllm_options"] = _options(wants["vllm_options"], "vllm_options")
     _check_environment(wants["vllm_environment"], "vllm_environment")
     if variables.get("fleet_fail_on", "fail") not in ("fail", "warn", "never"):
@@ -84,6 +98,14 @@ def normalize(variables: dict[str, t.Any]) -> dict[str, t.Any]:
     if not isinstance(profiles, dict) or not all(isinstance(profile, dict) for profile in profiles.values()):
         raise WantsError(f"plan_catalog.profiles: {profiles!r} is not a mapping of profiles. Correct it in the inventory.")
     return wants
+
+
+def servers(instance: t.Mapping[str, t.Any]) -> list[dict[str, t.Any]]:
+    """The servers that one entry of ``vllm_instances`` stands for; ``share``: which of how many equal parts of the devices each has."""
+    count, port = int(instance.get("count", 1)), int(instance.get("port", 8000))
+    if count <= 1:
+        return [{**instance, "share": (0, 1)}]
+    return [{**instance, "name": f"{instance['name']}-{at}", "port": port + at, "share": (at, count)} for at in range(count)]
 
 
 def _check_size(instance: dict[str, t.Any]) -> None:

@@ -2,7 +2,8 @@
 """Runs inside vLLM's image: what vLLM's own parser and its table of variables make of command lines. No server is started.
 
 Standard input:  {name: {"arguments": [MODEL, "--config", "CONFIG"], "config": YAML text, "environment": {...}, "show": [...]}}
-Standard output: {"version", "options": [...], "variables": [...], "cases": {name: {"exit", "error", "options", "variables", "unknown"}}}
+Standard output: {"version", "options": [...], "variables": [...], "json": [...], "json_or_word": [...], "cases": {...}}
+Each case: {"exit", "error", "options", "variables", "unknown"}
 """
 
 from __future__ import annotations
@@ -64,6 +65,23 @@ def read(environment):
     return {"variables": values, "unknown": unknown}
 
 
+def refuses(action, text):
+    """What an option says to a value, nothing where it takes it."""
+    try:
+        action.type(text)
+    except Exception as error:  # noqa: BLE001 - each kind of option has its own
+        return str(error)
+    return ""
+
+
+valued = {
+    option[2:]: action
+    for action in serve_parser._actions
+    for option in [name for name in action.option_strings if name[:2] == "--"][:1]
+    if action.nargs != 0 and action.type
+}
+broken = {name: refuses(action, '{"x": }') for name, action in valued.items()}
+of_json = [name for name, said in broken.items() if any(word in said for word in ("Invalid JSON", "function loads", "Expecting value"))]
 results = {}
 for name, case in json.load(sys.stdin).items():
     results[name] = {**parsed(case["arguments"], case["config"], case["show"]), **read(case["environment"])}
@@ -71,6 +89,8 @@ json.dump(
     {
         "version": version("vllm"),
         "options": sorted(option[2:] for option in serve_parser._option_string_actions if option.startswith("--")),
+        "json": [name for name in of_json if refuses(valued[name], "word")],
+        "json_or_word": [name for name in of_json if not refuses(valued[name], "word")],
         "variables": sorted(envs.environment_variables),
         "cases": results,
     },

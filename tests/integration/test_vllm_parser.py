@@ -59,13 +59,19 @@ ASKED = {
     "limit-mm-per-prompt": {"image": 2, "video": 0},
     "cudagraph-capture-sizes": [1, 2, 4],
     "allowed-origins": '["https://a.example", "https://b.example"]',  # vLLM wants JSON here, a list would be refused
+    "allowed-methods": ["GET", "POST"],  # the same as a list
     "compilation-config": {"cudagraph_mode": "FULL_DECODE_ONLY"},
+    "speculative-config": {"method": "ngram", "num_speculative_tokens": 3, "prompt_lookup_max": 4},
+    "hf-overrides": {"rope_parameters": {"rope_type": "yarn", "factor": 4.0, "rope_theta": 1000000}},
+    "override-generation-config": '{"temperature": 0.2}',
 }
 REFUSED = {
     "unknown option": ({"max-modle-len": 4096}, "max-modle-len"),
     "removed option": ({"swap-space": 4}, "swap-space"),
     "value of another type": ({"max-num-seqs": "many"}, "max-num-seqs"),
     "null": ("max-model-len: null\n", "None"),
+    "broken JSON": ({"speculative-config": '{"method": '}, "speculative-config"),
+    "a word for JSON": ({"limit-mm-per-prompt": "image=2"}, "limit-mm-per-prompt"),
 }
 # A recipe for a later release may hold keys, inside its options, that this parser cannot know.
 RECIPES = {model: recipe for model, recipe in CATALOG.vllm["recipes"].items() if version_key(recipe["min"] or "0") <= version_key(VLLM)}
@@ -93,12 +99,13 @@ def read_facts(profile: str, count: int, root: Path) -> tuple[dict, dict]:
     gpus = [{"product": PRODUCTS[profile], "count": count}] if count else []
     kernel = {"release": "7.2.12+deb13-amd64"}
     host = {"description": profile, "os": "debian13", "kernel": kernel, "memory_gib": 128, "driver": {"source": "inbox"}, "gpus": gpus}
+    host["nics"] = [{"name": "eno1", "address": "192.0.2.11/24"}]
     write_tree(complete(host), root)
     facts = []
-    for module in ("gpu_facts", "rocm_facts"):
+    for module, asked in (("gpu_facts", {}), ("rocm_facts", {"network": True})):
         done = subprocess.run(
             [sys.executable, "-m", f"ansible_collections.amdgpu.fleet.plugins.modules.{module}"],
-            input=json.dumps({"ANSIBLE_MODULE_ARGS": {"root": str(root), "_ansible_remote_tmp": str(root)}}),
+            input=json.dumps({"ANSIBLE_MODULE_ARGS": {"root": str(root), "_ansible_remote_tmp": str(root), **asked}}),
             env={"PYTHONPATH": str(REPOSITORY / ".collections"), "PATH": "/usr/bin:/bin"},
             capture_output=True, text=True, check=True,
         )  # fmt: skip
@@ -120,6 +127,9 @@ def plans(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict]:
             known[profile, count] = read_facts(profile, count, tmp_path_factory.mktemp(profile))
         wanted = {"name": "chat", "model": f"Qwen/{SERVED}", "gpus": list(range(count)), **instance}
         wants = {"vllm_instances": [wanted], "vllm_kind": kind, "vllm_version": version, "vllm_image": IMAGE if profile == "cpu" else ""}
+        others = {rank: {"name": f"other-{rank}", "address": f"192.0.2.{rank + 20}"} for rank in (0, 1)}
+        mine = {"name": profile, "address": "192.0.2.11"}
+        wants["__inventory_nodes"] = {"first": [mine, others[1]], "second": [others[0], mine]}
         plan = planner.plan(*known[profile, count], wants, profile)
         assert plan["profile"] == profile
         return plan
@@ -128,6 +138,8 @@ def plans(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict]:
     for kind in KINDS:
         made[f"asked {kind}"] = make("gfx942", kind, 1, VLLM, options=ASKED)
         made[f"variables {kind}"] = make("gfx942", kind, 1, VLLM, environment=UNKNOWN_VARIABLES)
+        for group in ("first", "second"):
+            made[f"{group} {kind}"] = make("gfx942", kind, 2, VLLM, nodes=group, host="192.0.2.11")
         for name, (options, _word) in REFUSED.items():
             if isinstance(options, dict):
                 made[f"{name} {kind}"] = make("gfx942", kind, 1, VLLM, options=options)
@@ -144,7 +156,8 @@ def render(plan: dict) -> dict[str, str]:
         variables |= {name: trust_as_template(value) if isinstance(value, str) else value for name, value in values.items()}
     expression = trust_as_template("{{ lookup('ansible.builtin.template', 'files.yml.j2') | from_yaml }}")
     files = Templar(loader=DataLoader(), variables=variables).template(expression)
-    return {str(file["path"]).rpartition(".")[2]: str(file["content"]) for file in files}
+    # What ends the hosts of a model together is no business of vLLM.
+    return {str(file["path"]).rpartition(".")[2]: str(file["content"]) for file in files if "lifeline" not in file["path"]}
 
 
 def command_line(unit: str) -> list[str]:
@@ -286,7 +299,23 @@ def test_what_an_operator_asks_for_arrives(plans: dict, answer: dict, kind: str)
     assert seen["limit_mm_per_prompt"] == {"image": 2, "video": 0}
     assert seen["allowed_origins"] == ["https://a.example", "https://b.example"]
     assert seen["cudagraph_capture_sizes"] == [1, 2, 4]
+    assert seen["allowed_methods"] == ["GET", "POST"] and seen["override_generation_config"] == {"temperature": 0.2}
+    assert seen["speculative_config"] == ASKED["speculative-config"] and seen["hf_overrides"] == ASKED["hf-overrides"]
     assert "FULL_DECODE_ONLY" in str(seen["compilation_config"]) and "ROCM_AITER_FA" in str(seen["attention_backend"])
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("group", ["first", "second"])
+def test_a_model_on_two_hosts_is_accepted_by_vllm(plans: dict, answer: dict, group: str, kind: str) -> None:
+    name, rank = f"{group} {kind}", int(group == "second")
+    assert not [finding for finding in plans[name]["findings"] if finding["id"].startswith("vllm.")]
+    result = answer["cases"][name]
+    assert result["exit"] == 0, result["error"]
+    seen = result["options"]
+    assert (seen["nnodes"], seen["node_rank"], seen["headless"] if rank else False) == (2, rank, bool(rank))
+    assert (seen["tensor_parallel_size"], seen["pipeline_parallel_size"], seen["distributed_executor_backend"]) == (2, 2, "mp")
+    assert seen["master_addr"] == ("192.0.2.20" if rank else "192.0.2.11") and seen["master_port"] == 29501
+    assert result["variables"]["VLLM_HOST_IP"] == "192.0.2.11" and result["unknown"] == []
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -325,6 +354,12 @@ def test_the_catalog_knows_the_names_of_the_parser(answer: dict) -> None:
     assert names("known_options") == set(answer["options"])
     variables = {name for name in answer["variables"] if name.startswith("VLLM_")}
     assert names("environment", "known_environment") == variables
+
+
+def test_the_catalog_knows_which_options_are_json(answer: dict) -> None:
+    for kind in ("json", "json_or_word"):
+        known = {name for name in CATALOG.vllm["config_file"][kind] if not newer_option(name)}
+        assert known == set(answer[kind]), kind
 
 
 @pytest.mark.parametrize("model", RECIPES)

@@ -27,6 +27,7 @@ _HOST: Keys = {
     "driver": ((dict,), ...),
     "firmware": ((dict, type(None)), None),
     "gpus": ((list,), ...),
+    "nics": ((list,), []),
     "rocm": ((list,), []),
     "packages": ((dict,), {}),
     "secure_boot": ((bool, type(None)), None),
@@ -39,6 +40,14 @@ _KERNEL: Keys = {"release": ((str,), ...), "command_line": ((str,), "root=/dev/v
 _DRIVER: Keys = {"source": ((str,), ...), "version": ((str, type(None)), None)}
 _FIRMWARE: Keys = {"package": ((str,), ...), "version": ((str,), ...), "mes": ((str,), "0x80")}
 _ROCM: Keys = {"version": ((str,), ...), "layout": ((str,), ...), "current": ((bool,), True)}
+# rdma: name of the RDMA device; roce_v2: where in its table the addresses for RoCE v2 lie (link-local, IPv4), empty for InfiniBand.
+_NIC: Keys = {
+    "name": ((str,), ...),
+    "address": ((str, type(None)), None),
+    "up": ((bool,), True),
+    "rdma": ((str, type(None)), None),
+    "roce_v2": ((list,), [1, 3]),
+}
 _GPU: Keys = {
     "product": ((str,), ...),
     "count": ((int,), 1),
@@ -77,6 +86,7 @@ def complete(description: Any, where: str = "description") -> dict[str, Any]:
     host["rocm"] = [_section(item, _ROCM, f"{where}: rocm[{n}]") for n, item in enumerate(host["rocm"])]
     for item in host["rocm"]:
         _one_of(item["layout"], ("legacy", "therock"), f"{where}: rocm layout")
+    host["nics"] = [_section(item, _NIC, f"{where}: nics[{n}]") for n, item in enumerate(host["nics"])]
     host["gpus"] = [_gpu(item, f"{where}: gpus[{n}]") for n, item in enumerate(host["gpus"])]
     return host
 

@@ -17,6 +17,8 @@ PCI = "sys/bus/pci/devices"
 DRM_MAJOR = 226
 KFD_DEVICE = os.makedev(236, 0)
 RENDER_BASE = 128
+# Of each processor of a described host.
+CORES = 64
 
 _BUSES = {
     "oam": (0x05, 0x27, 0x47, 0x65, 0x85, 0xA7, 0xC7, 0xE5),

@@ -41,7 +41,7 @@ SERVER = "10.77.0.2"
 SERVER_NAME = f"{LABEL}-repository"
 SSH_CONNECTIONS = Path("/tmp/amdgpu-fleet-bed-ssh")
 READY_SECONDS = 120
-GENERATOR = ("tree", "descriptions", "products", "devices", "topology", "kernel", "distribution", "writer")
+GENERATOR = ("tree", "descriptions", "products", "devices", "topology", "kernel", "network", "distribution", "writer")
 
 # The machine's hard limits may lie below Podman's defaults, and crun then refuses to start.
 LIMITS = ("--pids-limit=0", "--ulimit=nofile=20000:20000", "--ulimit=nproc=30000:30000")

@@ -6,7 +6,7 @@ from __future__ import annotations
 from typing import Any
 
 from .descriptions import module_parameters
-from .devices import PCI, gtt_of, mem_total
+from .devices import CORES, PCI, gtt_of, mem_total
 from .distribution import SRCVERSIONS
 from .products import PAGE
 from .writer import Writer
@@ -38,6 +38,8 @@ def write_kernel(out: Writer, host: dict[str, Any], pci_devices: list[str]) -> N
         },
     )
     _write_modules(out, host)
+    for node in range(host["numa_nodes"]):
+        out.file(f"sys/devices/system/node/node{node}/cpulist", f"{node * CORES}-{(node + 1) * CORES - 1}")
     out.file(
         "sys/kernel/mm/transparent_hugepage/enabled",
         _selected(host["transparent_hugepage"], ("always", "madvise", "never")),

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from .devices import RENDER_BASE, Gpu, mem_total, stable_number
+from .devices import CORES, RENDER_BASE, Gpu, mem_total, stable_number
 from .writer import Writer
 
 TOPOLOGY = "sys/class/kfd/kfd/topology"
@@ -55,10 +55,10 @@ def _write_cpu_node(out: Writer, node: int, memory: int, links: list[tuple[int, 
     folder = f"{TOPOLOGY}/nodes/{node}"
     values = dict.fromkeys(_KEYS.split(), 0)
     values |= {
-        "cpu_cores_count": 64,
+        "cpu_cores_count": CORES,
         "mem_banks_count": 1,
         "io_links_count": len(links),
-        "cpu_core_id_base": node * 64,
+        "cpu_core_id_base": node * CORES,
         "max_engine_clk_ccompute": 3700,
     }
     out.files(folder, {"gpu_id": 0, "name": "\n"})

@@ -14,6 +14,7 @@ from .descriptions import complete, load_host
 from .devices import PCI, gpus_of, write_device_nodes, write_devices
 from .distribution import write_distribution
 from .kernel import write_kernel
+from .network import write_network
 from .topology import write_topology
 from .writer import Writer
 
@@ -33,4 +34,5 @@ def write_tree(description: dict[str, Any], root: Path, *, devices: bool = False
     write_devices(out, host, gpus, mes=host["firmware"]["mes"] if host["firmware"] else "0x0")
     write_device_nodes(out, host, gpus, real=devices)
     write_kernel(out, host, [path.name for path in (out.root / PCI).iterdir()])
+    write_network(out, host)
     write_distribution(out, host)

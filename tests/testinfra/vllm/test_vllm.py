@@ -141,6 +141,13 @@ def test_a_whole_run_shows_no_key_however_much_it_says(host, kind, key, argument
         assert secret not in result.stdout + result.stderr + "".join(pages)
 
 
+def test_the_service_is_bound_to_the_node_that_was_asked_for(host, kind):
+    if kind == "container":
+        return
+    show = dict(line.split("=", 1) for line in host.check_output("systemctl show vllm-tiny").splitlines() if "=" in line)
+    assert (show["CPUAffinity"], show["NUMAPolicy"], show["NUMAMask"]) == ("0-63", "preferred", "0")
+
+
 def test_the_service_is_confined(host, kind):
     if kind != "venv":
         return

@@ -474,6 +474,19 @@ def test_replicas_of_the_inventory():
     assert [each["name"] for each in replicas_filter(["a"], hostvars)] == ["a.llama", "a.qwen"]
 
 
+def test_hosts_that_serve_together_are_one_replica():
+    each = {"vllm_instances": [{"name": "big", "model": "x", "host": "10.0.0.1", "nodes": "rack"}], "groups": {"rack": ["a", "b"]}}
+    assert replicas_filter(["a", "b"], {"a": each, "b": each}, "big") == [{"name": "a", "address": "10.0.0.1", "port": 8000}]
+
+
+def test_an_entry_of_several_servers_is_several_replicas():
+    hostvars = {"a": {"vllm_instances": [{"name": "chat", "model": "x", "host": "10.0.0.1", "count": 2}]}}
+    assert replicas_filter(["a"], hostvars, "chat") == [
+        {"name": "a.chat-0", "address": "10.0.0.1", "port": 8000},
+        {"name": "a.chat-1", "address": "10.0.0.1", "port": 8001},
+    ]
+
+
 @pytest.mark.parametrize(
     ("hostvars", "words"),
     [

@@ -128,6 +128,12 @@ def test_a_completion_comes_back(vllm, probe, check):
     assert body["stream"] is True and body["stream_options"] == {"include_usage": True} and body["temperature"] == 0
 
 
+def test_health_alone(vllm, probe):
+    vllm.health = [503, 200]
+    assert probe(completion=False)["waited_seconds"] < 5
+    assert {path for path, _body in vllm.asked} == {"/health"}
+
+
 def test_a_slash_at_the_end_of_the_address_and_one_token(vllm, probe):
     vllm.stream = [event("x"), event(usage=1), b"data: [DONE]\n\n"]
     result = probe(url=vllm.url + "/")
@@ -154,6 +160,17 @@ def test_a_server_that_accepts_and_says_nothing(vllm, probe):
     started = time.monotonic()
     result = probe(timeout=1)
     assert result["failed"] and "not ready after 1 s" in result["msg"] and time.monotonic() - started < 8
+
+
+def test_the_completion_has_the_time_of_the_module(vllm, probe):
+    """Headers come at once, the first token late: with the time limit of the module, neither sooner nor later, the probe gives up."""
+    vllm.delay = 2.5
+    vllm.stream = [event("x"), b"data: [DONE]\n\n"]
+    started = time.monotonic()
+    result = probe(timeout=1)
+    assert result["failed"] and "/v1/completions" in result["msg"] and "nothing came for 1 s" in result["msg"]
+    assert time.monotonic() - started < 6
+    assert probe(timeout=8)["text"] == "x"
 
 
 def test_nobody_listens(probe):

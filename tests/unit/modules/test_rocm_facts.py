@@ -18,6 +18,7 @@ def test_instinct_with_dkms(emulated, amd_rocm):
     assert found["kernel"]["flavour"] == "amd64"
     assert found["boot"]["loader"] == "grub"
     assert found["iommu"]["mode"] == "pt"
+    assert found["numa_nodes"] == {"0": "0-63", "1": "64-127"}
     # The driver allocates the render nodes of all partitions in advance.
     assert found["devices"]["kfd"]["present"] and found["devices"]["render"][0]["count"] == 64
     assert found["problems"] == []
@@ -137,3 +138,24 @@ def test_damaged_files_never_end_in_a_traceback(emulated, amd_rocm, name, conten
     root = emulated("strix-halo-128")
     (root / name).write_bytes(content)
     assert amd_rocm(root)["kernel"]["release"] == "7.2.12+deb13-amd64"
+
+
+def test_interfaces_and_rdma_devices(emulated, amd_rocm):
+    root = emulated("mi300x-8-roce")
+    found = amd_rocm(root, network=True)
+    assert amd_rocm(root)["network"] is None, "not looked at unless something needs it"
+    interfaces = {entry["name"]: entry for entry in found["network"]["interfaces"]}
+    assert interfaces["eno1"] == {"name": "eno1", "up": True, "networks": ["192.0.2.0/24"]}
+    assert interfaces["ens2"]["networks"] == ["198.51.100.16/28"] and not interfaces["ens3"]["up"]
+    ports = {entry["name"]: entry for entry in found["network"]["rdma"]}
+    assert ports["mlx5_0"] == {"name": "mlx5_0", "port": 1, "up": True, "link": "Ethernet", "interface": "ens1", "roce_v2": [3, 1]}
+    assert not ports["mlx5_2"]["up"] and found["problems"] == []
+    assert len(json.dumps(found["network"])) < 2048
+
+
+def test_damaged_tables_of_the_network(emulated, amd_rocm):
+    root = emulated("mi300x-8-roce")
+    (root / "proc/net/route").write_text("Iface\neno1\tzz\n\0\n", encoding="utf-8")
+    (root / "sys/class/infiniband/mlx5_0/ports/1/gids/3").write_bytes(b"\xff\xfe")
+    found = amd_rocm(root, network=True)
+    assert found["network"]["rdma"][1]["roce_v2"] == [1] and len(found["problems"]) >= 2

@@ -43,7 +43,9 @@ def plan_of_tree():
 
 
 def _module(name: str, root: Path) -> dict:
-    arguments = {"root": str(root), "_ansible_remote_tmp": str(root)}
+    arguments: dict[str, object] = {"root": str(root), "_ansible_remote_tmp": str(root)}
+    if name == "rocm_facts":
+        arguments["network"] = True
     process = subprocess.run(
         [sys.executable, "-m", f"ansible_collections.amdgpu.fleet.plugins.modules.{name}"],
         input=json.dumps({"ANSIBLE_MODULE_ARGS": arguments}),

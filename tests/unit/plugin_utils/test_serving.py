@@ -364,3 +364,117 @@ def test_an_odd_rope_factor_never_ends_in_a_traceback(make_plan, factor):
              "rope_scaling": {"rope_type": "yarn", "factor": factor}}  # fmt: skip
     instance = {"name": "odd", "model": "/srv/odd", "weights_gib": 1, "model_config": shape}
     assert make_plan("mi300x-8", vllm_instances=[instance])["vllm"]["instances"][0]["memory"]["verdict"]
+
+
+def test_one_server_for_each_partition_of_a_gpu(make_plan, ids):
+    plan = make_plan(
+        "mi300x-8-cpx-nps4", vllm_instances=[{**CHAT, "gpus": [1], "count": 8}, {**CHAT, "name": "big", "port": 9000, "gpus": [0]}]
+    )
+    assert ids(plan) == []
+    names = [instance["name"] for instance in plan["vllm"]["instances"]]
+    assert names == [*(f"chat-{number}" for number in range(8)), "big"]
+    servers = plan["vllm"]["instances"][:8]
+    assert [server["port"] for server in servers] == list(range(8000, 8008))
+    nodes = [server["devices"][1:] for server in servers]
+    assert nodes == [[f"/dev/dri/renderD{128 + 8 + number}"] for number in range(8)], "the partitions of the second GPU, one for each"
+    assert all("tensor-parallel-size" not in server["options"] and server["gpus"] == [1] for server in servers)
+    assert len({server["unit_file"] for server in servers}) == 8 and {server["served_name"] for server in servers} == {"Qwen3-8B"}
+
+
+def test_partitions_by_number_and_a_model_over_them(make_plan, ids):
+    low, high = {**CHAT, "gpus": [2], "partitions": [0, 1, 2, 3]}, {**CHAT, "name": "high", "port": 8001, "gpus": [2], "partitions": [4, 5]}
+    plan = make_plan("mi300x-8-cpx-nps4", vllm_instances=[low, high])
+    assert ids(plan) == []
+    first, second = plan["vllm"]["instances"]
+    assert first["options"]["tensor-parallel-size"] == 4 and second["options"]["tensor-parallel-size"] == 2
+    assert len(first["devices"]) == 5 and not set(first["devices"][1:]) & set(second["devices"])
+    assert first["environment"]["NCCL_MIN_NCHANNELS"] == "112" and first["shm_size"] == "64g"
+
+
+def test_equal_servers_share_whole_gpus_out(make_plan, ids):
+    plan = make_plan("mi300x-8", vllm_instances=[{**CHAT, "count": 4}])
+    assert ids(plan) == []
+    assert [instance["gpus"] for instance in plan["vllm"]["instances"]] == [[0, 1], [2, 3], [4, 5], [6, 7]]
+    assert {instance["options"]["tensor-parallel-size"] for instance in plan["vllm"]["instances"]} == {2}
+
+
+def test_partitions_of_a_mode_that_the_plan_sets_first(make_plan, ids):
+    plan = make_plan("mi300x-8", partition_compute="CPX", partition_memory="NPS4", vllm_instances=[{**CHAT, "gpus": [0], "count": 8}])
+    assert ids(plan) == [] and len(plan["vllm"]["instances"]) == 8
+    assert plan["partition"]["before"] == [f"vllm-chat-{number}.service" for number in range(8)]
+
+
+@pytest.mark.parametrize(
+    ("instances", "finding", "words"),
+    [
+        ([{**CHAT, "gpus": [0], "partitions": [8]}], "vllm.partitions", ["partition 8 of GPU 0", "0 to 7"]),
+        ([{**CHAT, "gpus": [0], "count": 3}], "vllm.count", ["8 devices for 3 servers", "instance chat "]),
+        ([{**CHAT, "gpus": [0], "partitions": [0, 1]}, {**CHAT, "name": "b", "port": 8001, "gpus": [0], "partitions": [1, 2]}],
+         "vllm.overlap", ["partition 1 of GPU 0 for chat and b"]),
+        ([{**CHAT, "gpus": [0]}, {**CHAT, "name": "b", "port": 8001, "gpus": [0, 1]}], "vllm.overlap", ["GPU 0 for chat and b"]),
+        ([{**CHAT, "gpus": [0], "count": 2}, {**CHAT, "name": "b", "port": 8001, "gpus": [1]}],
+         "vllm.port", ["8001", "vllm-chat-1.service", "instance b "]),
+        ([{**CHAT, "gpus": [0], "environment": {"HIP_VISIBLE_DEVICES": "8"}}], "vllm.visible", ["HIP_VISIBLE_DEVICES=8", "below 8"]),
+        ([{**CHAT, "gpus": [0], "numa": "7"}], "vllm.numa", ["node 7 for chat", "0, 1"]),
+    ],
+)  # fmt: skip
+def test_devices_that_cannot_be_used_so(make_plan, ids, instances, finding, words):
+    plan = make_plan("mi300x-8-cpx-nps4", vllm_instances=instances)
+    assert ids(plan) == [finding]
+    text = sentence(next(entry for entry in plan["findings"] if entry["id"] == finding))
+    assert all(word in text for word in words), text
+
+
+@pytest.mark.parametrize("wrong", [{"count": 0}, {"count": 129}, {"numa": "left"}])
+def test_counts_and_nodes_that_are_none(make_plan, wrong):
+    plan = make_plan("mi300x-8", vllm_instances=[{**CHAT, **wrong}])
+    assert [finding["id"] for finding in plan["findings"]] == ["inventory.variable"]
+    assert f"vllm_instances[].{next(iter(wrong))}" in sentence(plan["findings"][0])
+
+
+def test_the_node_of_memory_of_the_gpus(make_plan):
+    def numa(change=None, **wanted):
+        return make_plan("mi300x-8", change, vllm_instances=[{**CHAT, **wanted}])["vllm"]["instances"][0]["numa"]
+
+    def no_node(gpus, _rocm):
+        gpus["gpus"][5]["numa_node"] = None
+
+    def one_node(gpus, rocm):
+        rocm["numa_nodes"] = {"0": "0-127"}
+
+    assert numa(gpus=[4, 5]) == {"node": 1, "cpus": "64-127"} and numa(gpus=[0]) == {"node": 0, "cpus": "0-63"}
+    assert numa() is None, "its GPUs belong to both"
+    assert numa(no_node, gpus=[5]) is None and numa(one_node, gpus=[5]) is None
+    assert numa(gpus=[4], numa="none") is None and numa(gpus=[4], numa="0") == {"node": 0, "cpus": "0-63"}
+
+
+@pytest.mark.parametrize(
+    ("option", "value", "works"),
+    [
+        ("compilation-config", {"mode": 3, "pass_config": {"fuse_norm_quant": True}}, True),
+        ("compilation-config", '{"mode": 3}', True),
+        ("compilation-config", "3", True),
+        ("compilation-config", 3, True),
+        ("compilation-config", '{"mode": 3', False),
+        ("compilation_config", "{'mode': 3}", False),
+        ("speculative-config", "ngram", False),
+        ("hf-overrides", "my_module.override", True),
+        ("hf-overrides", "{rope_scaling: {factor: 4}}", False),
+        ("model-loader-extra-config", "auto", True),
+        ("reasoning-parser", "{no JSON", True),
+    ],
+)
+def test_json_as_the_value_of_an_option(make_plan, ids, option, value, works):
+    plan = make_plan("mi300x-8", vllm_instances=[{**CHAT, "options": {option: value}}])
+    assert ids(plan) == ([] if works else ["vllm.json"])
+    if works:
+        assert plan["vllm"]["instances"][0]["options"][option] == value
+    else:
+        text = sentence(next(entry for entry in plan["findings"] if entry["id"] == "vllm.json"))
+        assert option.replace("_", "-") in text and str(value) in text and "mapping" in text
+
+
+def test_a_list_where_vllm_wants_json(make_plan):
+    wanted = {"allowed-origins": ["https://a.example"], "cudagraph-capture-sizes": [1, 2]}
+    options = make_plan("mi300x-8", vllm_instances=[{**CHAT, "options": wanted}])["vllm"]["instances"][0]["options"]
+    assert options["allowed-origins"] == '["https://a.example"]' and options["cudagraph-capture-sizes"] == [1, 2]
