@@ -5,8 +5,8 @@
 """Boot loaders: which one a host has, what it gives the kernel at the next boot, and how to change that.
 
 plan() reads and decides, it changes nothing. carry_out() writes, runs the loader's own tool and looks at the result;
-whatever goes wrong, the files are put back as they were. What a person wrote is kept. Commands go through a function
-that the caller gives.
+whatever goes wrong, the files are put back as they were. What a person wrote is kept: beside GRUB's drop-in a record
+(_boot_record.py) tells what to take back. Commands go through a function that the caller gives.
 """
 
 from __future__ import annotations
@@ -19,27 +19,33 @@ from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 from . import _cmdline as cmdline
+from ._boot_record import RECORD, Record, RecordError
 from ._cmdline import Wanted
 from ._next_boot import (
     ENTRIES,
     GRUB_CFG,
     GRUBENV,
     LOADER_FOLDERS,
-    configured_default,
+    LOADER_VARIABLE,
     default_entry,
     default_loader_entry,
     environment_block,
+    loader_variable,
+    named_entry,
 )
 from ._write import (
     Snapshot,
     WriteError,
     below,
+    discard,
     follow,
     make_parents,
+    move,
     read_bytes,
     read_text,
     refuse_special,
     remove,
+    stage,
     why,
     write_text,
 )
@@ -94,6 +100,7 @@ class Plan(NamedTuple):
     actions: list[str]
     warnings: list[str]
     touched: list[str]  # files a command may rewrite: restored when something fails
+    record: tuple[str, str | None] | None = None  # its place and what it becomes
 
     @property
     def changed(self) -> bool:
@@ -104,10 +111,19 @@ def exists(root: str, path: str) -> bool:
     return os.path.exists(below(root, path))
 
 
+def the_record(host: Host, asked: Wanted) -> tuple[str, Record]:
+    place = below(host.root, RECORD)
+    try:
+        return place, Record(read_text(place), asked, host.purge)
+    except RecordError as error:
+        raise BootError(str(error)) from error
+
+
 def first_line(*texts: str) -> str:
     """The line of a tool's output that says what is wrong."""
     lines = [line.strip() for text in texts for line in text.splitlines() if line.strip()]
-    bad = [line for line in lines if re.search(r"error|fail|cannot|can't|not found|denied|syntax|invalid", line, re.IGNORECASE)]
+    words = r"error|fail|cannot|can't|could ?n.t|not found|denied|syntax|invalid|no space"
+    bad = [line for line in lines if re.search(words, line, re.IGNORECASE)]
     return (bad or lines or ["no message"])[0][:300]
 
 
@@ -142,13 +158,27 @@ def entry_files(root: str) -> list[str]:
     return []
 
 
+def variable(root: str, name: str) -> str:
+    return loader_variable(read_bytes(below(root, LOADER_VARIABLE.format(name))))
+
+
+def booted_by(root: str) -> str | None:
+    """`systemd-boot` or `other`, by what the loader left in the EFI variables; None where there are none to be seen."""
+    if not glob.glob(os.path.join(glob.escape(below(root, "/sys/firmware/efi/efivars")), "*")):
+        return None
+    return "systemd-boot" if variable(root, "LoaderInfo").startswith("systemd-boot") else "other"
+
+
 def detect(root: str) -> str | None:
     """The boot loader whose configuration decides the next boot, or None."""
     if exists(root, "/run/ostree-booted"):
         return "rpm-ostree"
     grub2 = exists(root, "/boot/grub2") or any(exists(root, f"{folder}/grubby") for folder in TOOLS)
     if entry_files(root):
-        return "bls" if grub2 else "systemd-boot"
+        if grub2:
+            return "bls"
+        # The entries may be another system's, which shares the EFI system partition.
+        return "grub" if exists(root, GRUB_CFG[0]) and booted_by(root) == "other" else "systemd-boot"
     if exists(root, "/etc/kernelstub/configuration") or any(
         exists(root, path) for path in ("/boot/loader/loader.conf", "/efi/loader/loader.conf", "/boot/efi/loader/loader.conf")
     ):
@@ -376,12 +406,13 @@ def plan_grub(host: Host, loader: str, asked: Wanted) -> Plan:
     before, after, wanted_text = now.arguments, now.arguments, text
     actions: list[str] = []
     warnings: list[str] = []
-    if not cmdline.satisfied(before, asked) or (dropins and host.purge):
+    record_place, record = the_record(host, asked)
+    if not cmdline.satisfied(before, asked) or host.purge:
         if dropins:
             wanted_text, then = next_dropin(host, place, None if host.purge else text, asked)
         else:
-            wanted_text = edit_defaults(text or "", now, asked)
-            then = try_text(host, place, wanted_text)
+            edited = edit_defaults(text or "", now, asked, record)
+            wanted_text, then = (text, now) if edited == (text or "") else (edited, try_text(host, place, edited))
         after = then.arguments
         if not cmdline.satisfied(after, asked):
             left = cmdline.missing(after, asked) + cmdline.unwanted(after, asked)
@@ -416,13 +447,15 @@ def plan_grub(host: Host, loader: str, asked: Wanted) -> Plan:
         actions,
         warnings,
         [config, config + ".new"] if config else [],
+        None if dropins else (record_place, record.text()),
     )
 
 
-def edit_defaults(text: str, now: Grub, asked: Wanted, everywhere: bool = False) -> str:
+def edit_defaults(text: str, now: Grub, asked: Wanted, record: Record, everywhere: bool = False) -> str:
     """/etc/default/grub with what was asked for, every other line kept. everywhere: new ones for rescue entries too."""
-    always = cmdline.apply(now.always, Wanted([], asked.absent))
-    normal = cmdline.apply(now.normal, Wanted([], asked.absent))
+    lines = [f"{DEFAULTS} GRUB_CMDLINE_LINUX", f"{DEFAULTS} GRUB_CMDLINE_LINUX_DEFAULT"]
+    always = cmdline.apply(record.start(lines[0], now.always), Wanted([], asked.absent))
+    normal = cmdline.apply(record.start(lines[1], now.normal), Wanted([], asked.absent))
     for entry in cmdline.missing(always + normal, asked):
         name = cmdline.parse(entry).name
         single = not cmdline.repeatable(name)
@@ -432,6 +465,8 @@ def edit_defaults(text: str, now: Grub, asked: Wanted, everywhere: bool = False)
             always = [other for other in always if not single or cmdline.parse(other).name != name]
         else:
             always = cmdline.apply(always, Wanted([entry], []))
+    record.note(lines[0], now.always, always)
+    record.note(lines[1], now.normal, normal)
     text = text if always == now.always else assign(text, "GRUB_CMDLINE_LINUX", always)
     return text if normal == now.normal else assign(text, "GRUB_CMDLINE_LINUX_DEFAULT", normal)
 
@@ -484,49 +519,54 @@ def set_options(text: str, arguments: Sequence[str]) -> str:
     return "\n".join(kept) + "\n"
 
 
-def default_file(root: str, files: Sequence[str]) -> str:
-    """The loader entry the next boot takes."""
-    named = grubenv(root).get("saved_entry", "")
+def default_file(root: str, loader: str, files: Sequence[str]) -> str:
+    """The loader entry that boots take from now on."""
+    named = grubenv(root).get("saved_entry", "") if loader == "bls" else ""
     for folder in LOADER_FOLDERS:
-        named = named or configured_default(read_text(below(root, f"{folder}/loader.conf")))
+        named = named or named_entry(lambda name: variable(root, name), read_text(below(root, f"{folder}/loader.conf")), once=False)
     return default_loader_entry(files, named)
 
 
 def plan_entries(host: Host, loader: str, asked: Wanted, tools: bool = True) -> Plan:
     """BLS entries, and what the entries of later kernels come from: /etc/kernel/cmdline, GRUB_CMDLINE_LINUX."""
     variables = grubenv(host.root)
+    record_place, record = the_record(host, asked)
+    base = os.path.realpath(host.root)
     entries = entry_files(host.root)
     kernel_place = follow(host.root, KERNEL_CMDLINE)
     kernel_text = read_text(kernel_place)
     files: dict[str, tuple[str | None, str | None]] = {}
+    becomes: dict[str, list[str]] = {}
     for place in entries:
         text = read_text(place) or ""
         have = expand(options_of(text), variables)
-        files[place] = (text, text if cmdline.satisfied(have, asked) else set_options(text, cmdline.apply(have, asked)))
+        # An entry that came later was made from /etc/kernel/cmdline.
+        becomes[place] = record.settle("/" + os.path.relpath(place, base), have, like=KERNEL_CMDLINE)
+        files[place] = (text, text if becomes[place] == have else set_options(text, becomes[place]))
     if entries:
-        before = expand(options_of(files[default_file(host.root, entries)][0] or ""), variables)
+        default = default_file(host.root, loader, entries)
+        before, after = expand(options_of(files[default][0] or ""), variables), becomes[default]
     elif kernel_text is not None:
-        before = cmdline.split(kernel_text)
+        before = after = cmdline.split(kernel_text)
     else:
         raise BootError(
             f"There is no loader entry below {', '.join(ENTRIES)} and no {KERNEL_CMDLINE} under {host.root}; the"
             " kernel arguments of this host cannot be"
             " read. Mount the EFI system partition, or name the boot loader in boot_loader."
         )
-    after = before if cmdline.satisfied(before, asked) else cmdline.apply(before, asked)
     plain = [entry for entry in before if not entry.startswith(("$", "initrd=", "BOOT_IMAGE="))]
     have = plain if kernel_text is None else cmdline.split(kernel_text)
     changing = any(old != new for old, new in files.values())
-    if (kernel_text is not None or changing) and not cmdline.satisfied(have, asked):
-        files[kernel_place] = (kernel_text, cmdline.join(cmdline.apply(have, asked)) + "\n")
+    if kernel_text is not None or changing:
+        becomes[kernel_place] = record.settle(KERNEL_CMDLINE, have)
+        if becomes[kernel_place] != have:
+            files[kernel_place] = (kernel_text, cmdline.join(becomes[kernel_place]) + "\n")
+        after = after if entries else becomes[kernel_place]
     defaults_text = read_text(follow(host.root, DEFAULTS)) if loader == "bls" else None
     if defaults_text is not None:
         now = evaluate(host, [follow(host.root, DEFAULTS)])
-        if not cmdline.satisfied(now.arguments, asked):
-            files[follow(host.root, DEFAULTS)] = (
-                defaults_text,
-                edit_defaults(defaults_text, now, asked, everywhere=True),
-            )
+        if host.purge or not cmdline.satisfied(now.arguments, asked):
+            files[follow(host.root, DEFAULTS)] = (defaults_text, edit_defaults(defaults_text, now, asked, record, everywhere=True))
     actions = cmdline.edits(before, after)
     commands: list[list[str]] = []
     warnings: list[str] = []
@@ -540,7 +580,7 @@ def plan_entries(host: Host, loader: str, asked: Wanted, tools: bool = True) -> 
         )
     actions += [f"run {cmdline.join(command)}" for command in commands] + [f"write {place}" for place in changed]
     touched = entries + [kernel_place, follow(host.root, DEFAULTS)] + [below(host.root, path) for path in GRUBENV]
-    return Plan(loader, before, after, files, commands, actions, warnings, touched)
+    return Plan(loader, before, after, files, commands, actions, warnings, touched, (record_place, record.text()))
 
 
 def entry_commands(host: Host, loader: str, asked: Wanted, before: Sequence[str], after: Sequence[str]) -> list[list[str]]:
@@ -567,8 +607,9 @@ def plan_ostree(host: Host, loader: str, asked: Wanted) -> Plan:
             " gets kernel arguments from"
             " /usr/lib/bootc/kargs.d in its image, and another root than / is not supported."
         )
+    record_place, record = the_record(host, asked)
     before = cmdline.split(checked(host, tool + ["kargs"]))
-    after = before if cmdline.satisfied(before, asked) else cmdline.apply(before, asked)
+    after = record.settle(loader, before)
     new = [entry for entry in after if entry not in before]
     old = [entry for entry in before if entry not in after]
     commands = []
@@ -577,7 +618,7 @@ def plan_ostree(host: Host, loader: str, asked: Wanted) -> Plan:
             tool + ["kargs"] + [f"--delete-if-present={entry}" for entry in old] + [f"--append-if-missing={entry}" for entry in new]
         ]
     actions = cmdline.edits(before, after) + [f"run {cmdline.join(command)}" for command in commands]
-    return Plan(loader, before, after, {}, commands, actions, [], [])
+    return Plan(loader, before, after, {}, commands, actions, [], [], (record_place, record.text()))
 
 
 # Together -----------------------------------------------------------------------------------------
@@ -601,8 +642,10 @@ def plan(host: Host, loader: str, asked: Wanted) -> Plan:
 
 def carry_out(host: Host, decided: Plan, asked: Wanted) -> None:
     """Do what plan() decided and look at the result. A failure puts every file back and raises BootError."""
-    snapshot = Snapshot(list(decided.files) + decided.touched)
+    snapshot = Snapshot(list(decided.files) + decided.touched + ([decided.record[0]] if decided.record else []))
     try:
+        # First: what is recorded and not done is harmless, what is done and not recorded is never taken back.
+        write_record(decided)
         if decided.loader in ("grub", "suse"):
             write_files(decided)
             for command in decided.commands:
@@ -612,30 +655,70 @@ def carry_out(host: Host, decided: Plan, asked: Wanted) -> None:
             for command in decided.commands:
                 checked(host, command)
             seen = cmdline.split(checked(host, [decided.commands[0][0], "kargs"])) if decided.commands else decided.after
-            if not cmdline.satisfied(seen, asked):
+            if not cmdline.satisfied(seen, asked) or cmdline.edits(seen, decided.after):
                 raise BootError(f"rpm-ostree kargs ran, but the default deployment still lacks the change (it has: {cmdline.join(seen)}).")
         else:
             for command in decided.commands:
                 checked(host, command)
-            write_files(plan_entries(host, decided.loader, asked, tools=False) if decided.commands else decided)
+            write_files(left_undone(host, decided) if decided.commands else decided)
             again = plan_entries(host, decided.loader, asked, tools=False)
             if again.changed:
                 raise BootError(f"The loader entries were written but do not show the change ({'; '.join(again.actions)}).")
     except BaseException as error:
+        full = full_folders(decided)
         problems = snapshot.restore()
         if not isinstance(error, (BootError, WriteError, cmdline.CmdlineError)):
             raise
         end = " The previous configuration was put back." if not problems else " Not everything could be put back: " + " ".join(problems)
+        end = f" There is no room left in {', '.join(full)}." * bool(full) + end
         raise BootError(str(error) + ("" if decided.loader == "rpm-ostree" else end)) from error
 
 
-def write_files(decided: Plan) -> None:
+def full_folders(decided: Plan) -> list[str]:
+    """Folders on file systems without room. Tools say "I/O error" of them, or nothing."""
+    folders = {os.path.dirname(place) for place in [*decided.files, *decided.touched]}
+    room = {folder: os.statvfs(folder) for folder in sorted(folders) if os.path.isdir(folder)}
+    return [folder for folder, seen in room.items() if seen.f_bavail * seen.f_frsize < 4096]
+
+
+def left_undone(host: Host, decided: Plan) -> Plan:
+    """The plan without the loader entries that the distribution's tool made what they should be, in whatever words."""
+    variables = grubenv(host.root)
+    files = {}
     for place, (old, new) in decided.files.items():
+        seen, wished = options_of(read_text(place) or ""), options_of(new or "")
+        if not wished or sorted(expand(seen, variables)) != sorted(wished):
+            files[place] = (old, new)
+    return decided._replace(files=files)
+
+
+def write_record(decided: Plan) -> None:
+    if decided.record is None:
+        return
+    place, text = decided.record
+    if text is None:
+        remove(place)
+    elif text != read_text(place):
+        make_parents(place)
+        write_text(place, text)
+
+
+def write_files(decided: Plan) -> None:
+    """All of them beside their places first: a file system that is full shows before one is changed."""
+    staged: list[tuple[str, str]] = []
+    try:
+        for place, (old, new) in decided.files.items():
+            if new is not None and new != old:
+                make_parents(place)
+                staged.append((stage(place, new.encode("utf-8", "surrogateescape")), place))
+        for temporary, place in staged:
+            move(temporary, place)
+    except WriteError:
+        discard(temporary for temporary, _place in staged)
+        raise
+    for place, (_old, new) in decided.files.items():
         if new is None:
             remove(place)
-        elif new != old:
-            make_parents(place)
-            write_text(place, new)
 
 
 def verify_grub(host: Host, decided: Plan, asked: Wanted) -> None:

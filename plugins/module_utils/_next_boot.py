@@ -16,6 +16,8 @@ GRUB_CFG = ("/boot/grub/grub.cfg", "/boot/grub2/grub.cfg")
 GRUBENV = ("/boot/grub2/grubenv", "/boot/grub/grubenv")
 LOADER_FOLDERS = ("/boot/loader", "/efi/loader", "/boot/efi/loader")
 ENTRIES = tuple(f"{folder}/entries" for folder in LOADER_FOLDERS)
+# What systemd-boot and bootctl tell each other. GRUB leaves LoaderInfo too, newer ones alone, with its own name in it.
+LOADER_VARIABLE = "/sys/firmware/efi/efivars/{}-4a67b082-0a4c-41cf-b6c7-440b29bb8c4f"
 _KERNEL = re.compile(r"vmlinuz-(\S+)")
 
 
@@ -82,6 +84,23 @@ def configured_default(text: str | None) -> str:
     return found.group(1) if found else ""
 
 
+def loader_variable(data: bytes | None) -> str:
+    """The text of an EFI variable of systemd-boot: four bytes of attributes, then UTF-16."""
+    return (data or b"")[4:].decode("utf-16-le", "replace").rstrip("\0")
+
+
+def named_entry(variable: t.Callable[[str], str], configuration: str | None, once: bool = True) -> str:
+    """What systemd-boot takes: the entry of one boot only, else the one set with bootctl, else that of loader.conf."""
+    named = variable("LoaderEntryOneShot") if once else ""
+    named = named or variable("LoaderEntryDefault") or configured_default(configuration)
+    return variable("LoaderEntryLastBooted") if named == "@saved" else named
+
+
+def entry_id(place: str) -> str:
+    """What loader.conf and bootctl call an entry: without .conf, and without the tries that are left (+3, +2-1)."""
+    return re.sub(r"\+\d+(-\d+)?$", "", os.path.basename(place).removesuffix(".conf"))
+
+
 def version_key(place: str) -> list[tuple[int, object]]:
     """Orders entries by the numbers in their names, as boot loaders do."""
     return [(1, int(part)) if part.isdigit() else (0, part) for part in re.findall(r"\d+|[a-zA-Z]+", os.path.basename(place))]
@@ -89,11 +108,9 @@ def version_key(place: str) -> list[tuple[int, object]]:
 
 def default_loader_entry(files: t.Sequence[str], named: str) -> str:
     """The loader entry the next boot takes: the saved or configured one, else the newest that is no rescue entry."""
-    fits = [
-        place
-        for place in files
-        if named and fnmatch.fnmatchcase(os.path.basename(place).removesuffix(".conf"), named.removesuffix(".conf"))
-    ]
+    # An entry whose tries are used up (+0-3) failed to boot: the loader takes it last.
+    files = [place for place in files if not re.search(r"\+0(-\d+)?\.conf$", place)] or files
+    fits = [place for place in files if named and fnmatch.fnmatchcase(entry_id(place), named.removesuffix(".conf"))]
     normal = fits or [place for place in files if "rescue" not in os.path.basename(place)] or list(files)
     return max(normal, key=version_key)
 
@@ -107,17 +124,24 @@ def _grub_default(text: str, environment: dict[str, str]) -> str:
     return environment.get("saved_entry", "0") if "saved_entry" in default else default
 
 
-def default_release(tree: Tree) -> str | None:
-    """The kernel that the next boot starts, or ``None`` where no boot configuration tells."""
+def default_release(tree: Tree, loader: str | None = None) -> str | None:
+    """The kernel that the next boot starts, or ``None`` where no boot configuration tells.
+
+    What a boot loader left behind that is no longer the host's does not count: loader is the one that is.
+    """
     environment = next((environment_block(text) for text in (tree.text(path) for path in GRUBENV) if text), {})
     text = next((text for text in (tree.text(path) for path in GRUB_CFG) if text), None)
-    if text is not None and "blscfg" not in text:
+    if text is not None and "blscfg" not in text and loader != "systemd-boot":
         entry = default_entry(text, _grub_default(text, environment))
         return entry.kernels[0] if entry and entry.kernels else None
     for folder in LOADER_FOLDERS:
         files = [f"{folder}/entries/{name}" for name in tree.names(folder, "entries") if name.endswith(".conf")]
         if files:
-            named = environment.get("next_entry") or environment.get("saved_entry") or configured_default(tree.text(folder, "loader.conf"))
+            # GRUB keeps its choice in grubenv.
+            named = "" if loader == "systemd-boot" else environment.get("next_entry") or environment.get("saved_entry", "")
+            named = named or named_entry(
+                lambda name: loader_variable(tree.raw(LOADER_VARIABLE.format(name))), tree.text(folder, "loader.conf")
+            )
             entry_text = tree.text(default_loader_entry(files, named)) or ""
             release = re.search(r"^version[ \t]+(\S+)", entry_text, re.MULTILINE) or _KERNEL.search(entry_text)
             return release.group(1) if release else None

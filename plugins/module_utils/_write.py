@@ -210,7 +210,8 @@ class Snapshot:
     def restore(self) -> list[str]:
         """Put every file back that changed; returns what could not be put back, as sentences."""
         problems = []
-        for place, kept in self.files.items():
+        # First what has to go: on a full file system the others need its room.
+        for place, kept in sorted(self.files.items(), key=lambda item: item[1].content is not None):
             try:
                 if kept.content is None:
                     remove(place)

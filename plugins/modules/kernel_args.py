@@ -56,8 +56,11 @@ options:
     default: 60-amdgpu-fleet.cfg
   purge:
     description:
-      - Take back what earlier calls added to or filtered out of the drop-in and this call does not ask for.
-      - Without a drop-in nothing tells whose an argument is, so other boot loaders keep them until they stand in O(absent).
+      - Take back what earlier calls added or took away and this call does not ask for. What a person wrote, before or since, stays.
+      - GRUB's drop-in tells what that is. For other boot loaders C(/var/lib/amdgpu-fleet/kernel-arguments) does, which is there as long as
+        there is something to take back.
+      - A C(/etc/kernel/cmdline) that was made for later kernels stays, with the host's own arguments, because a kernel that is installed
+        before the next boot would otherwise copy those of the running one.
     type: bool
     default: false
   root:

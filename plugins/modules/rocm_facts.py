@@ -206,6 +206,7 @@ def detect(module: AnsibleModule) -> dict:
     manager = os["package_manager"]
     packages = _packages.packages(tree, manager, rpm)
     secure_boot = _security.secure_boot(tree)
+    loader = _boot.detect(params["root"])
     installations = _rocm.installations(tree, packages, params["search_paths"])
     numbers, members = _host.groups(tree)
     mark = (tree.text("var/lib/amdgpu-fleet/rebooted") or "").partition(" ")
@@ -227,13 +228,13 @@ def detect(module: AnsibleModule) -> dict:
             "release": release,
             "flavour": flavour.group(1) if flavour else None,
             "command_line": arguments,
-            "default_release": _next_boot.default_release(tree),
+            "default_release": _next_boot.default_release(tree, loader),
             "installed": _host.installed_kernels(tree),
             "headers": bool(release) and tree.exists("lib/modules", release, "build"),
             "trouble": _kernel_log.trouble(tree, dmesg),
         },
         "boot": {
-            "loader": _boot.detect(params["root"]) or "unknown",
+            "loader": loader or "unknown",
             "secure_boot": secure_boot,
             "mok_enrolled": _security.mok_enrolled(tree),
             "bootc": tree.exists("run/ostree-booted"),

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from testbed import vm
+from testbed.machine import BedError
 
 
 @pytest.fixture
@@ -39,3 +40,9 @@ def test_a_pid_that_went_to_somebody_else_is_left_alone(process, tmp_path: Path)
 
 def test_nothing_to_end(tmp_path: Path) -> None:
     vm._end(tmp_path / "pid")
+
+
+def test_a_machine_without_the_memory_is_told_so(monkeypatch) -> None:
+    monkeypatch.setattr(vm, "MEMORY_MIB", 1 << 40)
+    with pytest.raises(BedError, match=r"needs \d+ MiB of memory, and \d+ MiB are free"):
+        vm.check()

@@ -113,7 +113,7 @@ def install_tools(tools: Mapping[str, str] = TOOLS) -> None:
     """Install the Debian packages the test bed runs on, only those that are missing."""
     if os.geteuid():
         raise BedError("the test bed starts systemd hosts with their own mounts: run it as root")
-    missing = sorted({package for tool, package in tools.items() if not shutil.which(tool)})
+    missing = sorted({package for tool, package in tools.items() if not (shutil.which(tool) or Path(tool).is_file())})
     if not missing:
         return
     with step(f"installing {' '.join(missing)}"):

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A virtual machine of QEMU, for what containers cannot show: GRUB, the kernel's command line, a reboot, DKMS, udev."""
+"""A virtual machine of QEMU, for what containers cannot show: boot loaders, the kernel's command line, a reboot, DKMS, udev."""
 
 from __future__ import annotations
 
@@ -28,8 +28,12 @@ TOOLS = {
     "dpkg-deb": "dpkg",
     "gpg": "gnupg",
     "ssh-keygen": "openssh-client",
+    "/usr/share/OVMF/OVMF_CODE_4M.fd": "ovmf",
 }
+FIRMWARE = (Path("/usr/share/OVMF/OVMF_CODE_4M.fd"), Path("/usr/share/OVMF/OVMF_VARS_4M.fd"))
 DISK = CACHE / "vm.qcow2"
+ESP_DISK = CACHE / "vm-esp.qcow2"
+VARIABLES = CACHE / "vm-variables.fd"
 CONSOLE = CACHE / "console.log"
 MACHINE_PID = CACHE / "qemu.pid"
 SERVER_PID = CACHE / "repository.pid"
@@ -39,6 +43,7 @@ REPOSITORY_URL = CACHE / "repository-url"
 FOLDER = CACHE / "repository"
 GATEWAY = "10.0.2.2"  # where QEMU's user network shows the loopback of the machine it runs on
 READY_SECONDS = 300
+MEMORY_MIB = 2048
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -46,8 +51,10 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="vm", description="One virtual machine with a real boot loader and kernel.")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     for name, command, text in (
+        ("check", check, "say why this machine cannot run it, if it cannot"),
         ("build", build, "make its disk image and package repository; what exists is kept"),
-        ("up", up, "start it from a fresh disk"),
+        ("up", up, "start it from a fresh disk: BIOS and GRUB"),
+        ("up-efi", up_efi, "start it from a fresh disk: UEFI firmware and systemd-boot"),
         ("down", down, "end it and remove its disk; the image stays"),
     ):
         commands.add_parser(name, help=text).set_defaults(run=lambda options, command=command: command())
@@ -71,6 +78,15 @@ def main(arguments: list[str] | None = None) -> int:
     return 0
 
 
+def check() -> None:
+    """QEMU and its firmware can be installed, and the guest's memory is free."""
+    lines = Path("/proc/meminfo").read_text(encoding="utf-8").splitlines()
+    free = next(int(line.split()[1]) // 1024 for line in lines if line.startswith("MemAvailable:"))
+    if free < MEMORY_MIB + 512:
+        raise BedError(f"the virtual machine needs {MEMORY_MIB + 512} MiB of memory, and {free} MiB are free")
+    install_tools(TOOLS)
+
+
 def build() -> Path:
     """Disk image and package repository."""
     install_tools(TOOLS)
@@ -79,15 +95,23 @@ def build() -> Path:
     return base
 
 
-def up() -> None:
+def up_efi() -> None:
+    """The same machine, started by UEFI firmware with systemd-boot on a second disk."""
+    up(efi=True)
+
+
+def up(*, efi: bool = False) -> None:
     """Start the machine from a fresh disk and wait until ssh would let Ansible in."""
     down()
     base = build()
     vm_image.overlay(base, DISK)
+    if efi:
+        vm_image.overlay(vm_image.esp_of(base), ESP_DISK)
+        shutil.copy(FIRMWARE[1], VARIABLES)
     _serve()
     accelerator = _accelerator()
-    with step(f"booting the virtual machine ({accelerator})"):
-        _start(DISK, accelerator)
+    with step(f"booting the virtual machine ({accelerator}, {'UEFI' if efi else 'BIOS'})"):
+        _start(DISK, accelerator, ESP_DISK if efi else None, efi=efi)
         _wait()
     print(run([*_ssh(), "uname -sr; cat /proc/cmdline; lspci -D -nn -s 0001:"]).strip())
 
@@ -97,7 +121,8 @@ def down() -> None:
     shutil.rmtree(SSH_CONNECTIONS, ignore_errors=True)
     for file in (MACHINE_PID, SERVER_PID):
         _end(file)
-    DISK.unlink(missing_ok=True)
+    for file in (DISK, ESP_DISK, VARIABLES):
+        file.unlink(missing_ok=True)
 
 
 def _accelerator() -> str:
@@ -115,10 +140,11 @@ def _first_boot(disk: Path) -> None:
     """Let the machine install its own boot loader, then shut it down."""
     accelerator = _accelerator()
     try:
-        with step(f"first boot ({accelerator}): grub-install and update-grub in the machine itself"):
-            _start(disk, accelerator)
+        with step(f"first boot ({accelerator}): grub-install, bootctl and kernel-install in the machine itself"):
+            _start(disk, accelerator, vm_image.esp_of(disk))
             _wait()
-            run([*_ssh(), "set -e; rm /boot/grub/core.img; grub-install /dev/vda; update-grub; systemctl poweroff"])
+            script = "set -e; rm /boot/grub/core.img; grub-install /dev/vda; update-grub"
+            run([*_ssh(), f"{script}\n{vm_image.INSTALL_SYSTEMD_BOOT}\nsystemctl poweroff"])
             deadline = time.monotonic() + READY_SECONDS
             while _runs(MACHINE_PID):
                 if time.monotonic() > deadline:
@@ -128,15 +154,20 @@ def _first_boot(disk: Path) -> None:
         _end(MACHINE_PID)
 
 
-def _start(disk: Path, accelerator: str) -> None:
+def _start(disk: Path, accelerator: str, esp: Path | None = None, *, efi: bool = False) -> None:
     port = _free_port()
     CONSOLE.unlink(missing_ok=True)
     cpu = {"kvm": ["-accel", "kvm", "-cpu", "host"], "tcg": ["-accel", "tcg,thread=multi", "-cpu", "max,la57=off"]}[accelerator]
     command = [
-        "qemu-system-x86_64", *cpu, "-smp", "2", "-m", "2048", "-nodefaults", "-display", "none", "-vga", "none",
+        "qemu-system-x86_64", *cpu, "-smp", "2", "-m", str(MEMORY_MIB), "-nodefaults", "-display", "none", "-vga", "none",
         "-drive", f"file={disk},if=virtio,format=qcow2,cache=unsafe", "-serial", f"file:{CONSOLE}", "-device", "virtio-rng-pci",
         "-netdev", f"user,id=net,hostfwd=tcp:127.0.0.1:{port}-:22", "-device", "virtio-net-pci,netdev=net,romfile=",
     ]  # fmt: skip
+    if esp:
+        command += ["-drive", f"file={esp},if=virtio,format=qcow2,cache=unsafe"]
+    if efi:
+        for file, rights in zip((FIRMWARE[0], VARIABLES), ("on", "off"), strict=True):
+            command += ["-drive", f"if=pflash,format=raw,file={file},readonly={rights}"]
     with (CACHE / "qemu.log").open("wb") as log:
         process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True)
     MACHINE_PID.write_text(f"{process.pid} {disk}", encoding="utf-8")
@@ -205,7 +236,8 @@ def _process(file: Path) -> int | None:
         ended = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()[0] == "Z"
     except OSError:
         return None
-    return int(pid) if mark.encode() in command and not ended else None
+    # A process that was just started has no command line yet.
+    return int(pid) if (not command or mark.encode() in command) and not ended else None
 
 
 def _runs(file: Path) -> bool:

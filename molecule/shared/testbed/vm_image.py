@@ -22,7 +22,7 @@ PARTITION_MIB = 1
 
 _PACKAGES = (
     "systemd,systemd-sysv,systemd-resolved,dbus,openssh-server,python3,python3-apt,python3-debian,sudo,udev,kmod,iproute2,procps,"
-    "ca-certificates,pciutils,initramfs-tools,zstd,linux-image-amd64,linux-headers-amd64,dkms,grub-pc"
+    "ca-certificates,pciutils,initramfs-tools,zstd,linux-image-amd64,linux-headers-amd64,dkms,grub-pc,systemd-boot,dosfstools,fdisk"
 )
 _MASKED = "apt-daily.timer apt-daily-upgrade.timer e2scrub_all.timer fstrim.timer man-db.timer dpkg-db-backup.timer"
 
@@ -47,6 +47,28 @@ _FILES = {
 _FIRST_MENU = "linux /vmlinuz root=/dev/vda1 console=ttyS0\ninitrd /initrd.img\nboot\n"
 
 
+ESP_MIB = 96
+ESP = "/dev/vdb"
+# In the machine itself, with the kernel's vfat: the second disk becomes an EFI system partition with systemd-boot and the kernel on it.
+INSTALL_SYSTEMD_BOOT = f"""
+echo 'type=uefi' | sfdisk --quiet --label gpt {ESP}
+udevadm settle
+mkfs.vfat -n ESP {ESP}1 >/dev/null
+mkdir -p /boot/efi
+mount -o umask=0077 {ESP}1 /boot/efi
+bootctl --quiet install
+echo 'root=/dev/vda1 ro console=ttyS0 mitigations=off {ARGUMENTS_BY_HAND}' > /etc/kernel/cmdline
+kernel-install add $(uname -r) /boot/vmlinuz-$(uname -r) /boot/initrd.img-$(uname -r)
+rm /etc/kernel/cmdline
+umount /boot/efi
+"""
+
+
+def esp_of(disk: Path) -> Path:
+    """The second disk of an image."""
+    return disk.with_name(disk.name.replace("disk", "esp"))
+
+
 def kernel_files() -> tuple[Path, Path]:
     """Kernel and initramfs of the image, beside it: to probe an accelerator with."""
     return CACHE / "vmlinuz", CACHE / "initrd.img"
@@ -59,7 +81,7 @@ def image(first_boot: Callable[[Path], None]) -> Path:
     if disk.exists():
         return disk
     CACHE.mkdir(parents=True, exist_ok=True)
-    for old in CACHE.glob("disk-*.qcow2"):
+    for old in (*CACHE.glob("disk-*.qcow2"), *CACHE.glob("esp-*.qcow2")):
         old.unlink()
     with tempfile.TemporaryDirectory(dir=CACHE) as scratch:
         root, raw, made = Path(scratch) / "root", Path(scratch) / "disk.raw", Path(scratch) / "disk.qcow2"
@@ -76,7 +98,9 @@ def image(first_boot: Callable[[Path], None]) -> Path:
                 encoding="utf-8",
             )
             run(["qemu-img", "convert", "-O", "qcow2", raw, made])
+            run(["qemu-img", "create", "-q", "-f", "qcow2", esp_of(made), f"{ESP_MIB}M"])
         first_boot(made)
+        esp_of(made).rename(esp_of(disk))
         made.rename(disk)
     return disk
 

@@ -134,6 +134,27 @@ def test_systemd_boot_with_unified_images_says_that_they_must_be_built(tmp_path)
     assert plan.loader == "systemd-boot" and "kernel-install" in plan.warnings[0]
 
 
+@pytest.mark.parametrize(
+    "info, grub_cfg, loader",
+    [
+        ("systemd-boot 257.13", True, "systemd-boot"),
+        ("GRUB 2.12", True, "grub"),
+        ("", True, "grub"),  # GRUB before 2.12 leaves no name
+        ("GRUB 2.12", False, "systemd-boot"),
+        (None, True, "systemd-boot"),  # an image, or a machine without EFI variables: by the files
+    ],
+)
+def test_entries_of_another_system_on_the_same_partition(tmp_path, info, grub_cfg, loader):
+    put(tmp_path, "boot/efi/loader/entries/other.conf", ENTRY)
+    if grub_cfg:
+        put(tmp_path, "boot/grub/grub.cfg", "menuentry 'Debian' {\n\tlinux /vmlinuz-6.1 root=UUID=1-2 ro quiet\n}\n")
+    if info is not None:
+        put(tmp_path, "sys/firmware/efi/efivars/SecureBoot-8be4df61-93ca-11d2-aa0d-00e098032b8c", "")
+        place = put(tmp_path, "sys/firmware/efi/efivars/LoaderInfo-4a67b082-0a4c-41cf-b6c7-440b29bb8c4f", "")
+        place.write_bytes(b"\6\0\0\0" + info.encode("utf-16-le") + b"\0\0")
+    assert boot.detect(str(tmp_path)) == loader
+
+
 def test_rpm_ostree(tmp_path):
     put(tmp_path, "run/ostree-booted", "")
     host, left = make_host(tmp_path, "rpm-ostree", ["rpm-ostree"])
@@ -237,6 +258,163 @@ def test_the_dropin_does_in_the_shell_what_apply_does_here(tmp_path, have, prese
     assert not again.changed and again.before == plan.after
     for shell in ("sh", "bash"):
         assert not dropin.exists() or subprocess.run([shell, "-n", str(dropin)], check=False).returncode == 0
+
+
+# What a teardown takes back where there is no drop-in ----------------------------------------------
+
+RECORD = "var/lib/amdgpu-fleet/kernel-arguments"
+BY_HAND = cmdline.wanted(["iommu=pt", "pci=realloc=off", "quiet"], ["amdgpu.gttsize", "nosmt"])
+NOTHING = cmdline.wanted([], [])
+
+
+def texts(root):
+    return {str(path.relative_to(root)): path.read_text() for path in sorted(root.rglob("*")) if path.is_file()}
+
+
+def acting(host, act):
+    """The host with a tool that does its work: act is given the words of each command that is no shell."""
+    return host._replace(run=lambda command: host.run(command) if command[0] == "env" else act(command))
+
+
+def take_back(host):
+    purging = host._replace(purge=True)
+    checked = boot.plan(purging, "auto", NOTHING)
+    done = bring(purging, asked=NOTHING)
+    assert checked == done and done.changed
+    assert not boot.plan(purging, "auto", NOTHING).changed
+    return done
+
+
+def fedora_by_hand(root):
+    put(root, "boot/loader/entries/id-6.12.conf", ENTRY.replace("iommu=off", "iommu=off amdgpu.gttsize=9 nokaslr"))
+    put(root, "etc/kernel/cmdline", "root=UUID=1 ro quiet iommu=off amdgpu.gttsize=9 nokaslr\n")
+    put(root, "etc/default/grub", '# kept\nGRUB_CMDLINE_LINUX="quiet iommu=off amdgpu.gttsize=9 nokaslr"  # mine\n')
+
+
+def grubby(root):
+    """grubby --update-kernel=ALL: every entry gets and loses the same."""
+
+    def act(command):
+        gone = next((word.partition("=")[2] for word in command if word.startswith("--remove-args=")), "")
+        new = next((word.partition("=")[2] for word in command if word.startswith("--args=")), "")
+        asked = cmdline.Wanted(cmdline.split(new), cmdline.split(gone))
+        for place in (root / "boot/loader/entries").glob("*.conf"):
+            text = place.read_text()
+            place.write_text(boot.set_options(text, cmdline.apply(boot.options_of(text), asked)))
+        return 0, "", ""
+
+    return act
+
+
+@pytest.mark.parametrize("tools", [["grubby"], []])
+def test_what_was_changed_with_grubby_is_taken_back(fedora, tools):
+    fedora_by_hand(fedora)
+    (fedora / "boot/loader/entries/id-6.11.conf").unlink()
+    before = texts(fedora)
+    host = acting(make_host(fedora, None, tools)[0], grubby(fedora))
+    bring(host, asked=BY_HAND)
+    assert "iommu=pt" in (fedora / "boot/loader/entries/id-0-rescue.conf").read_text()
+    done = take_back(host)
+    assert sorted(done.after) == sorted(["root=UUID=1", "ro", "quiet", "iommu=off", "nokaslr", "amdgpu.gttsize=9"])
+    assert (fedora / "boot/loader/entries/id-0-rescue.conf").read_text() == before["boot/loader/entries/id-0-rescue.conf"]
+    words = [{name: sorted(text.replace('"', " ").split()) for name, text in state.items()} for state in (before, texts(fedora))]
+    assert words[0] == words[1], "what was there, perhaps in another order, and no record"
+
+
+def test_what_rpm_ostree_was_given_is_taken_back(tmp_path):
+    put(tmp_path, "run/ostree-booted", "")
+    line = ["root=UUID=1", "rw", "quiet", "iommu=off", "amdgpu.gttsize=9", "nokaslr"]
+
+    def rpm_ostree(command):
+        for word in command[2:]:
+            option, _, entry = word.partition("=")
+            if option == "--delete-if-present" and entry in line:
+                line.remove(entry)
+            elif option == "--append-if-missing" and entry not in line:
+                line.append(entry)
+        return 0, " ".join(line) + "\n", ""
+
+    host = acting(make_host(tmp_path, None, ["rpm-ostree"])[0], rpm_ostree)
+    before = list(line)
+    bring(host, asked=BY_HAND)
+    assert "iommu=pt" in line and "amdgpu.gttsize=9" not in line
+    line.append("splash")  # written by a person meanwhile
+    take_back(host)
+    assert sorted(line) == sorted([*before, "splash"])
+    assert texts(tmp_path).keys() == {"run/ostree-booted"}
+
+
+def test_what_was_edited_on_suse_is_taken_back_variable_by_variable(suse):
+    defaults = suse / "etc/default/grub"
+    defaults.write_text(defaults.read_text().replace('"nokaslr"', '"nosmt amdgpu.gttsize=9"'))
+    before = texts(suse)
+    host = acting(make_host(suse, None, ["grub2-mkconfig"])[0], lambda command: (0, "", ""))
+    bring(host, asked=BY_HAND)
+    assert 'GRUB_CMDLINE_LINUX=""' in (suse / "etc/default/grub").read_text()
+    take_back(host)
+    assert texts(suse) == before
+
+
+@pytest.mark.parametrize("cmdline_file", [True, False])
+def test_what_was_edited_for_systemd_boot_is_taken_back(tmp_path, cmdline_file):
+    put(tmp_path, "boot/efi/loader/loader.conf", "default id-*\n")
+    put(tmp_path, "boot/efi/loader/entries/id-6.12.conf", ENTRY)
+    put(tmp_path, "boot/efi/loader/entries/mine.conf", "title Mine\nlinux /mine\noptions root=UUID=1 iommu=pt amdgpu.gttsize=9\n")
+    if cmdline_file:
+        put(tmp_path, "etc/kernel/cmdline", "root=UUID=1 ro quiet iommu=off\n")
+    before = texts(tmp_path)
+    host = make_host(tmp_path)[0]
+    bring(host, asked=BY_HAND)
+    # a kernel that came later, with the arguments that /etc/kernel/cmdline then had, and what a person wrote since
+    later = put(tmp_path, "boot/efi/loader/entries/id-6.13.conf", "linux /new\noptions " + (tmp_path / "etc/kernel/cmdline").read_text())
+    mine = tmp_path / "boot/efi/loader/entries/mine.conf"
+    mine.write_text(mine.read_text().replace("pci=realloc=off", "pci=realloc=off loglevel=3"))
+    assert not boot.plan(host, "auto", BY_HAND).changed, "the record alone is no change"
+    assert not boot.plan(host._replace(purge=True), "auto", BY_HAND).changed
+    take_back(host)
+    assert later.read_text() == "linux /new\noptions root=UUID=1 ro quiet iommu=off\n"
+    later.unlink()
+    left = texts(tmp_path)
+    assert left.pop("boot/efi/loader/entries/mine.conf").splitlines()[-1] == "options root=UUID=1 iommu=pt loglevel=3 amdgpu.gttsize=9"
+    before.pop("boot/efi/loader/entries/mine.conf")
+    # Until the reboot a new kernel would copy the arguments of the running one: a file that was made stays, with the host's own.
+    assert left == {"etc/kernel/cmdline": "root=UUID=1 ro quiet iommu=off\n", **before}
+
+
+def test_an_argument_that_is_no_longer_asked_for_goes_and_the_others_stay(tmp_path):
+    entry = put(tmp_path, "boot/loader/entries/arch.conf", ENTRY)
+    host = make_host(tmp_path)[0]._replace(purge=True)
+    bring(host, asked=BY_HAND)
+    bring(host, asked=cmdline.wanted(["iommu=soft"], []))
+    assert entry.read_text() == ENTRY.replace("iommu=off", "iommu=soft")
+    bring(host, asked=NOTHING)
+    assert entry.read_text() == ENTRY
+
+
+def test_what_a_person_wrote_meanwhile_wins(tmp_path):
+    entry = put(tmp_path, "boot/loader/entries/arch.conf", ENTRY)
+    host = make_host(tmp_path)[0]
+    bring(host)
+    entry.write_text(entry.read_text().replace("iommu=pt", "iommu=force"))
+    take_back(host)
+    assert entry.read_text() == ENTRY.replace("iommu=off", "iommu=force")
+
+
+@pytest.mark.parametrize("text", ["{", "[]", '{"/etc/kernel/cmdline": {}}', "null"])
+def test_a_record_that_is_none_is_one_sentence(tmp_path, text):
+    put(tmp_path, "boot/loader/entries/arch.conf", ENTRY)
+    put(tmp_path, RECORD, text)
+    with pytest.raises(boot.BootError, match="kernel-arguments does not say any more"):
+        boot.plan(make_host(tmp_path)[0], "auto", ASKED)
+
+
+def test_a_failure_puts_the_record_back_too(fedora):
+    bring(make_host(fedora)[0])
+    before = tree(fedora)
+    host = acting(make_host(fedora, None, ["grubby"])[0], lambda command: (1, "", "grubby: error"))
+    with pytest.raises(boot.BootError, match="put back"):
+        bring(host, asked=cmdline.wanted(["nokaslr"], []))
+    assert tree(fedora) == before
 
 
 def test_roots_that_are_left_through_links_are_refused(tmp_path):

@@ -111,6 +111,51 @@ def test_systemd_boot(tmp_path, configuration, release):
     assert default_release(Tree(str(tmp_path))) == release
 
 
+def efi(root: Path, **variables: str) -> None:
+    folder = root / "sys/firmware/efi/efivars"
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, text in variables.items():
+        content = b"\6\0\0\0" + text.encode("utf-16-le") + b"\0\0"
+        (folder / f"{name}-4a67b082-0a4c-41cf-b6c7-440b29bb8c4f").write_bytes(content)
+
+
+OLDER, NEWEST = "5.14.0-570.9.1.el9_6.x86_64", "5.14.0-570.12.1.el9_6.x86_64"
+
+
+@pytest.mark.parametrize(
+    ("configuration", "variables", "release"),
+    [
+        ("timeout 3\n", {"LoaderEntryDefault": f"8f-{OLDER}.conf"}, OLDER),
+        ("timeout 3\n", {"LoaderEntryOneShot": f"8f-{OLDER}.conf", "LoaderEntryDefault": f"8f-{NEWEST}.conf"}, OLDER),
+        ("default 8f-*570.9*\n", {"LoaderEntryDefault": f"8f-{NEWEST}.conf"}, NEWEST),
+        ("default @saved\n", {"LoaderEntryLastBooted": f"8f-{OLDER}.conf"}, OLDER),
+        ("timeout 3\n", {"LoaderEntryDefault": "@saved", "LoaderEntryLastBooted": f"8f-{OLDER}.conf"}, OLDER),
+        ("timeout 3\n", {"LoaderEntryDefault": "of a kernel that was removed"}, NEWEST),
+    ],
+)
+def test_systemd_boot_with_what_bootctl_set(tmp_path, configuration, variables, release):
+    bls(tmp_path, "boot/efi/loader/entries")
+    write(tmp_path, "boot/efi/loader/loader.conf", configuration)
+    write(tmp_path, "boot/grub/grub.cfg", GRUB)  # left by the loader that was there before
+    efi(tmp_path, **variables)
+    assert default_release(Tree(str(tmp_path)), "systemd-boot") == release
+
+
+def test_tries_that_are_used_up_count_against_an_entry(tmp_path):
+    for name in ("6.1+0-3", "6.0+2-1", "5.9"):
+        write(tmp_path, f"efi/loader/entries/id-{name}.conf", f"linux /l\nversion {name}\noptions a\n")
+    assert default_release(Tree(str(tmp_path)), "systemd-boot") == "6.0+2-1"
+    efi(tmp_path, LoaderEntryDefault="id-6.0.conf")
+    assert default_release(Tree(str(tmp_path)), "systemd-boot") == "6.0+2-1", "the tries are no part of its name"
+
+
+def test_variables_of_the_loader_that_are_garbage(tmp_path):
+    bls(tmp_path, "boot/efi/loader/entries")
+    efi(tmp_path, LoaderEntryDefault="")
+    (tmp_path / "sys/firmware/efi/efivars/LoaderEntryOneShot-4a67b082-0a4c-41cf-b6c7-440b29bb8c4f").write_bytes(b"\6\0\0\0\xd8\xd8\0")
+    assert default_release(Tree(str(tmp_path)), "systemd-boot") == NEWEST
+
+
 @pytest.mark.parametrize("text", ["", "}\n}\n}\n", "menuentry 'x' {\n", "submenu 'a' {\nsubmenu 'b' {\n", "\0\0\0", "set default=\n"])
 def test_nothing_that_can_be_told(tmp_path, text):
     write(tmp_path, "boot/grub/grub.cfg", text)
