@@ -22,6 +22,8 @@ WANTED = re.compile(
     r"|linux-(image-|headers-)?((generic-hwe|virtual-hwe|oem)-\S+|(cloud-)?amd64|generic|virtual|lowlatency)"
 )
 AMD_HOSTS = re.compile(r"https?://(?:[\w.-]+\.)?(?:repo\.amd\.com|repo\.radeon\.com|rocm\.nightlies\.amd\.com)/\S*")
+# A repository is enabled unless it says otherwise, in the words of dnf or of apt.
+SWITCHED_OFF = re.compile(r"^\s*enabled\s*[=:]\s*(0|no|false)\s*$", re.M | re.I)
 OURS = "amdgpu-fleet-"
 HELD = "var/lib/amdgpu-fleet/held"
 VERSIONLOCK = "etc/dnf/plugins/versionlock.list"
@@ -67,13 +69,13 @@ def held(tree: Tree, manager: str | None) -> list[str]:
 
 
 def dnf_repositories(tree: Tree) -> list[str]:
-    """The names of the enabled repositories of dnf. One is enabled unless it says otherwise."""
+    """The names of the enabled repositories of dnf."""
     found = []
     for file in tree.names("etc/yum.repos.d"):
         text = tree.text("etc/yum.repos.d", file) if file.endswith(".repo") else None
         sections = re.split(r"^\[(.+?)\]\s*$", text or "", flags=re.M)[1:]
         for name, body in zip(sections[::2], sections[1::2]):
-            if not re.search(r"^\s*enabled\s*=\s*(0|no|false)\s*$", body, re.M | re.I):
+            if not SWITCHED_OFF.search(body):
                 found.append(name)
     return found
 
@@ -94,7 +96,7 @@ def _repositories_in(tree: Tree, path: str) -> list[dict[str, t.Any]]:
     # One line of a .list file is a repository; stanzas and sections of the other kinds are parted by blank lines or brackets.
     blocks = text.splitlines() if path.endswith(".list") else re.split(r"\n\s*\n|^(?=\[)", text, flags=re.M)
     for block in blocks:
-        if re.search(r"^\s*enabled\s*[=:]\s*(0|no|false)\s*$", block, re.M | re.I):
+        if SWITCHED_OFF.search(block):
             continue
         signed = bool(re.search(r"signed-by\s*[:=]|^\s*gpgcheck\s*=\s*1", block, re.I | re.M))
         found += [
