@@ -74,18 +74,17 @@ def _why_small(host: Host, gpu: dict[str, t.Any], pool: int, memory: int) -> str
 
 def _driver(host: Host) -> None:
     facts, kernel = host.rocm["driver"], host.rocm["kernel"]
-    if facts["source"] == "dkms" or "amdgpu-dkms" in host.rocm["packages"]:
-        built = {build["kernel"] for build in facts["dkms"] if build["state"] == "installed"}
-        missing = [release for release in kernel["installed"] if release not in built]
+    built = {build["kernel"] for build in facts["dkms"] if build["state"] == "installed"}
+    missing = [release for release in kernel["installed"] if release not in built]
+    if missing and "amdgpu-dkms" in host.rocm["packages"]:
         boots = kernel["default_release"] in missing
-        if missing and built and host.rocm["packages"].get("amdgpu-dkms"):
-            host.findings.add(
-                "driver.not_built",
-                ", ".join(missing),
-                "a build for every installed kernel",
-                severity="fail" if boots and host.driver_policy == "dkms" else "warn",
-                next="the next boot starts it" if boots else "a boot into it",
-            )
+        host.findings.add(
+            "driver.not_built",
+            ", ".join(missing),
+            "a build for every installed kernel",
+            severity="fail" if boots and host.driver_policy == "dkms" else "warn",
+            next="the next boot starts it" if boots else "a boot into it",
+        )
     for entry in host.profile.get("host", {}).get("avoid_kernel", []):
         os, general = host.rocm["os"], (host.distribution or {}).get("kernel", "0")
         # Ubuntu's HWE kernels call themselves generic, as its GA kernels do; only the number tells them apart.

@@ -193,10 +193,14 @@ elif command == "install" and len(words) == 2:
     for path in (tree / version / release / "x86_64/module", pathlib.Path(f"/lib/modules/{release}/updates/dkms")):
         path.mkdir(parents=True, exist_ok=True)
         (path / "amdgpu.ko").write_bytes(kernel_module(dkms_module_fields(release, driver)))
-    link = tree / version / "source"
-    link.unlink(missing_ok=True)
-    link.symlink_to(f"/usr/src/amdgpu-{version}")
+    links = {tree / version / "source": f"/usr/src/amdgpu-{version}", tree / f"kernel-{release}-x86_64": f"{version}/{release}/x86_64"}
+    for link, target in links.items():
+        link.unlink(missing_ok=True)
+        link.symlink_to(target)
 elif command == "remove" and words:
+    for link in tree.glob("kernel-*"):
+        if link.readlink().parts[0] == words[0]:
+            link.unlink()
     shutil.rmtree(tree / words[0], ignore_errors=True)
     for path in pathlib.Path("/lib/modules").glob("*/updates/dkms/amdgpu.ko"):
         path.unlink()

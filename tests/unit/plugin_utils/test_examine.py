@@ -194,6 +194,15 @@ def test_the_next_kernel_without_a_build_stops_the_host(examined):
     assert examined(*DEFECTS["driver.not_built"])["driver.not_built"]["severity"] == "fail"
 
 
+def test_a_driver_that_was_built_for_no_kernel_at_all_is_found(examined):
+    def forget(root: Path) -> None:
+        shutil.rmtree(root / "var/lib/dkms")
+        shutil.rmtree(root / "lib/modules/6.1.0-40-amd64/updates")
+
+    finding = examined("mi300x-8", {}, forget)["driver.not_built"]
+    assert (finding["seen"], finding["severity"]) == ("6.1.0-40-amd64", "fail")
+
+
 # A line as kernels print it for every alternative of every pattern: one that detection drops could never become a finding.
 SAMPLES = {
     "gpu.init_failed": [
