@@ -41,8 +41,6 @@ def _gpus(host: Host) -> None:
     for problem in facts["problems"]:
         if "KFD does not show it" in problem["problem"]:
             host.findings.add("gpu.missing", problem["path"], "a KFD node for it")
-        elif "partitions where its like show" in problem["problem"]:
-            host.findings.add("gpu.partition_missing", f"{problem['path']} {problem['problem']}", "as many as its like")
 
 
 def memory_pool(host: Host, wanted_gib: int) -> None:
