@@ -85,16 +85,16 @@ ansible_facts:
           returned: always
         driver:
           description:
-            - "loaded, source (dkms, inbox or null), version of the module, release (31.50.0), dkms (version, kernel, state),
-              built_for_running_kernel, reload_needed (the running module is not the installed one), signer of the module (under Secure
-              Boot), blacklisted_by."
+            - "loaded, source (dkms, inbox or null), version of the module, release (31.50.0), dkms (version, kernel, state), build_log (of
+              a build that failed), built_for_running_kernel, reload_needed (the running module is not the installed one), signer of the
+              module (under Secure Boot), blacklisted_by."
           type: dict
           returned: always
         firmware: {description: "package, version, mes (loaded MES version, hexadecimal), vbios.", type: dict, returned: always}
         kernel:
           description:
-            - "release, flavour, command_line (list), default_release (what the next boot starts), installed (releases), headers (bool,
-              of the running one), trouble (lines of the kernel log about GPUs that are not well: line, count)."
+            - "release, flavour, command_line (list), default_release (what the next boot starts), installed (releases), headers (bool, of
+              the running one), without_headers (releases), trouble (lines of the kernel log about GPUs that are not well: line, count)."
           type: dict
           returned: always
         boot:
@@ -183,6 +183,7 @@ def detect(module: AnsibleModule) -> dict:
 
     arguments = _host.command_line(tree)
     release = tree.text("proc/sys/kernel/osrelease", required=True)
+    kernels = _host.installed_kernels(tree)
     os = _host.operating_system(tree)
     manager = os["package_manager"]
     packages = _packages.packages(tree, manager, rpm)
@@ -209,8 +210,9 @@ def detect(module: AnsibleModule) -> dict:
             "flavour": flavour.group(1) if flavour else None,
             "command_line": arguments,
             "default_release": _next_boot.default_release(tree),
-            "installed": _host.installed_kernels(tree),
+            "installed": kernels,
             "headers": bool(release) and tree.exists("lib/modules", release, "build"),
+            "without_headers": [name for name in kernels if not tree.exists("lib/modules", name, "build")],
             "trouble": _kernel_log.trouble(tree, dmesg),
         },
         "boot": {

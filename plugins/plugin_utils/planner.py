@@ -13,7 +13,7 @@ import typing as t
 
 from ansible_collections.amdgpu.fleet.plugins.plugin_utils import partitioning, serving
 from ansible_collections.amdgpu.fleet.plugins.plugin_utils.catalog import Catalog, CatalogError, version_key
-from ansible_collections.amdgpu.fleet.plugins.plugin_utils.examine import examine, memory_pool
+from ansible_collections.amdgpu.fleet.plugins.plugin_utils.examine import builds_for, driver_builds, examine, memory_pool
 from ansible_collections.amdgpu.fleet.plugins.plugin_utils.findings import Findings
 from ansible_collections.amdgpu.fleet.plugins.plugin_utils.fit import GIB
 from ansible_collections.amdgpu.fleet.plugins.plugin_utils.memory import host_memory
@@ -374,6 +374,7 @@ def _driver_policy(host: Host) -> tuple[str, str, t.Any]:
 
 def _driver(host: Host) -> dict[str, t.Any]:
     section = _driver_packages(host)
+    driver_builds(host, section["release"], pending=bool(section["install"] or section["remove"]))
     wanted = _to_hold(host, section["release"]) if section["release"] and host.wants["driver_hold"] else []
     held = host.rocm["held"]
     # What changes is let go first, and held again afterwards.
@@ -483,12 +484,8 @@ def _gate(host: Host, release: str, known: dict[str, t.Any]) -> bool:
         return False
     kernel = host.rocm["kernel"]["release"]
     limits = known["kernels"]
-    if kernel and not version_key(limits["minimum"]) <= version_key(kernel)[:2] < version_key(limits["below"]):
-        newer = [
-            name
-            for name, entry in host.catalog.releases["drivers"]["releases"].items()
-            if version_key(entry["kernels"]["minimum"]) <= version_key(kernel)[:2] < version_key(entry["kernels"]["below"])
-        ]
+    if kernel and not builds_for(known, kernel):
+        newer = [name for name, entry in host.catalog.releases["drivers"]["releases"].items() if builds_for(entry, kernel)]
         remedy = f"Set driver_release to {newer[0]}" if newer else f"Boot a kernel older than {limits['below']}"
         host.findings.add(
             "driver.kernel",

@@ -115,12 +115,14 @@ def _driver(suffix: str, source: Path | None = None) -> list[Package]:
     configuration = f'PACKAGE_NAME="amdgpu"\nPACKAGE_VERSION="{version}"\nAUTOINSTALL="yes"\n' + "".join(
         f'BUILT_MODULE_NAME[{index}]="{module}"\nDEST_MODULE_LOCATION[{index}]="/updates/dkms"\n' for index, module in enumerate(modules)
     )
-    files: dict[str, str | bytes] = {f"usr/src/{name}/dkms.conf": configuration}
-    postinst = f'[ "$1" = configure ] || exit 0\ndkms install {version} {DRIVER}\n'
+    files: dict[str, str | bytes] = {
+        f"usr/src/{name}/dkms.conf": configuration,
+        f"usr/src/{name}/release.h": f'#define DRIVER_RELEASE "{DRIVER}"\n',
+    }
+    postinst = f'[ "$1" = configure ] || exit 0\ndkms install {version}\n'
     prerm = f'case "$1" in remove|upgrade) dkms remove {version} ;; esac\n'
     if source:
         files |= {f"usr/src/{name}/{file.name}": file.read_bytes() for file in source.iterdir()}
-        files[f"usr/src/{name}/release.h"] = f'#define DRIVER_RELEASE "{DRIVER}"\n'
         # What dh_dkms writes into a package's scripts.
         postinst = f'[ "$1" = configure ] || exit 0\n/usr/lib/dkms/common.postinst amdgpu {version} /usr/share/amdgpu-dkms "" "$2"\n'
         prerm = f'case "$1" in remove|upgrade|deconfigure) dkms remove -m amdgpu -v {version} --all ;; esac\n'
@@ -188,8 +190,21 @@ if command == "status":
         version, kernel = module.parts[-5], module.parts[-4]
         installed = pathlib.Path(f"/lib/modules/{kernel}/updates/dkms/amdgpu.ko").exists()
         print(f"amdgpu/{version}, {kernel}, x86_64: {'installed' if installed else 'built'}")
-elif command == "install" and len(words) == 2:
-    version, driver = words
+elif (command, len(words)) in (("install", 1), ("autoinstall", 1)):
+    version = words[0]
+    if command == "autoinstall":
+        (release,), (source,) = words, pathlib.Path("/usr/src").glob("amdgpu-*")
+        version = source.name.removeprefix("amdgpu-")
+    driver = pathlib.Path(f"/usr/src/amdgpu-{version}/release.h").read_text().split('"')[1]
+    refused = pathlib.Path("/etc/bed-dkms-refuses")
+    if refused.exists() and release in refused.read_text().split():
+        log = tree / version / "build/make.log"
+        log.parent.mkdir(parents=True, exist_ok=True)
+        log.write_text(f"DKMS make.log for amdgpu-{version} for kernel {release} (x86_64)\nerror: implicit declaration of function\n")
+        print(f"Error! Bad return status for module build on kernel: {release} (x86_64)", file=sys.stderr)
+        print(f"Consult {log} for more information.", file=sys.stderr)
+        sys.exit(10)
+    shutil.rmtree(tree / version / "build", ignore_errors=True)
     for path in (tree / version / release / "x86_64/module", pathlib.Path(f"/lib/modules/{release}/updates/dkms")):
         path.mkdir(parents=True, exist_ok=True)
         (path / "amdgpu.ko").write_bytes(kernel_module(dkms_module_fields(release, driver)))
@@ -215,7 +230,7 @@ def _driver_el(suffix: str) -> list[Package]:
     version = f"{DRIVER.rpartition('.')[0]}-2390945.{suffix}"
     installed = replace(
         dkms,
-        postinst=f"dkms install {version} {DRIVER}\n",
+        postinst=f"dkms install {version}\n",
         prerm=f'if [ "$1" = 0 ]; then dkms remove {version}; fi\n',
     )
     return [installed, firmware]

@@ -203,6 +203,55 @@ def test_a_driver_that_was_built_for_no_kernel_at_all_is_found(examined):
     assert (finding["seen"], finding["severity"]) == ("6.1.0-40-amd64", "fail")
 
 
+VERSION = "7.1.3-2390945.22.04"
+
+
+def unbuilt(root: Path) -> None:
+    """As DKMS leaves it behind when it cannot build: a log, and a package that is not configured."""
+    (root / "var/lib/dkms/amdgpu/kernel-6.1.0-40-amd64-x86_64").unlink()
+    (root / f"var/lib/dkms/amdgpu/{VERSION}/build").mkdir()
+    (root / f"var/lib/dkms/amdgpu/{VERSION}/build/make.log").write_text("error: implicit declaration of function")
+    shutil.rmtree(root / f"var/lib/dkms/amdgpu/{VERSION}/6.1.0-40-amd64")
+
+
+def with_headers(root: Path) -> None:
+    unbuilt(root)
+    (root / "lib/modules/6.1.0-40-amd64/build").mkdir()
+
+
+def half_configured(root: Path) -> None:
+    with_headers(root)
+    status = root / "var/lib/dpkg/status"
+    package, rest = status.read_text().split("Package: amdgpu-dkms\n", 1)
+    status.write_text(f"{package}Package: amdgpu-dkms\n{rest.replace('install ok installed', 'install ok half-configured', 1)}")
+
+
+@pytest.mark.parametrize(
+    ("kernel", "change", "severity", "remedy"),
+    [
+        ("6.1.0-40-amd64", unbuilt, "fail", "Install linux-headers-6.1.0-40-amd64 and run `dkms autoinstall -k 6.1.0-40-amd64`"),
+        ("6.1.0-40-amd64", with_headers, "fail",
+         f"Mend what /var/lib/dkms/amdgpu/{VERSION}/build/make.log tells of and run `dkms autoinstall -k 6.1.0-40-amd64`, or remove "
+         "6.1.0-40-amd64"),
+        ("6.1.0-40-amd64", half_configured, "warn", f"Mend what /var/lib/dkms/amdgpu/{VERSION}/build/make.log tells of"),
+    ],
+    ids=["headers", "log", "half-configured"],
+)  # fmt: skip
+def test_a_build_that_failed_says_what_to_do(examined, kernel, change, severity, remedy):
+    finding = examined("mi300x-8", {"kernel": {"release": kernel}}, change)["driver.not_built"]
+    assert (finding["seen"], finding["severity"]) == (kernel, severity)
+    assert finding["remedy"].startswith(remedy), finding["remedy"]
+
+
+def test_a_kernel_that_the_driver_is_not_for_says_so(examined):
+    def newer(root: Path) -> None:
+        shutil.rmtree(root / "lib/modules/7.2.12/updates")
+        (root / "var/lib/dkms/amdgpu/kernel-7.2.12-x86_64").unlink()
+
+    finding = examined("mi300x-8", {"kernel": {"release": "6.1.0-40-amd64", "others": ["7.2.12"]}}, newer)["driver.not_built"]
+    assert finding["remedy"] == "Remove 7.2.12: driver 31.50.0 is for kernels from 4.18 to below 7.1"
+
+
 # A line as kernels print it for every alternative of every pattern: one that detection drops could never become a finding.
 SAMPLES = {
     "gpu.init_failed": [
