@@ -72,6 +72,10 @@ ansible_facts:
           elements: dict
           returned: always
         version: {description: Version of the current installation., type: str, returned: always, sample: 10.0.0}
+        legacy:
+          description: "Of ROCm before 7.14: packages (names), used_by (units, and processes that belong to none, which run code of it)."
+          type: dict
+          returned: always
         os: {description: "id, version, codename, name, package_manager.", type: dict, returned: always}
         memory_bytes: {description: Memory of the host in bytes., type: int, returned: always}
         cpu_vendor: {description: "amd, intel or null.", type: str, returned: always}
@@ -79,7 +83,9 @@ ansible_facts:
         held: {description: Packages that this collection keeps from being upgraded., type: list, elements: str, returned: always}
         dnf_repositories: {description: Names of the enabled repositories of dnf., type: list, elements: str, returned: always}
         repositories:
-          description: "AMD's repositories that somebody else configured: path, uri, signed (whether a key is named)."
+          description:
+            - "AMD's repositories that somebody else configured: path, uri, signed (whether a key is named), mixed (whether the file holds
+              others, too)."
           type: list
           elements: dict
           returned: always
@@ -136,6 +142,7 @@ ansible_facts:
         problems: {description: "What could not be read: path, problem, count.", type: list, elements: dict, returned: always}
 """
 
+import functools
 import re
 
 from ansible.module_utils.basic import AnsibleModule
@@ -148,6 +155,7 @@ from ansible_collections.amdgpu.fleet.plugins.module_utils import (
     _model,
     _next_boot,
     _packages,
+    _processes,
     _rocm,
     _security,
 )
@@ -172,6 +180,7 @@ def detect(module: AnsibleModule) -> dict:
     def modinfo(field: str, path: str) -> str | None:
         return output("modinfo", "-F", field, path)
 
+    @functools.cache
     def rpm() -> str | None:
         # The database is binary: only the rpm of the running system reads it.
         if tree.root:
@@ -189,6 +198,8 @@ def detect(module: AnsibleModule) -> dict:
     packages = _packages.packages(tree, manager, rpm)
     secure_boot = _security.secure_boot(tree)
     installations = _rocm.installations(tree, packages, params["search_paths"])
+    legacy = [entry for entry in installations if entry["layout"] == "legacy"]
+    users = _processes.users_of(tree, [entry["path"] for entry in legacy])
     numbers, members = _host.groups(tree)
     mark = (tree.text("var/lib/amdgpu-fleet/rebooted") or "").partition(" ")
     numa_balancing = tree.number("proc/sys/kernel/numa_balancing")
@@ -196,6 +207,10 @@ def detect(module: AnsibleModule) -> dict:
     return {
         "installations": installations,
         "version": _rocm.current_version(installations),
+        "legacy": {
+            "packages": _packages.legacy_rocm(tree, manager, rpm, {entry["version"] for entry in legacy}),
+            "used_by": sorted({user.units[-1] if user.units else user.process for user in users}),
+        },
         "os": os,
         "memory_bytes": memory_bytes(tree),
         "cpu_vendor": _host.cpu_vendor(tree),

@@ -9,6 +9,7 @@ decided, with its reason and its source, for people to read.
 from __future__ import annotations
 
 import fnmatch
+import re
 import typing as t
 
 from ansible_collections.amdgpu.fleet.plugins.plugin_utils import partitioning, serving
@@ -158,6 +159,7 @@ def _gate_packages(host: Host, sections: dict[str, t.Any]) -> None:
         sections[name].update({key: [] for key in keys})
         if "repository" in sections[name]:
             sections[name]["repository"] = None
+    sections["rocm"] |= {"legacy": False, "legacy_files": []}
 
 
 def _summary(host: Host) -> str:
@@ -533,6 +535,8 @@ def _rocm(host: Host) -> dict[str, t.Any]:
         "repository": None,
         "install": [],
         "remove": [],
+        "legacy": False,
+        "legacy_files": [],
     }
     if host.wants["rocm_state"] == "absent":
         section["remove"] = sorted(name for name in host.rocm["packages"] if name.startswith("amdrocm"))
@@ -563,9 +567,7 @@ def _rocm(host: Host) -> dict[str, t.Any]:
     if named or version_key(version) < version_key(rule.get("minimum", "0")):
         known_good = rule.get("recommended") or rule["minimum"]
         host.findings.add("rocm.refused", version, f">= {rule['minimum']}", why=rule["reason"], known=known_good)
-    legacy = [entry["path"] for entry in host.rocm["installations"] if entry["layout"] == "legacy"]
-    if legacy:
-        host.findings.add("rocm.legacy", ", ".join(legacy), "no ROCm before 7.14")
+    section |= _legacy_rocm(host)
     userspace = known["userspace"][host.wants["rocm_userspace"]]
     packages = [host.pinned(name.format(suffix=release["package_suffix"], gfx=host.gfx), release) for name in userspace["packages"]]
     if host.package_manager != "apt":
@@ -588,6 +590,28 @@ def _rocm(host: Host) -> dict[str, t.Any]:
     )
     host.note("rocm", "packages", " ".join(host.named(packages)), userspace["reason"], userspace["source"])
     return section
+
+
+def _legacy_rocm(host: Host) -> dict[str, t.Any]:
+    """Packages and repositories of ROCm before 7.14, where they may be removed."""
+    folders = [entry["path"] for entry in host.rocm["installations"] if entry["layout"] == "legacy"]
+    known, rule = host.rocm["legacy"], host.catalog.releases["rocm"]["legacy"]
+    if not folders:
+        return {}
+    if not known["packages"]:
+        remedy = f"No package is known to own it: remove {' and '.join(folders)} by hand"
+    elif known["used_by"]:
+        remedy = f"Stop {', '.join(known['used_by'])} first, which use it"
+    elif not host.wants["rocm_remove_legacy"]:
+        remedy = f"Set rocm_remove_legacy to true, and the role rocm removes {', '.join(known['packages'])}"
+    else:
+        host.findings.add("rocm.legacy", ", ".join(folders), "no ROCm before 7.14", severity="warn", remedy="The role rocm removes it")
+        host.note("rocm", "remove", " ".join(known["packages"]), "asked for", INVENTORY)
+        fits = [entry for entry in host.rocm["repositories"] if re.search(rule["repository"], entry["uri"]) and not entry["mixed"]]
+        files = [{"path": path, "state": "absent"} for path in sorted({entry["path"] for entry in fits})]
+        return {"remove": known["packages"], "legacy": True, "legacy_files": files}
+    host.findings.add("rocm.legacy", ", ".join(folders), "no ROCm before 7.14", remedy=remedy)
+    return {}
 
 
 def _cdi_devices(host: Host) -> list[dict[str, t.Any]]:

@@ -177,6 +177,24 @@ def _rocm() -> list[Package]:
     ]
 
 
+def _legacy_rocm(suffix: str) -> list[Package]:
+    """A little of ROCm 7.2.4, and a package of somebody else that needs it."""
+    release, core = f"70204-93~{suffix}", "opt/rocm-7.2.4"
+    alternative = "update-alternatives --install /opt/rocm rocm /opt/rocm-7.2.4 70204\n"
+    return [
+        Package(
+            "rocm-core",
+            f"7.2.4.{release}",
+            files={f"{core}/.info/version": "7.2.4-93\n"},
+            postinst=alternative,
+            prerm="update-alternatives --remove rocm /opt/rocm-7.2.4\n",
+        ),
+        Package("hip-runtime-amd", f"7.2.53211.{release}", depends="rocm-core", files={f"{core}/lib/libamdhip64.so.7": "library\n"}),
+        Package("rocm-hip-runtime", f"7.2.4.{release}", depends="hip-runtime-amd"),
+        Package("site-solver", "1.0-1", depends="hip-runtime-amd"),
+    ]
+
+
 _DKMS = r"""#!/usr/bin/python3
 # Stand-in for dkms: same tree below /var/lib/dkms, same `status` lines; "building" writes a module without code.
 import pathlib, shutil, struct, sys
@@ -298,6 +316,7 @@ def repositories() -> dict[str, dict[str, list[Package]]]:
     """Folder -> suite -> packages."""
     return {
         "amdgpu/31.50/ubuntu": {"jammy": _driver("22.04"), "noble": _driver("24.04")},
+        "rocm/apt/7.2.4": {"jammy": _legacy_rocm("22.04")},
         "rocm/core/packages/debian12": {"stable": _rocm()},
         "rocm/core/packages/debian13": {"stable": _rocm()},
         "debian": {"bookworm": _debian(), "trixie": _debian(), "trixie-backports": _backports()},

@@ -115,6 +115,24 @@ def test_repositories_of_others(tmp_path, amd_rocm, path):
     found = amd_rocm(tmp_path)["repositories"]
     assert [(entry["uri"], entry["signed"]) for entry in found] == expected
     assert {entry["path"] for entry in found} <= {f"/{path}"}
+    assert all(entry["mixed"] is ("deb.example" in content) for entry in found)
+
+
+def test_who_runs_code_of_a_legacy_rocm(tmp_path, facts):
+    write(tmp_path, "opt/rocm-7.2.4/.info/version", "7.2.4-93")
+    (tmp_path / "container/opt/rocm-7.2.4").mkdir(parents=True)
+    mapped = "7f0000000000-7f0000001000 r-xp 00000000 fd:00 42                         /opt/rocm-7.2.4/lib/libamdhip64.so.7\n"
+    for pid, comm, unit, root, maps in (
+        ("100", "ollama", "ollama.service", ".", mapped),
+        ("200", "python3", "session-3.scope", ".", mapped),
+        ("300", "other", "other.service", ".", mapped.replace("/opt/rocm-7.2.4/", "/opt/rocm-7.2.40/")),
+        ("400", "vllm", "vllm-chat.service", "container", mapped),
+    ):
+        write(tmp_path, f"proc/{pid}/maps", maps)
+        write(tmp_path, f"proc/{pid}/comm", comm)
+        write(tmp_path, f"proc/{pid}/cgroup", f"0::/system.slice/{unit}")
+        (tmp_path / f"proc/{pid}/root").symlink_to(tmp_path / root)
+    assert facts(tmp_path)["legacy"] == {"packages": [], "used_by": ["ollama.service", "session-3.scope"]}
 
 
 def test_the_kernel_log_is_folded(tmp_path, amd_rocm):

@@ -124,6 +124,37 @@ def test_legacy_rocm_is_removed_first(make_plan, ids):
     assert "rocm.legacy" in ids(make_plan("mi300x-8", legacy))
 
 
+@pytest.mark.parametrize(
+    ("packages", "used_by", "wish", "remedy"),
+    [
+        (["rocm-core"], [], False, "Set rocm_remove_legacy to true, and the role rocm removes rocm-core"),
+        ([], [], True, "No package is known to own it: remove /opt/rocm-7.2.4 by hand"),
+        (["rocm-core"], ["ollama.service"], True, "Stop ollama.service first, which use it"),
+        (["rocm-core"], [], True, None),
+    ],
+    ids=["not-asked", "tarball", "used", "removed"],
+)
+def test_legacy_rocm_goes_only_where_that_is_safe(make_plan, ids, packages, used_by, wish, remedy):
+    def legacy(_gpus, rocm):
+        rocm["installations"] = [{"version": "7.2.4", "path": "/opt/rocm-7.2.4", "layout": "legacy", "current": True}]
+        rocm["legacy"] = {"packages": packages, "used_by": used_by}
+        entry = {"uri": "https://repo.radeon.com/rocm/apt/7.2.4", "signed": True, "mixed": False}
+        rocm["repositories"] = [
+            {**entry, "path": "/etc/apt/sources.list.d/rocm.list"},
+            {**entry, "path": "/etc/apt/sources.list", "mixed": True},
+            {**entry, "path": "/etc/apt/sources.list.d/amdgpu.list", "uri": "https://repo.radeon.com/amdgpu/31.50/ubuntu"},
+        ]
+
+    plan = make_plan("mi300x-8", legacy, rocm_remove_legacy=wish)
+    section = plan["rocm"]
+    if remedy:
+        assert next(entry["remedy"] for entry in plan["findings"] if entry["id"] == "rocm.legacy") == remedy
+        assert "rocm.legacy" in ids(plan) and not (section["remove"] or section["legacy"] or section["legacy_files"])
+    else:
+        assert "rocm.legacy" in ids(plan, "warn") and section["remove"] == ["rocm-core"] and section["legacy"]
+        assert section["legacy_files"] == [{"path": "/etc/apt/sources.list.d/rocm.list", "state": "absent"}]
+
+
 def test_what_the_inventory_asks_for_is_said_to_come_from_it(make_plan):
     plan = make_plan(
         "mi300x-8",
