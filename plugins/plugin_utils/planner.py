@@ -641,6 +641,8 @@ def _devices(host: Host) -> dict[str, t.Any]:
         "mode": host.wants["devices_mode"],
         "memlock": memlock["value"] if memlock else None,
         "cdi": _cdi_devices(host) if wanted and host.wants["devices_cdi"] else [],
+        # Two specifications of the same names would make both unusable.
+        "cdi_toolkit": "amd-container-toolkit" in host.rocm["packages"],
         "render_gid": host.rocm["groups"]["render"],
         "video_gid": host.rocm["groups"]["video"],
         "join": joining,

@@ -242,6 +242,33 @@ else:
 """
 
 
+# What its source says of these two commands (ROCm/container-toolkit cmd/amd-ctk/cdi, internal/cdi); of the rest there is nothing.
+_AMD_CTK = r"""#!/usr/bin/python3
+# Stand-in for amd-ctk.
+import json, os, pathlib, stat, sys
+def node(path):
+    info = os.stat(path)
+    numbers = {"major": os.major(info.st_rdev), "minor": os.minor(info.st_rdev), "uid": info.st_uid, "gid": info.st_gid}
+    return {"path": str(path), "type": "c", **numbers, "fileMode": stat.S_IMODE(info.st_mode), "permissions": "rw"}
+def named(name, nodes):
+    return {"name": name, "containerEdits": {"deviceNodes": [*map(node, nodes), node("/dev/kfd")]}}
+renders = sorted(pathlib.Path("/dev/dri").glob("renderD*"), key=lambda path: int(path.name[7:]))
+devices = [named(str(number), [path]) for number, path in enumerate(renders)] + [named("all", renders)]
+spec = {"cdiVersion": "0.6.0", "kind": "amd.com/gpu", "devices": devices}
+words, (option, _, file) = sys.argv[1:3], sys.argv[3].partition("=")
+if words == ["cdi", "generate"] and option == "--output":
+    pathlib.Path(file).write_text(json.dumps(spec) + "\n")
+elif words == ["cdi", "validate"] and option == "--path":
+    if not os.path.exists(file):
+        sys.exit(f"validating CDI spec: open {file}: no such file or directory")
+    print(f"Validating CDI spec: {file}")
+    valid = json.loads(pathlib.Path(file).read_text()) == spec
+    print("CDI spec is valid" if valid else "CDI spec is invalid\nPlease regenerate CDI spec")
+else:
+    sys.exit(f"the stand-in amd-ctk does not know {sys.argv[1:]}")
+"""
+
+
 def _driver_el(suffix: str) -> list[Package]:
     """The same for EL: rpm calls its scripts with the number of versions that stay, and has no `configure`."""
     dkms, firmware = _driver(suffix)
@@ -288,6 +315,7 @@ def _debian() -> list[Package]:
         Package("firmware-amd-graphics", "20260110-1", files={"lib/firmware/amdgpu/README": "firmware\n"}),
         Package("firmware-amd-graphics", "20251125-1", files={"lib/firmware/amdgpu/README": "firmware\n"}),
         Package("dkms", "3.9.0-1", files={"usr/sbin/dkms": _DKMS}),
+        Package("amd-container-toolkit", "1.3.0", files={"usr/bin/amd-ctk": _AMD_CTK}),
         *(Package(f"linux-headers-{release}", "99.1-1", files={f"lib/modules/{release}/build/Makefile": "\n"}) for release in releases),
     ]
 
