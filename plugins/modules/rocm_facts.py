@@ -116,7 +116,7 @@ ansible_facts:
           description: "Limits of locked memory as set: users (KiB or unlimited, for everybody), services (systemd's default)."
           type: dict
           returned: always
-        selinux: {description: "mode (enforcing, permissive or disabled), booleans.", type: dict, returned: always}
+        selinux: {description: "mode (enforcing, permissive or disabled), booleans, ours (those we set).", type: dict, returned: always}
         devices:
           description: "kfd: present, owner, group, gid, mode. render: the same, first (name) and count for each set of equal nodes."
           type: dict

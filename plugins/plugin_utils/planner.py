@@ -127,6 +127,7 @@ def plan(gpus: dict[str, t.Any], rocm: dict[str, t.Any], variables: dict[str, t.
             "partition": partitioning.section(subject),
             "vllm": serving.section(subject),
         }
+        sections["devices"]["selinux"] = _selinux(subject, sections["vllm"])
         _gate_packages(subject, sections)
     except WantsError as error:
         findings.add("inventory.variable", "an inventory that does not fit", "known variables and values", detail=error)
@@ -618,6 +619,21 @@ def _cdi_devices(host: Host) -> list[dict[str, t.Any]]:
     """One device for each KFD device, numbered as ROCm numbers them: by GPU, then by partition."""
     nodes = [node for gpu in host.gpus for node in gpu["render_nodes"]]
     return [{"name": str(number), "nodes": [node]} for number, node in enumerate(nodes)]
+
+
+def _selinux(host: Host, vllm: dict[str, t.Any]) -> dict[str, list[str]]:
+    """Booleans to switch on and off, and those that are ours afterwards."""
+    seen, wants = host.rocm["selinux"], host.wants
+    containers = wants["devices_cdi"] or (vllm["instances"] and vllm["kind"] == "quadlet")
+    wanted = host.gfx != "cpu" and containers and wants["devices_state"] == "present" and wants["devices_selinux"]
+    rule = host.profile.get("host", {}).get("selinux_booleans", {}) if wanted and seen["mode"] == "enforcing" else {}
+    for name, entry in rule.items():
+        if name in seen["booleans"]:
+            host.note("devices", "SELinux boolean", f"{name}={entry['value']}", entry["reason"], entry["source"])
+    on = [name for name in rule if seen["booleans"].get(name) is False]
+    # Without SELinux there is nothing that could be asked to switch them off.
+    off = [] if wanted or seen["mode"] == "disabled" else seen["ours"]
+    return {"on": on, "off": off, "ours": sorted({*seen["ours"], *on} - {*off})}
 
 
 def _devices(host: Host) -> dict[str, t.Any]:

@@ -124,6 +124,45 @@ def test_legacy_rocm_is_removed_first(make_plan, ids):
     assert "rocm.legacy" in ids(make_plan("mi300x-8", legacy))
 
 
+OFF = {"container_use_devices": False, "container_use_dri_devices": True}
+ON = {"container_use_devices": True, "container_use_dri_devices": True}
+
+
+@pytest.mark.parametrize(
+    ("mode", "booleans", "ours", "wants", "expected"),
+    [
+        ("enforcing", OFF, [], {"devices_cdi": True}, (["container_use_devices"], [], ["container_use_devices"])),
+        ("enforcing", ON, [], {"devices_cdi": True}, ([], [], [])),
+        ("enforcing", ON, ["container_use_devices"], {"devices_cdi": True}, ([], [], ["container_use_devices"])),
+        ("enforcing", OFF, [], {}, ([], [], [])),
+        ("permissive", OFF, [], {"devices_cdi": True}, ([], [], [])),
+        ("permissive", ON, ["container_use_devices"], {"devices_cdi": True}, ([], [], ["container_use_devices"])),
+        ("disabled", {}, ["container_use_devices"], {"devices_state": "absent"}, ([], [], ["container_use_devices"])),
+        ("disabled", {}, [], {"devices_cdi": True}, ([], [], [])),
+        ("enforcing", {}, [], {"devices_cdi": True}, ([], [], [])),
+        ("enforcing", OFF, [], {"devices_cdi": True, "devices_selinux": False}, ([], [], [])),
+        ("enforcing", ON, ["container_use_devices"], {"devices_cdi": True, "devices_state": "absent"}, ([], ["container_use_devices"], [])),
+    ],
+)
+def test_selinux_booleans_are_set_where_they_matter(make_plan, mode, booleans, ours, wants, expected):
+    def selinux(_gpus, rocm):
+        rocm["selinux"] = {"mode": mode, "booleans": booleans, "ours": ours}
+
+    section = make_plan("mi300x-8", selinux, **wants)["devices"]["selinux"]
+    assert (section["on"], section["off"], section["ours"]) == expected
+
+
+def test_vllm_in_podman_is_a_container(make_plan):
+    def selinux(_gpus, rocm):
+        rocm["selinux"] = {"mode": "enforcing", "booleans": OFF, "ours": []}
+        rocm["podman"] |= {"version": "5.4.2", "quadlet": "5.4"}
+
+    instance = {"name": "chat", "model": "/srv/models/chat"}
+    assert make_plan("mi300x-8", selinux, vllm_kind="quadlet", vllm_instances=[instance])["devices"]["selinux"]["on"]
+    plan = make_plan("mi300x-8", selinux, vllm_kind="venv", vllm_instances=[instance])
+    assert not plan["devices"]["selinux"]["on"]
+
+
 @pytest.mark.parametrize(
     ("packages", "used_by", "wish", "remedy"),
     [
