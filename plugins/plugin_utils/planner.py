@@ -104,12 +104,16 @@ class Host:
         return missing
 
 
-def plan(gpus: dict[str, t.Any], rocm: dict[str, t.Any], variables: dict[str, t.Any], host: str) -> dict[str, t.Any]:
-    """The plan of one host. Bad wants and bad overrides become findings; the host is then left alone."""
+def plan(gpus: dict[str, t.Any], rocm: dict[str, t.Any], variables: dict[str, t.Any], host: str, unreachable: str = "") -> dict[str, t.Any]:
+    """The plan of one host. Bad wants and bad overrides become findings; the host is then left alone, as one is that was not reached."""
     accepted = variables.get("plan_accept") or []
     # Without wants and catalog there is no plan to go on with, so these cannot be accepted.
     accepted = [name for name in accepted if not str(name).startswith("inventory.")] if isinstance(accepted, list) else []
     findings = Findings(host, Catalog().known_issues, accepted)
+    if unreachable:
+        findings = Findings(host, Catalog().known_issues)  # this one cannot be accepted
+        findings.add("host.unreachable", " ".join(unreachable.split()).removeprefix("Task failed: "), "an answer")
+        return {"host": host, "findings": findings.sorted(), "settings": []}
     try:
         wants = normalize(variables)
         catalog = Catalog(wants["plan_catalog"])
