@@ -17,7 +17,7 @@ WANTED = re.compile(
     r"amdgpu-(dkms|dkms-firmware|install|exporter)|amdrocm(-(amdsmi|sysdeps|base|core|runtime)\S*|\d\S*)?"
     r"|rocm-(core|runtime|hip-runtime)|rocminfo|libhsa-runtime64-1|hsa-rocr|amd-smi-lib|amd-container-toolkit"
     r"|linux-firmware(-amdgpu)?|amd-gpu-firmware|firmware-amd-graphics|amd64-microcode|dkms|podman|crun"
-    r"|libatomic|libquadmath"
+    r"|libatomic1?|libquadmath0?"
     # What always leads to the newest kernel: never a kernel itself, whose name holds its release.
     r"|linux-(image-|headers-)?((generic-hwe|virtual-hwe|oem)-\S+|(cloud-)?amd64|generic|virtual|lowlatency)"
 )

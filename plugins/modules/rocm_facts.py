@@ -100,7 +100,8 @@ ansible_facts:
         kernel:
           description:
             - "release, flavour, command_line (list), default_release (what the next boot starts), installed (releases), headers (bool, of
-              the running one), without_headers (releases), trouble (lines of the kernel log about GPUs that are not well: line, count)."
+              the running one), without_headers (releases), modules (bool, whether the running one has its own GPU modules), trouble (lines
+              of the kernel log about GPUs that are not well: line, count)."
           type: dict
           returned: always
         boot:
@@ -227,6 +228,7 @@ def detect(module: AnsibleModule) -> dict:
             "default_release": _next_boot.default_release(tree),
             "installed": kernels,
             "headers": bool(release) and tree.exists("lib/modules", release, "build"),
+            "modules": bool(release) and tree.exists("lib/modules", release, "kernel/drivers/gpu/drm/amd"),
             "without_headers": [name for name in kernels if not tree.exists("lib/modules", name, "build")],
             "trouble": _kernel_log.trouble(tree, dmesg),
         },

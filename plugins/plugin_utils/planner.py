@@ -452,8 +452,9 @@ def _driver_packages(host: Host) -> dict[str, t.Any]:
         words["distribution"] = distribution["driver_directory"].format(version=host.rocm["os"]["version"])
     section["repository"] = _repository(host, "driver", distribution.get("driver_suite"), **words)
     section["install"] = host.named(host.missing(_driver_pins(host, release)))
-    if section["install"] and not host.rocm["kernel"]["headers"]:
-        section["headers"] = [name.format(release=host.rocm["kernel"]["release"]) for name in distribution["headers"]]
+    kernel = host.rocm["kernel"]
+    parts = ([] if kernel["headers"] else distribution["headers"]) + ([] if kernel["modules"] else distribution.get("kernel_modules", []))
+    section["headers"] = [name.format(release=kernel["release"]) for name in parts] if section["install"] else []
     asked = bool(host.wants["driver_release"])
     host.note(
         "driver",
@@ -551,6 +552,8 @@ def _rocm(host: Host) -> dict[str, t.Any]:
         section["install"] = host.missing(own["packages"])
         host.note("rocm", "packages", " ".join(own["packages"]), own["reason"], own["source"])
         return section
+    if host.gfx != "cpu" and host.distribution is None and host.driver_policy != "dkms":
+        host.findings.add("rocm.distribution", host.rocm["os"]["name"], "a distribution of ROCm's support matrix")
     if host.gfx == "cpu" or host.distribution is None:
         return section
     version = host.wants["rocm_version"] or known["default"]
@@ -575,8 +578,7 @@ def _rocm(host: Host) -> dict[str, t.Any]:
     section |= _legacy_rocm(host)
     userspace = known["userspace"][host.wants["rocm_userspace"]]
     packages = [host.pinned(name.format(suffix=release["package_suffix"], gfx=host.gfx), release) for name in userspace["packages"]]
-    if host.package_manager != "apt":
-        packages += known["prerequisites"]["rpm"]
+    packages += known["prerequisites"]["deb" if host.package_manager == "apt" else "rpm"]
     section["version"] = version
     section["repository"] = _repository(
         host,

@@ -105,6 +105,7 @@ DEFECTS: dict[str, tuple[str, dict[str, Any], Callable[[Path], None] | None]] = 
     "driver.secure_boot": ("mi300x-8", {"secure_boot": True}, None),
     "driver.not_built": ("mi300x-8", {"kernel": {"release": "6.1.0-40-amd64", "others": ["6.1.0-41-amd64"]}}, other_kernel_boots),
     "rocm.legacy": ("mi300x-8", {"rocm": [{"version": "7.2.4", "layout": "legacy"}]}, None),
+    "rocm.distribution": ("strix-halo-128", {}, lambda root: rewrite(root / "etc/os-release", "13", "14")),
     "repository.latest": ("mi300x-8", apt("https://repo.radeon.com/amdgpu/latest/ubuntu jammy main"), None),
     "repository.unsigned": ("mi300x-8", apt("https://repo.radeon.com/amdgpu/31.50/ubuntu jammy main"), None),
     "repository.preview": ("mi300x-8", apt("[signed-by=/k.gpg] https://nightly.repo.amd.com/rocm/x/ stable main"), None),

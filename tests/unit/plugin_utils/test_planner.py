@@ -25,7 +25,7 @@ def test_instinct(make_plan):
     assert plan["driver"]["install"] == ["amdgpu-dkms=1:7.1.3.31500000-*", "amdgpu-dkms-firmware=1:31.50.0.0.31500000-*"]
     assert plan["driver"]["repository"]["uri"] == "https://repo.radeon.com/amdgpu/31.50/ubuntu"
     assert plan["driver"]["repository"]["suite"] == "jammy"
-    assert plan["rocm"]["install"] == ["amdrocm-amdsmi10.0=10.0.0-4", "amdrocm-sysdeps10.0=10.0.0-4"]
+    assert plan["rocm"]["install"] == ["amdrocm-amdsmi10.0=10.0.0-4", "amdrocm-sysdeps10.0=10.0.0-4", "libatomic1", "libquadmath0"]
     assert plan["devices"]["memlock"] == "unlimited"
 
 
@@ -415,6 +415,16 @@ def test_headers_come_with_the_driver_and_only_where_they_are_missing(make_plan)
         rocm["kernel"]["headers"] = True
 
     assert make_plan("mi300x-8-nodriver")["driver"]["headers"] == ["linux-headers-6.1.0-40-amd64"]
+
+    def ubuntu(modules):
+        def change(_gpus, rocm):
+            rocm["os"] |= {"id": "ubuntu", "version": "24.04", "name": "Ubuntu 24.04.4 LTS"}
+            rocm["kernel"] |= {"release": "6.8.0-60-generic", "headers": True, "modules": modules}
+
+        return change
+
+    assert make_plan("mi300x-8-nodriver", ubuntu(False))["driver"]["headers"] == ["linux-modules-extra-6.8.0-60-generic"]
+    assert make_plan("mi300x-8-nodriver", ubuntu(True))["driver"]["headers"] == []
     assert make_plan("mi300x-8-nodriver", there)["driver"]["headers"] == []
     assert make_plan("mi300x-8")["driver"]["headers"] == make_plan("strix-halo-128")["driver"]["headers"] == []
 
@@ -462,7 +472,9 @@ def test_hold_with_dnf(make_plan):
 
 def test_rocm_of_the_distribution_needs_no_repository(make_plan, ids):
     plan = make_plan("mi300x-8", rocm_userspace="distribution")
-    assert plan["rocm"] == {"version": None, "repository": None, "install": ["rocminfo"], "remove": []}
+    assert plan["rocm"] == {
+        "version": None, "repository": None, "install": ["rocminfo"], "remove": [], "legacy": False, "legacy_files": [],
+    }  # fmt: skip
 
 
 def test_a_role_that_is_switched_off_asks_for_no_reboot(make_plan, ids):
