@@ -189,9 +189,9 @@ def settings(profile: dict[str, Any]) -> Iterator[tuple[str, str, dict[str, Any]
         yield "kernel argument", code(entry["argument"]), entry
     for entry in host["module_options"]:
         yield "module option", code(f"{entry['module']} {entry['parameter']}"), entry
-    for kind in ("sysctl", "limits"):
-        for name, entry in host[kind].items():
-            yield kind, code(f"{name}={entry['value']}"), entry
+    for kind, title in (("sysctl", "sysctl"), ("limits", "limits"), ("selinux_booleans", "SELinux boolean")):
+        for name, entry in host.get(kind, {}).items():
+            yield title, code(f"{name}={entry['value']}"), entry
 
 
 def together(entries: Iterable[tuple[str, Any]]) -> list[tuple[list[str], Any]]:

@@ -17,11 +17,13 @@ from ansible_collections.amdgpu.fleet.plugins.plugin_utils.wants import WantsErr
 NO_QUESTIONS: dict[str, t.Any] = {"ports": [], "paths": [], "images": [], "search_paths": [], "network": False}
 
 
-def plan(amd_gpus: dict[str, t.Any], amd_rocm: dict[str, t.Any], wants: dict[str, t.Any], host: str) -> dict[str, t.Any]:
+def plan(
+    amd_gpus: dict[str, t.Any], amd_rocm: dict[str, t.Any], wants: dict[str, t.Any], host: str, unreachable: str = ""
+) -> dict[str, t.Any]:
     for name, value in (("amd_gpus", amd_gpus), ("amd_rocm", amd_rocm), ("wants", wants)):
         if not isinstance(value, dict):
             raise AnsibleFilterError(f"amdgpu.fleet.plan: {name} must be a mapping, not {type(value).__name__}.")
-    return planner.plan(amd_gpus, amd_rocm, wants, host)
+    return planner.plan(amd_gpus, amd_rocm, wants, host, unreachable)
 
 
 def plan_questions(wants: dict[str, t.Any]) -> dict[str, t.Any]:

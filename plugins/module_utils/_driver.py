@@ -86,6 +86,12 @@ def dkms_builds(tree: Tree) -> list[dict[str, t.Any]]:
     return builds
 
 
+def build_log(tree: Tree) -> str | None:
+    """The log of a build that did not come to its end: DKMS moves that of a good one away."""
+    logs = [f"{DKMS}/{version}/build/make.log" for version in tree.names(DKMS)]
+    return next((f"/{log}" for log in logs if tree.exists(log)), None)
+
+
 def blacklisted_by(tree: Tree, command_line: t.Sequence[str]) -> list[str]:
     """The files and kernel arguments that keep amdgpu from loading by itself."""
     found = []
@@ -123,6 +129,7 @@ def driver(tree: Tree, kernel: str | None, command_line: t.Sequence[str], modinf
         "version": version,
         "release": release_of(version),
         "dkms": builds,
+        "build_log": build_log(tree),
         "built_for_running_kernel": bool(files),
         "reload_needed": bool(running and installed and running != installed),
         "signer": modinfo("signer", tree.path(files[0])) if files and secure_boot else None,

@@ -1,6 +1,6 @@
 # Copyright: (c) 2026, the amdgpu.fleet authors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Which processes hold something open, and which units of systemd they run in."""
+"""Which processes hold something open or run code of a folder, and which units of systemd they run in."""
 
 from __future__ import annotations
 
@@ -32,8 +32,26 @@ def holders(tree: Tree, targets: set[str]) -> t.Iterator[Holder]:
         # A descriptor that is closed while we look must not hide the others; a process that ended has none.
         held = targets.intersection(tree.link_target("proc", pid, "fd", number) or "" for number in _descriptors(tree, pid))
         if held:
-            units = tuple(dict.fromkeys(_UNIT.findall(tree.text("proc", pid, "cgroup") or "")))
-            yield Holder(int(pid), tree.text("proc", pid, "comm") or "a process", units, min(held))
+            yield _holder(tree, pid, min(held))
+
+
+def users_of(tree: Tree, folders: t.Sequence[str]) -> t.Iterator[Holder]:
+    """The processes that run code of some folders."""
+    for pid in natural(tree.names("proc")) if folders else ():
+        try:
+            with open(tree.path("proc", pid, "maps"), encoding="utf-8", errors="replace") as maps:
+                text = maps.read()
+            for folder in folders:
+                # A container may have a folder of the same name.
+                if f" {folder}/" in text and os.path.samefile(tree.path("proc", pid, "root") + folder, tree.path(folder.lstrip("/"))):
+                    yield _holder(tree, pid, folder)
+        except (OSError, ValueError):  # the process ended while we looked
+            continue
+
+
+def _holder(tree: Tree, pid: str, held: str) -> Holder:
+    units = tuple(dict.fromkeys(_UNIT.findall(tree.text("proc", pid, "cgroup") or "")))
+    return Holder(int(pid), tree.text("proc", pid, "comm") or "a process", units, held)
 
 
 def _descriptors(tree: Tree, pid: str) -> list[str]:

@@ -14,6 +14,7 @@ SECURE_BOOT = EFI_VARIABLES + "/SecureBoot-8be4df61-93ca-11d2-aa0d-00e098032b8c"
 # Where DKMS keeps the certificate of the key it signs with: Debian and upstream, Ubuntu, EL.
 CERTIFICATES = ("var/lib/dkms/mok.pub", "var/lib/shim-signed/mok/MOK.der", "etc/pki/tls/mok/mok.der")
 SELINUX = "sys/fs/selinux"
+SELINUX_OURS = "var/lib/amdgpu-fleet/selinux-booleans"
 SELINUX_BOOLEANS = ("container_use_devices", "container_use_dri_devices")
 
 
@@ -36,7 +37,8 @@ def mok_enrolled(tree: Tree) -> bool | None:
 
 
 def selinux(tree: Tree) -> dict[str, t.Any]:
-    """``mode`` (enforcing, permissive or disabled) and the ``booleans`` that let containers use devices, where they exist."""
+    """``mode`` (enforcing, permissive or disabled), the ``booleans`` that let containers use devices, where they exist, and those of
+    them that this collection switched on (``ours``)."""
     enforce = tree.number(SELINUX, "enforce")
     mode = "disabled" if enforce is None else "enforcing" if enforce else "permissive"
     booleans = {}
@@ -45,7 +47,7 @@ def selinux(tree: Tree) -> dict[str, t.Any]:
         value = tree.text(SELINUX, "booleans", name)
         if value:
             booleans[name] = value.split()[0] == "1"
-    return {"mode": mode, "booleans": booleans}
+    return {"mode": mode, "booleans": booleans, "ours": (tree.text(SELINUX_OURS) or "").split()}
 
 
 def _configurations(tree: Tree, file: str, folder: str) -> list[str]:

@@ -76,6 +76,10 @@ ansible_facts:
           elements: dict
           returned: always
         version: {description: Version of the current installation., type: str, returned: always, sample: 10.0.0}
+        legacy:
+          description: "Of ROCm before 7.14: packages (names), used_by (units, and processes that belong to none, which run code of it)."
+          type: dict
+          returned: always
         os: {description: "id, version, codename, name, package_manager.", type: dict, returned: always}
         memory_bytes: {description: Memory of the host in bytes., type: int, returned: always}
         cpu_vendor: {description: "amd, intel or null.", type: str, returned: always}
@@ -83,22 +87,25 @@ ansible_facts:
         held: {description: Packages that this collection keeps from being upgraded., type: list, elements: str, returned: always}
         dnf_repositories: {description: Names of the enabled repositories of dnf., type: list, elements: str, returned: always}
         repositories:
-          description: "AMD's repositories that somebody else configured: path, uri, signed (whether a key is named)."
+          description:
+            - "AMD's repositories that somebody else configured: path, uri, signed (whether a key is named), mixed (whether the file holds
+              others, too)."
           type: list
           elements: dict
           returned: always
         driver:
           description:
-            - "loaded, source (dkms, inbox or null), version of the module, release (31.50.0), dkms (version, kernel, state),
-              built_for_running_kernel, reload_needed (the running module is not the installed one), signer of the module (under Secure
-              Boot), blacklisted_by."
+            - "loaded, source (dkms, inbox or null), version of the module, release (31.50.0), dkms (version, kernel, state), build_log (of
+              a build that failed), built_for_running_kernel, reload_needed (the running module is not the installed one), signer of the
+              module (under Secure Boot), blacklisted_by."
           type: dict
           returned: always
         firmware: {description: "package, version, mes (loaded MES version, hexadecimal), vbios.", type: dict, returned: always}
         kernel:
           description:
-            - "release, flavour, command_line (list), default_release (what the next boot starts), installed (releases), headers (bool,
-              of the running one), trouble (lines of the kernel log about GPUs that are not well: line, count)."
+            - "release, flavour, command_line (list), default_release (what the next boot starts), installed (releases), headers (bool, of
+              the running one), without_headers (releases), modules (bool, whether the running one has its own GPU modules), trouble (lines
+              of the kernel log about GPUs that are not well: line, count)."
           type: dict
           returned: always
         boot:
@@ -115,7 +122,7 @@ ansible_facts:
           description: "Limits of locked memory as set: users (KiB or unlimited, for everybody), services (systemd's default)."
           type: dict
           returned: always
-        selinux: {description: "mode (enforcing, permissive or disabled), booleans.", type: dict, returned: always}
+        selinux: {description: "mode (enforcing, permissive or disabled), booleans, ours (those we set).", type: dict, returned: always}
         devices:
           description: "kfd: present, owner, group, gid, mode. render: the same, first (name) and count for each set of equal nodes."
           type: dict
@@ -154,6 +161,7 @@ ansible_facts:
         problems: {description: "What could not be read: path, problem, count.", type: list, elements: dict, returned: always}
 """
 
+import functools
 import re
 
 from ansible.module_utils.basic import AnsibleModule
@@ -167,6 +175,7 @@ from ansible_collections.amdgpu.fleet.plugins.module_utils import (
     _network,
     _next_boot,
     _packages,
+    _processes,
     _rocm,
     _security,
 )
@@ -191,6 +200,7 @@ def detect(module: AnsibleModule) -> dict:
     def modinfo(field: str, path: str) -> str | None:
         return output("modinfo", "-F", field, path)
 
+    @functools.cache
     def rpm() -> str | None:
         # The database is binary: only the rpm of the running system reads it.
         if tree.root:
@@ -202,12 +212,15 @@ def detect(module: AnsibleModule) -> dict:
 
     arguments = _host.command_line(tree)
     release = tree.text("proc/sys/kernel/osrelease", required=True)
+    kernels = _host.installed_kernels(tree)
     os = _host.operating_system(tree)
     manager = os["package_manager"]
     packages = _packages.packages(tree, manager, rpm)
     secure_boot = _security.secure_boot(tree)
     loader = _boot.detect(params["root"])
     installations = _rocm.installations(tree, packages, params["search_paths"])
+    legacy = [entry for entry in installations if entry["layout"] == "legacy"]
+    users = _processes.users_of(tree, [entry["path"] for entry in legacy])
     numbers, members = _host.groups(tree)
     mark = (tree.text("var/lib/amdgpu-fleet/rebooted") or "").partition(" ")
     numa_balancing = tree.number("proc/sys/kernel/numa_balancing")
@@ -215,6 +228,10 @@ def detect(module: AnsibleModule) -> dict:
     return {
         "installations": installations,
         "version": _rocm.current_version(installations),
+        "legacy": {
+            "packages": _packages.legacy_rocm(tree, manager, rpm, {entry["version"] for entry in legacy}),
+            "used_by": sorted({user.units[-1] if user.units else user.process for user in users}),
+        },
         "os": os,
         "memory_bytes": memory_bytes(tree),
         "cpu_vendor": _host.cpu_vendor(tree),
@@ -229,8 +246,10 @@ def detect(module: AnsibleModule) -> dict:
             "flavour": flavour.group(1) if flavour else None,
             "command_line": arguments,
             "default_release": _next_boot.default_release(tree, loader),
-            "installed": _host.installed_kernels(tree),
+            "installed": kernels,
             "headers": bool(release) and tree.exists("lib/modules", release, "build"),
+            "modules": bool(release) and tree.exists("lib/modules", release, "kernel/drivers/gpu/drm/amd"),
+            "without_headers": [name for name in kernels if not tree.exists("lib/modules", name, "build")],
             "trouble": _kernel_log.trouble(tree, dmesg),
         },
         "boot": {

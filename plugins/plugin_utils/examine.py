@@ -41,8 +41,6 @@ def _gpus(host: Host) -> None:
     for problem in facts["problems"]:
         if "KFD does not show it" in problem["problem"]:
             host.findings.add("gpu.missing", problem["path"], "a KFD node for it")
-        elif "partitions where its like show" in problem["problem"]:
-            host.findings.add("gpu.partition_missing", f"{problem['path']} {problem['problem']}", "as many as its like")
 
 
 def memory_pool(host: Host, wanted_gib: int) -> None:
@@ -72,20 +70,53 @@ def _why_small(host: Host, gpu: dict[str, t.Any], pool: int, memory: int) -> str
     return "a limit is set on the kernel command line or in /etc/modprobe.d"
 
 
-def _driver(host: Host) -> None:
+def builds_for(known: dict[str, t.Any], kernel: str) -> bool:
+    """Whether a driver release of the catalog is for a kernel."""
+    limits = known["kernels"]
+    return version_key(limits["minimum"]) <= version_key(kernel)[:2] < version_key(limits["below"])
+
+
+def driver_builds(host: Host, release: str | None, pending: bool) -> None:
+    """Kernels that would start without the DKMS driver. ``pending``: packages are about to change, and may bring a build."""
     facts, kernel = host.rocm["driver"], host.rocm["kernel"]
-    if facts["source"] == "dkms" or "amdgpu-dkms" in host.rocm["packages"]:
-        built = {build["kernel"] for build in facts["dkms"] if build["state"] == "installed"}
-        missing = [release for release in kernel["installed"] if release not in built]
-        boots = kernel["default_release"] in missing
-        if missing and built and host.rocm["packages"].get("amdgpu-dkms"):
-            host.findings.add(
-                "driver.not_built",
-                ", ".join(missing),
-                "a build for every installed kernel",
-                severity="fail" if boots and host.driver_policy == "dkms" else "warn",
-                next="the next boot starts it" if boots else "a boot into it",
-            )
+    # A package whose build failed is half configured, so it does not count as installed.
+    if "amdgpu-dkms" not in host.rocm["packages"] and not (facts["dkms"] and release):
+        return
+    built = {build["kernel"] for build in facts["dkms"] if build["state"] == "installed"}
+    missing = [name for name in kernel["installed"] if name not in built]
+    boots = (kernel["default_release"] or kernel["release"]) in missing
+    if missing:
+        host.findings.add(
+            "driver.not_built",
+            ", ".join(missing),
+            "a build for every installed kernel",
+            severity="fail" if boots and host.driver_policy == "dkms" and not pending else "warn",
+            next="the next boot starts it" if boots else "a boot into it",
+            remedy=_build_remedy(host, release, missing),
+        )
+
+
+def _build_remedy(host: Host, release: str | None, missing: list[str]) -> str:
+    known = host.catalog.releases["drivers"]["releases"].get(release)
+    steps = []
+    for kernel in missing:
+        if known and not builds_for(known, kernel):
+            limits = known["kernels"]
+            steps.append(f"Remove {kernel}: driver {release} is for kernels from {limits['minimum']} to below {limits['below']}")
+            continue
+        build = f"run `dkms autoinstall -k {kernel}`"
+        if kernel in host.rocm["kernel"]["without_headers"]:
+            headers = " ".join(name.format(release=kernel) for name in (host.distribution or {}).get("headers", []))
+            steps.append(f"Install {headers or 'the headers of ' + kernel} and {build}")
+        elif host.rocm["driver"]["build_log"]:
+            steps.append(f"Mend what {host.rocm['driver']['build_log']} tells of and {build}, or remove {kernel}")
+        else:
+            steps.append(f"R{build[1:]}, or remove {kernel}")
+    return "; ".join(steps)
+
+
+def _driver(host: Host) -> None:
+    kernel = host.rocm["kernel"]
     for entry in host.profile.get("host", {}).get("avoid_kernel", []):
         os, general = host.rocm["os"], (host.distribution or {}).get("kernel", "0")
         # Ubuntu's HWE kernels call themselves generic, as its GA kernels do; only the number tells them apart.

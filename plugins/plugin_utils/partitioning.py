@@ -75,10 +75,15 @@ def _seen(host: Host) -> None:
     if len(modes) > 1 and not asked:
         host.findings.add("partition.mixed", "; ".join(f"GPU {', '.join(gpus)} in {mode}" for mode, gpus in modes.items()), "one mode")
     dies = max((gpu["xcc_count"] or 0 for gpu in host.gpus), default=0)
+    most: dict[tuple[str, str | None], int] = {}
+    for gpu in host.gpus:
+        kind = (gpu["pci_id"], gpu["compute_partition"])
+        most[kind] = max(most.get(kind, 0), gpu["partitions"])
     for gpu in host.gpus:
         # A GPU that lacks a device lacks its dies as well; its neighbours say how many it should have.
         full = dies if gpu["compute_partition"] == "CPX" else DEVICES.get(gpu["compute_partition"] or "", 0)
-        if 0 < gpu["partitions"] < full and host.gpu_facts["homogeneous"]:
+        full = max(most[gpu["pci_id"], gpu["compute_partition"]], full if host.gpu_facts["homogeneous"] else 0)
+        if 0 < gpu["partitions"] < full:
             seen = f"{gpu['partitions']} devices of GPU {gpu['index']} in {gpu['compute_partition']}"
             host.findings.add("partition.missing", seen, f"{full}")
 

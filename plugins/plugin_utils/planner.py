@@ -9,11 +9,12 @@ decided, with its reason and its source, for people to read.
 from __future__ import annotations
 
 import fnmatch
+import re
 import typing as t
 
 from ansible_collections.amdgpu.fleet.plugins.plugin_utils import partitioning, serving
 from ansible_collections.amdgpu.fleet.plugins.plugin_utils.catalog import Catalog, CatalogError, version_key
-from ansible_collections.amdgpu.fleet.plugins.plugin_utils.examine import examine, memory_pool
+from ansible_collections.amdgpu.fleet.plugins.plugin_utils.examine import builds_for, driver_builds, examine, memory_pool
 from ansible_collections.amdgpu.fleet.plugins.plugin_utils.findings import Findings
 from ansible_collections.amdgpu.fleet.plugins.plugin_utils.fit import GIB
 from ansible_collections.amdgpu.fleet.plugins.plugin_utils.memory import host_memory
@@ -103,12 +104,16 @@ class Host:
         return missing
 
 
-def plan(gpus: dict[str, t.Any], rocm: dict[str, t.Any], variables: dict[str, t.Any], host: str) -> dict[str, t.Any]:
-    """The plan of one host. Bad wants and bad overrides become findings; the host is then left alone."""
+def plan(gpus: dict[str, t.Any], rocm: dict[str, t.Any], variables: dict[str, t.Any], host: str, unreachable: str = "") -> dict[str, t.Any]:
+    """The plan of one host. Bad wants and bad overrides become findings; the host is then left alone, as one is that was not reached."""
     accepted = variables.get("plan_accept") or []
     # Without wants and catalog there is no plan to go on with, so these cannot be accepted.
     accepted = [name for name in accepted if not str(name).startswith("inventory.")] if isinstance(accepted, list) else []
     findings = Findings(host, Catalog().known_issues, accepted)
+    if unreachable:
+        findings = Findings(host, Catalog().known_issues)  # this one cannot be accepted
+        findings.add("host.unreachable", " ".join(unreachable.split()).removeprefix("Task failed: "), "an answer")
+        return {"host": host, "findings": findings.sorted(), "settings": []}
     try:
         wants = normalize(variables)
         catalog = Catalog(wants["plan_catalog"])
@@ -126,6 +131,7 @@ def plan(gpus: dict[str, t.Any], rocm: dict[str, t.Any], variables: dict[str, t.
             "partition": partitioning.section(subject),
             "vllm": serving.section(subject),
         }
+        sections["devices"]["selinux"] = _selinux(subject, sections["vllm"])
         _gate_packages(subject, sections)
     except WantsError as error:
         findings.add("inventory.variable", "an inventory that does not fit", "known variables and values", detail=error)
@@ -158,6 +164,7 @@ def _gate_packages(host: Host, sections: dict[str, t.Any]) -> None:
         sections[name].update({key: [] for key in keys})
         if "repository" in sections[name]:
             sections[name]["repository"] = None
+    sections["rocm"] |= {"legacy": False, "legacy_files": []}
 
 
 def _summary(host: Host) -> str:
@@ -374,6 +381,7 @@ def _driver_policy(host: Host) -> tuple[str, str, t.Any]:
 
 def _driver(host: Host) -> dict[str, t.Any]:
     section = _driver_packages(host)
+    driver_builds(host, section["release"], pending=bool(section["install"] or section["remove"]))
     wanted = _to_hold(host, section["release"]) if section["release"] and host.wants["driver_hold"] else []
     held = host.rocm["held"]
     # What changes is let go first, and held again afterwards.
@@ -444,8 +452,9 @@ def _driver_packages(host: Host) -> dict[str, t.Any]:
         words["distribution"] = distribution["driver_directory"].format(version=host.rocm["os"]["version"])
     section["repository"] = _repository(host, "driver", distribution.get("driver_suite"), **words)
     section["install"] = host.named(host.missing(_driver_pins(host, release)))
-    if section["install"] and not host.rocm["kernel"]["headers"]:
-        section["headers"] = [name.format(release=host.rocm["kernel"]["release"]) for name in distribution["headers"]]
+    kernel = host.rocm["kernel"]
+    parts = ([] if kernel["headers"] else distribution["headers"]) + ([] if kernel["modules"] else distribution.get("kernel_modules", []))
+    section["headers"] = [name.format(release=kernel["release"]) for name in parts] if section["install"] else []
     asked = bool(host.wants["driver_release"])
     host.note(
         "driver",
@@ -483,12 +492,8 @@ def _gate(host: Host, release: str, known: dict[str, t.Any]) -> bool:
         return False
     kernel = host.rocm["kernel"]["release"]
     limits = known["kernels"]
-    if kernel and not version_key(limits["minimum"]) <= version_key(kernel)[:2] < version_key(limits["below"]):
-        newer = [
-            name
-            for name, entry in host.catalog.releases["drivers"]["releases"].items()
-            if version_key(entry["kernels"]["minimum"]) <= version_key(kernel)[:2] < version_key(entry["kernels"]["below"])
-        ]
+    if kernel and not builds_for(known, kernel):
+        newer = [name for name, entry in host.catalog.releases["drivers"]["releases"].items() if builds_for(entry, kernel)]
         remedy = f"Set driver_release to {newer[0]}" if newer else f"Boot a kernel older than {limits['below']}"
         host.findings.add(
             "driver.kernel",
@@ -536,6 +541,8 @@ def _rocm(host: Host) -> dict[str, t.Any]:
         "repository": None,
         "install": [],
         "remove": [],
+        "legacy": False,
+        "legacy_files": [],
     }
     if host.wants["rocm_state"] == "absent":
         section["remove"] = sorted(name for name in host.rocm["packages"] if name.startswith("amdrocm"))
@@ -545,6 +552,8 @@ def _rocm(host: Host) -> dict[str, t.Any]:
         section["install"] = host.missing(own["packages"])
         host.note("rocm", "packages", " ".join(own["packages"]), own["reason"], own["source"])
         return section
+    if host.gfx != "cpu" and host.distribution is None and host.driver_policy != "dkms":
+        host.findings.add("rocm.distribution", host.rocm["os"]["name"], "a distribution of ROCm's support matrix")
     if host.gfx == "cpu" or host.distribution is None:
         return section
     version = host.wants["rocm_version"] or known["default"]
@@ -566,13 +575,10 @@ def _rocm(host: Host) -> dict[str, t.Any]:
     if named or version_key(version) < version_key(rule.get("minimum", "0")):
         known_good = rule.get("recommended") or rule["minimum"]
         host.findings.add("rocm.refused", version, f">= {rule['minimum']}", why=rule["reason"], known=known_good)
-    legacy = [entry["path"] for entry in host.rocm["installations"] if entry["layout"] == "legacy"]
-    if legacy:
-        host.findings.add("rocm.legacy", ", ".join(legacy), "no ROCm before 7.14")
+    section |= _legacy_rocm(host)
     userspace = known["userspace"][host.wants["rocm_userspace"]]
     packages = [host.pinned(name.format(suffix=release["package_suffix"], gfx=host.gfx), release) for name in userspace["packages"]]
-    if host.package_manager != "apt":
-        packages += known["prerequisites"]["rpm"]
+    packages += known["prerequisites"]["deb" if host.package_manager == "apt" else "rpm"]
     section["version"] = version
     section["repository"] = _repository(
         host,
@@ -593,10 +599,47 @@ def _rocm(host: Host) -> dict[str, t.Any]:
     return section
 
 
+def _legacy_rocm(host: Host) -> dict[str, t.Any]:
+    """Packages and repositories of ROCm before 7.14, where they may be removed."""
+    folders = [entry["path"] for entry in host.rocm["installations"] if entry["layout"] == "legacy"]
+    known, rule = host.rocm["legacy"], host.catalog.releases["rocm"]["legacy"]
+    if not folders:
+        return {}
+    if not known["packages"]:
+        remedy = f"No package is known to own it: remove {' and '.join(folders)} by hand"
+    elif known["used_by"]:
+        remedy = f"Stop {', '.join(known['used_by'])} first, which use it"
+    elif not host.wants["rocm_remove_legacy"]:
+        remedy = f"Set rocm_remove_legacy to true, and the role rocm removes {', '.join(known['packages'])}"
+    else:
+        host.findings.add("rocm.legacy", ", ".join(folders), "no ROCm before 7.14", severity="warn", remedy="The role rocm removes it")
+        host.note("rocm", "remove", " ".join(known["packages"]), "asked for", INVENTORY)
+        fits = [entry for entry in host.rocm["repositories"] if re.search(rule["repository"], entry["uri"]) and not entry["mixed"]]
+        files = [{"path": path, "state": "absent"} for path in sorted({entry["path"] for entry in fits})]
+        return {"remove": known["packages"], "legacy": True, "legacy_files": files}
+    host.findings.add("rocm.legacy", ", ".join(folders), "no ROCm before 7.14", remedy=remedy)
+    return {}
+
+
 def _cdi_devices(host: Host) -> list[dict[str, t.Any]]:
     """One device for each KFD device, numbered as ROCm numbers them: by GPU, then by partition."""
     nodes = [node for gpu in host.gpus for node in gpu["render_nodes"]]
     return [{"name": str(number), "nodes": [node]} for number, node in enumerate(nodes)]
+
+
+def _selinux(host: Host, vllm: dict[str, t.Any]) -> dict[str, list[str]]:
+    """Booleans to switch on and off, and those that are ours afterwards."""
+    seen, wants = host.rocm["selinux"], host.wants
+    containers = wants["devices_cdi"] or (vllm["instances"] and vllm["kind"] == "quadlet")
+    wanted = host.gfx != "cpu" and containers and wants["devices_state"] == "present" and wants["devices_selinux"]
+    rule = host.profile.get("host", {}).get("selinux_booleans", {}) if wanted and seen["mode"] == "enforcing" else {}
+    for name, entry in rule.items():
+        if name in seen["booleans"]:
+            host.note("devices", "SELinux boolean", f"{name}={entry['value']}", entry["reason"], entry["source"])
+    on = [name for name in rule if seen["booleans"].get(name) is False]
+    # Without SELinux there is nothing that could be asked to switch them off.
+    off = [] if wanted or seen["mode"] == "disabled" else seen["ours"]
+    return {"on": on, "off": off, "ours": sorted({*seen["ours"], *on} - {*off})}
 
 
 def _devices(host: Host) -> dict[str, t.Any]:
@@ -620,6 +663,8 @@ def _devices(host: Host) -> dict[str, t.Any]:
         "mode": host.wants["devices_mode"],
         "memlock": memlock["value"] if memlock else None,
         "cdi": _cdi_devices(host) if wanted and host.wants["devices_cdi"] else [],
+        # Two specifications of the same names would make both unusable.
+        "cdi_toolkit": "amd-container-toolkit" in host.rocm["packages"],
         "render_gid": host.rocm["groups"]["render"],
         "video_gid": host.rocm["groups"]["video"],
         "join": joining,

@@ -1,16 +1,21 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The table of memory on the page of the report."""
+"""The table of memory on the page of the report, and a report where no host can be reached."""
 
 from __future__ import annotations
 
+import json
+import os
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 from ansible.parsing.dataloader import DataLoader
 from ansible.template import Templar, trust_as_template
 
-ROLE = Path(__file__).resolve().parents[2] / "roles/report"
+ROOT = Path(__file__).resolve().parents[2]
+ROLE = ROOT / "roles/report"
 FITS = {
     "verdict": "fits", "reason": None, "devices": 2, "weights_bytes": 70544850944, "budget_bytes": 189653821440, "allowance_bytes": 7,
     "kv_bytes": 111616000000, "kv_bytes_per_token": 163840, "largest_context": 131072, "context": 131072, "sequences": 5,
@@ -58,3 +63,19 @@ def test_memory_on_the_page(page):
 
 def test_a_page_of_records_without_memory(page):
     assert "<h2>Memory</h2>" not in page(old={})
+
+
+@pytest.mark.parametrize("name", ["site.yml", "playbooks/doctor.yml", "playbooks/report.yml"])
+def test_a_fleet_of_which_no_host_is_reached_has_a_report(tmp_path, name):
+    arguments = ["-i", "first.invalid,second.invalid,", "-e", f"report_directory={tmp_path}", "-e", "plan_accept=['host.unreachable']"]
+    environment = {**os.environ, "ANSIBLE_CONFIG": str(ROOT / "ansible.cfg"), "ANSIBLE_NOCOLOR": "1"}
+    command = [Path(sys.executable).with_name("ansible-playbook"), name, *arguments]
+    result = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=300, check=False)
+    assert result.returncode == 2, result.stdout + result.stderr
+    doctor = json.loads((tmp_path / "doctor.json").read_text())
+    assert doctor["exit"] == 2 and set(doctor["failures"]) == {"first.invalid", "second.invalid"}
+    assert [finding["id"] for finding in doctor["hosts"]["first.invalid"]] == ["host.unreachable"]
+    for host in ("first.invalid", "second.invalid"):
+        assert re.search(rf"^{host} .* FAILED", result.stdout, re.M)
+        assert host in (tmp_path / "report.html").read_text()
+    assert "The host could not be reached" in (tmp_path / "report.html").read_text()

@@ -115,12 +115,14 @@ def _driver(suffix: str, source: Path | None = None) -> list[Package]:
     configuration = f'PACKAGE_NAME="amdgpu"\nPACKAGE_VERSION="{version}"\nAUTOINSTALL="yes"\n' + "".join(
         f'BUILT_MODULE_NAME[{index}]="{module}"\nDEST_MODULE_LOCATION[{index}]="/updates/dkms"\n' for index, module in enumerate(modules)
     )
-    files: dict[str, str | bytes] = {f"usr/src/{name}/dkms.conf": configuration}
-    postinst = f'[ "$1" = configure ] || exit 0\ndkms install {version} {DRIVER}\n'
+    files: dict[str, str | bytes] = {
+        f"usr/src/{name}/dkms.conf": configuration,
+        f"usr/src/{name}/release.h": f'#define DRIVER_RELEASE "{DRIVER}"\n',
+    }
+    postinst = f'[ "$1" = configure ] || exit 0\ndkms install {version}\n'
     prerm = f'case "$1" in remove|upgrade) dkms remove {version} ;; esac\n'
     if source:
         files |= {f"usr/src/{name}/{file.name}": file.read_bytes() for file in source.iterdir()}
-        files[f"usr/src/{name}/release.h"] = f'#define DRIVER_RELEASE "{DRIVER}"\n'
         # What dh_dkms writes into a package's scripts.
         postinst = f'[ "$1" = configure ] || exit 0\n/usr/lib/dkms/common.postinst amdgpu {version} /usr/share/amdgpu-dkms "" "$2"\n'
         prerm = f'case "$1" in remove|upgrade|deconfigure) dkms remove -m amdgpu -v {version} --all ;; esac\n'
@@ -175,6 +177,24 @@ def _rocm() -> list[Package]:
     ]
 
 
+def _legacy_rocm(suffix: str) -> list[Package]:
+    """A little of ROCm 7.2.4, and a package of somebody else that needs it."""
+    release, core = f"70204-93~{suffix}", "opt/rocm-7.2.4"
+    alternative = "update-alternatives --install /opt/rocm rocm /opt/rocm-7.2.4 70204\n"
+    return [
+        Package(
+            "rocm-core",
+            f"7.2.4.{release}",
+            files={f"{core}/.info/version": "7.2.4-93\n"},
+            postinst=alternative,
+            prerm="update-alternatives --remove rocm /opt/rocm-7.2.4\n",
+        ),
+        Package("hip-runtime-amd", f"7.2.53211.{release}", depends="rocm-core", files={f"{core}/lib/libamdhip64.so.7": "library\n"}),
+        Package("rocm-hip-runtime", f"7.2.4.{release}", depends="hip-runtime-amd"),
+        Package("site-solver", "1.0-1", depends="hip-runtime-amd"),
+    ]
+
+
 _DKMS = r"""#!/usr/bin/python3
 # Stand-in for dkms: same tree below /var/lib/dkms, same `status` lines; "building" writes a module without code.
 import pathlib, shutil, struct, sys
@@ -188,20 +208,64 @@ if command == "status":
         version, kernel = module.parts[-5], module.parts[-4]
         installed = pathlib.Path(f"/lib/modules/{kernel}/updates/dkms/amdgpu.ko").exists()
         print(f"amdgpu/{version}, {kernel}, x86_64: {'installed' if installed else 'built'}")
-elif command == "install" and len(words) == 2:
-    version, driver = words
+elif (command, len(words)) in (("install", 1), ("autoinstall", 1)):
+    version = words[0]
+    if command == "autoinstall":
+        (release,), (source,) = words, pathlib.Path("/usr/src").glob("amdgpu-*")
+        version = source.name.removeprefix("amdgpu-")
+    driver = pathlib.Path(f"/usr/src/amdgpu-{version}/release.h").read_text().split('"')[1]
+    refused = pathlib.Path("/etc/bed-dkms-refuses")
+    if refused.exists() and release in refused.read_text().split():
+        log = tree / version / "build/make.log"
+        log.parent.mkdir(parents=True, exist_ok=True)
+        log.write_text(f"DKMS make.log for amdgpu-{version} for kernel {release} (x86_64)\nerror: implicit declaration of function\n")
+        print(f"Error! Bad return status for module build on kernel: {release} (x86_64)", file=sys.stderr)
+        print(f"Consult {log} for more information.", file=sys.stderr)
+        sys.exit(10)
+    shutil.rmtree(tree / version / "build", ignore_errors=True)
     for path in (tree / version / release / "x86_64/module", pathlib.Path(f"/lib/modules/{release}/updates/dkms")):
         path.mkdir(parents=True, exist_ok=True)
         (path / "amdgpu.ko").write_bytes(kernel_module(dkms_module_fields(release, driver)))
-    link = tree / version / "source"
-    link.unlink(missing_ok=True)
-    link.symlink_to(f"/usr/src/amdgpu-{version}")
+    links = {tree / version / "source": f"/usr/src/amdgpu-{version}", tree / f"kernel-{release}-x86_64": f"{version}/{release}/x86_64"}
+    for link, target in links.items():
+        link.unlink(missing_ok=True)
+        link.symlink_to(target)
 elif command == "remove" and words:
+    for link in tree.glob("kernel-*"):
+        if link.readlink().parts[0] == words[0]:
+            link.unlink()
     shutil.rmtree(tree / words[0], ignore_errors=True)
     for path in pathlib.Path("/lib/modules").glob("*/updates/dkms/amdgpu.ko"):
         path.unlink()
 else:
     sys.exit(f"the stand-in dkms does not know {' '.join(sys.argv[1:])}")
+"""
+
+
+# What its source says of these two commands (ROCm/container-toolkit cmd/amd-ctk/cdi, internal/cdi); of the rest there is nothing.
+_AMD_CTK = r"""#!/usr/bin/python3
+# Stand-in for amd-ctk.
+import json, os, pathlib, stat, sys
+def node(path):
+    info = os.stat(path)
+    numbers = {"major": os.major(info.st_rdev), "minor": os.minor(info.st_rdev), "uid": info.st_uid, "gid": info.st_gid}
+    return {"path": str(path), "type": "c", **numbers, "fileMode": stat.S_IMODE(info.st_mode), "permissions": "rw"}
+def named(name, nodes):
+    return {"name": name, "containerEdits": {"deviceNodes": [*map(node, nodes), node("/dev/kfd")]}}
+renders = sorted(pathlib.Path("/dev/dri").glob("renderD*"), key=lambda path: int(path.name[7:]))
+devices = [named(str(number), [path]) for number, path in enumerate(renders)] + [named("all", renders)]
+spec = {"cdiVersion": "0.6.0", "kind": "amd.com/gpu", "devices": devices}
+words, (option, _, file) = sys.argv[1:3], sys.argv[3].partition("=")
+if words == ["cdi", "generate"] and option == "--output":
+    pathlib.Path(file).write_text(json.dumps(spec) + "\n")
+elif words == ["cdi", "validate"] and option == "--path":
+    if not os.path.exists(file):
+        sys.exit(f"validating CDI spec: open {file}: no such file or directory")
+    print(f"Validating CDI spec: {file}")
+    valid = json.loads(pathlib.Path(file).read_text()) == spec
+    print("CDI spec is valid" if valid else "CDI spec is invalid\nPlease regenerate CDI spec")
+else:
+    sys.exit(f"the stand-in amd-ctk does not know {sys.argv[1:]}")
 """
 
 
@@ -211,7 +275,7 @@ def _driver_el(suffix: str) -> list[Package]:
     version = f"{DRIVER.rpartition('.')[0]}-2390945.{suffix}"
     installed = replace(
         dkms,
-        postinst=f"dkms install {version} {DRIVER}\n",
+        postinst=f"dkms install {version}\n",
         prerm=f'if [ "$1" = 0 ]; then dkms remove {version}; fi\n',
     )
     return [installed, firmware]
@@ -251,6 +315,7 @@ def _debian() -> list[Package]:
         Package("firmware-amd-graphics", "20260110-1", files={"lib/firmware/amdgpu/README": "firmware\n"}),
         Package("firmware-amd-graphics", "20251125-1", files={"lib/firmware/amdgpu/README": "firmware\n"}),
         Package("dkms", "3.9.0-1", files={"usr/sbin/dkms": _DKMS}),
+        Package("amd-container-toolkit", "1.3.0", files={"usr/bin/amd-ctk": _AMD_CTK}),
         *(Package(f"linux-headers-{release}", "99.1-1", files={f"lib/modules/{release}/build/Makefile": "\n"}) for release in releases),
     ]
 
@@ -283,6 +348,7 @@ def repositories() -> dict[str, dict[str, list[Package]]]:
     """Folder -> suite -> packages."""
     return {
         "amdgpu/31.50/ubuntu": {"jammy": _driver("22.04"), "noble": _driver("24.04")},
+        "rocm/apt/7.2.4": {"jammy": _legacy_rocm("22.04")},
         "rocm/core/packages/debian12": {"stable": _rocm()},
         "rocm/core/packages/debian13": {"stable": _rocm()},
         "debian": {"bookworm": _debian(), "trixie": _debian(), "trixie-backports": _backports()},

@@ -65,6 +65,15 @@ def test_an_upgrade_brings_no_other_kernel_while_it_is_held(host):
     assert host.run("dnf --assumeyes install kernel-core").rc != 0
 
 
+def test_containers_may_use_the_gpus_under_selinux(host):
+    assert facts(host)["selinux"] == {
+        "mode": "enforcing",
+        "booleans": {"container_use_devices": True, "container_use_dri_devices": True},
+        "ours": ["container_use_devices"],
+    }
+    assert host.file("/var/log/setsebool").content_string == "-P container_use_devices=1\n", "once, and only what was off"
+
+
 @pytest.fixture
 def untouched(host):
     """The files of the host's repositories, held to be the same afterwards."""

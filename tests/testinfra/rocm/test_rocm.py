@@ -31,3 +31,10 @@ def test_the_distributions_own_tool_reads_the_topology(host):
         assert "gfx1151" in host.check_output("rocm_agent_enumerator").split()
     else:
         assert not host.package("rocminfo").is_installed
+
+
+def test_legacy_packages_and_their_repository_are_gone(host):
+    versions = host.check_output("dpkg-query -W -f '${db:Status-Abbrev} ${Package} ${Version}\n'")
+    assert ".70204-" not in versions
+    assert not host.file("/opt/rocm-7.2.4").exists
+    assert not host.file("/etc/apt/sources.list.d/rocm.list").exists

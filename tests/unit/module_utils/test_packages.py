@@ -111,3 +111,25 @@ def test_repositories_of_dnf_that_are_enabled(tree):
     }
     assert _packages.dnf_repositories(tree(files)) == ["epel", "baseos"]
     assert _packages.dnf_repositories(Tree("/nowhere")) == []
+
+
+def test_legacy_rocm_is_told_by_the_release_in_its_versions(tmp_path):
+    # Versions as in ROCm/legacy-rocm-build#5657 and #1748; the driver and the graphics stack are not ROCm.
+    installed = {
+        "rocm-core": "7.2.4.70204-93~24.04",
+        "rocm-cmake": "0.14.0.70204-93~24.04",
+        "amdgpu-install": "7.2.4.70204-1",
+        "amdgpu-dkms": "1:6.12.12.70204-2194681.24.04",
+        "mesa-amdgpu-va-drivers": "1:25.0.0.70204-2194681.24.04",
+        "rocm-core6.4.0": "6.4.0.60400-47~24.04",
+        "libopenblas0": "0.3.26-1",
+    }
+    (tmp_path / "var/lib/dpkg").mkdir(parents=True)
+    (tmp_path / "var/lib/dpkg/status").write_text(
+        "\n".join(f"Package: {name}\nStatus: install ok installed\nVersion: {version}\n" for name, version in installed.items())
+    )
+    tree = Tree(str(tmp_path))
+    assert _packages.legacy_rocm(tree, "apt", never, ["7.2.4"]) == ["amdgpu-install", "rocm-cmake", "rocm-core"]
+    assert _packages.legacy_rocm(tree, "apt", never, ["6.4.0"]) == ["rocm-core6.4.0"]
+    assert _packages.legacy_rocm(tree, "apt", never, []) == []
+    assert _packages.legacy_rocm(tree, "dnf", lambda: "rocm-core 7.2.4.70204-93.el9\nbash 5.1.8-9.el9", ["7.2.4"]) == ["rocm-core"]

@@ -70,15 +70,17 @@ def test_whether_the_key_of_dkms_is_enrolled(emulated, amd_rocm, files, enrolled
 
 def test_selinux_memlock_and_huge_pages(emulated, amd_rocm):
     root = emulated()
-    assert amd_rocm(root)["selinux"] == {"mode": "disabled", "booleans": {}}
+    assert amd_rocm(root)["selinux"] == {"mode": "disabled", "booleans": {}, "ours": []}
     write(root, "sys/fs/selinux/enforce", "1")
     write(root, "sys/fs/selinux/booleans/container_use_devices", "0 1")
+    write(root, "var/lib/amdgpu-fleet/selinux-booleans", "container_use_dri_devices\n")
     write(root, "etc/security/limits.conf", "# * hard memlock 1\n*  hard  memlock  64\n")
     write(root, "etc/security/limits.d/60-gpu.conf", "* soft memlock 8\n* - memlock unlimited\n@render - memlock 1\n")
     write(root, "etc/security/limits.d/60-gpu.conf.dpkg-old", "* - memlock 1\n")
     write(root, "etc/systemd/system.conf.d/gpu.conf", "[Manager]\nDefaultLimitMEMLOCK=infinity\n")
     found = amd_rocm(root)
-    assert found["selinux"] == {"mode": "enforcing", "booleans": {"container_use_devices": False}}
+    selinux = {"mode": "enforcing", "booleans": {"container_use_devices": False}, "ours": ["container_use_dri_devices"]}
+    assert found["selinux"] == selinux
     assert found["memlock"] == {"users": "unlimited", "services": "infinity"}
     assert found["transparent_hugepages"] == "madvise"
 
@@ -115,6 +117,24 @@ def test_repositories_of_others(tmp_path, amd_rocm, path):
     found = amd_rocm(tmp_path)["repositories"]
     assert [(entry["uri"], entry["signed"]) for entry in found] == expected
     assert {entry["path"] for entry in found} <= {f"/{path}"}
+    assert all(entry["mixed"] is ("deb.example" in content) for entry in found)
+
+
+def test_who_runs_code_of_a_legacy_rocm(tmp_path, amd_rocm):
+    write(tmp_path, "opt/rocm-7.2.4/.info/version", "7.2.4-93")
+    (tmp_path / "container/opt/rocm-7.2.4").mkdir(parents=True)
+    mapped = "7f0000000000-7f0000001000 r-xp 00000000 fd:00 42                         /opt/rocm-7.2.4/lib/libamdhip64.so.7\n"
+    for pid, comm, unit, root, maps in (
+        ("100", "ollama", "ollama.service", ".", mapped),
+        ("200", "python3", "session-3.scope", ".", mapped),
+        ("300", "other", "other.service", ".", mapped.replace("/opt/rocm-7.2.4/", "/opt/rocm-7.2.40/")),
+        ("400", "vllm", "vllm-chat.service", "container", mapped),
+    ):
+        write(tmp_path, f"proc/{pid}/maps", maps)
+        write(tmp_path, f"proc/{pid}/comm", comm)
+        write(tmp_path, f"proc/{pid}/cgroup", f"0::/system.slice/{unit}")
+        (tmp_path / f"proc/{pid}/root").symlink_to(tmp_path / root)
+    assert amd_rocm(tmp_path)["legacy"] == {"packages": [], "used_by": ["ollama.service", "session-3.scope"]}
 
 
 def test_the_kernel_log_is_folded(tmp_path, amd_rocm):

@@ -79,7 +79,6 @@ DEFECTS: dict[str, tuple[str, dict[str, Any], Callable[[Path], None] | None]] = 
     "gpu.profile": ("rx9070xt", {"gpus": [{"product": "phoenix"}]}, None),
     "gpu.mixed": ("rx9070xt", {"gpus": [{"product": "rx9070xt"}, {"product": "rx9060xt", "address": "0000:13:00.0"}]}, None),
     "gpu.missing": ("mi300x-8", {}, lambda root: remove_node(root, 9)),
-    "gpu.partition_missing": ("mi300x-8-cpx", {}, lambda root: remove_node(root, 65)),
     "gpu.passed_through": ("mi300x-8", {}, unbind),
     "gpu.init_failed": ("mi300x-8", log("amdgpu: probe of 0000:05:00.0 failed with error -22"), None),
     "gpu.address_space": ("mi300x-8", log("pci 0000:05:00.0: BAR 0: can't assign mem size 0x4000000000"), None),
@@ -106,10 +105,12 @@ DEFECTS: dict[str, tuple[str, dict[str, Any], Callable[[Path], None] | None]] = 
     "driver.secure_boot": ("mi300x-8", {"secure_boot": True}, None),
     "driver.not_built": ("mi300x-8", {"kernel": {"release": "6.1.0-40-amd64", "others": ["6.1.0-41-amd64"]}}, other_kernel_boots),
     "rocm.legacy": ("mi300x-8", {"rocm": [{"version": "7.2.4", "layout": "legacy"}]}, None),
+    "rocm.distribution": ("strix-halo-128", {}, lambda root: rewrite(root / "etc/os-release", "13", "14")),
     "repository.latest": ("mi300x-8", apt("https://repo.radeon.com/amdgpu/latest/ubuntu jammy main"), None),
     "repository.unsigned": ("mi300x-8", apt("https://repo.radeon.com/amdgpu/31.50/ubuntu jammy main"), None),
     "repository.preview": ("mi300x-8", apt("[signed-by=/k.gpg] https://nightly.repo.amd.com/rocm/x/ stable main"), None),
     "repository.second": ("mi300x-8", apt("[signed-by=/k.gpg] https://repo.radeon.com/rocm/apt/7.2.4 jammy main"), None),
+    "partition.missing": ("mi300x-8-cpx", {}, lambda root: remove_node(root, 65)),
     "devices.missing": ("mi300x-8", {}, lambda root: (root / "dev/kfd").unlink()),
     "devices.permissions": ("mi300x-8", {}, None),
     "host.memlock": ("mi300x-8", {}, None),
@@ -139,8 +140,8 @@ def test_a_defect_is_found(examined, identifier):
 
 
 def test_every_finding_about_a_host_has_a_defect():
-    about_hosts = {identifier for identifier in KNOWN if identifier.startswith(PARTS)}
-    assert about_hosts - OF_WANTS - {"gpu.hidden"} == set(DEFECTS)
+    about_hosts = {identifier for identifier in KNOWN if identifier.startswith(PARTS)} | {"partition.missing"}
+    assert about_hosts - OF_WANTS - {"gpu.hidden", "host.unreachable"} == set(DEFECTS)
 
 
 SOUND = {
@@ -192,6 +193,64 @@ def test_other_kernels_without_a_build_only_warn(examined):
 
 def test_the_next_kernel_without_a_build_stops_the_host(examined):
     assert examined(*DEFECTS["driver.not_built"])["driver.not_built"]["severity"] == "fail"
+
+
+def test_a_driver_that_was_built_for_no_kernel_at_all_is_found(examined):
+    def forget(root: Path) -> None:
+        shutil.rmtree(root / "var/lib/dkms")
+        shutil.rmtree(root / "lib/modules/6.1.0-40-amd64/updates")
+
+    finding = examined("mi300x-8", {}, forget)["driver.not_built"]
+    assert (finding["seen"], finding["severity"]) == ("6.1.0-40-amd64", "fail")
+
+
+VERSION = "7.1.3-2390945.22.04"
+
+
+def unbuilt(root: Path) -> None:
+    """As DKMS leaves it behind when it cannot build: a log, and a package that is not configured."""
+    (root / "var/lib/dkms/amdgpu/kernel-6.1.0-40-amd64-x86_64").unlink()
+    (root / f"var/lib/dkms/amdgpu/{VERSION}/build").mkdir()
+    (root / f"var/lib/dkms/amdgpu/{VERSION}/build/make.log").write_text("error: implicit declaration of function")
+    shutil.rmtree(root / f"var/lib/dkms/amdgpu/{VERSION}/6.1.0-40-amd64")
+
+
+def with_headers(root: Path) -> None:
+    unbuilt(root)
+    (root / "lib/modules/6.1.0-40-amd64/build").mkdir()
+
+
+def half_configured(root: Path) -> None:
+    with_headers(root)
+    status = root / "var/lib/dpkg/status"
+    package, rest = status.read_text().split("Package: amdgpu-dkms\n", 1)
+    status.write_text(f"{package}Package: amdgpu-dkms\n{rest.replace('install ok installed', 'install ok half-configured', 1)}")
+
+
+@pytest.mark.parametrize(
+    ("kernel", "change", "severity", "remedy"),
+    [
+        ("6.1.0-40-amd64", unbuilt, "fail", "Install linux-headers-6.1.0-40-amd64 and run `dkms autoinstall -k 6.1.0-40-amd64`"),
+        ("6.1.0-40-amd64", with_headers, "fail",
+         f"Mend what /var/lib/dkms/amdgpu/{VERSION}/build/make.log tells of and run `dkms autoinstall -k 6.1.0-40-amd64`, or remove "
+         "6.1.0-40-amd64"),
+        ("6.1.0-40-amd64", half_configured, "warn", f"Mend what /var/lib/dkms/amdgpu/{VERSION}/build/make.log tells of"),
+    ],
+    ids=["headers", "log", "half-configured"],
+)  # fmt: skip
+def test_a_build_that_failed_says_what_to_do(examined, kernel, change, severity, remedy):
+    finding = examined("mi300x-8", {"kernel": {"release": kernel}}, change)["driver.not_built"]
+    assert (finding["seen"], finding["severity"]) == (kernel, severity)
+    assert finding["remedy"].startswith(remedy), finding["remedy"]
+
+
+def test_a_kernel_that_the_driver_is_not_for_says_so(examined):
+    def newer(root: Path) -> None:
+        shutil.rmtree(root / "lib/modules/7.2.12/updates")
+        (root / "var/lib/dkms/amdgpu/kernel-7.2.12-x86_64").unlink()
+
+    finding = examined("mi300x-8", {"kernel": {"release": "6.1.0-40-amd64", "others": ["7.2.12"]}}, newer)["driver.not_built"]
+    assert finding["remedy"] == "Remove 7.2.12: driver 31.50.0 is for kernels from 4.18 to below 7.1"
 
 
 # A line as kernels print it for every alternative of every pattern: one that detection drops could never become a finding.

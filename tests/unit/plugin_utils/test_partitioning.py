@@ -117,6 +117,14 @@ def test_a_device_that_is_not_shown(make_plan, ids):
     assert finding["seen"] == "7 devices of GPU 7 in CPX" and finding["expected"] == "8" and "free_drm_minors" in finding["remedy"]
 
 
+def test_where_the_mode_is_not_known_its_like_say_how_many_devices_a_gpu_has(make_plan, ids):
+    def lacking(gpus, _rocm):
+        for gpu in gpus["gpus"]:
+            gpu |= {"compute_partition": None, "partitions": 8 - (gpu["index"] == 7)}
+
+    assert mine(make_plan("mi300x-8-cpx", lacking), ids) == {"partition.missing"}
+
+
 @pytest.mark.parametrize(
     ("part", "key", "value", "found"),
     [

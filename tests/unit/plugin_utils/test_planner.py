@@ -25,7 +25,7 @@ def test_instinct(make_plan):
     assert plan["driver"]["install"] == ["amdgpu-dkms=1:7.1.3.31500000-*", "amdgpu-dkms-firmware=1:31.50.0.0.31500000-*"]
     assert plan["driver"]["repository"]["uri"] == "https://repo.radeon.com/amdgpu/31.50/ubuntu"
     assert plan["driver"]["repository"]["suite"] == "jammy"
-    assert plan["rocm"]["install"] == ["amdrocm-amdsmi10.0=10.0.0-4", "amdrocm-sysdeps10.0=10.0.0-4"]
+    assert plan["rocm"]["install"] == ["amdrocm-amdsmi10.0=10.0.0-4", "amdrocm-sysdeps10.0=10.0.0-4", "libatomic1", "libquadmath0"]
     assert plan["devices"]["memlock"] == "unlimited"
 
 
@@ -122,6 +122,76 @@ def test_legacy_rocm_is_removed_first(make_plan, ids):
         rocm["installations"] = [{"version": "7.2.4", "path": "/opt/rocm-7.2.4", "layout": "legacy", "current": True}]
 
     assert "rocm.legacy" in ids(make_plan("mi300x-8", legacy))
+
+
+OFF = {"container_use_devices": False, "container_use_dri_devices": True}
+ON = {"container_use_devices": True, "container_use_dri_devices": True}
+
+
+@pytest.mark.parametrize(
+    ("mode", "booleans", "ours", "wants", "expected"),
+    [
+        ("enforcing", OFF, [], {"devices_cdi": True}, (["container_use_devices"], [], ["container_use_devices"])),
+        ("enforcing", ON, [], {"devices_cdi": True}, ([], [], [])),
+        ("enforcing", ON, ["container_use_devices"], {"devices_cdi": True}, ([], [], ["container_use_devices"])),
+        ("enforcing", OFF, [], {}, ([], [], [])),
+        ("permissive", OFF, [], {"devices_cdi": True}, ([], [], [])),
+        ("permissive", ON, ["container_use_devices"], {"devices_cdi": True}, ([], [], ["container_use_devices"])),
+        ("disabled", {}, ["container_use_devices"], {"devices_state": "absent"}, ([], [], ["container_use_devices"])),
+        ("disabled", {}, [], {"devices_cdi": True}, ([], [], [])),
+        ("enforcing", {}, [], {"devices_cdi": True}, ([], [], [])),
+        ("enforcing", OFF, [], {"devices_cdi": True, "devices_selinux": False}, ([], [], [])),
+        ("enforcing", ON, ["container_use_devices"], {"devices_cdi": True, "devices_state": "absent"}, ([], ["container_use_devices"], [])),
+    ],
+)
+def test_selinux_booleans_are_set_where_they_matter(make_plan, mode, booleans, ours, wants, expected):
+    def selinux(_gpus, rocm):
+        rocm["selinux"] = {"mode": mode, "booleans": booleans, "ours": ours}
+
+    section = make_plan("mi300x-8", selinux, **wants)["devices"]["selinux"]
+    assert (section["on"], section["off"], section["ours"]) == expected
+
+
+def test_vllm_in_podman_is_a_container(make_plan):
+    def selinux(_gpus, rocm):
+        rocm["selinux"] = {"mode": "enforcing", "booleans": OFF, "ours": []}
+        rocm["podman"] |= {"version": "5.4.2", "quadlet": "5.4"}
+
+    instance = {"name": "chat", "model": "/srv/models/chat"}
+    assert make_plan("mi300x-8", selinux, vllm_kind="quadlet", vllm_instances=[instance])["devices"]["selinux"]["on"]
+    plan = make_plan("mi300x-8", selinux, vllm_kind="venv", vllm_instances=[instance])
+    assert not plan["devices"]["selinux"]["on"]
+
+
+@pytest.mark.parametrize(
+    ("packages", "used_by", "wish", "remedy"),
+    [
+        (["rocm-core"], [], False, "Set rocm_remove_legacy to true, and the role rocm removes rocm-core"),
+        ([], [], True, "No package is known to own it: remove /opt/rocm-7.2.4 by hand"),
+        (["rocm-core"], ["ollama.service"], True, "Stop ollama.service first, which use it"),
+        (["rocm-core"], [], True, None),
+    ],
+    ids=["not-asked", "tarball", "used", "removed"],
+)
+def test_legacy_rocm_goes_only_where_that_is_safe(make_plan, ids, packages, used_by, wish, remedy):
+    def legacy(_gpus, rocm):
+        rocm["installations"] = [{"version": "7.2.4", "path": "/opt/rocm-7.2.4", "layout": "legacy", "current": True}]
+        rocm["legacy"] = {"packages": packages, "used_by": used_by}
+        entry = {"uri": "https://repo.radeon.com/rocm/apt/7.2.4", "signed": True, "mixed": False}
+        rocm["repositories"] = [
+            {**entry, "path": "/etc/apt/sources.list.d/rocm.list"},
+            {**entry, "path": "/etc/apt/sources.list", "mixed": True},
+            {**entry, "path": "/etc/apt/sources.list.d/amdgpu.list", "uri": "https://repo.radeon.com/amdgpu/31.50/ubuntu"},
+        ]
+
+    plan = make_plan("mi300x-8", legacy, rocm_remove_legacy=wish)
+    section = plan["rocm"]
+    if remedy:
+        assert next(entry["remedy"] for entry in plan["findings"] if entry["id"] == "rocm.legacy") == remedy
+        assert "rocm.legacy" in ids(plan) and not (section["remove"] or section["legacy"] or section["legacy_files"])
+    else:
+        assert "rocm.legacy" in ids(plan, "warn") and section["remove"] == ["rocm-core"] and section["legacy"]
+        assert section["legacy_files"] == [{"path": "/etc/apt/sources.list.d/rocm.list", "state": "absent"}]
 
 
 def test_what_the_inventory_asks_for_is_said_to_come_from_it(make_plan):
@@ -345,6 +415,16 @@ def test_headers_come_with_the_driver_and_only_where_they_are_missing(make_plan)
         rocm["kernel"]["headers"] = True
 
     assert make_plan("mi300x-8-nodriver")["driver"]["headers"] == ["linux-headers-6.1.0-40-amd64"]
+
+    def ubuntu(modules):
+        def change(_gpus, rocm):
+            rocm["os"] |= {"id": "ubuntu", "version": "24.04", "name": "Ubuntu 24.04.4 LTS"}
+            rocm["kernel"] |= {"release": "6.8.0-60-generic", "headers": True, "modules": modules}
+
+        return change
+
+    assert make_plan("mi300x-8-nodriver", ubuntu(False))["driver"]["headers"] == ["linux-modules-extra-6.8.0-60-generic"]
+    assert make_plan("mi300x-8-nodriver", ubuntu(True))["driver"]["headers"] == []
     assert make_plan("mi300x-8-nodriver", there)["driver"]["headers"] == []
     assert make_plan("mi300x-8")["driver"]["headers"] == make_plan("strix-halo-128")["driver"]["headers"] == []
 
@@ -392,7 +472,9 @@ def test_hold_with_dnf(make_plan):
 
 def test_rocm_of_the_distribution_needs_no_repository(make_plan, ids):
     plan = make_plan("mi300x-8", rocm_userspace="distribution")
-    assert plan["rocm"] == {"version": None, "repository": None, "install": ["rocminfo"], "remove": []}
+    assert plan["rocm"] == {
+        "version": None, "repository": None, "install": ["rocminfo"], "remove": [], "legacy": False, "legacy_files": [],
+    }  # fmt: skip
 
 
 def test_a_role_that_is_switched_off_asks_for_no_reboot(make_plan, ids):
