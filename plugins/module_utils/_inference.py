@@ -146,7 +146,7 @@ def main(arguments: t.Sequence[str] | None = None) -> int:
         models = server.models()
         if options.model not in models:
             raise NoAnswer(f"/v1/models: {', '.join(models) or 'nothing'}, not {options.model}")
-        result = server.completion(options.model, "AMD GPUs are", 4)
+        result = server.completion(options.model, "AMD GPUs are", 4, options.timeout)
     except NoAnswer as error:
         # A server may repeat the key in what it answers.
         text = str(error).replace(key, "(the key)") if key else str(error)
