@@ -10,7 +10,7 @@ import re
 import typing as t
 
 from ansible_collections.amdgpu.fleet.plugins.module_utils import _model
-from ansible_collections.amdgpu.fleet.plugins.plugin_utils import memory
+from ansible_collections.amdgpu.fleet.plugins.plugin_utils import memory, mirror, models
 from ansible_collections.amdgpu.fleet.plugins.plugin_utils.catalog import Catalog, version_key
 from ansible_collections.amdgpu.fleet.plugins.plugin_utils.wants import INVENTORY
 
@@ -21,10 +21,8 @@ VENVS = "/opt/vllm"
 UNIT_FILES = {"venv": "/etc/systemd/system/vllm-{}.service", "quadlet": "/etc/containers/systemd/vllm-{}.container"}
 LOOPBACK = ("127.0.0.1", "::1", "localhost")
 EVERYWHERE = ("*", "")
+TAG = re.compile(r"(:[\w.-]+)?(@.*)?$")
 INSTANCE_NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,40}")
-HUB_NAME = re.compile(r"[\w.-]+/[\w.-]+")
-# What stands in a unit and in a volume of Podman without quotes or escapes.
-MODEL_PATH = re.compile(r"/[\w./+@,=-]*")
 
 
 class Build(t.NamedTuple):
@@ -34,6 +32,7 @@ class Build(t.NamedTuple):
     version: str
     variant: str
     image: str
+    image_digest: str
     packages: list[str]
     pip_arguments: str
     python: str
@@ -63,14 +62,14 @@ def _build(accelerator: str, wants: dict[str, t.Any], catalog: Catalog) -> Build
     # Environments that an inventory puts together differently are different environments.
     own = [wants[name] for name in ("vllm_packages", "vllm_pip_arguments", "vllm_python")]
     suffix = f"-{hashlib.sha256(repr(own).encode()).hexdigest()[:8]}" if any(own) else ""
-    index = f"--extra-index-url {known['index_url']}" if known.get("index_url") else ""
     return Build(
         accelerator=accelerator,
         version=version,
         variant=variant,
-        image=wants["vllm_image"] or known.get("image") or "",
+        image=wants["vllm_image"] or mirror.image(wants, known.get("image") or ""),
+        image_digest=wants["vllm_image_digest"] or (not wants["vllm_image"] and known.get("digest")) or "",
         packages=wants["vllm_packages"] or [known["pin"]],
-        pip_arguments=wants["vllm_pip_arguments"] or index,
+        pip_arguments=mirror.pip_arguments(wants, wants["vllm_pip_arguments"], known.get("index_url") or ""),
         python=wants["vllm_python"] or f"python{known['python']}",
         venv=f"{VENVS}/{version}-{variant}{suffix}",
         known=known,
@@ -84,9 +83,9 @@ def questions(wants: dict[str, t.Any], catalog: Catalog) -> dict[str, list[t.Any
     instances = wants["vllm_instances"]
     return {
         "ports": sorted({instance["port"] for instance in instances}),
-        "paths": sorted({instance["model"] for instance in instances if instance["model"].startswith("/")}),
+        "paths": models.questions(wants, catalog),
         "images": sorted({build.image for build in builds if build.image}) if instances else [],
-        "search_paths": sorted({build.venv for build in builds}) if instances else [],
+        "search_paths": [*sorted({build.venv for build in builds}), models.client(catalog)] if instances else [],
     }
 
 
@@ -135,7 +134,13 @@ def section(host: Host) -> dict[str, t.Any]:
         "version": build.version,
         "variant": build.variant,
         "image": build.image,
-        "image_present": build.image in podman["images"],
+        "image_digest": build.image_digest,
+        # By digest a registry cannot give another image than the one that is meant, and no tag moves before it is there.
+        "image_pull": f"{TAG.sub('', build.image)}@{build.image_digest}" if build.image_digest else build.image,
+        # Podman tells no size before a pull. What the wheels take is the least that an image of them can; of an own image nothing is known.
+        "image_gib": (not wants["vllm_image"] and build.known.get("disk_gib")) or 0,
+        "image_present": build.image in podman["images"]
+        and (not build.image_digest or build.image_digest in podman["image_digests"][build.image]),
         "image_archive": wants["vllm_image_archive"],
         "venv": build.venv,
         "venv_present": bool(environment.get("vllm")),
@@ -178,8 +183,8 @@ def _kind(host: Host, build: Build) -> str:
 
 
 def _check_place(host: Host, wanted: dict[str, t.Any], names: set[str], ports: dict[int, str]) -> None:
-    """Name, address, port and model, held against the host and the other instances."""
-    name, port, model = wanted["name"], wanted["port"], wanted["model"]
+    """Name, address and port, held against the host and the other instances."""
+    name, port = wanted["name"], wanted["port"]
     if name in names or not INSTANCE_NAME.fullmatch(name):
         host.findings.add("vllm.name", name, "a name of its own")
     names.add(name)
@@ -194,18 +199,6 @@ def _check_place(host: Host, wanted: dict[str, t.Any], names: set[str], ports: d
         process = holder.get("unit") or holder.get("process") or "the program that listens on it"
         host.findings.add("vllm.port", f"{port} held by {process}", "a free port", instance=name, holder=process)
     ports[port] = f"vllm-{name}.service"
-    if model.startswith("/"):
-        there = host.rocm["paths"].get(model, {})
-        if not MODEL_PATH.fullmatch(model):
-            remedy = f"Give model of the instance {name} a path of letters, digits and . _ + @ , = - only, for example by a bind mount"
-            host.findings.add("vllm.model", repr(model), "a path that a unit can hold as it is", remedy=remedy)
-        elif not there.get("model"):
-            seen = f"{model}, which has no config.json" if there.get("exists") else f"{model}, which does not exist"
-            remedy = f"Put the model there, or correct model of the instance {name}"
-            host.findings.add("vllm.model", seen, "a folder with a config.json", remedy=remedy)
-    elif not HUB_NAME.fullmatch(model):
-        remedy = f"Set model of the instance {name} to an absolute path or to a name such as Qwen/Qwen3-8B"
-        host.findings.add("vllm.model", model, "a folder of the host or a name on the Hub", remedy=remedy)
 
 
 def _everywhere(address: str) -> bool:
@@ -247,7 +240,7 @@ def _instance(host: Host, build: Build, kind: str, wanted: dict[str, t.Any], use
     _refusals(host, build, serving, options, environment, wanted)
     if rocm:
         _check_quantization(host, build, options, wanted)
-    model = wanted["model"]
+    staged = host.wants["model_tiktoken_directory"]
     groups = [host.rocm["groups"][name] for name in ("video", "render") if host.rocm["groups"][name] is not None]
     # A colon separates address and port in a URL and in Podman, and Podman takes numbers only.
     address = f"[{wanted['host']}]" if ":" in wanted["host"] else wanted["host"]
@@ -256,9 +249,10 @@ def _instance(host: Host, build: Build, kind: str, wanted: dict[str, t.Any], use
         "name": wanted["name"],
         "unit": f"vllm-{wanted['name']}.service",
         "unit_file": UNIT_FILES[kind].format(wanted["name"]),
-        "model": model,
-        "model_is_path": model.startswith("/"),
-        "served_name": str(options.get("served-model-name") or model),
+        "model": wanted["path"],
+        # What the server reads of the host's files, besides its configuration.
+        "read_only": [wanted["path"], *([staged] if staged and staged in environment.values() else [])],
+        "served_name": str(options.get("served-model-name") or wanted["path"]),
         "host": wanted["host"],
         "port": wanted["port"],
         "address": "127.0.0.1" if wanted["host"] == "localhost" else address,
@@ -290,6 +284,10 @@ def _environment(host: Host, build: Build, kind: str, serving: dict[str, t.Any],
                 continue
             environment[name] = str(entry["value"])
             host.note("vllm", f"{wanted['name']} environment", f"{name}={entry['value']}", entry["reason"], entry["source"])
+    needed, staged = models.tokenizer_files(host, wanted["path"]), host.wants["model_tiktoken_directory"]
+    if needed and staged:
+        environment[needed["variable"]] = staged
+        host.note("vllm", f"{wanted['name']} environment", f"{needed['variable']}={staged}", needed["reason"], needed["source"])
     for name, value in {**host.wants["vllm_environment"], **wanted["environment"]}.items():
         if value is None:
             environment.pop(name, None)
@@ -365,8 +363,8 @@ def _options(
 
 
 def _excepted(host: Host, unless: dict[str, t.Any], wanted: dict[str, t.Any]) -> bool:
-    """Whether the model is one that an option of the profile is not for. Nothing is known of a model that is on the Hub."""
-    model = host.rocm["paths"].get(wanted["model"], {})
+    """Whether the model is one that an option of the profile is not for. Nothing is known of a model before it is fetched."""
+    model = host.rocm["paths"].get(wanted["path"], {})
     quantization = wanted["options"].get("quantization") or model.get("quantization")
     return model.get("model_type") in unless.get("model_types", []) or quantization in unless.get("quantization", [])
 
@@ -411,7 +409,7 @@ def _refusals(
 
 def _check_quantization(host: Host, build: Build, options: dict[str, t.Any], wanted: dict[str, t.Any]) -> None:
     """What the weights are quantized with, held against the release and the GPU. Options are refused by the profile."""
-    there, given, known = host.rocm["paths"].get(wanted["model"], {}), wanted["model_config"], host.catalog.vllm["quantization"]
+    there, given, known = host.rocm["paths"].get(wanted["path"], {}), wanted["model_config"], host.catalog.vllm["quantization"]
     method = options.get("quantization") or (_model.quantization(given) if given else there.get("quantization"))
     scales = _model.fp8_scales(given) if given else there.get("fp8_scales")
     removed = known["removed"].get(method)
