@@ -27,7 +27,7 @@ TEMPLATES = Path(__file__).resolve().parent / "templates"
 COMMAND = "make docs"
 
 # The order in which site.yml runs them.
-ROLES = ("plan", "kernel", "firmware", "driver", "rocm", "devices", "partition", "vllm", "gateway", "report")
+ROLES = ("plan", "kernel", "firmware", "driver", "rocm", "devices", "partition", "model", "vllm", "gateway", "report")
 ANSIBLE_MARKUP = re.compile(r"\b[COVEM]\(([^()]*)\)")
 CODE = re.compile(r"(`[^`]*`)")
 ISSUE = re.compile(r"\b([A-Za-z0-9-]+/[A-Za-z0-9_.-]+)#(\d+)")

@@ -162,28 +162,34 @@ def podman(tree: Tree, installed: dict[str, str], images: t.Sequence[str]) -> di
     match = re.match(r"(?:\d+:)?(\d+)\.(\d+)\.\d+", installed.get("podman", ""))
     release = (int(match.group(1)), int(match.group(2))) if match else (0, 0)
     tiers = [tier for tier in QUADLET_TIERS if tuple(map(int, tier.split("."))) <= release]
+    stored = {name: digests for name, digests in _stored_images(tree).items() if name in images} if images else {}
     generates = any(tree.exists(path) for path in QUADLET_GENERATORS)
     return {
         "version": match.group().rpartition(":")[2] if match else None,
         "init": any(tree.exists(path) for path in CONTAINER_INITS),
         "quadlet": tiers[-1] if tiers and generates else None,
-        "images": sorted(set(images) & _stored_images(tree)) if images else [],
+        "images": sorted(stored),
+        "image_digests": stored,
     }
 
 
-def _stored_images(tree: Tree) -> set[str]:
+def _stored_images(tree: Tree) -> dict[str, list[str]]:
+    """Names of images, with every digest that one has: of its manifests and of its configuration, which is its id."""
     stores = [IMAGE_STORE]
     configuration = tree.text("etc/containers/storage.conf") or ""
     match = re.search(r"^\s*additionalimagestores\s*=\s*\[(.*?)\]", configuration, re.M | re.S)
     if match:
         stores += re.findall(r"\"([^\"]+)\"", match.group(1))
-    names: set[str] = set()
+    names: dict[str, list[str]] = {}
     for store in stores:
         data = tree.raw(store, "overlay-images/images.json", limit=16 << 20)
         try:
             entries = json.loads(data) if data else []
             for entry in entries:
-                names.update(entry.get("names") or [])
+                parts = entry.get("big-data-digests") or {}
+                digests = {entry.get("digest"), f"sha256:{entry.get('id')}", *(parts[key] for key in parts if key.startswith("manifest"))}
+                for name in entry.get("names") or []:
+                    names.setdefault(name, sorted(digest for digest in digests if digest))
         except (ValueError, AttributeError, TypeError):
             tree.problem(f"/{store.strip('/')}/overlay-images/images.json", "is not a list of images")
     return names

@@ -8,10 +8,13 @@ Weights are never read, only their sizes.
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import re
+import struct
 import typing as t
+import urllib.parse
 
 from ansible_collections.amdgpu.fleet.plugins.module_utils._sysfs import Tree
 
@@ -19,6 +22,10 @@ INDEXES = ("model.safetensors.index.json", "pytorch_model.bin.index.json")
 # The index of a model of a trillion parameters has about 15 MB.
 INDEX_LIMIT = 64 << 20
 SHARD = re.compile(r"-\d+-of-(\d+)\.")
+# Where a check against a manifest is remembered: a model on a share cannot be written to.
+RECORDS = "/var/lib/amdgpu-fleet/checked"
+WEIGHTS = (".safetensors", ".bin", ".pt", ".pth", ".tensors", ".gguf")
+END_OF_TENSOR = re.compile(rb'"data_offsets":\s*\[\s*\d+\s*,\s*(\d{1,18})\s*\]')
 # Files beside the weights, and a second copy of them in another format (vLLM loads neither).
 NOT_WEIGHTS = re.compile(r"(adapter_|consolidated|training_args|optimizer|scheduler|scaler|rng_state)")
 
@@ -71,6 +78,8 @@ def _model(tree: Tree, path: str) -> dict[str, t.Any]:
         "quantization": quantization(configuration),
         "fp8_scales": fp8_scales(configuration),
         "weights_bytes": _weights_bytes(tree, path),
+        "missing": missing(tree, path),
+        "checked_by": checked_by(tree, path),
         "shape": found,
     }
 
@@ -273,3 +282,85 @@ def _size_by_index(tree: Tree, path: str) -> int | None:
             return int(size)
         tree.problem(f"{path}/{name}", "does not say how large the weights are")
     return None
+
+
+def missing(tree: Tree, path: str) -> str | None:
+    """What keeps the weights of a folder from being whole, ``None`` where nothing does; by the index, or by the names of the shards."""
+    if not tree.exists(path, "config.json"):
+        return None
+    names = tree.names(path)
+    safetensors = any(name.endswith(".safetensors") for name in names)
+    for index in INDEXES:
+        if index in names and safetensors == index.startswith("model."):
+            absent = [name for name in _indexed(tree, path, index) if not _size(tree, path, name)]
+            if absent:
+                return f"{absent[0]}{f' and {len(absent) - 1} more' if len(absent) > 1 else ''} of {index}"
+            break
+    else:
+        for name in names:
+            match = SHARD.search(name)
+            if match and name.endswith((".safetensors", ".bin")):
+                there = sum(_same_shards(name, other) for other in names)
+                if there < int(match.group(1)):
+                    return f"{int(match.group(1)) - there} of {match.group(1)} parts like {name}"
+    short = next((name for name in names if name.endswith(".safetensors") and _cut_off(tree, path, name)), None)
+    if short:
+        return f"the end of {short}"
+    return None if any(name.endswith(WEIGHTS) for name in names) else "the weights"
+
+
+def _same_shards(name: str, other: str) -> bool:
+    return SHARD.sub("", name) == SHARD.sub("", other) and SHARD.search(other) is not None
+
+
+def _indexed(tree: Tree, path: str, index: str) -> list[str]:
+    try:
+        found = json.loads(tree.raw(path, index, limit=INDEX_LIMIT) or b"")["weight_map"]
+        return sorted({str(name) for name in found.values()})
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
+        tree.problem(f"{path}/{index}", "is not the index of weight files")
+        return []
+
+
+def _cut_off(tree: Tree, path: str, name: str) -> bool:
+    """Whether a safetensors file is shorter than its header says. The header names tensors in the order in which they lie."""
+    try:
+        with open(tree.path(path, name), "rb") as file:
+            (length,) = struct.unpack("<Q", file.read(8))
+            end = 8 + length
+            size = os.fstat(file.fileno()).st_size
+            if end <= size:
+                file.seek(max(8, end - 4096))
+                end += max(map(int, END_OF_TENSOR.findall(file.read(min(length, 4096)))), default=0)
+            return end > size
+    except (OSError, ValueError, struct.error):
+        return True
+
+
+def fingerprint(folder: str) -> str:
+    """Names, sizes and times of all files of a folder: it changes when somebody replaces one."""
+    total = hashlib.sha256()
+    for base, folders, names in os.walk(folder):
+        folders[:] = sorted(name for name in folders if name != ".cache")
+        for name in sorted(names):
+            path = os.path.join(base, name)
+            state = os.stat(path)
+            total.update(f"{os.path.relpath(path, folder)} {state.st_size} {state.st_mtime_ns}\n".encode("utf-8", "surrogateescape"))
+    return total.hexdigest()
+
+
+def record(path: str) -> str:
+    """The file that remembers which manifest a folder was checked against."""
+    return f"{RECORDS}/{urllib.parse.quote(path, safe='')}.json"
+
+
+def checked_by(tree: Tree, path: str) -> str | None:
+    """The manifest that the folder, as it is now, was found to be right by."""
+    data = tree.raw(record(path))
+    if not data:
+        return None
+    try:
+        known = json.loads(data)
+        return known["manifest"] if known["fingerprint"] == fingerprint(tree.path(path)) else None
+    except (ValueError, KeyError, TypeError, OSError):
+        return None

@@ -132,14 +132,15 @@ ansible_facts:
         podman:
           description:
             - "version, init (bool), quadlet (the newest release whose Quadlet keys it knows, null without Quadlet), images (those of
-              O(images) that are stored)."
+              O(images) that are stored), image_digests (for each of them)."
           type: dict
           returned: always
         ports: {description: "For each of O(ports): listening, unit, process.", type: dict, returned: always}
         paths:
           description:
             - "For each of O(paths): exists, directory, model (has a config.json), model_type, quantization, fp8_scales (tensor, channel
-              or block), weights_bytes (size of the weight files), shape (layers, heads, kv_heads, head_dim, hidden, vocabulary, context,
+              or block), weights_bytes (size of the weight files), missing (what of the weights is not there, null where they are whole),
+              checked_by (the manifest it was checked against), shape (layers, heads, kv_heads, head_dim, hidden, vocabulary, context,
               dtype and what else its memory depends on; null where config.json does not say)."
           type: dict
           returned: always

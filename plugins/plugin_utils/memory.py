@@ -46,7 +46,8 @@ def of_instance(
         settings = _settings(host, rocm, version, wanted, model, options, environment, gpus, there)
         found = fit.table(model, settings, rules, cpu=not rocm)
         if model.weights_bytes is None:
-            where = "the folder has no weights" if wanted["model"].startswith("/") else "the model is not on the host"
+            there = host.rocm["paths"].get(wanted["path"], {}).get("exists")
+            where = "the folder has no weights" if there else "the model is not on the host"
             remedy = "weights_gib and model_config of the instance would tell"
             found["reason"] = f"{where}; {remedy}"
     except Unknown as error:
@@ -62,7 +63,7 @@ def of_instance(
 
 def _model_of(host: Host, wanted: dict[str, t.Any]) -> fit.Model:
     """What the inventory says beats what lies on the disk."""
-    there, given = host.rocm["paths"].get(wanted["model"], {}), wanted["model_config"]
+    there, given = host.rocm["paths"].get(wanted["path"], {}), wanted["model_config"]
     return fit.Model(
         weights_bytes=int(wanted["weights_gib"] * GIB) or there.get("weights_bytes"),
         shape=_model.shape(given) if given else there.get("shape"),

@@ -12,7 +12,7 @@ import fnmatch
 import re
 import typing as t
 
-from ansible_collections.amdgpu.fleet.plugins.plugin_utils import partitioning, serving
+from ansible_collections.amdgpu.fleet.plugins.plugin_utils import mirror, models, outside, partitioning, serving
 from ansible_collections.amdgpu.fleet.plugins.plugin_utils.catalog import Catalog, CatalogError, version_key
 from ansible_collections.amdgpu.fleet.plugins.plugin_utils.examine import builds_for, driver_builds, examine, memory_pool
 from ansible_collections.amdgpu.fleet.plugins.plugin_utils.findings import Findings
@@ -116,6 +116,7 @@ def plan(gpus: dict[str, t.Any], rocm: dict[str, t.Any], variables: dict[str, t.
         return {"host": host, "findings": findings.sorted(), "settings": []}
     try:
         wants = normalize(variables)
+        models.place(wants)
         catalog = Catalog(wants["plan_catalog"])
         catalog.check_overrides()
         findings.known = catalog.known_issues
@@ -129,10 +130,12 @@ def plan(gpus: dict[str, t.Any], rocm: dict[str, t.Any], variables: dict[str, t.
             "rocm": _rocm(subject),
             "devices": _devices(subject),
             "partition": partitioning.section(subject),
+            "model": models.section(subject),
             "vllm": serving.section(subject),
         }
         sections["devices"]["selinux"] = _selinux(subject, sections["vllm"])
         _gate_packages(subject, sections)
+        outside.check(subject, sections)
     except WantsError as error:
         findings.add("inventory.variable", "an inventory that does not fit", "known variables and values", detail=error)
         return {"host": host, "findings": findings.sorted(), "settings": []}
@@ -518,18 +521,19 @@ def _gate(host: Host, release: str, known: dict[str, t.Any]) -> bool:
 def _repository(host: Host, role: str, suite: str | None, **words: str) -> dict[str, t.Any]:
     known = host.catalog.releases["repositories"][role]
     wants = host.wants
-    mirror = wants[f"{role}_repository_uri"]
+    given = wants[f"{role}_repository_uri"]
     try:
-        uri = (mirror or known["uri" if host.package_manager == "apt" else "rpm_uri"]).format(**words)
+        public = known["uri" if host.package_manager == "apt" else "rpm_uri"]
+        uri = (given or mirror.address(wants, public)).format(**words)
     except (KeyError, IndexError, ValueError, AttributeError, TypeError) as error:
-        raise WantsError(f"{role}_repository_uri: {mirror} may hold {', '.join(f'{{{name}}}' for name in words)} only.") from error
-    host.note(role, "repository", uri, "asked for" if mirror else known["reason"], INVENTORY if mirror else known["source"])
+        raise WantsError(f"{role}_repository_uri: {given} may hold {', '.join(f'{{{name}}}' for name in words)} only.") from error
+    host.note(role, "repository", uri, "asked for" if given else known["reason"], INVENTORY if given else known["source"])
     return {
         "name": f"amdgpu-fleet-{role}",
         "uri": uri,
         "suite": suite,
         "components": known["components"],
-        "key_url": wants[f"{role}_repository_key_url"] or known["key_url"],
+        "key_url": wants[f"{role}_repository_key_url"] or mirror.address(wants, known["key_url"]),
         "fingerprint": wants[f"{role}_repository_fingerprint"] or known["fingerprint"],
     }
 

@@ -11,7 +11,7 @@ import re
 import typing as t
 
 from ansible_collections.amdgpu.fleet.plugins.module_utils import _model
-from ansible_collections.amdgpu.fleet.plugins.plugin_utils import memory, nodes
+from ansible_collections.amdgpu.fleet.plugins.plugin_utils import memory, mirror, models, nodes
 from ansible_collections.amdgpu.fleet.plugins.plugin_utils.catalog import Catalog, version_key
 from ansible_collections.amdgpu.fleet.plugins.plugin_utils.wants import INVENTORY
 
@@ -30,10 +30,8 @@ NO_VENVS: dict[str, t.Any] = {"current": None, "previous": None, "remove": [], "
 LOOPBACK = ("127.0.0.1", "::1", "localhost")
 EVERYWHERE = ("*", "")
 VISIBLE = ("ROCR_VISIBLE_DEVICES", "HIP_VISIBLE_DEVICES", "CUDA_VISIBLE_DEVICES")
+TAG = re.compile(r"(:[\w.-]+)?(@.*)?$")
 INSTANCE_NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,40}")
-HUB_NAME = re.compile(r"[\w.-]+/[\w.-]+")
-# What stands in a unit and in a volume of Podman without quotes or escapes.
-MODEL_PATH = re.compile(r"/[\w./+@,=-]*")
 
 
 class Build(t.NamedTuple):
@@ -43,6 +41,7 @@ class Build(t.NamedTuple):
     version: str
     variant: str
     image: str
+    image_digest: str
     packages: list[str]
     pip_arguments: str
     python: str
@@ -73,14 +72,14 @@ def _build(accelerator: str, wants: dict[str, t.Any], catalog: Catalog) -> Build
     # Environments that an inventory puts together differently are different environments.
     own = [wants[name] for name in ("vllm_packages", "vllm_pip_arguments", "vllm_python")]
     suffix = f"-{hashlib.sha256(repr(own).encode()).hexdigest()[:8]}" if any(own) else ""
-    index = f"--extra-index-url {known['index_url']}" if known.get("index_url") else ""
     return Build(
         accelerator=accelerator,
         version=version,
         variant=variant,
-        image=wants["vllm_image"] or known.get("image") or "",
+        image=wants["vllm_image"] or mirror.image(wants, known.get("image") or ""),
+        image_digest=wants["vllm_image_digest"] or (not wants["vllm_image"] and known.get("digest")) or "",
         packages=wants["vllm_packages"] or [known["pin"]],
-        pip_arguments=wants["vllm_pip_arguments"] or index,
+        pip_arguments=mirror.pip_arguments(wants, wants["vllm_pip_arguments"], known.get("index_url") or ""),
         python=wants["vllm_python"] or f"python{known['python']}",
         venv=f"{VENVS}/{version}-{variant}{suffix}",
         uv=wants["vllm_uv"] or f"{VENVS}/uv-{catalog.vllm['install']['installer']['version']}/bin/uv",
@@ -98,9 +97,9 @@ def questions(wants: dict[str, t.Any], catalog: Catalog) -> dict[str, t.Any]:
     ports.update(port for instance in several for port in nodes.ports(nodes.master_port(wants, instance)))
     return {
         "ports": sorted(ports),
-        "paths": sorted({instance["model"] for instance in instances if instance["model"].startswith("/")}),
+        "paths": models.questions(wants, catalog),
         "images": sorted({build.image for build in builds if build.image}) if instances else [],
-        "search_paths": sorted({build.venv for build in builds}) if instances else [],
+        "search_paths": [*sorted({build.venv for build in builds}), models.client(catalog)] if instances else [],
         "network": bool(several),
     }
 
@@ -157,7 +156,13 @@ def section(host: Host) -> dict[str, t.Any]:
         "version": build.version,
         "variant": build.variant,
         "image": build.image,
-        "image_present": build.image in podman["images"],
+        "image_digest": build.image_digest,
+        # By digest a registry cannot give another image than the one that is meant, and no tag moves before it is there.
+        "image_pull": f"{TAG.sub('', build.image)}@{build.image_digest}" if build.image_digest else build.image,
+        # Podman tells no size before a pull. What the wheels take is the least that an image of them can; of an own image nothing is known.
+        "image_gib": (not wants["vllm_image"] and build.known.get("disk_gib")) or 0,
+        "image_present": build.image in podman["images"]
+        and (not build.image_digest or build.image_digest in podman["image_digests"][build.image]),
         "image_archive": wants["vllm_image_archive"],
         "venv": build.venv,
         "venv_present": bool(environment.get("vllm") and environment["checked"]),
@@ -219,8 +224,8 @@ def _kind(host: Host, build: Build) -> str:
 
 
 def _check_place(host: Host, wanted: dict[str, t.Any], names: set[str], ports: dict[int, str], together: nodes.Nodes | None) -> None:
-    """Name, address, port and model, held against the host and the other instances."""
-    name, model = wanted["name"], wanted["model"]
+    """Name, address and port, held against the host and the other instances."""
+    name = wanted["name"]
     if name in names or not INSTANCE_NAME.fullmatch(name):
         host.findings.add("vllm.name", name, "a name of its own")
     names.add(name)
@@ -229,7 +234,6 @@ def _check_place(host: Host, wanted: dict[str, t.Any], names: set[str], ports: d
     # Requests go to the first host, and there the others report.
     for port in [] if together and together.worker else [wanted["port"], *(together.ports if together else ())]:
         _check_port(host, name, port, ports)
-    _check_model(host, name, model)
 
 
 def _check_port(host: Host, name: str, port: int, ports: dict[int, str]) -> None:
@@ -243,21 +247,6 @@ def _check_port(host: Host, name: str, port: int, ports: dict[int, str]) -> None
         process = holder.get("unit") or holder.get("process") or "the program that listens on it"
         host.findings.add("vllm.port", f"{port} held by {process}", "a free port", instance=name, holder=process)
     ports[port] = f"vllm-{name}.service"
-
-
-def _check_model(host: Host, name: str, model: str) -> None:
-    if model.startswith("/"):
-        there = host.rocm["paths"].get(model, {})
-        if not MODEL_PATH.fullmatch(model):
-            remedy = f"Give model of the instance {name} a path of letters, digits and . _ + @ , = - only, for example by a bind mount"
-            host.findings.add("vllm.model", repr(model), "a path that a unit can hold as it is", remedy=remedy)
-        elif not there.get("model"):
-            seen = f"{model}, which has no config.json" if there.get("exists") else f"{model}, which does not exist"
-            remedy = f"Put the model there, or correct model of the instance {name}"
-            host.findings.add("vllm.model", seen, "a folder with a config.json", remedy=remedy)
-    elif not HUB_NAME.fullmatch(model):
-        remedy = f"Set model of the instance {name} to an absolute path or to a name such as Qwen/Qwen3-8B"
-        host.findings.add("vllm.model", model, "a folder of the host or a name on the Hub", remedy=remedy)
 
 
 def _everywhere(address: str) -> bool:
@@ -383,7 +372,7 @@ def _instance(
     if rocm:
         _check_quantization(host, build, options, wanted)
         _check_visible(host, wanted, environment, devices)
-    model = wanted["model"]
+    staged = host.wants["model_tiktoken_directory"]
     groups = [host.rocm["groups"][name] for name in ("video", "render") if host.rocm["groups"][name] is not None]
     worker, loopback = bool(together and together.worker), wanted["host"] in LOOPBACK
     there = devices.number * (len(together.hosts) if together else 1)
@@ -393,9 +382,10 @@ def _instance(
         "name": wanted["name"],
         "unit": f"vllm-{wanted['name']}.service",
         "unit_file": UNIT_FILES[kind].format(wanted["name"]),
-        "model": model,
-        "model_is_path": model.startswith("/"),
-        "served_name": str(options.get("served-model-name") or model),
+        "model": wanted["path"],
+        # What the server reads of the host's files, besides its configuration.
+        "read_only": [wanted["path"], *([staged] if staged and staged in environment.values() else [])],
+        "served_name": str(options.get("served-model-name") or wanted["path"]),
         "host": wanted["host"],
         "port": wanted["port"],
         "address": "127.0.0.1" if wanted["host"] == "localhost" else address,
@@ -439,6 +429,10 @@ def _environment(
                 continue
             environment[name] = str(entry["value"])
             host.note("vllm", f"{wanted['name']} environment", f"{name}={entry['value']}", entry["reason"], entry["source"])
+    needed, staged = models.tokenizer_files(host, wanted["path"]), host.wants["model_tiktoken_directory"]
+    if needed and staged:
+        environment[needed["variable"]] = staged
+        host.note("vllm", f"{wanted['name']} environment", f"{needed['variable']}={staged}", needed["reason"], needed["source"])
     if together:
         environment |= nodes.environment(host, wanted, together, build.accelerator == "rocm")
     for name, value in {**host.wants["vllm_environment"], **wanted["environment"]}.items():
@@ -538,8 +532,8 @@ def _json(host: Host, wanted: dict[str, t.Any], name: str, value: t.Any) -> t.An
 
 
 def _excepted(host: Host, unless: dict[str, t.Any], wanted: dict[str, t.Any]) -> bool:
-    """Whether the model is one that an option of the profile is not for. Nothing is known of a model that is on the Hub."""
-    model = host.rocm["paths"].get(wanted["model"], {})
+    """Whether the model is one that an option of the profile is not for. Nothing is known of a model before it is fetched."""
+    model = host.rocm["paths"].get(wanted["path"], {})
     quantization = wanted["options"].get("quantization") or model.get("quantization")
     return model.get("model_type") in unless.get("model_types", []) or quantization in unless.get("quantization", [])
 
@@ -584,7 +578,7 @@ def _refusals(
 
 def _check_quantization(host: Host, build: Build, options: dict[str, t.Any], wanted: dict[str, t.Any]) -> None:
     """What the weights are quantized with, held against the release and the GPU. Options are refused by the profile."""
-    there, given, known = host.rocm["paths"].get(wanted["model"], {}), wanted["model_config"], host.catalog.vllm["quantization"]
+    there, given, known = host.rocm["paths"].get(wanted["path"], {}), wanted["model_config"], host.catalog.vllm["quantization"]
     method = options.get("quantization") or (_model.quantization(given) if given else there.get("quantization"))
     scales = _model.fp8_scales(given) if given else there.get("fp8_scales")
     removed = known["removed"].get(method)

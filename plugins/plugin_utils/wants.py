@@ -20,7 +20,7 @@ from ansible_collections.amdgpu.fleet.plugins.plugin_utils.catalog import read_y
 INVENTORY = "the inventory"
 ROLES = Path(__file__).resolve().parents[2] / "roles"
 # Set by the roles themselves, or of no concern to a plan.
-NOT_WANTS = ("plan_host", "vllm_api_key", "vllm_hf_token", "report_directory", "report_title")
+NOT_WANTS = ("plan_host", "vllm_api_key", "model_hf_token", "report_directory", "report_title")
 # Of the playbooks: of no concern to a plan, but worth a word when one is misspelt. The last line is what they remember in a run.
 OF_PLAYBOOKS = (
     *("fleet_hosts", "fleet_serial", "fleet_max_fail_percentage", "fleet_reboot_timeout", "fleet_show_plan", "fleet_fail_on"),
@@ -34,12 +34,12 @@ ELSEWHERE = {
     "port": "vllm_instances[].port",
     "model": "vllm_instances[].model",
     "api-key": "vllm_api_key, which is written where only root can read it",
-    "hf-token": "vllm_hf_token, which is written where only root can read it",
+    "hf-token": "model_hf_token, which is written where only root can read it",
     "config": "vllm_instances[].options",
 }
 # What the plan looks up, so it must be a word.
 OF_TEXT = ("quantization", "served-model-name", "dtype", "kv-cache-dtype")
-SECRETS = {"VLLM_API_KEY": "vllm_api_key", "HF_TOKEN": "vllm_hf_token"}
+SECRETS = {"VLLM_API_KEY": "vllm_api_key", "HF_TOKEN": "model_hf_token"}
 # More than the partitions of any host.
 MOST_SERVERS = 128
 NUMA = re.compile(r"auto|none|[0-9]{1,3}")

@@ -27,6 +27,8 @@ TINY = MODELS / "tiny-llama"
 REMEDY = "Remedy: as root, molecule/shared/bed prepare --engine"
 TOLERANCE = 0.10
 REFUSED = "a context that does not fit"
+# The models without weights have no tokenizer either.
+MADE_UP = {"load-format": "dummy", "skip-tokenizer-init": True}
 
 LLAMA = {
     "architectures": ["LlamaForCausalLM"], "model_type": "llama", "hidden_act": "silu", "rms_norm_eps": 1e-6, "torch_dtype": "bfloat16",
@@ -89,7 +91,8 @@ def instances(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict]:
     made = {}
     for name, (configuration, options, environment) in CASES.items():
         wanted = {"name": "chat", "model": folders[name], "options": options, "environment": environment}
-        wanted |= {} if configuration is None else {"weights_gib": 0.001}
+        if configuration:
+            wanted |= {"weights_gib": 0.001, "options": {**options, **MADE_UP}}
         plan = planner.plan(facts["amd_gpus"], facts["amd_rocm"], {"vllm_instances": [wanted]}, "no-gpu")
         assert not [finding for finding in plan["findings"] if finding["severity"] == "fail"]
         made[name] = plan["vllm"]["instances"][0]
@@ -101,13 +104,11 @@ def instances(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict]:
 def reported(instances: dict[str, dict]) -> dict[str, dict]:
     """What vLLM logged in each case."""
     cases = {}
-    for name, (configuration, _options, _environment) in CASES.items():
+    for name in CASES:
         instance = instances[name]
-        # The models without weights have no tokenizer either.
-        made_up = {"load-format": "dummy", "skip-tokenizer-init": True} if configuration else {}
         cases[name] = {
             "arguments": [instance["model"], "--config", "CONFIG"],
-            "config": yaml.safe_dump({**instance["options"], **made_up}),
+            "config": yaml.safe_dump(instance["options"]),
             "environment": {**instance["environment"], "HF_HUB_OFFLINE": "1"},
         }
     try:

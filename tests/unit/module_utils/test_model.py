@@ -203,3 +203,44 @@ def test_no_configuration_ends_in_a_traceback(change):
         assert found is None or len(json.dumps(found)) < 1000
         _model.quantization(configuration)
         _model.fp8_scales(configuration)
+
+
+def tensor_file(size: int, cut: int = 0) -> bytes:
+    header = json.dumps({"a": {"data_offsets": [0, size // 2]}, "b": {"data_offsets": [size // 2, size]}}).encode()
+    return (len(header).to_bytes(8, "little") + header + bytes(size))[: -cut or None]
+
+
+def of_index(*names: str) -> str:
+    return json.dumps({"metadata": {}, "weight_map": {str(number): name for number, name in enumerate(names)}})
+
+
+INDEX = "model.safetensors.index.json"
+
+
+@pytest.mark.parametrize(
+    ("files", "missing"),
+    [
+        ({"model.safetensors": tensor_file(64)}, None),
+        ({"model.safetensors": tensor_file(64, cut=1)}, "the end of model.safetensors"),
+        ({"model.safetensors": b""}, "the end of model.safetensors"),
+        ({"model.safetensors": b"\xff" * 8}, "the end of model.safetensors"),
+        ({"a.safetensors": tensor_file(8), "b.safetensors": tensor_file(8), INDEX: of_index("a.safetensors", "b.safetensors")}, None),
+        ({"a.safetensors": tensor_file(8), INDEX: of_index("a.safetensors", "b.safetensors")}, f"b.safetensors of {INDEX}"),
+        ({"a.safetensors": tensor_file(8), INDEX: of_index("b.safetensors", "c.safetensors")}, f"b.safetensors and 1 more of {INDEX}"),
+        ({"a.safetensors": tensor_file(8), "b.safetensors": "", INDEX: of_index("b.safetensors")}, f"b.safetensors of {INDEX}"),
+        # The other format was left out on purpose, its index was not.
+        ({"model.safetensors": tensor_file(8), "pytorch_model.bin.index.json": of_index("pytorch_model-1.bin")}, None),
+        ({"a.bin": 9, "pytorch_model.bin.index.json": of_index("a.bin", "b.bin")}, "b.bin of pytorch_model.bin.index.json"),
+        ({"model-00001-of-00003.safetensors": tensor_file(8)}, "2 of 00003 parts like model-00001-of-00003.safetensors"),
+        ({"model-00001-of-00001.safetensors": tensor_file(8)}, None),
+        ({"model.safetensors": tensor_file(8), INDEX: "[]"}, None),
+        ({"consolidated.00.pth": 9}, None),
+        ({"README.md": 9}, "the weights"),
+    ],
+)  # fmt: skip
+def test_what_of_the_weights_is_missing(read, files, missing):
+    assert read({"config.json": "{}", **files})[0]["missing"] == missing
+
+
+def test_nothing_is_missing_of_what_is_no_model(read):
+    assert read({"model.safetensors": 1})[0]["missing"] is None

@@ -1,0 +1,182 @@
+# Copyright: (c) 2026, the amdgpu.fleet authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Putting a model folder in its place, whole or not at all: archives, manifests, space, and the one rename at the end."""
+
+from __future__ import annotations
+
+import fnmatch
+import hashlib
+import json
+import os
+import re
+import shutil
+import tarfile
+import typing as t
+
+from ansible_collections.amdgpu.fleet.plugins.module_utils import _model
+from ansible_collections.amdgpu.fleet.plugins.module_utils._sysfs import Tree
+from ansible_collections.amdgpu.fleet.plugins.module_utils._write import why
+
+# What is left free beside the model: a full disk stops more than the download.
+RESERVE = 1 << 30
+CHUNK = 4 << 20
+MANIFEST_LINE = re.compile(r"(?P<sum>[0-9a-f]{64}) [ *](?P<name>.+)")
+
+
+class StoreError(Exception):
+    """What is wrong with a source or its place; the text is a whole sentence with the remedy."""
+
+
+def gib(size: int) -> str:
+    return f"{size / (1 << 30):.1f} GiB"
+
+
+def sha256(path: str) -> str:
+    total = hashlib.sha256()
+    with open(path, "rb") as file:
+        while True:
+            data = file.read(CHUNK)
+            if not data:
+                return total.hexdigest()
+            total.update(data)
+
+
+def require_space(path: str, size: int, there: int = 0) -> None:
+    """Refuse where the file system that ``path`` is to be on has no room; ``there`` bytes of it are already there."""
+    existing = path
+    while not os.path.exists(existing):
+        existing = os.path.dirname(existing)
+    free = shutil.disk_usage(existing).free
+    if size - there + RESERVE > free:
+        raise StoreError(
+            f"{path} needs {gib(max(size - there, 0))} and {gib(RESERVE)} to spare, and {existing} has {gib(free)} free. "
+            "Make room there, or set model_directory to a larger disk."
+        )
+
+
+def size_of(folder: str) -> int:
+    return sum(os.lstat(os.path.join(base, name)).st_size for base, _folders, names in os.walk(folder) for name in names)
+
+
+def _members(archive: tarfile.TarFile, path: str) -> tuple[list[tarfile.TarInfo], int]:
+    """The files of the model in an archive, named as they lie beside its config.json, and how many bytes they are."""
+    files = [member for member in archive if not member.isdir()]
+    strange = next((member for member in files if not member.isreg()), None)
+    if strange is not None:
+        raise StoreError(f"{path} holds {strange.name}, which is no regular file. Pack it again with tar --dereference.")
+    for member in files:
+        member.name = os.path.normpath(member.name)
+        if member.name.startswith(("/", "../")):
+            raise StoreError(f"{path} holds {member.name}, which would lie outside of the model. Pack it again with relative names.")
+    tops = sorted((os.path.dirname(member.name) for member in files if os.path.basename(member.name) == "config.json"), key=len)
+    if not tops:
+        raise StoreError(f"{path} holds no config.json, so it is not a model. Pack the folder that has one.")
+    prefix = f"{tops[0]}/" if tops[0] else ""
+    mine = [member for member in files if member.name.startswith(prefix)]
+    for member in mine:
+        # Whoever packed it had other users and modes; the server must be able to read it.
+        member.name, member.mode = member.name[len(prefix) :], 0o644
+        member.uid = member.gid = 0
+        member.uname = member.gname = ""
+    return mine, sum(member.size for member in mine)
+
+
+def unpack(path: str, checksum: str, folder: str) -> None:
+    """The model of an archive in ``folder``, after its checksum and the space were looked at."""
+    try:
+        seen = sha256(path)
+    except OSError as error:
+        raise StoreError(f"{path} cannot be read: {why(error)}. Put the archive there, or correct archive in model_sources.") from error
+    if seen != checksum:
+        raise StoreError(f"{path} has the SHA-256 {seen}, not {checksum}. Copy it again, or correct sha256 in model_sources.")
+    try:
+        with tarfile.open(path) as archive:
+            members, size = _members(archive, path)
+            require_space(folder, size)
+            shutil.rmtree(folder, ignore_errors=True)
+            if hasattr(tarfile, "data_filter"):  # Python 3.9 has it in its later fixes only
+                archive.extraction_filter = tarfile.data_filter
+            for member in members:
+                archive.extract(member, folder)
+    except tarfile.TarError as error:
+        raise StoreError(f"{path} cannot be unpacked: {error}. Pack it as tar, plain or with gzip, bzip2 or xz.") from error
+    except (OSError, EOFError) as error:
+        raise StoreError(f"{path} could not be unpacked to {folder}: {getattr(error, 'strerror', None) or error}.") from error
+
+
+def check_manifest(folder: str, manifest: str) -> None:
+    """Hold every file that a manifest (as ``sha256sum`` writes it) names to its checksum."""
+    place = os.path.join(folder, manifest)
+    try:
+        with open(place, encoding="utf-8") as file:
+            lines = [line.strip() for line in file if line.strip()]
+    except (OSError, UnicodeDecodeError) as error:
+        raise StoreError(f"{place} cannot be read: {error}. Correct manifest in model_sources.") from error
+    for line in lines:
+        match = MANIFEST_LINE.fullmatch(line)
+        name = os.path.normpath(match["name"]) if match else ""
+        if match is None or name.startswith(("/", "../")):
+            raise StoreError(f"{place} holds {line[:80]!r}, which sha256sum did not write. Make it with sha256sum inside of the folder.")
+        try:
+            seen = sha256(os.path.join(folder, name))
+        except OSError as error:
+            raise StoreError(f"{place} names {name}, which cannot be read in {folder}: {why(error)}.") from error
+        if seen != match["sum"]:
+            raise StoreError(f"{name} in {folder} has the SHA-256 {seen}, not {match['sum']} as {place} says. Fetch the file again.")
+    if not lines:
+        raise StoreError(f"{place} is empty. Make it with sha256sum inside of the folder.")
+
+
+def remember(tree: Tree, path: str, manifest: str) -> None:
+    """Write down that a folder, as it is, was checked, so that it is not read again in every run."""
+    place = tree.path(_model.record(path))
+    os.makedirs(os.path.dirname(place), mode=0o755, exist_ok=True)
+    temporary = f"{place}.new"
+    with open(temporary, "w", encoding="utf-8") as file:
+        json.dump({"manifest": manifest, "fingerprint": _model.fingerprint(tree.path(path))}, file)
+    os.replace(temporary, place)
+
+
+def check_whole(folder: str, source: str) -> None:
+    """Refuse what is no model, or a part of one."""
+    tree = Tree()
+    if not tree.exists(folder, "config.json"):
+        raise StoreError(f"{source} has no config.json, so it is not a model that vLLM can serve.")
+    lacking = _model.missing(tree, folder)
+    if lacking:
+        raise StoreError(f"{source} is not whole: it lacks {lacking}. Fetch it again from where it is.")
+
+
+def put_in_place(partial: str, path: str) -> None:
+    """One rename. A folder that was there before, and was not right, goes afterwards."""
+    old = f"{path}.old"
+    shutil.rmtree(old, ignore_errors=True)
+    if os.path.lexists(path):
+        os.rename(path, old)
+    try:
+        os.rename(partial, path)
+    except OSError as error:
+        if os.path.lexists(old):
+            os.rename(old, path)
+        raise StoreError(f"{partial} could not be renamed to {path}: {why(error)}.") from error
+    shutil.rmtree(old, ignore_errors=True)
+
+
+def partial(path: str) -> str:
+    """Where a model is made. A download that was interrupted goes on there."""
+    return f"{path}.partial"
+
+
+def hub_failure(text: str) -> str:
+    """The line of the Hub's client that says why; the others are traces and hints."""
+    lines = [re.sub(r"\x1b\[[0-9;]*m", "", line).strip() for line in text.splitlines()]
+    errors = [line for line in lines if re.match(r"(Error|[\w.]*(Error|Exception)):", line)]
+    return (errors or [line for line in lines if line] or ["no reason given"])[-1].rstrip(".")
+
+
+def listed_bytes(listing: t.Any, exclude: t.Sequence[str]) -> int:
+    """Bytes of the files that the Hub lists and that are not left out, as its client matches patterns."""
+    patterns = [f"{pattern}*" if pattern.endswith("/") else pattern for pattern in exclude]
+    return sum(
+        int(entry.get("size") or 0) for entry in listing if not any(fnmatch.fnmatchcase(entry["path"], pattern) for pattern in patterns)
+    )

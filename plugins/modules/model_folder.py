@@ -1,0 +1,240 @@
+#!/usr/bin/python
+# Copyright: (c) 2026, the amdgpu.fleet authors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: model_folder
+short_description: The folder of a model, from an archive or from a Hub, whole or not at all
+version_added: 0.1.0
+author:
+  - The amdgpu.fleet authors (@amdgpu-fleet)
+description:
+  - Makes the folder beside its place and moves it there with one rename, when nothing is missing and every checksum is right.
+  - Space is looked at before anything is unpacked or downloaded.
+  - A folder that is whole already, and was checked against O(manifest) where one is given, is left alone.
+  - From a Hub the work is done by huggingface_hub's own C(hf). An interrupted download goes on where it was, in C(PATH.partial).
+extends_documentation_fragment:
+  - amdgpu.fleet.attributes
+attributes:
+  check_mode:
+    support: partial
+    details:
+      - Says that it would change; neither the Hub nor the archive is asked.
+  diff_mode:
+    support: none
+  idempotent:
+    support: full
+options:
+  path:
+    description: The folder of the model.
+    type: path
+    required: true
+  archive:
+    description: A tar on the host, plain or compressed, that holds the model, at its top or in a folder. Needs O(sha256).
+    type: path
+  sha256:
+    description: SHA-256 of O(archive).
+    type: str
+  hub:
+    description: Name of the model on the Hub. Needs O(client).
+    type: str
+  revision:
+    description: Branch, tag or commit on the Hub.
+    type: str
+    default: main
+  endpoint:
+    description: Address of the Hub. Not given, the client takes its own default.
+    type: str
+  client:
+    description: The program C(hf) of huggingface_hub.
+    type: path
+  token_file:
+    description: File with the token for the Hub, readable by root alone.
+    type: path
+  exclude:
+    description: Patterns of files that are not downloaded.
+    type: list
+    elements: str
+    default: []
+  manifest:
+    description: File with checksums as C(sha256sum) writes them, with names relative to the model; itself relative to O(path), or absolute.
+    type: str
+  root:
+    description: The folder under which O(path), an absolute O(manifest) and the memory of checks are.
+    type: path
+    default: /
+"""
+
+EXAMPLES = r"""
+- name: A model that came on a disk
+  amdgpu.fleet.model_folder:
+    path: /srv/models/Qwen3-14B-AWQ
+    archive: /media/Qwen3-14B-AWQ.tar
+    sha256: 3b5d5c3712955042212316173ccf37be8001f2c0c9d5a1b0b3f2f6a1c2c1a6b4
+
+- name: A commit from a Hub inside the network
+  amdgpu.fleet.model_folder:
+    path: /srv/models/Qwen/Qwen3-14B-AWQ
+    hub: Qwen/Qwen3-14B-AWQ
+    revision: 31c69efc29464b6bb0aee1398b5a7b50a99340c3
+    endpoint: https://hub.example.net
+    client: /opt/amdgpu-fleet/hub/bin/hf
+  async: 86400
+  poll: 30
+"""
+
+RETURN = r"""
+commit:
+  description: The commit that was downloaded.
+  type: str
+  returned: when it came from a Hub
+  sample: 31c69efc29464b6bb0aee1398b5a7b50a99340c3
+bytes:
+  description: Size of the folder.
+  type: int
+  returned: when it was made
+  sample: 9962004480
+"""
+
+import json
+import os
+import shutil
+
+from ansible.module_utils.basic import AnsibleModule
+
+from ansible_collections.amdgpu.fleet.plugins.module_utils import _model, _model_store
+from ansible_collections.amdgpu.fleet.plugins.module_utils._model_store import StoreError
+from ansible_collections.amdgpu.fleet.plugins.module_utils._sysfs import Tree
+
+# The client brings certificates of its own, and knows nothing of an authority that the host trusts.
+CERTIFICATES = ("/etc/ssl/certs/ca-certificates.crt", "/etc/pki/tls/certs/ca-bundle.crt")
+
+
+class Hub:
+    """huggingface_hub's command line."""
+
+    def __init__(self, module: AnsibleModule, partial: str) -> None:
+        params = module.params
+        self._module = module
+        self._client = params["client"]
+        self._name = params["hub"]
+        self.environment = {
+            "LC_ALL": "C.UTF-8",
+            "HF_HUB_DISABLE_UPDATE_CHECK": "1",
+            "HF_HUB_DISABLE_TELEMETRY": "1",
+            "HF_HUB_DISABLE_PROGRESS_BARS": "1",
+            "HF_HUB_OFFLINE": "0",
+            # What is not there is not a token: the one of a user who called this is not for the fleet.
+            "HF_TOKEN_PATH": params["token_file"] or "/nonexistent",
+            "HF_HOME": f"{partial}/.cache/home",
+        }
+        if params["endpoint"]:
+            self.environment["HF_ENDPOINT"] = params["endpoint"]
+        certificates = next((path for path in CERTIFICATES if os.path.exists(path)), None)
+        if certificates and "SSL_CERT_FILE" not in os.environ:
+            self.environment["SSL_CERT_FILE"] = certificates
+
+    def run(self, *words: str) -> str:
+        rc, out, err = self._module.run_command([self._client, *words], environ_update=self.environment)
+        if rc != 0:
+            where = self.environment.get("HF_ENDPOINT", "the Hub")
+            raise StoreError(
+                f"{self._name} could not be fetched from {where}: {_model_store.hub_failure(err or out)}. Correct model or revision, give "
+                "model_hf_token where the model is private or gated, or set model_hub to a Hub that the host reaches."
+            )
+        return out
+
+    def ask(self, *words: str) -> dict | list:
+        text = self.run(*words, "--format", "json")
+        try:
+            return json.loads(text)
+        except ValueError as error:
+            raise StoreError(f"{self._client} {' '.join(words)} answered {text.strip()[:80]!r}, which is not JSON.") from error
+
+
+def download(module: AnsibleModule, partial: str) -> str:
+    """Fetch the files of one commit, and hold each to the checksum that the Hub has for it."""
+    params = module.params
+    hub, name, excluded = Hub(module, partial), params["hub"], params["exclude"]
+    commit = hub.ask("models", "info", name, "--revision", params["revision"], "--expand", "sha")["sha"]
+    listing = hub.ask("models", "list", name, "--revision", commit, "--recursive")
+    _model_store.require_space(partial, _model_store.listed_bytes(listing, excluded), _model_store.size_of(partial))
+    patterns = [word for pattern in excluded for word in ("--exclude", pattern)]
+    hub.run("download", name, "--revision", commit, "--local-dir", partial, "--quiet", *patterns)
+    hub.run("cache", "verify", name, "--revision", commit, "--local-dir", partial)
+    shutil.rmtree(f"{partial}/.cache", ignore_errors=True)
+    return commit
+
+
+def make(module: AnsibleModule, path: str, manifest: str | None) -> dict:
+    params = module.params
+    partial = _model_store.partial(path)
+    result: dict = {}
+    os.umask(0o022)
+    source = params["archive"] or params["hub"]
+    try:
+        if params["archive"]:
+            _model_store.unpack(params["archive"], params["sha256"], partial)
+        else:
+            result["commit"] = download(module, partial)
+        _model_store.check_whole(partial, source)
+        if manifest:
+            _model_store.check_manifest(partial, manifest)
+        _model_store.put_in_place(partial, path)
+    except StoreError:
+        # What was downloaded is worth keeping: the next run goes on with it.
+        if params["archive"]:
+            shutil.rmtree(partial, ignore_errors=True)
+        raise
+    return {**result, "bytes": _model_store.size_of(path)}
+
+
+def main() -> None:
+    module = AnsibleModule(
+        argument_spec={
+            "path": {"type": "path", "required": True},
+            "archive": {"type": "path"},
+            "sha256": {"type": "str", "no_log": False},
+            "hub": {"type": "str"},
+            "revision": {"type": "str", "default": "main"},
+            "endpoint": {"type": "str"},
+            "client": {"type": "path"},
+            "token_file": {"type": "path", "no_log": False},
+            "exclude": {"type": "list", "elements": "str", "default": []},
+            "manifest": {"type": "str"},
+            "root": {"type": "path", "default": "/"},
+        },
+        mutually_exclusive=[("archive", "hub")],
+        required_by={"archive": "sha256", "hub": "client"},
+        required_one_of=[("archive", "hub", "manifest")],
+        supports_check_mode=True,
+    )
+    params, result = module.params, {}
+    tree = Tree(params["root"])
+    place, manifest = tree.path(params["path"]), params["manifest"]
+    if manifest and manifest.startswith("/"):
+        manifest = tree.path(manifest)
+    whole = tree.exists(params["path"], "config.json") and not _model.missing(tree, params["path"])
+    make_it = not whole and (params["archive"] or params["hub"])
+    check_it = params["manifest"] and (make_it or _model.checked_by(tree, params["path"]) != params["manifest"])
+    if (make_it or check_it) and not module.check_mode:
+        try:
+            if make_it:
+                result = make(module, place, manifest)
+            else:
+                _model_store.check_whole(place, params["path"])
+                _model_store.check_manifest(place, manifest)
+            if check_it:
+                _model_store.remember(tree, params["path"], params["manifest"])
+        except StoreError as error:
+            module.fail_json(msg=str(error))
+        except OSError as error:
+            module.fail_json(msg=f"{error.filename or params['path']}: {error.strerror or error}.")
+    module.exit_json(changed=bool(make_it or check_it), **result)
+
+
+if __name__ == "__main__":
+    main()

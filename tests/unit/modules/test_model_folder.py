@@ -1,0 +1,158 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Model folders from archives, and what is refused. The Hub's own client is run in the scenario `model`."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import struct
+import tarfile
+from pathlib import Path
+
+import pytest
+
+from ansible_collections.amdgpu.fleet.plugins.module_utils import _model_store
+
+MODEL = "/srv/models/tiny"
+
+
+def safetensors(size: int = 16) -> bytes:
+    header = json.dumps({"a": {"dtype": "U8", "shape": [size], "data_offsets": [0, size]}}).encode()
+    return struct.pack("<Q", len(header)) + header + b"\1" * size
+
+
+FILES = {"config.json": b'{"num_hidden_layers": 2}', "model.safetensors": safetensors()}
+
+
+def pack(path: Path, files: dict[str, bytes], mode: str = "w:gz", prefix: str = "packed/", **fields: object) -> str:
+    with tarfile.open(path, mode) as archive:
+        for name, content in files.items():
+            member = tarfile.TarInfo(f"{prefix}{name}")
+            member.size, member.mode, member.uid = len(content), 0o600, 1234
+            for key, value in fields.items():
+                setattr(member, key, value)
+            archive.addfile(member, io.BytesIO(content))
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+@pytest.fixture
+def unpack(tmp_path, run_module):
+    """unpack(files, ...) -> result, and the folder of the model."""
+    folder = tmp_path / "host" / MODEL.lstrip("/")
+
+    def run(files=FILES, _check=False, mode="w:gz", prefix="packed/", fields=(), **options):
+        archive = tmp_path / "model.tar"
+        known = pack(archive, files, mode, prefix, **dict(fields))
+        options = {"archive": str(archive), "sha256": known, **options}
+        return run_module("model_folder", _check=_check, path=MODEL, root=str(tmp_path / "host"), **options), folder
+
+    return run
+
+
+def names(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.iterdir())
+
+
+@pytest.mark.parametrize("mode", ["w", "w:gz", "w:xz"])
+@pytest.mark.parametrize("prefix", ["", "./", "packed/", "a/b/"])
+def test_check_real_check_again_real_again(unpack, mode, prefix):
+    result, folder = unpack(_check=True, mode=mode, prefix=prefix)
+    assert result["changed"] and not folder.parent.exists()
+    result, _ = unpack(mode=mode, prefix=prefix)
+    assert result["changed"] and result["bytes"] == sum(len(content) for content in FILES.values())
+    assert {path.name: path.read_bytes() for path in folder.iterdir()} == FILES
+    # Whatever user packed it: the server is another one.
+    assert (folder / "config.json").stat().st_mode & 0o777 == 0o644
+    assert names(folder.parent) == ["tiny"]
+    for check in (True, False):
+        assert not unpack(_check=check, mode=mode, prefix=prefix)[0]["changed"]
+
+
+def test_what_was_only_a_part_is_replaced(unpack):
+    _result, folder = unpack()
+    (folder / "model.safetensors").write_bytes(safetensors()[:-1])
+    result, folder = unpack()
+    assert result["changed"] and (folder / "model.safetensors").read_bytes() == safetensors() and names(folder.parent) == ["tiny"]
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"sha256": "0" * 64}, "not " + "0" * 64),
+        ({"archive": "/nowhere/model.tar"}, "/nowhere/model.tar cannot be read"),
+        ({"files": {"model.safetensors": safetensors()}}, "holds no config.json"),
+        ({"files": {"config.json": b"{}"}}, "is not whole: it lacks the weights"),
+        ({"files": {**FILES, "model.safetensors": safetensors()[:-1]}}, "the end of model.safetensors"),
+        ({"prefix": "../"}, "would lie outside"),
+        ({"prefix": "/etc/"}, "would lie outside"),
+        ({"fields": {"type": tarfile.SYMTYPE, "linkname": "/etc/shadow"}.items()}, "no regular file"),
+        ({"manifest": "SHA256SUMS"}, "SHA256SUMS cannot be read"),
+        ({"files": {**FILES, "SHA256SUMS": b"0" * 64 + b"  config.json\n"}, "manifest": "SHA256SUMS"}, "config.json in "),
+        ({"files": {**FILES, "SHA256SUMS": b"0" * 64 + b"  ../../etc/passwd\n"}, "manifest": "SHA256SUMS"}, "sha256sum did not write"),
+        ({"files": {**FILES, "SHA256SUMS": b""}, "manifest": "SHA256SUMS"}, "is empty"),
+    ],
+)  # fmt: skip
+def test_bad_input_leaves_nothing(unpack, options, said):
+    result, folder = unpack(**options)
+    assert result["failed"] and said in result["msg"], result["msg"]
+    assert not folder.parent.exists() or names(folder.parent) == []
+
+
+def test_a_failure_keeps_the_model_that_was_there(unpack):
+    _result, folder = unpack()
+    (folder / "model.safetensors").unlink()
+    result, folder = unpack(sha256="0" * 64)
+    assert result["failed"] and names(folder) == ["config.json"] and names(folder.parent) == ["tiny"]
+
+
+def test_no_archive_at_all(unpack, tmp_path):
+    (tmp_path / "model.tar").write_bytes(b"x" * 2000)
+    known = hashlib.sha256(b"x" * 2000).hexdigest()
+    with pytest.raises(_model_store.StoreError, match="Pack it as tar"):
+        _model_store.unpack(str(tmp_path / "model.tar"), known, str(tmp_path / "out"))
+
+
+def test_a_disk_that_is_too_small(tmp_path, monkeypatch):
+    known = pack(tmp_path / "model.tar", FILES)
+    monkeypatch.setattr(_model_store.shutil, "disk_usage", lambda _path: type("Usage", (), {"free": 1 << 30}))
+    with pytest.raises(_model_store.StoreError, match=r"needs 0\.0 GiB and 1\.0 GiB to spare, and .* has 1\.0 GiB free"):
+        _model_store.unpack(str(tmp_path / "model.tar"), known, str(tmp_path / "out/model"))
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_manifest_of_a_folder_is_checked_once_and_after_a_change(tmp_path, run_module):
+    folder = tmp_path / MODEL.lstrip("/")
+    folder.mkdir(parents=True)
+    for name, content in FILES.items():
+        (folder / name).write_bytes(content)
+    sums = "".join(f"{hashlib.sha256(content).hexdigest()}  {name}\n" for name, content in FILES.items())
+    (tmp_path / "sums").write_text(sums)
+
+    def check(_check=False):
+        return run_module("model_folder", _check=_check, path=MODEL, manifest="/sums", root=str(tmp_path))
+
+    def facts():
+        found = run_module("rocm_facts", root=str(tmp_path), paths=[MODEL])["ansible_facts"]["amd_rocm"]["paths"][MODEL]
+        return found["checked_by"], found["missing"]
+
+    assert facts() == (None, None)
+    assert [check(True)["changed"], check()["changed"], check(True)["changed"], check()["changed"]] == [True, True, False, False]
+    assert facts() == ("/sums", None)
+    (folder / "model.safetensors").write_bytes(safetensors()[:-1] + b"\2")
+    assert facts() == (None, None)
+    assert "model.safetensors in" in check()["msg"] and facts() == (None, None)
+
+
+def test_the_line_of_the_client_that_says_why():
+    text = "Traceback (most recent call last):\n  File x\n\x1b[1mError: Model 'a/b' not found.\x1b[0m\nHint: set HF_DEBUG=1\n"
+    assert _model_store.hub_failure(text) == "Error: Model 'a/b' not found"
+    assert _model_store.hub_failure("Traceback\nhttpx2.ConnectError: [Errno 111] Connection refused\n") == (
+        "httpx2.ConnectError: [Errno 111] Connection refused"
+    )
+    assert _model_store.hub_failure("") == "no reason given"
+
+
+def test_what_is_not_downloaded_takes_no_space():
+    listing = [{"path": "model.safetensors", "size": 5}, {"path": "original/a.pth", "size": 7}, {"path": "x/original/b", "size": 1}]
+    assert _model_store.listed_bytes(listing, ["original/*", "*.gguf"]) == 6

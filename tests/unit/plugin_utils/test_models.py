@@ -1,0 +1,242 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Where models, images and packages come from: the plan's section `model`, the mirror, digests."""
+
+from __future__ import annotations
+
+import pytest
+
+from ansible_collections.amdgpu.fleet.plugins.plugin_utils import models
+from ansible_collections.amdgpu.fleet.plugins.plugin_utils.catalog import Catalog
+from ansible_collections.amdgpu.fleet.plugins.plugin_utils.findings import sentence
+from ansible_collections.amdgpu.fleet.plugins.plugin_utils.wants import normalize
+
+DIRECTORY = "/var/lib/amdgpu-fleet/models"
+SHA256 = "ab" * 32
+WHOLE = {"exists": True, "directory": True, "model": True, "missing": None, "checked_by": None}
+MIRROR = {"url": "http://mirror/", "registry": "mirror:5000", "pip_index": "http://mirror/simple", "hub": "http://mirror/hub"}
+
+
+def chat(model: str, **more) -> dict:
+    return {"name": "chat", "model": model, **more}
+
+
+@pytest.fixture
+def plan_with(make_plan):
+    """plan_with({path: facts}, ...) -> the plan of a host on which these paths are as they say, and no others."""
+
+    def make(there=None, host="mi300x-8", podman=None, **wants):
+        def change(_gpus, rocm):
+            rocm["podman"].update(podman or {})
+            rocm["paths"] = type("Paths", (dict,), {"setdefault": lambda *_: None})(there or {})
+
+        return make_plan(host, change, **wants)
+
+    return make
+
+
+def test_a_name_on_the_hub_is_fetched_and_served_from_its_folder(plan_with, ids):
+    plan = plan_with(vllm_instances=[chat("Qwen/Qwen3-8B")])
+    [fetch] = plan["model"]["fetch"]
+    assert (fetch["kind"], fetch["path"], plan["model"]["change"]) == ("hub", f"{DIRECTORY}/Qwen/Qwen3-8B", True)
+    instance = plan["vllm"]["instances"][0]
+    assert (instance["model"], instance["served_name"]) == (f"{DIRECTORY}/Qwen/Qwen3-8B", "Qwen3-8B")
+    assert ids(plan) == []
+
+
+def test_a_host_that_has_its_models_has_nothing_to_do(plan_with):
+    assert not plan_with({f"{DIRECTORY}/Qwen/Qwen3-8B": WHOLE}, vllm_instances=[chat("Qwen/Qwen3-8B")])["model"]["change"]
+    part = {**WHOLE, "missing": "the end of model.safetensors"}
+    assert plan_with({f"{DIRECTORY}/Qwen/Qwen3-8B": part}, vllm_instances=[chat("Qwen/Qwen3-8B")])["model"]["change"]
+
+
+@pytest.mark.parametrize(
+    ("source", "path"),
+    [
+        ({"revision": "31c69ef"}, f"{DIRECTORY}/Qwen/Qwen3-8B@31c69ef"),
+        ({"archive": "/media/q.tar", "sha256": SHA256}, f"{DIRECTORY}/Qwen/Qwen3-8B@abababababab"),
+    ],
+)
+def test_another_revision_is_another_folder(plan_with, ids, source, path):
+    """So that an upgrade fetches it beside the one that serves, and can go back to that."""
+    name = "Qwen/Qwen3-8B"
+    plan = plan_with({"/media/q.tar": {"exists": True}}, vllm_instances=[chat(name)], model_sources=[{"model": name, **source}])
+    assert plan["vllm"]["instances"][0]["model"] == path and plan["vllm"]["instances"][0]["served_name"] == "Qwen3-8B"
+    assert ids(plan) == []
+
+
+def test_two_instances_of_one_model_fetch_it_once_and_a_drafter_is_fetched_too(plan_with):
+    plan = plan_with(
+        vllm_instances=[chat("a/b", gpus=[0]), {"name": "two", "model": "a/b", "port": 8001, "gpus": [1]}],
+        model_sources=[{"model": "a/draft"}],
+    )
+    assert [entry["model"] for entry in plan["model"]["fetch"]] == ["a/draft", "a/b"]
+
+
+@pytest.mark.parametrize(
+    ("facts", "said"),
+    [
+        ({}, "/srv/m, which does not exist"),
+        ({"exists": True, "model": False}, "/srv/m, which has no config.json"),
+        ({**WHOLE, "missing": "b.safetensors of the index"}, "/srv/m, which lacks b.safetensors of the index"),
+    ],
+)
+def test_a_path_that_is_no_whole_model(plan_with, ids, facts, said):
+    plan = plan_with({"/srv/m": facts} if facts else {}, vllm_instances=[chat("/srv/m")])
+    assert ids(plan) == ["vllm.model"] and said in sentence(plan["findings"][0]) and not plan["model"]["change"]
+
+
+def test_weights_that_are_made_up_or_of_another_kind(plan_with, ids):
+    facts = {"/srv/m": {**WHOLE, "missing": "the weights"}}
+    assert ids(plan_with(facts, vllm_instances=[chat("/srv/m", options={"load-format": "dummy"})])) == []
+    assert ids(plan_with(facts, vllm_instances=[chat("/srv/m", options={"load-format": "auto"})])) == ["vllm.model"]
+
+
+def test_an_archive_that_is_not_there(plan_with, ids):
+    source = {"model": "tiny", "archive": "/media/t.tar", "sha256": SHA256}
+    plan = plan_with(vllm_instances=[chat("tiny")], model_sources=[source])
+    assert ids(plan) == ["vllm.model"] and "/media/t.tar, which does not exist" in sentence(plan["findings"][0])
+    # Once it was unpacked nobody needs it any more.
+    path = f"{DIRECTORY}/tiny@abababababab"
+    assert ids(plan_with({path: WHOLE}, vllm_instances=[chat("tiny")], model_sources=[source])) == []
+
+
+def test_a_manifest_is_checked_until_it_was(plan_with):
+    wants = {"vllm_instances": [chat("/srv/m")], "model_sources": [{"model": "/srv/m", "manifest": "SUMS"}]}
+    assert plan_with({"/srv/m": WHOLE}, **wants)["model"]["change"]
+    assert not plan_with({"/srv/m": {**WHOLE, "checked_by": "SUMS"}}, **wants)["model"]["change"]
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        {"model": "a/b", "archive": "/a.tar"},
+        {"model": "a/b", "archive": "a.tar", "sha256": SHA256},
+        {"model": "a/b", "archive": "/a.tar", "sha256": SHA256, "revision": "main"},
+        {"model": "a/b", "revision": "refs/../x"},
+        {"model": "/srv/m", "revision": "main"},
+        {"model": "/srv/m", "archive": "/a.tar", "sha256": SHA256},
+    ],
+)
+def test_a_source_that_does_not_fit(plan_with, ids, source):
+    plan = plan_with(model_sources=[source])
+    assert ids(plan) == ["inventory.variable"] and "model_sources: " in sentence(plan["findings"][0])
+
+
+def test_a_model_that_stands_there_twice_and_a_folder_that_cannot_be(plan_with, ids):
+    assert ids(plan_with(model_sources=[{"model": "a/b"}, {"model": "a/b"}])) == ["inventory.variable"]
+    assert ids(plan_with(model_directory="/srv/my models")) == ["inventory.variable"]
+
+
+def test_absent_takes_what_was_fetched_and_leaves_paths(plan_with):
+    there = {f"{DIRECTORY}/a/b": WHOLE, "/srv/m": WHOLE}
+    instances = [chat("a/b", gpus=[0]), {"name": "two", "model": "/srv/m", "port": 8001, "gpus": [1]}]
+    plan = plan_with(there, vllm_instances=instances, model_sources=[{"model": "c/d"}], model_state="absent", vllm_state="absent")
+    assert plan["model"]["remove"] == [f"{DIRECTORY}/a/b"] and plan["model"]["change"] and plan["model"]["fetch"] == []
+    assert not plan_with(there, vllm_instances=instances, vllm_state="absent")["model"]["change"]
+
+
+def test_what_the_facts_are_asked_for():
+    wants = normalize(
+        {
+            "vllm_instances": [chat("a/b")],
+            "model_sources": [{"model": "t", "archive": "/t.tar", "sha256": SHA256}],
+            "model_tiktoken_directory": "/srv/encodings/",
+        }
+    )
+    encodings = ["/srv/encodings/cl100k_base.tiktoken", "/srv/encodings/o200k_base.tiktoken"]
+    assert models.questions(wants, Catalog()) == [*encodings, "/t.tar", f"{DIRECTORY}/a/b", f"{DIRECTORY}/t@abababababab"]
+
+
+def test_one_switch_leads_everything_to_the_mirror(plan_with, ids):
+    plan = plan_with(vllm_instances=[chat("a/b")], plan_mirror=MIRROR, vllm_kind="venv")
+    assert plan["driver"]["repository"]["uri"].startswith("http://mirror/repo.radeon.com/amdgpu/31.50/")
+    assert plan["driver"]["repository"]["key_url"] == "http://mirror/repo.radeon.com/rocm/rocm.gpg.key"
+    assert plan["rocm"]["repository"]["uri"].startswith("http://mirror/stable.repo.amd.com/rocm/core/packages/")
+    pip = "--index-url http://mirror/simple --trusted-host mirror"
+    assert plan["vllm"]["pip_arguments"] == f"{pip} --extra-index-url http://mirror/wheels.vllm.ai/rocm/0.33.0/rocm100"
+    assert plan["vllm"]["image"] == "mirror:5000/vllm/vllm-openai-rocm:v0.33.0-rocm100"
+    assert (plan["model"]["endpoint"], plan["model"]["pip_arguments"]) == ("http://mirror/hub", pip)
+    assert ids(plan) == []
+
+
+def test_variables_of_roles_beat_the_mirror(plan_with):
+    own = {"driver_repository_uri": "http://own/{directory}", "model_hub": "http://hub", "vllm_pip_arguments": "--no-index"}
+    plan = plan_with(vllm_instances=[chat("a/b")], plan_mirror=MIRROR, **own)
+    assert plan["driver"]["repository"]["uri"] == "http://own/31.50"
+    assert (plan["model"]["endpoint"], plan["vllm"]["pip_arguments"]) == ("http://hub", "--no-index")
+
+
+QUADLET = {"version": "5.4.2", "init": True, "quadlet": "5.4", "images": [], "image_digests": {}}
+
+
+@pytest.mark.parametrize(
+    ("missing", "wants", "said"),
+    [
+        ("url", {}, ["repo.radeon.com/amdgpu", "repo.radeon.com/rocm/rocm.gpg.key", "stable.repo.amd.com/rocm/core", "packages.gpg"]),
+        ("registry", {}, ["docker.io/vllm/vllm-openai-rocm"]),
+        ("pip_index", {}, ["huggingface_hub==2.4.0"]),
+        ("pip_index", {"vllm_kind": "venv"}, ["vllm==0.33.0+rocm100", "huggingface_hub==2.4.0"]),
+        ("hub", {}, ["a/b from the public Hub"]),
+    ],
+)
+def test_what_would_still_come_from_outside(plan_with, ids, missing, wants, said):
+    plan = plan_with(podman=QUADLET, vllm_instances=[chat("a/b")], plan_mirror={**MIRROR, missing: ""}, **wants)
+    assert set(ids(plan)) == {"mirror.outside"}
+    assert all(any(word in finding["seen"] for finding in plan["findings"]) for word in said)
+    assert len(ids(plan)) == len(said)
+
+
+def test_what_is_there_is_not_fetched(plan_with, ids):
+    there = {f"{DIRECTORY}/a/b": WHOLE}
+    image = "docker.io/vllm/vllm-openai-rocm:v0.33.0-rocm100"
+    stored = {**QUADLET, "images": [image], "image_digests": {image: []}}
+    plan = plan_with(there, podman=stored, vllm_instances=[chat("a/b")], plan_mirror={"url": "http://mirror"})
+    assert ids(plan) == []
+
+
+GPT = {"/srv/gpt": {**WHOLE, "model_type": "gpt_oss"}}
+
+
+def test_the_encodings_of_gpt_oss(plan_with, ids):
+    staged = {f"/srv/encodings/{name}_base.tiktoken": {"exists": True} for name in ("o200k", "cl100k")}
+    wants = {"vllm_instances": [chat("/srv/gpt")], "model_tiktoken_directory": "/srv/encodings"}
+    plan = plan_with({**GPT, **staged}, **wants)
+    instance = plan["vllm"]["instances"][0]
+    assert instance["environment"]["TIKTOKEN_ENCODINGS_BASE"] == "/srv/encodings"
+    assert instance["read_only"] == ["/srv/gpt", "/srv/encodings"] and ids(plan) == []
+    plan = plan_with(GPT, **wants)
+    assert ids(plan) == ["vllm.model"] and "/srv/encodings/o200k_base.tiktoken" in sentence(plan["findings"][0])
+    plan = plan_with({"/srv/gpt": {**WHOLE, "model_type": "llama"}}, **wants)
+    assert "TIKTOKEN_ENCODINGS_BASE" not in plan["vllm"]["instances"][0]["environment"] and ids(plan) == []
+
+
+def test_encodings_would_come_from_outside(plan_with, ids):
+    plan = plan_with(GPT, vllm_instances=[chat("/srv/gpt")], vllm_kind="venv", plan_mirror=MIRROR)
+    assert ids(plan) == ["mirror.outside"] and "o200k_base.tiktoken" in sentence(plan["findings"][0])
+
+
+IMAGE = "registry:5000/vllm:1"
+DIGEST = f"sha256:{'cd' * 32}"
+
+
+@pytest.mark.parametrize(
+    ("digests", "wanted", "present"),
+    [([DIGEST], DIGEST, True), ([f"sha256:{'ef' * 32}"], DIGEST, False), ([], "", True), ([], DIGEST, False)],
+)
+def test_an_image_is_there_when_it_is_the_one_that_is_pinned(plan_with, digests, wanted, present):
+    podman = {**QUADLET, "images": [IMAGE], "image_digests": {IMAGE: digests}}
+    plan = plan_with({"/srv/m": WHOLE}, podman=podman, vllm_instances=[chat("/srv/m")], vllm_image=IMAGE, vllm_image_digest=wanted)
+    assert plan["vllm"]["image_present"] is present
+    assert plan["vllm"]["image_pull"] == (f"registry:5000/vllm@{DIGEST}" if wanted else IMAGE)
+
+
+def test_the_digest_of_the_catalog_is_of_its_own_image(plan_with):
+    wants = {"vllm_instances": [chat("/srv/m")], "vllm_version": "0.31.0"}
+    assert plan_with({"/srv/m": WHOLE}, **wants)["vllm"]["image_digest"].startswith("sha256:749f6f3f")
+    assert plan_with({"/srv/m": WHOLE}, vllm_image="own:1", **wants)["vllm"]["image_digest"] == ""
+
+
+def test_the_room_of_an_image_that_is_known(plan_with):
+    wants = {"vllm_instances": [chat("/srv/m")], "vllm_version": "0.33.0"}
+    assert plan_with({"/srv/m": WHOLE}, **wants)["vllm"]["image_gib"] == 30
+    assert plan_with({"/srv/m": WHOLE}, vllm_image="own:1", **wants)["vllm"]["image_gib"] == 0
