@@ -35,7 +35,7 @@ def test_the_initramfs_is_the_one_with_the_module_options(host, entries):
 
 
 def test_the_facts_name_the_entry_that_bootctl_takes(host, entries):
-    facts = host.ansible("amdgpu.fleet.rocm_facts", json.dumps({}), check=False, become=True)["ansible_facts"]["amd_rocm"]
+    facts = host.ansible("amdgpu.fleet.rocm_facts", json.dumps({"root": "/"}), check=False, become=True)["ansible_facts"]["amd_rocm"]
     default = [version for version, entry in entries.items() if entry["isDefault"]]
     assert [facts["kernel"]["default_release"]] == default == [NEWER]
     assert facts["boot"]["loader"] == "systemd-boot"
