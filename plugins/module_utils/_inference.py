@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import re
 import socket
 import ssl
@@ -19,7 +20,6 @@ from http.client import HTTPException
 from urllib.error import HTTPError, URLError
 from urllib.request import HTTPDefaultErrorHandler, HTTPErrorProcessor, HTTPHandler, HTTPSHandler, OpenerDirector, Request, UnknownHandler
 
-KEY = re.compile(r"^VLLM_API_KEY=(.+)$", re.M)
 REQUESTS = re.compile(r"^vllm:num_requests_(?:running|waiting)(?:\{[^\n]*\})? +([0-9.]+(?:[eE][+-]?[0-9]+)?)", re.M)
 
 
@@ -135,11 +135,9 @@ def main(arguments: t.Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description="Ask an OpenAI-compatible server for a completion.")
     parser.add_argument("url")
     parser.add_argument("model")
-    parser.add_argument("--api-key-file", type=argparse.FileType(), help="a file with a line VLLM_API_KEY=...")
     parser.add_argument("--timeout", type=float, default=60, help="seconds for each answer")
     options = parser.parse_args(arguments)
-    found = KEY.search(options.api_key_file.read()) if options.api_key_file else None
-    key = found.group(1).strip() if found else None
+    key = os.environ.get("VLLM_API_KEY")  # not an argument, which everybody can see
     server = Server(options.url, key, options.timeout)
     try:
         server.healthy(options.timeout)

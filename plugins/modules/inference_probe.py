@@ -81,11 +81,12 @@ time_per_output_token_ms:
   returned: with O(completion)
 """
 
+import re
 import time
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ansible_collections.amdgpu.fleet.plugins.module_utils._inference import KEY, NoAnswer, Server
+from ansible_collections.amdgpu.fleet.plugins.module_utils._inference import NoAnswer, Server
 
 # A server that ended this often while it was waited for will not come up.
 MAX_RESTARTS = 3
@@ -99,7 +100,7 @@ def api_key(module: AnsibleModule) -> str | None:
         return None
     try:
         with open(path, encoding="utf-8", errors="replace") as file:
-            match = KEY.search(file.read())
+            match = re.search(r"^VLLM_API_KEY=(.+)$", file.read(), re.M)
     except OSError as error:
         module.fail_json(msg=f"api_key_file {path} cannot be read ({error.strerror}). Run with become, or correct the path.")
     if not match:

@@ -350,26 +350,24 @@ def check(vllm, tmp_path):
     program.parent.mkdir()
     shutil.copy(REPOSITORY / "plugins/module_utils/_inference.py", program)
 
-    def run(*arguments):
-        command = [sys.executable, "-I", program, vllm.url, *arguments]
-        return subprocess.run(command, capture_output=True, text=True, timeout=30, check=False)
+    def run(model, **environment):
+        command = [sys.executable, "-I", program, vllm.url, model]
+        return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=30, check=False)
 
     return run
 
 
-def test_a_check_of_a_timer_says_how_it_went(vllm, check, tmp_path):
+def test_a_check_of_a_timer_says_how_it_went(vllm, check):
     vllm.key = KEY
-    (tmp_path / "key").write_text(f"VLLM_API_KEY={KEY}\n", encoding="utf-8")
-    result = check("chat", f"--api-key-file={tmp_path}/key")
+    result = check("chat", VLLM_API_KEY=KEY)
     assert result.returncode == 0 and result.stdout.startswith(f"{vllm.url} serves chat: 4 tokens, the first after "), result
     assert result.stderr == ""
 
 
-def test_a_check_of_a_timer_fails_with_what_it_saw_and_without_the_key(vllm, check, tmp_path):
+def test_a_check_of_a_timer_fails_with_what_it_saw_and_without_the_key(vllm, check):
     assert "does not serve other: /v1/models: chat, not other" in check("other").stderr
     vllm.key, vllm.echo = KEY + "x", "yes"
-    (tmp_path / "key").write_text(f"VLLM_API_KEY={KEY}\n", encoding="utf-8")
-    result = check("chat", f"--api-key-file={tmp_path}/key")
+    result = check("chat", VLLM_API_KEY=KEY)
     assert result.returncode == 1 and "answered 401" in result.stderr and "(the key)" in result.stderr
     assert KEY not in result.stdout + result.stderr
     vllm.health = [503]
