@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 REPORTS = Path(os.environ["MOLECULE_EPHEMERAL_DIRECTORY"]) / "reports"
+ADDRESS = "10.77.0.33"
 VOID = {"meta", "br", "link", "img", "input", "hr"}
 
 
@@ -32,6 +33,12 @@ def test_the_doctor_says_what_scripts_ask_for(records):
     assert {host: [finding["id"] for finding in found] for host, found in doctor["hosts"].items()} == {
         host: [finding["id"] for finding in record["findings"]] for host, record in records.items()
     }
+
+
+def test_prometheus_finds_what_it_can_reach():
+    (target,) = json.loads((REPORTS / "prometheus.json").read_text())
+    assert target["targets"] == [f"{ADDRESS}:8000"]
+    assert target["labels"]["host"] == "report-halo" and target["labels"]["unit"] == "vllm-open.service"
 
 
 def test_the_page_says_what_the_json_file_says(records):

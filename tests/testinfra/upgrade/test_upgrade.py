@@ -3,10 +3,12 @@
 
 from __future__ import annotations
 
+import functools
 import http.client
 import json
 import os
 import re
+import ssl
 import subprocess
 import threading
 import time
@@ -70,10 +72,14 @@ class Load:
         print(f"{len(self.latencies)} requests, {len(self.failures)} failed, slowest {max(self.latencies, default=0):.2f} s")
 
 
-def upgrade(*arguments: str, **variables) -> subprocess.CompletedProcess:
-    command = ["ansible-playbook", "playbooks/upgrade.yml", "-i", INVENTORY, *arguments, "-e", json.dumps(variables)]
+def play(playbook: str, *arguments: str, **variables) -> subprocess.CompletedProcess:
+    command = ["ansible-playbook", f"playbooks/{playbook}.yml", "-i", INVENTORY, *arguments, "-e", json.dumps(variables)]
     environment = {**os.environ, "ANSIBLE_NOCOLOR": "1", "ANSIBLE_FORCE_COLOR": "0"}
     return subprocess.run(command, cwd=REPOSITORY, env=environment, capture_output=True, text=True, timeout=400, check=False)
+
+
+upgrade = functools.partial(play, "upgrade")
+gateway = functools.partial(play, "gateway")
 
 
 def flat(result: subprocess.CompletedProcess) -> str:
@@ -143,24 +149,15 @@ def test_keys_are_shown_to_nobody(host):
 
 def test_a_bad_configuration_leaves_the_old_one(host):
     before = host.check_output("cat /etc/amdgpu-gateway/haproxy.cfg")
-    command = ["ansible-playbook", "playbooks/gateway.yml", "-i", INVENTORY, "-e", "gateway_tls_certificate=/etc/ssl/none.pem"]
-    result = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, timeout=120, check=False)
+    result = gateway(gateway_tls_certificate="/etc/ssl/none.pem")
     assert result.returncode == 2 and "/etc/ssl/none.pem" in flat(result) and "nothing was changed" in flat(result), result.stdout
     assert host.check_output("cat /etc/amdgpu-gateway/haproxy.cfg") == before
     assert ask("/v1/models")[0] == 200
 
 
 def test_another_key_is_taken_up_and_breaks_off_nothing(host):
-    command = [
-        "ansible-playbook",
-        "playbooks/gateway.yml",
-        "-i",
-        INVENTORY,
-        "-e",
-        '{"gateway_api_keys": ["key-of-a-client", "another-key"]}',
-    ]
     with Load() as load:
-        result = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, timeout=120, check=False)
+        result = gateway(gateway_api_keys=[CLIENT_KEY, "another-key"])
         assert result.returncode == 0, result.stdout
         assert ask("/v1/models", key="another-key")[0] == 200
     assert load.failures == [] and len(load.latencies) > 10
@@ -226,3 +223,34 @@ def test_a_broken_version_ends_with_the_old_one_and_loses_no_request(host):
     # Nothing of it is left: the next boot starts the old one.
     assert replica(first).run("systemctl is-enabled vllm-tiny").stdout.strip() in ("enabled", "generated")
     assert not replica(first).file("/var/lib/amdgpu-fleet/before-upgrade.tar").exists
+
+
+def test_tls(host, tmp_path):
+    certificate = tmp_path / "gateway.pem"
+    command = ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-days", "1"]
+    names = ["-subj", "/CN=gateway", "-addext", f"subjectAltName=IP:{GATEWAY}"]
+    files = ["-keyout", str(tmp_path / "key.pem"), "-out", str(certificate)]
+    subprocess.run([*command, *names, *files], capture_output=True, check=True)
+    path = "/etc/ssl/private/gateway.pem"
+    whole = certificate.read_text() + (tmp_path / "key.pem").read_text()
+    host.check_output("umask 077; mkdir -p /etc/ssl/private; printf %%s %s >%s", whole, path)
+    result = gateway(gateway_tls_certificate=path)
+    assert result.returncode == 0, result.stdout
+    connection = http.client.HTTPSConnection(GATEWAY, 8080, timeout=30, context=ssl.create_default_context(cafile=str(certificate)))
+    connection.request("GET", "/v1/models", headers={"Authorization": f"Bearer {CLIENT_KEY}"})
+    assert connection.getresponse().status == 200
+    status, text = ask("/v1/models")
+    assert status == 400, text  # plain HTTP, to a port that speaks TLS
+
+
+def test_the_gateway_can_be_taken_away(host):
+    result = gateway("--check", "--diff", gateway_state="absent")
+    assert result.returncode == 0 and "amdgpu-gateway.service" in result.stdout, result.stdout
+    assert host.service("amdgpu-gateway").is_running
+    assert gateway(gateway_state="absent").returncode == 0
+    assert not host.check_output("ss -Hltn sport = :8080")
+    assert host.run("systemctl cat amdgpu-gateway").rc != 0 and not host.file("/etc/amdgpu-gateway/haproxy.cfg").exists
+    # Clients have the keys, and other services may use the package.
+    assert host.file("/etc/amdgpu-gateway/api_keys").exists and host.package("haproxy").is_installed
+    again = gateway(gateway_state="absent")
+    assert again.returncode == 0 and not re.search(r"changed=[1-9]", again.stdout), again.stdout
