@@ -12,7 +12,7 @@ import shlex
 import stat
 import typing as t
 
-from ansible_collections.amdgpu.fleet.plugins.module_utils._processes import holders
+from ansible_collections.amdgpu.fleet.plugins.module_utils._processes import Holder, holders
 from ansible_collections.amdgpu.fleet.plugins.module_utils._sysfs import Tree
 
 QUADLET_GENERATORS = ("usr/lib/systemd/system-generators/podman-system-generator", "usr/libexec/podman/quadlet")
@@ -203,13 +203,16 @@ def ports(tree: Tree, wanted: t.Sequence[int]) -> dict[str, dict[str, t.Any]]:
         for line in (data or b"").decode("ascii", "replace").splitlines()[1:]:
             fields = line.split()
             if len(fields) > 9 and fields[3] == LISTEN:
-                listening.setdefault(int(fields[1].rpartition(":")[2], 16), set()).add(fields[9])
-    result = {}
+                listening.setdefault(int(fields[1].rpartition(":")[2], 16), set()).add(f"socket:[{fields[9]}]")
+    held: dict[str, Holder] = {}
+    for holder in holders(tree, set().union(*(listening.get(port, ()) for port in wanted))):
+        for each in holder.held:
+            held.setdefault(each, holder)
+    result: dict[str, dict[str, t.Any]] = {}
     for port in wanted:
-        inodes = listening.get(port, set())
-        holder = next(holders(tree, {f"socket:[{inode}]" for inode in inodes}), None) if inodes else None
-        unit = next((unit for unit in holder.units if unit.endswith(".service")), None) if holder else None
-        result[str(port)] = {"listening": bool(inodes), "unit": unit, "process": holder.process if holder else None}
+        found = next((held[each] for each in sorted(listening.get(port, ())) if each in held), None)
+        unit = next((unit for unit in found.units if unit.endswith(".service")), None) if found else None
+        result[str(port)] = {"listening": port in listening, "unit": unit, "process": found.process if found else None}
     return result
 
 

@@ -14,25 +14,25 @@ _UNIT = re.compile(r"([^/\s]+\.(?:service|scope))(?=/|$)", re.M)
 
 
 class Holder(t.NamedTuple):
-    """A process that holds something open, and the systemd units it runs in, the innermost last."""
+    """A process that holds things open, and the systemd units it runs in, the innermost last."""
 
     pid: int
     process: str
     units: tuple[str, ...]
-    held: str
+    held: tuple[str, ...]
 
     def __str__(self) -> str:
         where = self.units[-1] if self.units else "no unit of systemd"
-        return f"{self.process} (pid {self.pid}, {where}) has {self.held} open"
+        return f"{self.process} (pid {self.pid}, {where}) has {self.held[0]} open"
 
 
 def holders(tree: Tree, targets: set[str]) -> t.Iterator[Holder]:
-    """The processes, in the order of their numbers, that have one of ``targets`` open: a path, or ``socket:[12345]``."""
-    for pid in natural(tree.names("proc")):
+    """The processes, in the order of their numbers, that have one of ``targets`` open: paths, or ``socket:[12345]``."""
+    for pid in natural(tree.names("proc")) if targets else ():
         # A descriptor that is closed while we look must not hide the others; a process that ended has none.
         held = targets.intersection(tree.link_target("proc", pid, "fd", number) or "" for number in _descriptors(tree, pid))
         if held:
-            yield _holder(tree, pid, min(held))
+            yield _holder(tree, pid, *sorted(held))
 
 
 def users_of(tree: Tree, folders: t.Sequence[str]) -> t.Iterator[Holder]:
@@ -49,7 +49,7 @@ def users_of(tree: Tree, folders: t.Sequence[str]) -> t.Iterator[Holder]:
             continue
 
 
-def _holder(tree: Tree, pid: str, held: str) -> Holder:
+def _holder(tree: Tree, pid: str, *held: str) -> Holder:
     units = tuple(dict.fromkeys(_UNIT.findall(tree.text("proc", pid, "cgroup") or "")))
     return Holder(int(pid), tree.text("proc", pid, "comm") or "a process", units, held)
 

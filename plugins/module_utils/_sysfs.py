@@ -63,12 +63,11 @@ class Tree:
             self._unreadable(path, error, required)
             return None
         try:
-            data = os.read(descriptor, 65536)
-            while data and len(data) % 4096 == 0 and len(data) < limit:
-                more = os.read(descriptor, 65536)
-                if not more:
-                    break
-                data += more
+            # Until nothing comes: of a long list the kernel gives the lines that fill a page, and the rest when asked again.
+            data = piece = os.read(descriptor, 65536)
+            while piece and len(data) < limit:
+                piece = os.read(descriptor, 65536)
+                data += piece
             return data
         except OSError as error:
             self._unreadable(path, error, required)

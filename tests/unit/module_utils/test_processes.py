@@ -32,6 +32,6 @@ def test_a_process_that_ended_is_passed_over(tmp_path):
     process(tmp_path, 101, "early", "/system.slice/vllm-main.service/libpod-payload-5f", fd0="/dev/kfd", fd1="/dev/dri/renderD128")
     found = list(holders(Tree(str(tmp_path)), {"/dev/kfd", "/dev/dri/renderD128"}))
     assert [(each.pid, each.units, each.held) for each in found] == [
-        (101, ("vllm-main.service",), "/dev/dri/renderD128"),
-        (1000, (), "/dev/kfd"),
+        (101, ("vllm-main.service",), ("/dev/dri/renderD128", "/dev/kfd")),
+        (1000, (), ("/dev/kfd",)),
     ]

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 from __future__ import annotations
 
+import contextlib
 import json
 import socket
 
@@ -104,12 +105,12 @@ def test_virtual_environments_that_this_collection_made(tmp_path, amd_rocm):
 
 
 def test_a_port_in_use_is_named_with_its_process(run_module):
-    with socket.socket() as server:
-        server.bind(("127.0.0.1", 0))
-        server.listen()
-        port = server.getsockname()[1]
-        found = run_module("rocm_facts", ports=[port, 1])["ansible_facts"]["amd_rocm"]["ports"]
-    assert found[str(port)]["listening"] and found[str(port)]["process"]
+    with contextlib.ExitStack() as stack:
+        # More than the kernel gives in one piece.
+        servers = [stack.enter_context(socket.create_server(("127.0.0.1", 0))) for _ in range(64)]
+        ports = [server.getsockname()[1] for server in servers]
+        found = run_module("rocm_facts", ports=[*ports, 1])["ansible_facts"]["amd_rocm"]["ports"]
+    assert all(found[str(port)]["listening"] and found[str(port)]["process"] for port in ports)
     assert not found["1"]["listening"]
 
 
