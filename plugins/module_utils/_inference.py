@@ -2,18 +2,15 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Talking to an OpenAI-compatible server: is it healthy, what does it serve, how fast does it answer.
 
-The role vllm puts this file on hosts, for a timer to run it: it needs nothing but Python.
+The role vllm puts this file on hosts, beside what a timer runs: it needs nothing but Python.
 """
 
 from __future__ import annotations
 
-import argparse
 import json
-import os
 import re
 import socket
 import ssl
-import sys
 import time
 import typing as t
 from http.client import HTTPException
@@ -128,31 +125,3 @@ class Server:
             "time_to_first_token_ms": round((first - start) * 1000, 1),
             "time_per_output_token_ms": round(further * 1000, 1) if further is not None else None,
         }
-
-
-def main(arguments: t.Sequence[str] | None = None) -> int:
-    """One completion: a line that says how it went, and 0 or 1."""
-    parser = argparse.ArgumentParser(description="Ask an OpenAI-compatible server for a completion.")
-    parser.add_argument("url")
-    parser.add_argument("model")
-    parser.add_argument("--timeout", type=float, default=60, help="seconds for each answer")
-    options = parser.parse_args(arguments)
-    key = os.environ.get("VLLM_API_KEY")  # not an argument, which everybody can see
-    server = Server(options.url, key, options.timeout)
-    try:
-        server.healthy(options.timeout)
-        models = server.models()
-        if options.model not in models:
-            raise NoAnswer(f"/v1/models: {', '.join(models) or 'nothing'}, not {options.model}")
-        result = server.completion(options.model, "AMD GPUs are", 4, options.timeout)
-    except NoAnswer as error:
-        # A server may repeat the key in what it answers.
-        text = str(error).replace(key, "(the key)") if key else str(error)
-        print(f"{server.url} does not serve {options.model}: {text}", file=sys.stderr)
-        return 1
-    print("{0} serves {1}: {tokens} tokens, the first after {time_to_first_token_ms} ms".format(server.url, options.model, **result))
-    return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())

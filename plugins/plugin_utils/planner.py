@@ -611,10 +611,10 @@ def _legacy_rocm(host: Host) -> dict[str, t.Any]:
         return {}
     if not known["packages"]:
         remedy = f"No package is known to own it: remove {' and '.join(folders)} by hand"
-    elif known["used_by"]:
-        remedy = f"Stop {', '.join(known['used_by'])} first, which use it"
     elif not host.wants["rocm_remove_legacy"]:
         remedy = f"Set rocm_remove_legacy to true, and the role rocm removes {', '.join(known['packages'])}"
+    elif known["used_by"]:
+        remedy = f"Stop {', '.join(known['used_by'])} first, which use it"
     else:
         host.findings.add("rocm.legacy", ", ".join(folders), "no ROCm before 7.14", severity="warn", remedy="The role rocm removes it")
         host.note("rocm", "remove", " ".join(known["packages"]), "asked for", INVENTORY)

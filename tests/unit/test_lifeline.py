@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-SCRIPT = Path(__file__).resolve().parents[2] / "roles/vllm/files/lifeline"
+SCRIPT = Path(__file__).resolve().parents[2] / "roles/vllm/files/lifeline.py"
 SECONDS = 15
 
 

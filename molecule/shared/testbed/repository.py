@@ -316,6 +316,8 @@ def _debian() -> list[Package]:
         Package("firmware-amd-graphics", "20251125-1", files={"lib/firmware/amdgpu/README": "firmware\n"}),
         Package("dkms", "3.9.0-1", files={"usr/sbin/dkms": _DKMS}),
         Package("amd-container-toolkit", "1.3.0", files={"usr/bin/amd-ctk": _AMD_CTK}),
+        # Older than Debian's own: for hosts that cannot reach those.
+        *(Package(name, "0~bed") for name in ("libatomic1", "libquadmath0")),
         *(Package(f"linux-headers-{release}", "99.1-1", files={f"lib/modules/{release}/build/Makefile": "\n"}) for release in releases),
     ]
 

@@ -141,7 +141,7 @@ def test_a_whole_run_shows_no_key_however_much_it_says(host, kind, key, argument
 
 
 def test_the_service_is_bound_to_the_node_that_was_asked_for(host, kind):
-    if kind == "container":
+    if kind != "venv":
         return
     show = dict(line.split("=", 1) for line in host.check_output("systemctl show vllm-tiny").splitlines() if "=" in line)
     assert (show["CPUAffinity"], show["NUMAPolicy"], show["NUMAMask"]) == ("0-63", "preferred", "0")
@@ -258,7 +258,7 @@ def test_no_engine_is_left_when_the_unit_stops(host):
 def test_no_engine_outlives_the_server_that_was_killed(host):
     """The server dies as it would for want of memory; vLLM alone leaves its engine behind with the memory of the GPU."""
     host.check_output("systemctl start vllm-tiny")
-    before = until(lambda: engines(host))
+    before = until(lambda: engines(host), 180)
     server = host.check_output(f"ps -o ppid= -p {before[0]}").strip()
     host.check_output(f"kill -9 {server}")
     until(lambda: not set(before) & set(engines(host)), 20)

@@ -345,13 +345,14 @@ def test_the_time_limit_with_a_unit_names_it(vllm, probe, systemd):
 
 @pytest.fixture
 def check(vllm, tmp_path):
-    """As a timer on a host runs it: the file alone, without the collection."""
-    program = tmp_path / "alone/inference.py"
+    """As a timer on a host runs it: two files, without the collection."""
+    program = tmp_path / "alone/inference_check.py"
     program.parent.mkdir()
-    shutil.copy(REPOSITORY / "plugins/module_utils/_inference.py", program)
+    shutil.copy(REPOSITORY / "plugins/module_utils/_inference.py", program.with_name("inference.py"))
+    shutil.copy(REPOSITORY / "roles/vllm/files/inference_check.py", program)
 
     def run(model, **environment):
-        command = [sys.executable, "-I", program, vllm.url, model]
+        command = [sys.executable, program, vllm.url, model]
         return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=30, check=False)
 
     return run

@@ -1,4 +1,3 @@
-#!/usr/bin/env python3
 # Written by amdgpu.fleet
 """Ends vLLM on this host when vLLM on another host of the same model ends, so that systemd starts all of them anew.
 

@@ -1,0 +1,35 @@
+# Written by amdgpu.fleet
+"""Asks an OpenAI-compatible server for a completion, for a timer of systemd: a line that says how it went, and 0 or 1."""
+
+import argparse
+import os
+import sys
+
+from inference import NoAnswer, Server
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("url")
+    parser.add_argument("model")
+    parser.add_argument("--timeout", type=float, default=60, help="seconds for each answer")
+    options = parser.parse_args()
+    key = os.environ.get("VLLM_API_KEY")  # not an argument, which everybody can see
+    server = Server(options.url, key, options.timeout)
+    try:
+        server.healthy(options.timeout)
+        models = server.models()
+        if options.model not in models:
+            raise NoAnswer(f"/v1/models: {', '.join(models) or 'nothing'}, not {options.model}")
+        result = server.completion(options.model, "AMD GPUs are", 4, options.timeout)
+    except NoAnswer as error:
+        # A server may repeat the key in what it answers.
+        text = str(error).replace(key, "(the key)") if key else str(error)
+        print(f"{server.url} does not serve {options.model}: {text}", file=sys.stderr)
+        return 1
+    print("{0} serves {1}: {tokens} tokens, the first after {time_to_first_token_ms} ms".format(server.url, options.model, **result))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
