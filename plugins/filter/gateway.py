@@ -26,7 +26,7 @@ def replicas(hosts: t.Sequence[str], hostvars: t.Mapping[str, t.Any], instance: 
         if not chosen:
             raise AnsibleFilterError(f"amdgpu.fleet.replicas: {host} has no instance {instance or 'at all'} in vllm_instances.")
         for each in chosen:
-            together = groups.get(each.get("nodes") or "", [host])
+            together = groups.get(each.get("nodes") or "") or [host]
             if host != together[0]:
                 continue  # it computes for the first host of its group, which answers
             address = each.get("host") or LOOPBACK[0]

@@ -174,9 +174,19 @@ def hub_failure(text: str) -> str:
     return (errors or [line for line in lines if line] or ["no reason given"])[-1].rstrip(".")
 
 
+def commit(name: str, info: t.Any) -> str:
+    """The commit that the Hub's word on a model names."""
+    found = info.get("sha") if isinstance(info, dict) else None
+    if not isinstance(found, str) or not found:
+        raise StoreError(f"The Hub does not say which commit of {name} is meant. Correct model_hub.")
+    return found
+
+
 def listed_bytes(listing: t.Any, exclude: t.Sequence[str]) -> int:
     """Bytes of the files that the Hub lists and that are not left out, as its client matches patterns."""
     patterns = [f"{pattern}*" if pattern.endswith("/") else pattern for pattern in exclude]
-    return sum(
-        int(entry.get("size") or 0) for entry in listing if not any(fnmatch.fnmatchcase(entry["path"], pattern) for pattern in patterns)
-    )
+    try:
+        sizes = {str(entry["path"]): int(entry.get("size") or 0) for entry in listing}
+    except (TypeError, KeyError, ValueError, AttributeError) as error:
+        raise StoreError("What the Hub answers is not a list of files. Correct model_hub.") from error
+    return sum(size for path, size in sizes.items() if not any(fnmatch.fnmatchcase(path, pattern) for pattern in patterns))

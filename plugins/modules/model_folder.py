@@ -147,7 +147,7 @@ class Hub:
             )
         return out
 
-    def ask(self, *words: str) -> dict | list:
+    def ask(self, *words: str) -> object:
         text = self.run(*words, "--format", "json")
         try:
             return json.loads(text)
@@ -159,7 +159,7 @@ def download(module: AnsibleModule, partial: str) -> str:
     """Fetch the files of one commit, and hold each to the checksum that the Hub has for it."""
     params = module.params
     hub, name, excluded = Hub(module, partial), params["hub"], params["exclude"]
-    commit = hub.ask("models", "info", name, "--revision", params["revision"], "--expand", "sha")["sha"]
+    commit = _model_store.commit(name, hub.ask("models", "info", name, "--revision", params["revision"], "--expand", "sha"))
     listing = hub.ask("models", "list", name, "--revision", commit, "--recursive")
     _model_store.require_space(partial, _model_store.listed_bytes(listing, excluded), _model_store.size_of(partial))
     patterns = [word for pattern in excluded for word in ("--exclude", pattern)]

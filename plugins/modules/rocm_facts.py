@@ -181,6 +181,7 @@ from ansible_collections.amdgpu.fleet.plugins.module_utils import (
     _security,
 )
 from ansible_collections.amdgpu.fleet.plugins.module_utils._sysfs import Tree, memory_bytes
+from ansible_collections.amdgpu.fleet.plugins.module_utils._write import WriteError
 
 
 def detect(module: AnsibleModule) -> dict:
@@ -218,7 +219,11 @@ def detect(module: AnsibleModule) -> dict:
     manager = os["package_manager"]
     packages = _packages.packages(tree, manager, rpm)
     secure_boot = _security.secure_boot(tree)
-    loader = _boot.detect(params["root"])
+    try:
+        loader = _boot.detect(params["root"])
+    except WriteError as error:
+        loader = "unknown"
+        tree.problem("/boot", str(error))
     installations = _rocm.installations(tree, packages, params["search_paths"])
     legacy = [entry for entry in installations if entry["layout"] == "legacy"]
     users = _processes.users_of(tree, [entry["path"] for entry in legacy])

@@ -15,7 +15,7 @@ if t.TYPE_CHECKING:
     from ansible_collections.amdgpu.fleet.plugins.plugin_utils.planner import Host
 
 CLIENTS = "/opt/amdgpu-fleet"
-HUB_NAME = re.compile(r"[\w.-]+/[\w.-]+")
+HUB_NAME = re.compile(r"\w[\w.-]*/\w[\w.-]*")
 NAME = re.compile(r"[\w-][\w.-]*(/[\w-][\w.-]*)?")
 REVISION = re.compile(r"[\w.-]+")
 SHA256 = re.compile(r"[0-9a-f]{64}")
@@ -59,8 +59,13 @@ def place(wants: dict[str, t.Any]) -> None:
 
 def questions(wants: dict[str, t.Any], catalog: Catalog) -> list[str]:
     """The paths that ``rocm_facts`` must look at."""
-    paths = {path for source in sources(wants) for path in (source["path"], source["archive"]) if path}
+    paths = {path for source in sources(wants) for path in (*_places(source), source["archive"]) if path}
     return sorted(paths.union(*(_staged(wants, needed) for needed in catalog.vllm["tokenizer_files"].values())))
+
+
+def _places(source: dict[str, t.Any]) -> list[str]:
+    """Where a model lies, and where one that is fetched lies until it is whole."""
+    return [source["path"], *([f"{source['path']}.partial"] if source["kind"] in ("archive", "hub") else [])]
 
 
 def _staged(wants: dict[str, t.Any], needed: dict[str, t.Any]) -> list[str]:
@@ -89,9 +94,12 @@ def section(host: Host) -> dict[str, t.Any]:
     found = {"state": wants["model_state"], "fetch": [], "remove": [], "change": False}
     if not MODEL_PATH.fullmatch(wants["model_directory"]):
         raise WantsError(f"model_directory: {wants['model_directory']!r} is not a path of letters, digits and . _ + @ , = -. Correct it.")
+    staged = wants["model_tiktoken_directory"]
+    if staged and not MODEL_PATH.fullmatch(staged):
+        raise WantsError(f"model_tiktoken_directory: {staged!r} is not a path of letters, digits and . _ + @ , = -. Correct it.")
     wanted = sources(wants)
     if wants["model_state"] == "absent":
-        places = [source["path"] for source in wanted if source["kind"] in ("archive", "hub")]
+        places = [path for source in wanted if source["kind"] in ("archive", "hub") for path in _places(source)]
         found["remove"] = [path for path in places if host.rocm["paths"].get(path, {}).get("exists")]
         return {**found, "change": bool(found["remove"])}
     if wants["vllm_state"] == "absent":

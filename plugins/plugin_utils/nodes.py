@@ -46,7 +46,7 @@ def ports(master_port: int) -> tuple[int, int]:
 
 def master_port(wants: dict[str, t.Any], wanted: dict[str, t.Any]) -> int:
     asked = {**wants["vllm_options"], **wanted["options"]}.get("master-port")
-    return asked if isinstance(asked, int) else MASTER_PORT
+    return int(str(asked)) if str(asked).isdecimal() else MASTER_PORT
 
 
 def of_instance(host: Host, wanted: dict[str, t.Any]) -> Nodes | None:
@@ -67,6 +67,10 @@ def of_instance(host: Host, wanted: dict[str, t.Any]) -> Nodes | None:
     if len(members) == 1:
         return None
     addresses = [str(ipaddress.ip_address(member["address"])) for member in members]
+    twice = [f"{address} for {name}" for name, address in zip(names, addresses) if addresses.count(address) > 1]
+    if twice:
+        host.findings.add("vllm.node_address", ", ".join(twice), "an address of its own for each host")
+        return None
     return Nodes(group, names, addresses, names.index(host.name), master_port(host.wants, wanted))
 
 

@@ -552,6 +552,8 @@ def _rocm(host: Host) -> dict[str, t.Any]:
         section["remove"] = sorted(name for name in host.rocm["packages"] if name.startswith("amdrocm"))
         return section
     if host.gfx != "cpu" and host.wants["rocm_userspace"] == "distribution":
+        if host.wants["rocm_remove_legacy"]:
+            section |= _legacy_rocm(host)
         own = known["userspace"]["distribution"]
         section["install"] = host.missing(own["packages"])
         host.note("rocm", "packages", " ".join(own["packages"]), own["reason"], own["source"])
@@ -618,8 +620,10 @@ def _legacy_rocm(host: Host) -> dict[str, t.Any]:
     else:
         host.findings.add("rocm.legacy", ", ".join(folders), "no ROCm before 7.14", severity="warn", remedy="The role rocm removes it")
         host.note("rocm", "remove", " ".join(known["packages"]), "asked for", INVENTORY)
-        fits = [entry for entry in host.rocm["repositories"] if re.search(rule["repository"], entry["uri"]) and not entry["mixed"]]
-        files = [{"path": path, "state": "absent"} for path in sorted({entry["path"] for entry in fits})]
+        # A file that names another repository too, the driver's or somebody else's, stays.
+        fits = {entry["path"] for entry in host.rocm["repositories"] if re.search(rule["repository"], entry["uri"]) and not entry["mixed"]}
+        others = {entry["path"] for entry in host.rocm["repositories"] if not re.search(rule["repository"], entry["uri"])}
+        files = [{"path": path, "state": "absent"} for path in sorted(fits - others)]
         return {"remove": known["packages"], "legacy": True, "legacy_files": files}
     host.findings.add("rocm.legacy", ", ".join(folders), "no ROCm before 7.14", remedy=remedy)
     return {}
@@ -634,7 +638,7 @@ def _cdi_devices(host: Host) -> list[dict[str, t.Any]]:
 def _selinux(host: Host, vllm: dict[str, t.Any]) -> dict[str, list[str]]:
     """Booleans to switch on and off, and those that are ours afterwards."""
     seen, wants = host.rocm["selinux"], host.wants
-    containers = wants["devices_cdi"] or (vllm["instances"] and vllm["kind"] == "quadlet")
+    containers = wants["devices_cdi"] or (vllm["instances"] and vllm.get("container"))
     wanted = host.gfx != "cpu" and containers and wants["devices_state"] == "present" and wants["devices_selinux"]
     rule = host.profile.get("host", {}).get("selinux_booleans", {}) if wanted and seen["mode"] == "enforcing" else {}
     for name, entry in rule.items():
@@ -642,8 +646,10 @@ def _selinux(host: Host, vllm: dict[str, t.Any]) -> dict[str, list[str]]:
             host.note("devices", "SELinux boolean", f"{name}={entry['value']}", entry["reason"], entry["source"])
     on = [name for name in rule if seen["booleans"].get(name) is False]
     # Without SELinux there is nothing that could be asked to switch them off.
-    off = [] if wanted or seen["mode"] == "disabled" else seen["ours"]
-    return {"on": on, "off": off, "ours": sorted({*seen["ours"], *on} - {*off})}
+    back = [] if wanted or seen["mode"] == "disabled" else seen["ours"]
+    # One that the policy no longer has, or that somebody switched off, is no longer ours to take back.
+    off = [name for name in back if seen["booleans"].get(name)]
+    return {"on": on, "off": off, "ours": sorted({*seen["ours"], *on} - {*back})}
 
 
 def _devices(host: Host) -> dict[str, t.Any]:

@@ -169,6 +169,7 @@ def section(host: Host) -> dict[str, t.Any]:
         "venvs": _venvs(host, build) if kind == "venv" else NO_VENVS,
         "uv": build.uv,
         "uv_packages": [] if wants["vllm_uv"] else ["{name}=={version}".format(**host.catalog.vllm["install"]["installer"])],
+        "uv_pip_arguments": mirror.pip_arguments(wants, wants["vllm_pip_arguments"]),
         "packages": build.packages,
         "pip_arguments": build.pip_arguments,
         "python": build.python,

@@ -36,15 +36,18 @@ ELSEWHERE = {
     "api-key": "vllm_api_key, which is written where only root can read it",
     "hf-token": "model_hf_token, which is written where only root can read it",
     "config": "vllm_instances[].options",
+    **dict.fromkeys(("nnodes", "node-rank", "master-addr", "headless"), "vllm_instances[].nodes"),
 }
 # What the plan looks up, so it must be a word.
 OF_TEXT = ("quantization", "served-model-name", "dtype", "kv-cache-dtype")
-SECRETS = {"VLLM_API_KEY": "vllm_api_key", "HF_TOKEN": "model_hf_token"}
+SECRETS = {"VLLM_API_KEY": "vllm_api_key", "HF_TOKEN": "model_hf_token", "HUGGING_FACE_HUB_TOKEN": "model_hf_token"}
 # More than the partitions of any host.
 MOST_SERVERS = 128
 NUMA = re.compile(r"auto|none|[0-9]{1,3}")
 HOST = re.compile(r"[A-Za-z0-9.:*-]*")
 VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+# Podman keeps an image under its whole name: what is asked for by half of one is never found there.
+IMAGE = re.compile(r"(localhost|[\w-]+([.:][\w-]+)+)/[\w./-]+(:[\w.-]+|@sha256:[0-9a-f]{64})")
 
 
 class WantsError(ValueError):
@@ -73,6 +76,10 @@ def normalize(variables: dict[str, t.Any]) -> dict[str, t.Any]:
     if result.error_messages:
         raise WantsError(f"{result.error_messages[0]}. Correct it in the inventory.")
     wants = result.validated_parameters
+    if wants["vllm_image"] and not IMAGE.fullmatch(wants["vllm_image"]):
+        raise WantsError(
+            f"vllm_image: {wants['vllm_image']!r} lacks its registry or its tag. Write it as docker.io/vllm/vllm-openai-rocm:v0.33.0."
+        )
     for instance in wants["vllm_instances"]:
         if not HOST.fullmatch(instance["host"]):
             raise WantsError(f"vllm_instances[].host: {instance['host']!r} is not an address. Correct it in the inventory.")

@@ -144,7 +144,11 @@ def test_what_the_facts_are_asked_for():
         }
     )
     encodings = ["/srv/encodings/cl100k_base.tiktoken", "/srv/encodings/o200k_base.tiktoken"]
-    assert models.questions(wants, Catalog()) == [*encodings, "/t.tar", f"{DIRECTORY}/a/b", f"{DIRECTORY}/t@abababababab"]
+    assert models.questions(wants, Catalog()) == [
+        *encodings,
+        "/t.tar",
+        *(f"{DIRECTORY}/{name}{mark}" for name in ("a/b", "t@abababababab") for mark in ("", ".partial")),
+    ]
 
 
 def test_one_switch_leads_everything_to_the_mirror(plan_with, ids):
@@ -184,6 +188,25 @@ def test_what_would_still_come_from_outside(plan_with, ids, missing, wants, said
     assert set(ids(plan)) == {"mirror.outside"}
     assert all(any(word in finding["seen"] for finding in plan["findings"]) for word in said)
     assert len(ids(plan)) == len(said)
+
+
+def test_an_image_for_a_podman_without_quadlet_comes_from_outside_too(plan_with, ids):
+    old = {**QUADLET, "version": "4.3.1", "quadlet": None}
+    plan = plan_with(
+        {"/srv/m": WHOLE}, podman=old, vllm_kind="podman", vllm_instances=[chat("/srv/m")], plan_mirror={"url": "http://mirror"}
+    )
+    assert "mirror.outside" in ids(plan) and plan["vllm"]["kind"] == "podman"
+
+
+@pytest.mark.parametrize("name", ["./model", "../checked", "foo/..", ".hidden/model"])
+def test_a_name_that_leads_out_of_the_folder_is_no_name(plan_with, ids, name):
+    assert ids(plan_with(vllm_instances=[chat(name)])) == ["vllm.model"]
+
+
+def test_what_was_not_whole_yet_is_removed_too(plan_with):
+    broken_off = {f"{DIRECTORY}/a/b.partial": {"exists": True}}
+    plan = plan_with(broken_off, vllm_instances=[chat("a/b")], model_state="absent")
+    assert plan["model"]["remove"] == [f"{DIRECTORY}/a/b.partial"] and plan["model"]["change"]
 
 
 def test_what_is_there_is_not_fetched(plan_with, ids):
@@ -233,10 +256,10 @@ def test_an_image_is_there_when_it_is_the_one_that_is_pinned(plan_with, digests,
 def test_the_digest_of_the_catalog_is_of_its_own_image(plan_with):
     wants = {"vllm_instances": [chat("/srv/m")], "vllm_version": "0.31.0"}
     assert plan_with({"/srv/m": WHOLE}, **wants)["vllm"]["image_digest"].startswith("sha256:749f6f3f")
-    assert plan_with({"/srv/m": WHOLE}, vllm_image="own:1", **wants)["vllm"]["image_digest"] == ""
+    assert plan_with({"/srv/m": WHOLE}, vllm_image="localhost/own:1", **wants)["vllm"]["image_digest"] == ""
 
 
 def test_the_room_of_an_image_that_is_known(plan_with):
     wants = {"vllm_instances": [chat("/srv/m")], "vllm_version": "0.33.0"}
     assert plan_with({"/srv/m": WHOLE}, **wants)["vllm"]["image_gib"] == 30
-    assert plan_with({"/srv/m": WHOLE}, vllm_image="own:1", **wants)["vllm"]["image_gib"] == 0
+    assert plan_with({"/srv/m": WHOLE}, vllm_image="localhost/own:1", **wants)["vllm"]["image_gib"] == 0

@@ -6,6 +6,7 @@ from __future__ import annotations
 import pytest
 
 from ansible_collections.amdgpu.fleet.plugins.plugin_utils.findings import sentence
+from ansible_collections.amdgpu.fleet.plugins.plugin_utils.wants import WantsError, normalize
 
 
 @pytest.mark.parametrize(
@@ -159,8 +160,25 @@ def test_vllm_in_podman_is_a_container(make_plan):
 
     instance = {"name": "chat", "model": "/srv/models/chat"}
     assert make_plan("mi300x-8", selinux, vllm_kind="quadlet", vllm_instances=[instance])["devices"]["selinux"]["on"]
+    assert make_plan("mi300x-8", selinux, vllm_kind="podman", vllm_instances=[instance])["devices"]["selinux"]["on"]
     plan = make_plan("mi300x-8", selinux, vllm_kind="venv", vllm_instances=[instance])
     assert not plan["devices"]["selinux"]["on"]
+
+
+def test_a_boolean_that_the_policy_no_longer_has_is_not_taken_back(make_plan):
+    def selinux(_gpus, rocm):
+        rocm["selinux"] = {"mode": "enforcing", "booleans": {}, "ours": ["container_use_devices"]}
+
+    section = make_plan("mi300x-8", selinux, devices_state="absent")["devices"]["selinux"]
+    assert section == {"on": [], "off": [], "ours": []}
+
+
+def test_an_image_is_named_in_full():
+    for name in ("vllm/vllm-openai-rocm:v0.33.0", "registry.example/vllm", "own:1"):
+        with pytest.raises(WantsError, match="lacks its registry or its tag"):
+            normalize({"vllm_image": name})
+    for name in ("docker.io/vllm/vllm-openai-rocm:v0.33.0", "localhost/own:1", "10.0.0.3:5000/vllm@sha256:" + "a" * 64):
+        normalize({"vllm_image": name})
 
 
 @pytest.mark.parametrize(

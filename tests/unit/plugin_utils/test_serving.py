@@ -222,7 +222,7 @@ def test_a_gpu_without_prebuilt_code(make_plan, ids):
     plan = make_plan("strix-halo-128", krackan, vllm_instances=[CHAT], plan_catalog={"profiles": {"gfx1152": profile}})
     assert ids(plan) == ["vllm.prebuilt"]
     own = make_plan(
-        "strix-halo-128", krackan, vllm_instances=[CHAT], vllm_image="lab/vllm:1", plan_catalog={"profiles": {"gfx1152": profile}}
+        "strix-halo-128", krackan, vllm_instances=[CHAT], vllm_image="lab.example/vllm:1", plan_catalog={"profiles": {"gfx1152": profile}}
     )
     assert ids(own) == []
 
