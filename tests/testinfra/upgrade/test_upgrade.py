@@ -14,6 +14,7 @@ import threading
 import time
 from pathlib import Path
 
+import pytest
 import testinfra
 
 REPOSITORY = Path(__file__).resolve().parents[3]
@@ -239,8 +240,8 @@ def test_tls(host, tmp_path):
     connection = http.client.HTTPSConnection(GATEWAY, 8080, timeout=30, context=ssl.create_default_context(cafile=str(certificate)))
     connection.request("GET", "/v1/models", headers={"Authorization": f"Bearer {CLIENT_KEY}"})
     assert connection.getresponse().status == 200
-    status, text = ask("/v1/models")
-    assert status == 400, text  # plain HTTP, to a port that speaks TLS
+    with pytest.raises((OSError, http.client.HTTPException)):
+        ask("/v1/models")  # without TLS
 
 
 def test_the_gateway_can_be_taken_away(host):
