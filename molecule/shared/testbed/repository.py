@@ -252,7 +252,9 @@ def node(path):
     return {"path": str(path), "type": "c", **numbers, "fileMode": stat.S_IMODE(info.st_mode), "permissions": "rw"}
 def named(name, nodes):
     return {"name": name, "containerEdits": {"deviceNodes": [*map(node, nodes), node("/dev/kfd")]}}
-renders = sorted(pathlib.Path("/dev/dri").glob("renderD*"), key=lambda path: int(path.name[7:]))
+# Nodes for partitions that a GPU could have, and has not, are there too.
+found = {path.name for path in pathlib.Path("/sys/bus/pci/devices").glob("*/drm/renderD*")}
+renders = [pathlib.Path("/dev/dri", name) for name in sorted(found, key=lambda name: int(name[7:]))]
 devices = [named(str(number), [path]) for number, path in enumerate(renders)] + [named("all", renders)]
 spec = {"cdiVersion": "0.6.0", "kind": "amd.com/gpu", "devices": devices}
 words, (option, _, file) = sys.argv[1:3], sys.argv[3].partition("=")
