@@ -492,6 +492,12 @@ def assign(text: str, name: str, arguments: Sequence[str]) -> str:
 # Loader entries: BLS and systemd-boot -------------------------------------------------------------
 
 
+def starts_linux(text: str) -> bool:
+    """Is a loader entry one of a kernel? A program of the firmware (memtest, a shell, another system) takes no kernel arguments."""
+    program = re.search(r"^efi[ \t]", text, re.MULTILINE) and any(cmdline.parse(entry).name == "root" for entry in options_of(text))
+    return bool(program or re.search(r"^(?:linux|uki)[ \t]", text, re.MULTILINE))
+
+
 def options_of(text: str) -> list[str]:
     return cmdline.split(" ".join(re.findall(r"^options[ \t]+([^\n]*)$", text, re.MULTILINE)))
 
@@ -505,16 +511,16 @@ def expand(arguments: Sequence[str], variables: dict[str, str]) -> list[str]:
 
 
 def set_options(text: str, arguments: Sequence[str]) -> str:
-    """A loader entry with these options on one line, where the first options line stood."""
+    """A loader entry with these options on one line, where the first options line stood; without any there is no such line."""
     line = "options " + cmdline.join(arguments)
     kept = []
     for old in text.splitlines():
         if re.match(r"options([ \t]|$)", old):
-            if line not in kept:
+            if arguments and line not in kept:
                 kept.append(line)
         else:
             kept.append(old)
-    if line not in kept:
+    if arguments and line not in kept:
         kept.append(line)
     return "\n".join(kept) + "\n"
 
@@ -532,7 +538,7 @@ def plan_entries(host: Host, loader: str, asked: Wanted, tools: bool = True) -> 
     variables = grubenv(host.root)
     record_place, record = the_record(host, asked)
     base = os.path.realpath(host.root)
-    entries = entry_files(host.root)
+    entries = [place for place in entry_files(host.root) if starts_linux(read_text(place) or "")]
     kernel_place = follow(host.root, KERNEL_CMDLINE)
     kernel_text = read_text(kernel_place)
     files: dict[str, tuple[str | None, str | None]] = {}
@@ -550,14 +556,21 @@ def plan_entries(host: Host, loader: str, asked: Wanted, tools: bool = True) -> 
         before = after = cmdline.split(kernel_text)
     else:
         raise BootError(
-            f"There is no loader entry below {', '.join(ENTRIES)} and no {KERNEL_CMDLINE} under {host.root}; the"
+            f"There is no loader entry of a kernel below {', '.join(ENTRIES)} and no {KERNEL_CMDLINE} under {host.root}; the"
             " kernel arguments of this host cannot be"
             " read. Mount the EFI system partition, or name the boot loader in boot_loader."
         )
     plain = [entry for entry in before if not entry.startswith(("$", "initrd=", "BOOT_IMAGE="))]
     have = plain if kernel_text is None else cmdline.split(kernel_text)
     changing = any(old != new for old, new in files.values())
-    if kernel_text is not None or changing:
+    warnings: list[str] = []
+    rooted = kernel_text is not None or any(cmdline.parse(entry).name == "root" for entry in plain)
+    if changing and not rooted:
+        warnings.append(
+            f"{KERNEL_CMDLINE} was not made: the default loader entry names no root=, which the entry of a later kernel needs. A"
+            " kernel that is installed before the next boot gets the arguments of the running one."
+        )
+    if kernel_text is not None or (changing and rooted):
         becomes[kernel_place] = record.settle(KERNEL_CMDLINE, have)
         if becomes[kernel_place] != have:
             files[kernel_place] = (kernel_text, cmdline.join(becomes[kernel_place]) + "\n")
@@ -569,7 +582,6 @@ def plan_entries(host: Host, loader: str, asked: Wanted, tools: bool = True) -> 
             files[follow(host.root, DEFAULTS)] = (defaults_text, edit_defaults(defaults_text, now, asked, record, everywhere=True))
     actions = cmdline.edits(before, after)
     commands: list[list[str]] = []
-    warnings: list[str] = []
     if tools and changing and host.real:
         commands = entry_commands(host, loader, asked, before, after)
     changed = [place for place, (old, new) in files.items() if old != new]

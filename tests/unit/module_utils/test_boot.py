@@ -121,6 +121,41 @@ def test_systemd_boot(tmp_path, folder):
     assert not boot.plan(make_host(tmp_path)[0], "auto", ASKED).changed
 
 
+MEMTEST = "title Memory test\nefi /EFI/memtest86.efi\n"
+
+
+def test_an_entry_that_starts_no_kernel_is_left_alone_and_lends_no_arguments(tmp_path):
+    """kernel-install makes the entries of later kernels from /etc/kernel/cmdline: made without root=, none of them would start."""
+    entry = put(tmp_path, "boot/loader/entries/arch.conf", ENTRY)
+    memtest = put(tmp_path, "boot/loader/entries/memtest.conf", MEMTEST)
+    plan = bring(make_host(tmp_path)[0])
+    assert plan.before == ["root=UUID=1", "ro", "quiet", "iommu=off"]
+    assert (tmp_path / "etc/kernel/cmdline").read_text() == "root=UUID=1 ro quiet iommu=pt pci=realloc=off\n"
+    assert entry.read_text() == ENTRY.replace("iommu=off", "iommu=pt pci=realloc=off") and memtest.read_text() == MEMTEST
+    (tmp_path / "etc/kernel/cmdline").unlink()
+    entry.unlink()
+    with pytest.raises(boot.BootError, match="no loader entry of a kernel"):
+        boot.plan(make_host(tmp_path)[0], "auto", ASKED)
+
+
+@pytest.mark.parametrize("line", ["linux /vmlinuz", "uki /EFI/Linux/a.efi", "efi /vmlinuz.efi\noptions root=UUID=1"])
+def test_an_entry_of_a_kernel_gets_the_arguments(tmp_path, line):
+    entry = put(tmp_path, "boot/loader/entries/arch.conf", f"title Arch\n{line}\n")
+    bring(make_host(tmp_path)[0])
+    assert boot.options_of(entry.read_text())[-2:] == ASKED.present
+
+
+def test_no_cmdline_file_is_made_where_the_default_entry_names_no_root(tmp_path):
+    """systemd finds the root partition by its type; nothing tells that it would for a later kernel."""
+    text = "title Arch\nlinux /vmlinuz\n"
+    entry = put(tmp_path, "boot/loader/entries/arch.conf", text)
+    plan = bring(make_host(tmp_path)[0])
+    assert entry.read_text() == text + "options iommu=pt pci=realloc=off\n" and not (tmp_path / "etc/kernel/cmdline").exists()
+    assert "no root=" in plan.warnings[0] and not boot.plan(make_host(tmp_path)[0], "auto", ASKED).changed
+    bring(make_host(tmp_path)[0], asked=cmdline.wanted([], ["iommu", "pci"]))
+    assert entry.read_text() == text, "an entry that had no options line has none again"
+
+
 def test_kernelstub_is_used_where_it_is(tmp_path):
     put(tmp_path, "boot/efi/loader/entries/Pop_OS-current.conf", ENTRY)
     host, left = make_host(tmp_path, "kernelstub", ["kernelstub"])
