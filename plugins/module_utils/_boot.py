@@ -572,14 +572,15 @@ def plan_entries(host: Host, loader: str, asked: Wanted, tools: bool = True) -> 
         )
     if kernel_text is not None or (changing and rooted):
         becomes[kernel_place] = record.settle(KERNEL_CMDLINE, have)
-        if becomes[kernel_place] != have:
-            files[kernel_place] = (kernel_text, cmdline.join(becomes[kernel_place]) + "\n")
+        same = becomes[kernel_place] == have
+        files[kernel_place] = (kernel_text, kernel_text if same else cmdline.join(becomes[kernel_place]) + "\n")
         after = after if entries else becomes[kernel_place]
     defaults_text = read_text(follow(host.root, DEFAULTS)) if loader == "bls" else None
     if defaults_text is not None:
         now = evaluate(host, [follow(host.root, DEFAULTS)])
-        if host.purge or not cmdline.satisfied(now.arguments, asked):
-            files[follow(host.root, DEFAULTS)] = (defaults_text, edit_defaults(defaults_text, now, asked, record, everywhere=True))
+        edit = host.purge or not cmdline.satisfied(now.arguments, asked)
+        wanted_text = edit_defaults(defaults_text, now, asked, record, everywhere=True) if edit else defaults_text
+        files[follow(host.root, DEFAULTS)] = (defaults_text, wanted_text)
     actions = cmdline.edits(before, after)
     commands: list[list[str]] = []
     if tools and changing and host.real:
@@ -694,13 +695,17 @@ def full_folders(decided: Plan) -> list[str]:
 
 
 def left_undone(host: Host, decided: Plan) -> Plan:
-    """The plan without the loader entries that the distribution's tool made what they should be, in whatever words."""
+    """The plan without the loader entries that the distribution's tool made what they should be, in whatever words.
+
+    A tool that changes every entry also changes those that were right: each is compared with what is there now.
+    """
     variables = grubenv(host.root)
     files = {}
-    for place, (old, new) in decided.files.items():
-        seen, wished = options_of(read_text(place) or ""), options_of(new or "")
+    for place, (_old, new) in decided.files.items():
+        now = read_text(place)
+        seen, wished = options_of(now or ""), options_of(new or "")
         if not wished or sorted(expand(seen, variables)) != sorted(wished):
-            files[place] = (old, new)
+            files[place] = (now, new)
     return decided._replace(files=files)
 
 

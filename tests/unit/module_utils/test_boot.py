@@ -356,6 +356,29 @@ def test_what_was_changed_with_grubby_is_taken_back(fedora, tools):
     assert words[0] == words[1], "what was there, perhaps in another order, and no record"
 
 
+def test_grubby_takes_nothing_of_a_person_out_of_the_other_lines(fedora):
+    """--update-kernel=ALL removes an argument wherever it stands: also where a person wrote it, and nothing had to be changed."""
+    mine = ENTRY.replace("iommu=off", "iommu=pt pci=realloc=off").replace("6.12", "6.11")
+    put(fedora, "boot/loader/entries/id-6.11.conf", mine)
+    put(fedora, "etc/kernel/cmdline", "root=UUID=1 ro quiet iommu=pt pci=realloc=off\n")
+    put(fedora, "etc/default/grub", 'GRUB_CMDLINE_LINUX="quiet iommu=pt pci=realloc=off"\n')
+    before = texts(fedora)
+    every_entry = grubby(fedora)
+
+    def act(command):
+        if "--remove-args=iommu=pt pci=realloc=off" in command:
+            for name in ("etc/kernel/cmdline", "etc/default/grub"):
+                put(fedora, name, (fedora / name).read_text().replace(" iommu=pt pci=realloc=off", ""))
+        return every_entry(command)
+
+    host = acting(make_host(fedora, None, ["grubby"])[0], act)
+    bring(host)
+    assert (fedora / "boot/loader/entries/id-6.11.conf").read_text() == mine
+    take_back(host)
+    words = [{name: sorted(text.split()) for name, text in state.items()} for state in (before, texts(fedora))]
+    assert words[0] == words[1]
+
+
 def test_what_rpm_ostree_was_given_is_taken_back(tmp_path):
     put(tmp_path, "run/ostree-booted", "")
     line = ["root=UUID=1", "rw", "quiet", "iommu=off", "amdgpu.gttsize=9", "nokaslr"]
