@@ -91,6 +91,14 @@ class Host(NamedTuple):
         return None
 
 
+class Kept(NamedTuple):
+    """The record: its place, what it holds while the change is made, and what afterwards (None: no such file)."""
+
+    place: str
+    meanwhile: str | None
+    afterwards: str | None
+
+
 class Plan(NamedTuple):
     loader: str
     before: list[str]
@@ -100,7 +108,7 @@ class Plan(NamedTuple):
     actions: list[str]
     warnings: list[str]
     touched: list[str]  # files a command may rewrite: restored when something fails
-    record: tuple[str, str | None] | None = None  # its place and what it becomes
+    record: Kept | None = None
 
     @property
     def changed(self) -> bool:
@@ -447,7 +455,7 @@ def plan_grub(host: Host, loader: str, asked: Wanted) -> Plan:
         actions,
         warnings,
         [config, config + ".new"] if config else [],
-        None if dropins else (record_place, record.text()),
+        None if dropins else Kept(record_place, record.meanwhile(), record.text()),
     )
 
 
@@ -593,7 +601,7 @@ def plan_entries(host: Host, loader: str, asked: Wanted, tools: bool = True) -> 
         )
     actions += [f"run {cmdline.join(command)}" for command in commands] + [f"write {place}" for place in changed]
     touched = entries + [kernel_place, follow(host.root, DEFAULTS)] + [below(host.root, path) for path in GRUBENV]
-    return Plan(loader, before, after, files, commands, actions, warnings, touched, (record_place, record.text()))
+    return Plan(loader, before, after, files, commands, actions, warnings, touched, Kept(record_place, record.meanwhile(), record.text()))
 
 
 def entry_commands(host: Host, loader: str, asked: Wanted, before: Sequence[str], after: Sequence[str]) -> list[list[str]]:
@@ -631,7 +639,7 @@ def plan_ostree(host: Host, loader: str, asked: Wanted) -> Plan:
             tool + ["kargs"] + [f"--delete-if-present={entry}" for entry in old] + [f"--append-if-missing={entry}" for entry in new]
         ]
     actions = cmdline.edits(before, after) + [f"run {cmdline.join(command)}" for command in commands]
-    return Plan(loader, before, after, {}, commands, actions, [], [], (record_place, record.text()))
+    return Plan(loader, before, after, {}, commands, actions, [], [], Kept(record_place, record.meanwhile(), record.text()))
 
 
 # Together -----------------------------------------------------------------------------------------
@@ -655,18 +663,21 @@ def plan(host: Host, loader: str, asked: Wanted) -> Plan:
 
 def carry_out(host: Host, decided: Plan, asked: Wanted) -> None:
     """Do what plan() decided and look at the result. A failure puts every file back and raises BootError."""
-    snapshot = Snapshot(list(decided.files) + decided.touched + ([decided.record[0]] if decided.record else []))
+    snapshot = Snapshot(list(decided.files) + decided.touched + ([decided.record.place] if decided.record else []))
     try:
-        # First: what is recorded and not done is harmless, what is done and not recorded is never taken back.
-        write_record(decided)
+        # First: what is recorded and not done is harmless, what is done and not recorded is never taken back. What is taken
+        # back stays recorded until it is done, or a run that was killed would not be finished.
+        write_record(decided, done=False)
         if decided.loader in ("grub", "suse"):
             write_files(decided)
             for command in decided.commands:
                 checked(host, command)
+            write_record(decided, done=True)
             verify_grub(host, decided, asked)
         elif decided.loader == "rpm-ostree":
             for command in decided.commands:
                 checked(host, command)
+            write_record(decided, done=True)
             seen = cmdline.split(checked(host, [decided.commands[0][0], "kargs"])) if decided.commands else decided.after
             if not cmdline.satisfied(seen, asked) or cmdline.edits(seen, decided.after):
                 raise BootError(f"rpm-ostree kargs ran, but the default deployment still lacks the change (it has: {cmdline.join(seen)}).")
@@ -674,6 +685,7 @@ def carry_out(host: Host, decided: Plan, asked: Wanted) -> None:
             for command in decided.commands:
                 checked(host, command)
             write_files(left_undone(host, decided) if decided.commands else decided)
+            write_record(decided, done=True)
             again = plan_entries(host, decided.loader, asked, tools=False)
             if again.changed:
                 raise BootError(f"The loader entries were written but do not show the change ({'; '.join(again.actions)}).")
@@ -709,10 +721,10 @@ def left_undone(host: Host, decided: Plan) -> Plan:
     return decided._replace(files=files)
 
 
-def write_record(decided: Plan) -> None:
+def write_record(decided: Plan, done: bool) -> None:
     if decided.record is None:
         return
-    place, text = decided.record
+    place, text = decided.record.place, decided.record.afterwards if done else decided.record.meanwhile
     if text is None:
         remove(place)
     elif text != read_text(place):

@@ -115,6 +115,19 @@ class Record:
 
     def text(self) -> str | None:
         """The record to keep, None where there is nothing to take back."""
-        if not any(change.added or change.removed for change in self.new.values()):
-            return None
-        return json.dumps({line: change._asdict() for line, change in sorted(self.new.items())}, indent=1) + "\n"
+        return _text(self.new)
+
+    def meanwhile(self) -> str | None:
+        """The record while lines are written: what was and what will be, so that a run that is killed is finished by the next."""
+        nothing = Change([], [])
+        both = {}
+        for line in {**self.old, **self.new}:
+            old, new = self.old.get(line, nothing), self.new.get(line, nothing)
+            both[line] = Change([*old.added, *_without(new.added, old.added)], [*old.removed, *_without(new.removed, old.removed)])
+        return _text(both)
+
+
+def _text(lines: dict[str, Change]) -> str | None:
+    if not any(change.added or change.removed for change in lines.values()):
+        return None
+    return json.dumps({line: change._asdict() for line, change in sorted(lines.items())}, indent=1) + "\n"
