@@ -266,6 +266,9 @@ DROPIN_HEAD = """\
 # remove: {remove}
 """
 
+# Stands where the drop-in goes until grub.cfg is generated without it: a run that is killed leaves a sign.
+DROPIN_EMPTY = "# Written by amdgpu.fleet.kernel_args: what stood here is taken back, grub.cfg has to be generated.\n"
+
 DROPIN_FILTER = r"""
 # Prints the arguments in $1 without those that are removed, or set below, and then $2.
 # A quoted value stays in one piece, what follows -- is init's.
@@ -415,7 +418,7 @@ def plan_grub(host: Host, loader: str, asked: Wanted) -> Plan:
     actions: list[str] = []
     warnings: list[str] = []
     record_place, record = the_record(host, asked)
-    if not cmdline.satisfied(before, asked) or host.purge:
+    if not cmdline.satisfied(before, asked) or host.purge or text == DROPIN_EMPTY:
         if dropins:
             wanted_text, then = next_dropin(host, place, None if host.purge else text, asked)
         else:
@@ -432,9 +435,12 @@ def plan_grub(host: Host, loader: str, asked: Wanted) -> Plan:
             )
         actions = cmdline.edits(before, after)
     stale = None
-    if wanted_text == text and command and config:
-        stale = carried(host, config, now.default)
-        stale = None if stale is None or cmdline.satisfied(stale, asked) else stale
+    if command and config and wanted_text in (text, None):
+        # A run that was killed before grub.cfg was generated: asked for and not there, or taken back and perhaps still there.
+        halfway = host.purge and wanted_text is not None and newer(place, config)
+        halfway = text == DROPIN_EMPTY or (halfway and (dropins or record.text() != read_text(record_place)))
+        stale = carried(host, config, now.default) if halfway or wanted_text == text else None
+        stale = None if stale is None or (cmdline.satisfied(stale, asked) and not halfway) else stale
     if stale is not None:
         before = [entry for entry in stale if cmdline.parse(entry).name not in ("root", "ro", "rw") or entry in after]
         actions = cmdline.edits(before, after)
@@ -457,6 +463,14 @@ def plan_grub(host: Host, loader: str, asked: Wanted) -> Plan:
         [config, config + ".new"] if config else [],
         None if dropins else Kept(record_place, record.meanwhile(), record.text()),
     )
+
+
+def newer(place: str, other: str) -> bool:
+    """Was a file written after the other?"""
+    try:
+        return os.stat(place).st_mtime_ns > os.stat(other).st_mtime_ns
+    except OSError:
+        return False
 
 
 def edit_defaults(text: str, now: Grub, asked: Wanted, record: Record, everywhere: bool = False) -> str:
@@ -669,9 +683,10 @@ def carry_out(host: Host, decided: Plan, asked: Wanted) -> None:
         # back stays recorded until it is done, or a run that was killed would not be finished.
         write_record(decided, done=False)
         if decided.loader in ("grub", "suse"):
-            write_files(decided)
+            write_files(emptied(decided) if decided.commands else decided)
             for command in decided.commands:
                 checked(host, command)
+            remove_files(decided)
             write_record(decided, done=True)
             verify_grub(host, decided, asked)
         elif decided.loader == "rpm-ostree":
@@ -745,9 +760,19 @@ def write_files(decided: Plan) -> None:
     except WriteError:
         discard(temporary for temporary, _place in staged)
         raise
+    remove_files(decided)
+
+
+def remove_files(decided: Plan) -> None:
     for place, (_old, new) in decided.files.items():
         if new is None:
             remove(place)
+
+
+def emptied(decided: Plan) -> Plan:
+    """The plan that leaves an empty drop-in where none is to be."""
+    files = {place: (old, DROPIN_EMPTY if old is not None and new is None else new) for place, (old, new) in decided.files.items()}
+    return decided._replace(files=files)
 
 
 def verify_grub(host: Host, decided: Plan, asked: Wanted) -> None:

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 from pathlib import Path
 
@@ -411,6 +412,21 @@ def test_what_was_edited_on_suse_is_taken_back_variable_by_variable(suse):
     assert 'GRUB_CMDLINE_LINUX=""' in (suse / "etc/default/grub").read_text()
     take_back(host)
     assert texts(suse) == before
+
+
+def test_grub_cfg_is_generated_again_where_a_purge_on_suse_was_killed(suse):
+    generated = []
+    host = acting(make_host(suse, None, ["grub2-mkconfig"])[0], lambda command: generated.append(command) or (0, "", ""))
+    put(suse, "boot/grub2/grub.cfg", "menuentry 'SLES' {\n\tlinux /vmlinuz root=UUID=1 quiet iommu=pt nokaslr pci=realloc=off\n}\n")
+    bring(host)
+    record = (suse / RECORD).read_text()
+    take_back(host)
+    put(suse, RECORD, record)
+    os.utime(suse / "boot/grub2/grub.cfg", (1, 1))
+    generated.clear()
+    done = bring(host._replace(purge=True), asked=NOTHING)
+    assert done.changed and len(generated) == 1 and not (suse / RECORD).exists()
+    assert not boot.plan(host._replace(purge=True), "auto", NOTHING).changed
 
 
 @pytest.mark.parametrize("cmdline_file", [True, False])
