@@ -565,13 +565,16 @@ def plan_entries(host: Host, loader: str, asked: Wanted, tools: bool = True) -> 
     kernel_text = read_text(kernel_place)
     files: dict[str, tuple[str | None, str | None]] = {}
     becomes: dict[str, list[str]] = {}
+    entry_lines: list[str] = []
     for place in entries:
         text = read_text(place) or ""
         have = expand(options_of(text), variables)
         # An entry that came later was made from /etc/kernel/cmdline.
-        becomes[place] = record.settle("/" + os.path.relpath(place, base), have, like=KERNEL_CMDLINE)
+        entry_lines.append("/" + os.path.relpath(place, base))
+        becomes[place] = record.settle(entry_lines[-1], have, like=KERNEL_CMDLINE)
         files[place] = (text, text if becomes[place] == have else set_options(text, becomes[place]))
     if entries:
+        record.forget_other(entry_lines)
         default = default_file(host.root, loader, entries)
         before, after = expand(options_of(files[default][0] or ""), variables), becomes[default]
     elif kernel_text is not None:
@@ -597,6 +600,8 @@ def plan_entries(host: Host, loader: str, asked: Wanted, tools: bool = True) -> 
         same = becomes[kernel_place] == have
         files[kernel_place] = (kernel_text, kernel_text if same else cmdline.join(becomes[kernel_place]) + "\n")
         after = after if entries else becomes[kernel_place]
+    else:
+        record.new.pop(KERNEL_CMDLINE, None)
     defaults_text = read_text(follow(host.root, DEFAULTS)) if loader == "bls" else None
     if defaults_text is not None:
         now = evaluate(host, [follow(host.root, DEFAULTS)])
@@ -737,6 +742,7 @@ def left_undone(host: Host, decided: Plan) -> Plan:
 
 
 def write_record(decided: Plan, done: bool) -> None:
+    """Also of a plan that changes nothing else: what a person put back is nothing to take back any more."""
     if decided.record is None:
         return
     place, text = decided.record.place, decided.record.afterwards if done else decided.record.meanwhile

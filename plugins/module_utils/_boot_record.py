@@ -93,8 +93,11 @@ class Record:
 
     def __init__(self, text: str | None, asked: Wanted, purge: bool) -> None:
         self.old, self.asked, self.purge = parse(text), asked, purge
-        # Entries of kernels that were removed are forgotten, the other lines stay.
-        self.new = {line: change for line, change in self.old.items() if not line.endswith(".conf")}
+        self.new = dict(self.old)
+
+    def forget_other(self, entries: Sequence[str]) -> None:
+        """Entries of kernels that were removed are forgotten. Not where none is seen: the partition may not be mounted."""
+        self.new = {line: change for line, change in self.new.items() if line in entries or not line.endswith(".conf")}
 
     def start(self, line: str, have: Sequence[str], like: str = "") -> list[str]:
         """What a line holds before anything is asked of it. like = the line it was made from, where it has no record yet."""

@@ -474,6 +474,18 @@ def test_what_a_person_wrote_meanwhile_wins(tmp_path):
     assert entry.read_text() == ENTRY.replace("iommu=off", "iommu=force")
 
 
+def test_entries_that_are_not_mounted_are_not_forgotten(tmp_path):
+    put(tmp_path, "etc/kernel/cmdline", "root=UUID=1 ro\n")
+    put(tmp_path, "efi/loader/loader.conf", "")
+    put(tmp_path, "efi/loader/entries/arch.conf", ENTRY)
+    bring(make_host(tmp_path)[0])
+    (tmp_path / "efi").rename(tmp_path / "unmounted")
+    bring(make_host(tmp_path)[0])
+    (tmp_path / "unmounted").rename(tmp_path / "efi")
+    take_back(make_host(tmp_path)[0])
+    assert (tmp_path / "efi/loader/entries/arch.conf").read_text() == ENTRY and not (tmp_path / RECORD).exists()
+
+
 @pytest.mark.parametrize("text", ["{", "[]", '{"/etc/kernel/cmdline": {}}', "null"])
 def test_a_record_that_is_none_is_one_sentence(tmp_path, text):
     put(tmp_path, "boot/loader/entries/arch.conf", ENTRY)

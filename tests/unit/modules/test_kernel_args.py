@@ -316,3 +316,21 @@ def test_a_purge_that_was_killed_before_the_dropin_shrank_in_grub_cfg(host):
     os.utime(host.root / "boot/grub/grub.cfg", (1, 1))
     assert four_times(host, present=["iommu=pt"], purge=True)["actions"][0] == "remove nosmt"
     assert host.boots_with() == ["quiet", "iommu=pt"]
+
+
+def test_the_record_follows_also_where_nothing_else_changes(tmp_path, run_module):
+    """What a person put back, and what they wrote later, is theirs: a purge that changes nothing forgets what was replaced."""
+    entry, record = tmp_path / "boot/loader/entries/arch.conf", tmp_path / "var/lib/amdgpu-fleet/kernel-arguments"
+    entry.parent.mkdir(parents=True)
+    text = "title Arch\nlinux /vmlinuz\noptions root=UUID=1 iommu=off\n"
+    entry.write_text(text)
+    assert run_module("kernel_args", root=str(tmp_path), present=["iommu=pt"])["changed"] and record.exists()
+    for place, mine in ((entry, text), (tmp_path / "etc/kernel/cmdline", "root=UUID=1 iommu=off\n")):
+        place.write_text(mine)
+    for check in (True, False):
+        assert record.exists()
+        assert not run_module("kernel_args", _check=check, root=str(tmp_path), purge=True)["changed"]
+    assert not record.exists()
+    entry.write_text(text.replace("off", "pt"))
+    assert not run_module("kernel_args", root=str(tmp_path), purge=True)["changed"]
+    assert entry.read_text() == text.replace("off", "pt")

@@ -118,6 +118,7 @@ def test_killed_at_every_place(tmp_path, collections_path, loader):
 @pytest.mark.parametrize("loader", FILES)
 def test_a_purge_killed_at_every_place_is_finished_by_the_next(tmp_path, collections_path, loader, present):
     host = Host(tmp_path / "host", loader, collections_path)
+    record = host.root / "var/lib/amdgpu-fleet/kernel-arguments"
     assert host.run(0).returncode == 0
     shutil.copytree(host.root, tmp_path / "site", symlinks=True)
     before = host.boot_files()
@@ -126,6 +127,8 @@ def test_a_purge_killed_at_every_place_is_finished_by_the_next(tmp_path, collect
     places, after = int(whole.stderr.split()[-1]), host.boot_files()
     assert json.loads(whole.stdout)["changed"] and after != before
     assert places > 20, "nothing was watched"
+    recorded = record.read_text() if record.exists() else None
+    assert (recorded is None) == (loader == "grub" or not present)
 
     for place in range(1, places + 1):
         shutil.rmtree(host.root)
@@ -140,3 +143,4 @@ def test_a_purge_killed_at_every_place_is_finished_by_the_next(tmp_path, collect
         finished = host.run(0, purge=True, present=present)
         assert finished.returncode == 0, f"after a kill at {place}: {finished.stdout}"
         assert host.boot_files() == after, f"after a kill at {place} the next purge does not finish the work"
+        assert (record.read_text() if record.exists() else None) == recorded, f"after a kill at {place} the record is another"
