@@ -68,13 +68,19 @@ def undone(arguments: Sequence[str], change: Change, asked: Wanted) -> list[str]
 
 
 def followed(change: Change, before: Sequence[str], after: Sequence[str]) -> Change:
-    """The record of a line that goes from before to after."""
+    """The record of a line that goes from before to after. Of a name that may stand once, the newest value goes back."""
     new, gone = _without(after, before), _without(before, after)
     added = [entry for entry in change.added if entry in after]
     removed = [entry for entry in change.removed if entry not in after]
     added += [entry for entry in new if entry not in change.removed and entry not in added]
-    removed += [entry for entry in gone if entry not in change.added and entry not in removed]
-    return Change(added, removed)
+    theirs = [entry for entry in gone if entry not in change.added]
+    removed = [entry for entry in removed if entry not in theirs] + list(dict.fromkeys(theirs))
+    return Change(added, _newest(removed))
+
+
+def _newest(removed: Sequence[str]) -> list[str]:
+    newest = {cmdline.parse(entry).name: entry for entry in removed}
+    return [entry for entry in removed if cmdline.repeatable(cmdline.parse(entry).name) or entry in newest.values()]
 
 
 def _without(entries: Sequence[str], others: Sequence[str]) -> list[str]:
@@ -126,7 +132,8 @@ class Record:
         both = {}
         for line in {**self.old, **self.new}:
             old, new = self.old.get(line, nothing), self.new.get(line, nothing)
-            both[line] = Change([*old.added, *_without(new.added, old.added)], [*old.removed, *_without(new.removed, old.removed)])
+            removed = _newest([*_without(old.removed, new.removed), *new.removed])
+            both[line] = Change([*old.added, *_without(new.added, old.added)], removed)
         return _text(both)
 
 

@@ -486,6 +486,23 @@ def test_entries_that_are_not_mounted_are_not_forgotten(tmp_path):
     assert (tmp_path / "efi/loader/entries/arch.conf").read_text() == ENTRY and not (tmp_path / RECORD).exists()
 
 
+@pytest.mark.parametrize("values", [["soft"], ["soft", "off"], ["off"]])
+def test_the_newest_value_a_person_wrote_goes_back(tmp_path, values):
+    entry = put(tmp_path, "boot/loader/entries/arch.conf", ENTRY)
+    kernel = put(tmp_path, "etc/kernel/cmdline", "root=UUID=1 ro quiet iommu=off\n")
+    host = make_host(tmp_path)[0]
+    bring(host)
+    for value in values:
+        for place in (entry, kernel):
+            place.write_text(place.read_text().replace("iommu=pt", f"iommu={value}"))
+        plan = boot.plan(host, "auto", ASKED)
+        boot.carry_out(host, plan, ASKED)
+    put(tmp_path, RECORD, plan.record.meanwhile)  # killed before its last step: the same
+    take_back(host)
+    assert entry.read_text() == ENTRY.replace("off", values[-1]) and kernel.read_text() == f"root=UUID=1 ro quiet iommu={values[-1]}\n"
+    assert not (tmp_path / RECORD).exists()
+
+
 @pytest.mark.parametrize("text", ["{", "[]", '{"/etc/kernel/cmdline": {}}', "null"])
 def test_a_record_that_is_none_is_one_sentence(tmp_path, text):
     put(tmp_path, "boot/loader/entries/arch.conf", ENTRY)
