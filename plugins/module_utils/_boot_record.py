@@ -44,17 +44,22 @@ def parse(text: str | None) -> dict[str, Change]:
         ) from error
 
 
+def _open_again(entry: str, asked: Wanted) -> bool:
+    """Is an argument none of what is asked for, nor of a name that is given another value?"""
+    settled = {cmdline.parse(other).name for other in asked.present if not cmdline.repeatable(cmdline.parse(other).name)}
+    return cmdline.parse(entry).name not in settled and not any(cmdline.same(entry, other) for other in asked.present)
+
+
+def _returning(change: Change, asked: Wanted) -> list[str]:
+    return [entry for entry in change.removed if _open_again(entry, asked) and not any(cmdline.matches(entry, out) for out in asked.absent)]
+
+
 def undone(arguments: Sequence[str], change: Change, asked: Wanted) -> list[str]:
     """The line without the change, as far as it is not asked for again. What a person wrote meanwhile wins."""
-    settled = {cmdline.parse(entry).name for entry in asked.present if not cmdline.repeatable(cmdline.parse(entry).name)}
-
-    def open_again(entry: str) -> bool:
-        return cmdline.parse(entry).name not in settled and not any(cmdline.same(entry, other) for other in asked.present)
-
-    back = [entry for entry in change.removed if open_again(entry) and not any(cmdline.matches(entry, out) for out in asked.absent)]
+    back = _returning(change, asked)
     kernel = cmdline.for_kernel(arguments)
     init = list(arguments[len(kernel) :])
-    for entry in filter(open_again, change.added):
+    for entry in (added for added in change.added if _open_again(added, asked)):
         place = next((place for place, other in enumerate(kernel) if cmdline.same(entry, other)), None)
         if place is None:
             continue
@@ -110,7 +115,11 @@ class Record:
         return undone(have, self._change(line, like), self.asked) if self.purge else list(have)
 
     def note(self, line: str, have: Sequence[str], becomes: Sequence[str], like: str = "") -> None:
-        self.new[line] = followed(self._change(line, like), have, becomes)
+        old = self._change(line, like)
+        added, removed = followed(old, have, becomes)
+        # What a purge did not bring back, because a person wrote another value meanwhile, is over.
+        over = _returning(old, self.asked) if self.purge else []
+        self.new[line] = Change(added, [entry for entry in removed if entry not in over])
 
     def settle(self, line: str, have: Sequence[str], like: str = "") -> list[str]:
         """What a line becomes."""

@@ -472,6 +472,7 @@ def test_what_a_person_wrote_meanwhile_wins(tmp_path):
     entry.write_text(entry.read_text().replace("iommu=pt", "iommu=force"))
     take_back(host)
     assert entry.read_text() == ENTRY.replace("iommu=off", "iommu=force")
+    assert not (tmp_path / RECORD).exists(), "and is not replaced by a later purge, once they take it away"
 
 
 def test_entries_that_are_not_mounted_are_not_forgotten(tmp_path):
