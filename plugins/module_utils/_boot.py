@@ -91,6 +91,14 @@ class Host(NamedTuple):
         return None
 
 
+class Kept(NamedTuple):
+    """The record: its place, what it holds while the change is made, and what afterwards (None: no such file)."""
+
+    place: str
+    meanwhile: str | None
+    afterwards: str | None
+
+
 class Plan(NamedTuple):
     loader: str
     before: list[str]
@@ -100,7 +108,7 @@ class Plan(NamedTuple):
     actions: list[str]
     warnings: list[str]
     touched: list[str]  # files a command may rewrite: restored when something fails
-    record: tuple[str, str | None] | None = None  # its place and what it becomes
+    record: Kept | None = None
 
     @property
     def changed(self) -> bool:
@@ -258,6 +266,9 @@ DROPIN_HEAD = """\
 # remove: {remove}
 """
 
+# Stands where the drop-in goes until grub.cfg is generated without it: a run that is killed leaves a sign.
+DROPIN_EMPTY = "# Written by amdgpu.fleet.kernel_args: what stood here is taken back, grub.cfg has to be generated.\n"
+
 DROPIN_FILTER = r"""
 # Prints the arguments in $1 without those that are removed, or set below, and then $2.
 # A quoted value stays in one piece, what follows -- is init's.
@@ -407,7 +418,7 @@ def plan_grub(host: Host, loader: str, asked: Wanted) -> Plan:
     actions: list[str] = []
     warnings: list[str] = []
     record_place, record = the_record(host, asked)
-    if not cmdline.satisfied(before, asked) or host.purge:
+    if not cmdline.satisfied(before, asked) or host.purge or text == DROPIN_EMPTY:
         if dropins:
             wanted_text, then = next_dropin(host, place, None if host.purge else text, asked)
         else:
@@ -424,9 +435,12 @@ def plan_grub(host: Host, loader: str, asked: Wanted) -> Plan:
             )
         actions = cmdline.edits(before, after)
     stale = None
-    if wanted_text == text and command and config:
-        stale = carried(host, config, now.default)
-        stale = None if stale is None or cmdline.satisfied(stale, asked) else stale
+    if command and config and wanted_text in (text, None):
+        # A run that was killed before grub.cfg was generated: asked for and not there, or taken back and perhaps still there.
+        halfway = host.purge and wanted_text is not None and newer(place, config)
+        halfway = text == DROPIN_EMPTY or (halfway and (dropins or record.text() != read_text(record_place)))
+        stale = carried(host, config, now.default) if halfway or wanted_text == text else None
+        stale = None if stale is None or (cmdline.satisfied(stale, asked) and not halfway) else stale
     if stale is not None:
         before = [entry for entry in stale if cmdline.parse(entry).name not in ("root", "ro", "rw") or entry in after]
         actions = cmdline.edits(before, after)
@@ -447,8 +461,16 @@ def plan_grub(host: Host, loader: str, asked: Wanted) -> Plan:
         actions,
         warnings,
         [config, config + ".new"] if config else [],
-        None if dropins else (record_place, record.text()),
+        None if dropins else Kept(record_place, record.meanwhile(), record.text()),
     )
+
+
+def newer(place: str, other: str) -> bool:
+    """Was a file written after the other?"""
+    try:
+        return os.stat(place).st_mtime_ns > os.stat(other).st_mtime_ns
+    except OSError:
+        return False
 
 
 def edit_defaults(text: str, now: Grub, asked: Wanted, record: Record, everywhere: bool = False) -> str:
@@ -492,6 +514,12 @@ def assign(text: str, name: str, arguments: Sequence[str]) -> str:
 # Loader entries: BLS and systemd-boot -------------------------------------------------------------
 
 
+def starts_linux(text: str) -> bool:
+    """Is a loader entry one of a kernel? A program of the firmware (memtest, a shell, another system) takes no kernel arguments."""
+    program = re.search(r"^efi[ \t]", text, re.MULTILINE) and any(cmdline.parse(entry).name == "root" for entry in options_of(text))
+    return bool(program or re.search(r"^(?:linux|uki)[ \t]", text, re.MULTILINE))
+
+
 def options_of(text: str) -> list[str]:
     return cmdline.split(" ".join(re.findall(r"^options[ \t]+([^\n]*)$", text, re.MULTILINE)))
 
@@ -505,16 +533,16 @@ def expand(arguments: Sequence[str], variables: dict[str, str]) -> list[str]:
 
 
 def set_options(text: str, arguments: Sequence[str]) -> str:
-    """A loader entry with these options on one line, where the first options line stood."""
+    """A loader entry with these options on one line, where the first options line stood; without any there is no such line."""
     line = "options " + cmdline.join(arguments)
     kept = []
     for old in text.splitlines():
         if re.match(r"options([ \t]|$)", old):
-            if line not in kept:
+            if arguments and line not in kept:
                 kept.append(line)
         else:
             kept.append(old)
-    if line not in kept:
+    if arguments and line not in kept:
         kept.append(line)
     return "\n".join(kept) + "\n"
 
@@ -532,44 +560,56 @@ def plan_entries(host: Host, loader: str, asked: Wanted, tools: bool = True) -> 
     variables = grubenv(host.root)
     record_place, record = the_record(host, asked)
     base = os.path.realpath(host.root)
-    entries = entry_files(host.root)
+    entries = [place for place in entry_files(host.root) if starts_linux(read_text(place) or "")]
     kernel_place = follow(host.root, KERNEL_CMDLINE)
     kernel_text = read_text(kernel_place)
     files: dict[str, tuple[str | None, str | None]] = {}
     becomes: dict[str, list[str]] = {}
+    entry_lines: list[str] = []
     for place in entries:
         text = read_text(place) or ""
         have = expand(options_of(text), variables)
         # An entry that came later was made from /etc/kernel/cmdline.
-        becomes[place] = record.settle("/" + os.path.relpath(place, base), have, like=KERNEL_CMDLINE)
+        entry_lines.append("/" + os.path.relpath(place, base))
+        becomes[place] = record.settle(entry_lines[-1], have, like=KERNEL_CMDLINE)
         files[place] = (text, text if becomes[place] == have else set_options(text, becomes[place]))
     if entries:
+        record.forget_other(entry_lines)
         default = default_file(host.root, loader, entries)
         before, after = expand(options_of(files[default][0] or ""), variables), becomes[default]
     elif kernel_text is not None:
         before = after = cmdline.split(kernel_text)
     else:
         raise BootError(
-            f"There is no loader entry below {', '.join(ENTRIES)} and no {KERNEL_CMDLINE} under {host.root}; the"
+            f"There is no loader entry of a kernel below {', '.join(ENTRIES)} and no {KERNEL_CMDLINE} under {host.root}; the"
             " kernel arguments of this host cannot be"
             " read. Mount the EFI system partition, or name the boot loader in boot_loader."
         )
     plain = [entry for entry in before if not entry.startswith(("$", "initrd=", "BOOT_IMAGE="))]
     have = plain if kernel_text is None else cmdline.split(kernel_text)
     changing = any(old != new for old, new in files.values())
-    if kernel_text is not None or changing:
+    warnings: list[str] = []
+    rooted = kernel_text is not None or any(cmdline.parse(entry).name == "root" for entry in plain)
+    if changing and not rooted:
+        warnings.append(
+            f"{KERNEL_CMDLINE} was not made: the default loader entry names no root=, which the entry of a later kernel needs. A"
+            " kernel that is installed before the next boot gets the arguments of the running one."
+        )
+    if kernel_text is not None or (changing and rooted):
         becomes[kernel_place] = record.settle(KERNEL_CMDLINE, have)
-        if becomes[kernel_place] != have:
-            files[kernel_place] = (kernel_text, cmdline.join(becomes[kernel_place]) + "\n")
+        same = becomes[kernel_place] == have
+        files[kernel_place] = (kernel_text, kernel_text if same else cmdline.join(becomes[kernel_place]) + "\n")
         after = after if entries else becomes[kernel_place]
+    else:
+        record.new.pop(KERNEL_CMDLINE, None)
     defaults_text = read_text(follow(host.root, DEFAULTS)) if loader == "bls" else None
     if defaults_text is not None:
         now = evaluate(host, [follow(host.root, DEFAULTS)])
-        if host.purge or not cmdline.satisfied(now.arguments, asked):
-            files[follow(host.root, DEFAULTS)] = (defaults_text, edit_defaults(defaults_text, now, asked, record, everywhere=True))
+        edit = host.purge or not cmdline.satisfied(now.arguments, asked)
+        wanted_text = edit_defaults(defaults_text, now, asked, record, everywhere=True) if edit else defaults_text
+        files[follow(host.root, DEFAULTS)] = (defaults_text, wanted_text)
     actions = cmdline.edits(before, after)
     commands: list[list[str]] = []
-    warnings: list[str] = []
     if tools and changing and host.real:
         commands = entry_commands(host, loader, asked, before, after)
     changed = [place for place, (old, new) in files.items() if old != new]
@@ -580,7 +620,7 @@ def plan_entries(host: Host, loader: str, asked: Wanted, tools: bool = True) -> 
         )
     actions += [f"run {cmdline.join(command)}" for command in commands] + [f"write {place}" for place in changed]
     touched = entries + [kernel_place, follow(host.root, DEFAULTS)] + [below(host.root, path) for path in GRUBENV]
-    return Plan(loader, before, after, files, commands, actions, warnings, touched, (record_place, record.text()))
+    return Plan(loader, before, after, files, commands, actions, warnings, touched, Kept(record_place, record.meanwhile(), record.text()))
 
 
 def entry_commands(host: Host, loader: str, asked: Wanted, before: Sequence[str], after: Sequence[str]) -> list[list[str]]:
@@ -618,7 +658,7 @@ def plan_ostree(host: Host, loader: str, asked: Wanted) -> Plan:
             tool + ["kargs"] + [f"--delete-if-present={entry}" for entry in old] + [f"--append-if-missing={entry}" for entry in new]
         ]
     actions = cmdline.edits(before, after) + [f"run {cmdline.join(command)}" for command in commands]
-    return Plan(loader, before, after, {}, commands, actions, [], [], (record_place, record.text()))
+    return Plan(loader, before, after, {}, commands, actions, [], [], Kept(record_place, record.meanwhile(), record.text()))
 
 
 # Together -----------------------------------------------------------------------------------------
@@ -642,18 +682,22 @@ def plan(host: Host, loader: str, asked: Wanted) -> Plan:
 
 def carry_out(host: Host, decided: Plan, asked: Wanted) -> None:
     """Do what plan() decided and look at the result. A failure puts every file back and raises BootError."""
-    snapshot = Snapshot(list(decided.files) + decided.touched + ([decided.record[0]] if decided.record else []))
+    snapshot = Snapshot(list(decided.files) + decided.touched + ([decided.record.place] if decided.record else []))
     try:
-        # First: what is recorded and not done is harmless, what is done and not recorded is never taken back.
-        write_record(decided)
+        # First: what is recorded and not done is harmless, what is done and not recorded is never taken back. What is taken
+        # back stays recorded until it is done, or a run that was killed would not be finished.
+        write_record(decided, done=False)
         if decided.loader in ("grub", "suse"):
-            write_files(decided)
+            write_files(emptied(decided) if decided.commands else decided)
             for command in decided.commands:
                 checked(host, command)
+            remove_files(decided)
+            write_record(decided, done=True)
             verify_grub(host, decided, asked)
         elif decided.loader == "rpm-ostree":
             for command in decided.commands:
                 checked(host, command)
+            write_record(decided, done=True)
             seen = cmdline.split(checked(host, [decided.commands[0][0], "kargs"])) if decided.commands else decided.after
             if not cmdline.satisfied(seen, asked) or cmdline.edits(seen, decided.after):
                 raise BootError(f"rpm-ostree kargs ran, but the default deployment still lacks the change (it has: {cmdline.join(seen)}).")
@@ -661,6 +705,7 @@ def carry_out(host: Host, decided: Plan, asked: Wanted) -> None:
             for command in decided.commands:
                 checked(host, command)
             write_files(left_undone(host, decided) if decided.commands else decided)
+            write_record(decided, done=True)
             again = plan_entries(host, decided.loader, asked, tools=False)
             if again.changed:
                 raise BootError(f"The loader entries were written but do not show the change ({'; '.join(again.actions)}).")
@@ -682,20 +727,25 @@ def full_folders(decided: Plan) -> list[str]:
 
 
 def left_undone(host: Host, decided: Plan) -> Plan:
-    """The plan without the loader entries that the distribution's tool made what they should be, in whatever words."""
+    """The plan without the loader entries that the distribution's tool made what they should be, in whatever words.
+
+    A tool that changes every entry also changes those that were right: each is compared with what is there now.
+    """
     variables = grubenv(host.root)
     files = {}
-    for place, (old, new) in decided.files.items():
-        seen, wished = options_of(read_text(place) or ""), options_of(new or "")
+    for place, (_old, new) in decided.files.items():
+        now = read_text(place)
+        seen, wished = options_of(now or ""), options_of(new or "")
         if not wished or sorted(expand(seen, variables)) != sorted(wished):
-            files[place] = (old, new)
+            files[place] = (now, new)
     return decided._replace(files=files)
 
 
-def write_record(decided: Plan) -> None:
+def write_record(decided: Plan, done: bool) -> None:
+    """Also of a plan that changes nothing else: what a person put back is nothing to take back any more."""
     if decided.record is None:
         return
-    place, text = decided.record
+    place, text = decided.record.place, decided.record.afterwards if done else decided.record.meanwhile
     if text is None:
         remove(place)
     elif text != read_text(place):
@@ -716,9 +766,19 @@ def write_files(decided: Plan) -> None:
     except WriteError:
         discard(temporary for temporary, _place in staged)
         raise
+    remove_files(decided)
+
+
+def remove_files(decided: Plan) -> None:
     for place, (_old, new) in decided.files.items():
         if new is None:
             remove(place)
+
+
+def emptied(decided: Plan) -> Plan:
+    """The plan that leaves an empty drop-in where none is to be."""
+    files = {place: (old, DROPIN_EMPTY if old is not None and new is None else new) for place, (old, new) in decided.files.items()}
+    return decided._replace(files=files)
 
 
 def verify_grub(host: Host, decided: Plan, asked: Wanted) -> None:

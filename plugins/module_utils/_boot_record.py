@@ -44,17 +44,22 @@ def parse(text: str | None) -> dict[str, Change]:
         ) from error
 
 
+def _open_again(entry: str, asked: Wanted) -> bool:
+    """Is an argument none of what is asked for, nor of a name that is given another value?"""
+    settled = {cmdline.parse(other).name for other in asked.present if not cmdline.repeatable(cmdline.parse(other).name)}
+    return cmdline.parse(entry).name not in settled and not any(cmdline.same(entry, other) for other in asked.present)
+
+
+def _returning(change: Change, asked: Wanted) -> list[str]:
+    return [entry for entry in change.removed if _open_again(entry, asked) and not any(cmdline.matches(entry, out) for out in asked.absent)]
+
+
 def undone(arguments: Sequence[str], change: Change, asked: Wanted) -> list[str]:
     """The line without the change, as far as it is not asked for again. What a person wrote meanwhile wins."""
-    settled = {cmdline.parse(entry).name for entry in asked.present if not cmdline.repeatable(cmdline.parse(entry).name)}
-
-    def open_again(entry: str) -> bool:
-        return cmdline.parse(entry).name not in settled and not any(cmdline.same(entry, other) for other in asked.present)
-
-    back = [entry for entry in change.removed if open_again(entry) and not any(cmdline.matches(entry, out) for out in asked.absent)]
+    back = _returning(change, asked)
     kernel = cmdline.for_kernel(arguments)
     init = list(arguments[len(kernel) :])
-    for entry in filter(open_again, change.added):
+    for entry in (added for added in change.added if _open_again(added, asked)):
         place = next((place for place, other in enumerate(kernel) if cmdline.same(entry, other)), None)
         if place is None:
             continue
@@ -68,13 +73,19 @@ def undone(arguments: Sequence[str], change: Change, asked: Wanted) -> list[str]
 
 
 def followed(change: Change, before: Sequence[str], after: Sequence[str]) -> Change:
-    """The record of a line that goes from before to after."""
+    """The record of a line that goes from before to after. Of a name that may stand once, the newest value goes back."""
     new, gone = _without(after, before), _without(before, after)
     added = [entry for entry in change.added if entry in after]
     removed = [entry for entry in change.removed if entry not in after]
     added += [entry for entry in new if entry not in change.removed and entry not in added]
-    removed += [entry for entry in gone if entry not in change.added and entry not in removed]
-    return Change(added, removed)
+    theirs = [entry for entry in gone if entry not in change.added]
+    removed = [entry for entry in removed if entry not in theirs] + list(dict.fromkeys(theirs))
+    return Change(added, _newest(removed))
+
+
+def _newest(removed: Sequence[str]) -> list[str]:
+    newest = {cmdline.parse(entry).name: entry for entry in removed}
+    return [entry for entry in removed if cmdline.repeatable(cmdline.parse(entry).name) or entry in newest.values()]
 
 
 def _without(entries: Sequence[str], others: Sequence[str]) -> list[str]:
@@ -93,15 +104,22 @@ class Record:
 
     def __init__(self, text: str | None, asked: Wanted, purge: bool) -> None:
         self.old, self.asked, self.purge = parse(text), asked, purge
-        # Entries of kernels that were removed are forgotten, the other lines stay.
-        self.new = {line: change for line, change in self.old.items() if not line.endswith(".conf")}
+        self.new = dict(self.old)
+
+    def forget_other(self, entries: Sequence[str]) -> None:
+        """Entries of kernels that were removed are forgotten. Not where none is seen: the partition may not be mounted."""
+        self.new = {line: change for line, change in self.new.items() if line in entries or not line.endswith(".conf")}
 
     def start(self, line: str, have: Sequence[str], like: str = "") -> list[str]:
         """What a line holds before anything is asked of it. like = the line it was made from, where it has no record yet."""
         return undone(have, self._change(line, like), self.asked) if self.purge else list(have)
 
     def note(self, line: str, have: Sequence[str], becomes: Sequence[str], like: str = "") -> None:
-        self.new[line] = followed(self._change(line, like), have, becomes)
+        old = self._change(line, like)
+        added, removed = followed(old, have, becomes)
+        # What a purge did not bring back, because a person wrote another value meanwhile, is over.
+        over = _returning(old, self.asked) if self.purge else []
+        self.new[line] = Change(added, [entry for entry in removed if entry not in over])
 
     def settle(self, line: str, have: Sequence[str], like: str = "") -> list[str]:
         """What a line becomes."""
@@ -115,6 +133,20 @@ class Record:
 
     def text(self) -> str | None:
         """The record to keep, None where there is nothing to take back."""
-        if not any(change.added or change.removed for change in self.new.values()):
-            return None
-        return json.dumps({line: change._asdict() for line, change in sorted(self.new.items())}, indent=1) + "\n"
+        return _text(self.new)
+
+    def meanwhile(self) -> str | None:
+        """The record while lines are written: what was and what will be, so that a run that is killed is finished by the next."""
+        nothing = Change([], [])
+        both = {}
+        for line in {**self.old, **self.new}:
+            old, new = self.old.get(line, nothing), self.new.get(line, nothing)
+            removed = _newest([*_without(old.removed, new.removed), *new.removed])
+            both[line] = Change([*old.added, *_without(new.added, old.added)], removed)
+        return _text(both)
+
+
+def _text(lines: dict[str, Change]) -> str | None:
+    if not any(change.added or change.removed for change in lines.values()):
+        return None
+    return json.dumps({line: change._asdict() for line, change in sorted(lines.items())}, indent=1) + "\n"

@@ -199,6 +199,8 @@ def main() -> None:
         plan = boot.plan(host, asked_for["boot_loader"], asked)
         if plan.changed and not module.check_mode:
             boot.carry_out(host, plan, asked)
+        elif not module.check_mode:
+            boot.write_record(plan, done=True)
     except (cmdline.CmdlineError, boot.BootError, files.WriteError) as error:
         module.fail_json(msg=str(error))
 

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 from pathlib import Path
 
@@ -119,6 +120,41 @@ def test_systemd_boot(tmp_path, folder):
     assert entry.read_text() == ENTRY.replace("iommu=off", "iommu=pt pci=realloc=off")
     assert (tmp_path / "etc/kernel/cmdline").read_text() == "root=UUID=1 rw iommu=pt pci=realloc=off\n"
     assert not boot.plan(make_host(tmp_path)[0], "auto", ASKED).changed
+
+
+MEMTEST = "title Memory test\nefi /EFI/memtest86.efi\n"
+
+
+def test_an_entry_that_starts_no_kernel_is_left_alone_and_lends_no_arguments(tmp_path):
+    """kernel-install makes the entries of later kernels from /etc/kernel/cmdline: made without root=, none of them would start."""
+    entry = put(tmp_path, "boot/loader/entries/arch.conf", ENTRY)
+    memtest = put(tmp_path, "boot/loader/entries/memtest.conf", MEMTEST)
+    plan = bring(make_host(tmp_path)[0])
+    assert plan.before == ["root=UUID=1", "ro", "quiet", "iommu=off"]
+    assert (tmp_path / "etc/kernel/cmdline").read_text() == "root=UUID=1 ro quiet iommu=pt pci=realloc=off\n"
+    assert entry.read_text() == ENTRY.replace("iommu=off", "iommu=pt pci=realloc=off") and memtest.read_text() == MEMTEST
+    (tmp_path / "etc/kernel/cmdline").unlink()
+    entry.unlink()
+    with pytest.raises(boot.BootError, match="no loader entry of a kernel"):
+        boot.plan(make_host(tmp_path)[0], "auto", ASKED)
+
+
+@pytest.mark.parametrize("line", ["linux /vmlinuz", "uki /EFI/Linux/a.efi", "efi /vmlinuz.efi\noptions root=UUID=1"])
+def test_an_entry_of_a_kernel_gets_the_arguments(tmp_path, line):
+    entry = put(tmp_path, "boot/loader/entries/arch.conf", f"title Arch\n{line}\n")
+    bring(make_host(tmp_path)[0])
+    assert boot.options_of(entry.read_text())[-2:] == ASKED.present
+
+
+def test_no_cmdline_file_is_made_where_the_default_entry_names_no_root(tmp_path):
+    """systemd finds the root partition by its type; nothing tells that it would for a later kernel."""
+    text = "title Arch\nlinux /vmlinuz\n"
+    entry = put(tmp_path, "boot/loader/entries/arch.conf", text)
+    plan = bring(make_host(tmp_path)[0])
+    assert entry.read_text() == text + "options iommu=pt pci=realloc=off\n" and not (tmp_path / "etc/kernel/cmdline").exists()
+    assert "no root=" in plan.warnings[0] and not boot.plan(make_host(tmp_path)[0], "auto", ASKED).changed
+    bring(make_host(tmp_path)[0], asked=cmdline.wanted([], ["iommu", "pci"]))
+    assert entry.read_text() == text, "an entry that had no options line has none again"
 
 
 def test_kernelstub_is_used_where_it_is(tmp_path):
@@ -321,6 +357,29 @@ def test_what_was_changed_with_grubby_is_taken_back(fedora, tools):
     assert words[0] == words[1], "what was there, perhaps in another order, and no record"
 
 
+def test_grubby_takes_nothing_of_a_person_out_of_the_other_lines(fedora):
+    """--update-kernel=ALL removes an argument wherever it stands: also where a person wrote it, and nothing had to be changed."""
+    mine = ENTRY.replace("iommu=off", "iommu=pt pci=realloc=off").replace("6.12", "6.11")
+    put(fedora, "boot/loader/entries/id-6.11.conf", mine)
+    put(fedora, "etc/kernel/cmdline", "root=UUID=1 ro quiet iommu=pt pci=realloc=off\n")
+    put(fedora, "etc/default/grub", 'GRUB_CMDLINE_LINUX="quiet iommu=pt pci=realloc=off"\n')
+    before = texts(fedora)
+    every_entry = grubby(fedora)
+
+    def act(command):
+        if "--remove-args=iommu=pt pci=realloc=off" in command:
+            for name in ("etc/kernel/cmdline", "etc/default/grub"):
+                put(fedora, name, (fedora / name).read_text().replace(" iommu=pt pci=realloc=off", ""))
+        return every_entry(command)
+
+    host = acting(make_host(fedora, None, ["grubby"])[0], act)
+    bring(host)
+    assert (fedora / "boot/loader/entries/id-6.11.conf").read_text() == mine
+    take_back(host)
+    words = [{name: sorted(text.split()) for name, text in state.items()} for state in (before, texts(fedora))]
+    assert words[0] == words[1]
+
+
 def test_what_rpm_ostree_was_given_is_taken_back(tmp_path):
     put(tmp_path, "run/ostree-booted", "")
     line = ["root=UUID=1", "rw", "quiet", "iommu=off", "amdgpu.gttsize=9", "nokaslr"]
@@ -353,6 +412,21 @@ def test_what_was_edited_on_suse_is_taken_back_variable_by_variable(suse):
     assert 'GRUB_CMDLINE_LINUX=""' in (suse / "etc/default/grub").read_text()
     take_back(host)
     assert texts(suse) == before
+
+
+def test_grub_cfg_is_generated_again_where_a_purge_on_suse_was_killed(suse):
+    generated = []
+    host = acting(make_host(suse, None, ["grub2-mkconfig"])[0], lambda command: generated.append(command) or (0, "", ""))
+    put(suse, "boot/grub2/grub.cfg", "menuentry 'SLES' {\n\tlinux /vmlinuz root=UUID=1 quiet iommu=pt nokaslr pci=realloc=off\n}\n")
+    bring(host)
+    record = (suse / RECORD).read_text()
+    take_back(host)
+    put(suse, RECORD, record)
+    os.utime(suse / "boot/grub2/grub.cfg", (1, 1))
+    generated.clear()
+    done = bring(host._replace(purge=True), asked=NOTHING)
+    assert done.changed and len(generated) == 1 and not (suse / RECORD).exists()
+    assert not boot.plan(host._replace(purge=True), "auto", NOTHING).changed
 
 
 @pytest.mark.parametrize("cmdline_file", [True, False])
@@ -398,6 +472,36 @@ def test_what_a_person_wrote_meanwhile_wins(tmp_path):
     entry.write_text(entry.read_text().replace("iommu=pt", "iommu=force"))
     take_back(host)
     assert entry.read_text() == ENTRY.replace("iommu=off", "iommu=force")
+    assert not (tmp_path / RECORD).exists(), "and is not replaced by a later purge, once they take it away"
+
+
+def test_entries_that_are_not_mounted_are_not_forgotten(tmp_path):
+    put(tmp_path, "etc/kernel/cmdline", "root=UUID=1 ro\n")
+    put(tmp_path, "efi/loader/loader.conf", "")
+    put(tmp_path, "efi/loader/entries/arch.conf", ENTRY)
+    bring(make_host(tmp_path)[0])
+    (tmp_path / "efi").rename(tmp_path / "unmounted")
+    bring(make_host(tmp_path)[0])
+    (tmp_path / "unmounted").rename(tmp_path / "efi")
+    take_back(make_host(tmp_path)[0])
+    assert (tmp_path / "efi/loader/entries/arch.conf").read_text() == ENTRY and not (tmp_path / RECORD).exists()
+
+
+@pytest.mark.parametrize("values", [["soft"], ["soft", "off"], ["off"]])
+def test_the_newest_value_a_person_wrote_goes_back(tmp_path, values):
+    entry = put(tmp_path, "boot/loader/entries/arch.conf", ENTRY)
+    kernel = put(tmp_path, "etc/kernel/cmdline", "root=UUID=1 ro quiet iommu=off\n")
+    host = make_host(tmp_path)[0]
+    bring(host)
+    for value in values:
+        for place in (entry, kernel):
+            place.write_text(place.read_text().replace("iommu=pt", f"iommu={value}"))
+        plan = boot.plan(host, "auto", ASKED)
+        boot.carry_out(host, plan, ASKED)
+    put(tmp_path, RECORD, plan.record.meanwhile)  # killed before its last step: the same
+    take_back(host)
+    assert entry.read_text() == ENTRY.replace("off", values[-1]) and kernel.read_text() == f"root=UUID=1 ro quiet iommu={values[-1]}\n"
+    assert not (tmp_path / RECORD).exists()
 
 
 @pytest.mark.parametrize("text", ["{", "[]", '{"/etc/kernel/cmdline": {}}', "null"])

@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from ansible_collections.amdgpu.fleet.plugins.module_utils import _boot as boot
+
 DROPIN = "etc/default/grub.d/60-amdgpu-fleet.cfg"
 
 UPDATE_GRUB = """#!/bin/sh
@@ -289,3 +291,46 @@ def test_a_purge_that_changes_a_value_gives_one_reason(host):
     host(present=["iommu=off", "nosmt"])
     host.put("proc/cmdline", "root=UUID=1-2 ro quiet iommu=off nosmt\n")
     assert host(present=["iommu=pt", "nosmt"], purge=True)["reboot_reason"] == "iommu=pt is not in effect in the running kernel"
+
+
+@pytest.mark.parametrize("purge", [True, False])
+def test_what_a_killed_run_left_of_the_dropin_is_finished_and_said(host, purge):
+    """Killed while grub.cfg was generated: an empty drop-in, and a grub.cfg with the arguments that were taken back."""
+    host(present=["iommu=pt", "nosmt"])
+    left = host.text("boot/grub/grub.cfg")
+    host(present=["iommu=pt"], purge=True)
+    host.put("boot/grub/grub.cfg", left)
+    host.put(DROPIN, boot.DROPIN_EMPTY)
+    host.put("proc/cmdline", "root=UUID=1-2 ro quiet iommu=pt nosmt\n")
+    result = four_times(host, purge=purge)
+    assert result["before"] == ["quiet", "iommu=pt", "nosmt"] and result["after"] == ["quiet"] == host.boots_with()
+    assert result["actions"][:2] == ["remove iommu=pt", "remove nosmt"] and host.text(DROPIN) is None
+    assert result["reboot_required"] == purge
+
+
+def test_a_purge_that_was_killed_before_the_dropin_shrank_in_grub_cfg(host):
+    host(present=["iommu=pt", "nosmt"])
+    left = host.text("boot/grub/grub.cfg")
+    host(present=["iommu=pt"], purge=True)
+    host.put("boot/grub/grub.cfg", left)
+    os.utime(host.root / "boot/grub/grub.cfg", (1, 1))
+    assert four_times(host, present=["iommu=pt"], purge=True)["actions"][0] == "remove nosmt"
+    assert host.boots_with() == ["quiet", "iommu=pt"]
+
+
+def test_the_record_follows_also_where_nothing_else_changes(tmp_path, run_module):
+    """What a person put back, and what they wrote later, is theirs: a purge that changes nothing forgets what was replaced."""
+    entry, record = tmp_path / "boot/loader/entries/arch.conf", tmp_path / "var/lib/amdgpu-fleet/kernel-arguments"
+    entry.parent.mkdir(parents=True)
+    text = "title Arch\nlinux /vmlinuz\noptions root=UUID=1 iommu=off\n"
+    entry.write_text(text)
+    assert run_module("kernel_args", root=str(tmp_path), present=["iommu=pt"])["changed"] and record.exists()
+    for place, mine in ((entry, text), (tmp_path / "etc/kernel/cmdline", "root=UUID=1 iommu=off\n")):
+        place.write_text(mine)
+    for check in (True, False):
+        assert record.exists()
+        assert not run_module("kernel_args", _check=check, root=str(tmp_path), purge=True)["changed"]
+    assert not record.exists()
+    entry.write_text(text.replace("off", "pt"))
+    assert not run_module("kernel_args", root=str(tmp_path), purge=True)["changed"]
+    assert entry.read_text() == text.replace("off", "pt")

@@ -68,8 +68,10 @@ class Host:
         (self.folder / "bin/chroot").write_text('#!/bin/sh\nFAKE_ROOT="$1"; export FAKE_ROOT\nexec "$1$2"\n')
         (self.folder / "bin/chroot").chmod(0o755)
 
-    def run(self, place: int) -> subprocess.CompletedProcess:
-        given = {"ANSIBLE_MODULE_ARGS": {**ARGUMENTS, "root": str(self.root), "_ansible_remote_tmp": str(self.folder / "tmp")}}
+    def run(self, place: int, **arguments: object) -> subprocess.CompletedProcess:
+        given = {
+            "ANSIBLE_MODULE_ARGS": {**(arguments or ARGUMENTS), "root": str(self.root), "_ansible_remote_tmp": str(self.folder / "tmp")}
+        }
         return subprocess.run(
             [
                 sys.executable,
@@ -110,3 +112,35 @@ def test_killed_at_every_place(tmp_path, collections_path, loader):
         assert finished.returncode == 0, f"after a kill at {place}: {finished.stdout}"
         assert host.boot_files() == after, f"after a kill at {place} the next run does not finish the work"
     assert killed == places
+
+
+@pytest.mark.parametrize("present", [[], ["iommu=pt"]], ids=["everything", "a part"])
+@pytest.mark.parametrize("loader", FILES)
+def test_a_purge_killed_at_every_place_is_finished_by_the_next(tmp_path, collections_path, loader, present):
+    host = Host(tmp_path / "host", loader, collections_path)
+    record = host.root / "var/lib/amdgpu-fleet/kernel-arguments"
+    assert host.run(0).returncode == 0
+    shutil.copytree(host.root, tmp_path / "site", symlinks=True)
+    before = host.boot_files()
+    whole = host.run(0, purge=True, present=present)
+    assert whole.returncode == 0, whole.stdout + whole.stderr
+    places, after = int(whole.stderr.split()[-1]), host.boot_files()
+    assert json.loads(whole.stdout)["changed"] and after != before
+    assert places > 20, "nothing was watched"
+    recorded = record.read_text() if record.exists() else None
+    assert (recorded is None) == (loader == "grub" or not present)
+
+    for place in range(1, places + 1):
+        shutil.rmtree(host.root)
+        shutil.copytree(tmp_path / "site", host.root, symlinks=True)
+        assert host.run(place, purge=True, present=present).returncode == KILLED
+        for name, text in host.boot_files().items():
+            # An empty drop-in stands for none.
+            comment = (
+                name.endswith("60-amdgpu-fleet.cfg") and after[name] is None and (text or "").startswith("#") and text.count("\n") == 1
+            )
+            assert comment or text in (before[name], after[name]), f"killed at {place}: {name} is neither the old nor the new: {text!r}"
+        finished = host.run(0, purge=True, present=present)
+        assert finished.returncode == 0, f"after a kill at {place}: {finished.stdout}"
+        assert host.boot_files() == after, f"after a kill at {place} the next purge does not finish the work"
+        assert (record.read_text() if record.exists() else None) == recorded, f"after a kill at {place} the record is another"
