@@ -440,9 +440,13 @@ def plan_grub(host: Host, loader: str, asked: Wanted) -> Plan:
         halfway = host.purge and wanted_text is not None and newer(place, config)
         halfway = text == DROPIN_EMPTY or (halfway and (dropins or record.text() != read_text(record_place)))
         stale = carried(host, config, now.default) if halfway or wanted_text == text else None
-        stale = None if stale is None or (cmdline.satisfied(stale, asked) and not halfway) else stale
+        if stale is not None:
+            settled = cmdline.satisfied(stale, asked)
+            stale = [entry for entry in stale if cmdline.parse(entry).name not in ("root", "ro", "rw") or entry in after]
+            same = sorted(entry for entry in stale if not entry.startswith("$")) == sorted(after)
+            stale = None if settled and (same or not halfway) else stale
     if stale is not None:
-        before = [entry for entry in stale if cmdline.parse(entry).name not in ("root", "ro", "rw") or entry in after]
+        before = stale
         actions = cmdline.edits(before, after)
     renew = command is not None and (wanted_text != text or stale is not None)
     if wanted_text != text:

@@ -334,3 +334,10 @@ def test_the_record_follows_also_where_nothing_else_changes(tmp_path, run_module
     entry.write_text(text.replace("off", "pt"))
     assert not run_module("kernel_args", root=str(tmp_path), purge=True)["changed"]
     assert entry.read_text() == text.replace("off", "pt")
+
+
+def test_a_grub_cfg_that_is_older_and_right_is_not_generated_again(host):
+    """The clock may have been wrong when the drop-in was written."""
+    host(present=["iommu=pt"])
+    os.utime(host.root / "boot/grub/grub.cfg", (1, 1))
+    assert not host(present=["iommu=pt"], purge=True)["changed"] and host.runs() == 1
