@@ -203,6 +203,26 @@ def test_a_second_run_restarts_nothing():
     assert started() == before and not re.search(r"changed=[1-9]", result.stdout), result.stdout
 
 
+def test_an_upgrade_that_was_broken_off_is_brought_to_an_end(host):
+    """The files are right already, but the host is drained, and what was saved is still there."""
+    first, other = NAMES
+    saved = "/var/lib/amdgpu-fleet/before-upgrade.tar"
+    before = started()
+    replica(first).check_output(f"touch {saved} && chmod 644 {saved}")
+    script = (
+        "import socket\n"
+        "s = socket.socket(socket.AF_UNIX); s.connect('/run/amdgpu-gateway/admin.sock')\n"
+        f"s.sendall(b'set server replicas/{first} state drain\\n'); s.recv(100)\n"
+    )
+    host.check_output("python3 -c %s", script)
+    assert servers(host) != BOTH_UP
+    result = upgrade(vllm_options={"max-num-seqs": 24}, vllm_environment={"VLLM_LOGGING_LEVEL": "WARNING"})
+    assert result.returncode == 0, result.stdout
+    after = started()
+    assert after[first] != before[first] and after[other] == before[other]
+    assert servers(host) == BOTH_UP and not replica(first).file(saved).exists
+
+
 def test_a_broken_version_ends_with_the_old_one_and_loses_no_request(host):
     first, other = NAMES
     before = options()
@@ -211,7 +231,7 @@ def test_a_broken_version_ends_with_the_old_one_and_loses_no_request(host):
     # In an environment of its own.
     packages = ["vllm==0.32.0+cpu", "torch==2.13.0+cpu", "numpy"]
     with Load() as load:
-        result = upgrade(vllm_options={"max-num-seqs": 24, "dtype": "float17"}, vllm_packages=packages)
+        result = upgrade(vllm_options={"max-num-seqs": 24, "dtype": "float17"}, vllm_packages=packages, vllm_check_interval=300)
     assert result.returncode == 2, result.stdout
     words = flat(result)
     assert f"{first}: Verify | a completion comes back:" in words and "float17" in words, result.stdout
@@ -221,7 +241,10 @@ def test_a_broken_version_ends_with_the_old_one_and_loses_no_request(host):
     assert environments() == served and len(replica(first).check_output("ls -d /opt/vllm/*-cpu-*").split()) == 2
     assert servers(host) == BOTH_UP
     assert re.search(rf"^{first} .* FAILED", result.stdout, re.M) and re.search(rf"^{other} .* waiting", result.stdout, re.M)
-    # Nothing of it is left: the next boot starts the old one.
+    # Nothing of it is left: the next boot starts the old one, and nobody asks it for completions.
+    for path in ("/etc/systemd/system/inference-check-tiny.timer", "/usr/local/lib/amdgpu-fleet/inference_check.py"):
+        assert not replica(first).file(path).exists
+    assert not replica(first).service("inference-check-tiny.timer").is_running
     assert replica(first).run("systemctl is-enabled vllm-tiny").stdout.strip() in ("enabled", "generated")
     assert not replica(first).file("/var/lib/amdgpu-fleet/before-upgrade.tar").exists
 

@@ -1,0 +1,92 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The lists of files that the role vllm writes, keeps before an upgrade and takes away, as Ansible renders them."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+
+REPOSITORY = Path(__file__).resolve().parents[3]
+ROLE = REPOSITORY / "roles/vllm"
+UNITS, PROGRAMS = "/etc/systemd/system", "/usr/local/lib/amdgpu-fleet"
+HOST = "mi300x-8-roce"
+
+
+@pytest.fixture
+def render(tmp_path):
+    """render({"name": expression}, variable=value) -> what Ansible makes of each expression."""
+
+    def run(expressions: dict[str, str], **variables) -> dict:
+        for name in ("templates", "files"):
+            (tmp_path / name).symlink_to(ROLE / name)
+        variables["role_path"] = str(ROLE)
+        (tmp_path / "variables.json").write_text(json.dumps(variables))
+        every = ", ".join(f"'{name}': {text}" for name, text in expressions.items())
+        copy = {"content": "{{ {" + every + "} | to_json }}", "dest": str(tmp_path / "rendered.json"), "mode": "0644"}
+        play = {"hosts": "localhost", "connection": "local", "gather_facts": False, "tasks": [{"ansible.builtin.copy": copy}]}
+        play["vars_files"] = [str(ROLE / "defaults/main.yml"), str(ROLE / "vars/main.yml")]
+        (tmp_path / "play.yml").write_text(yaml.safe_dump([play]))
+        command = [Path(sys.executable).with_name("ansible-playbook"), tmp_path / "play.yml", "-i", "localhost,"]
+        command += ["-e", f"@{tmp_path}/variables.json", "-e", f"ansible_python_interpreter={sys.executable}"]
+        environment = {**os.environ, "ANSIBLE_CONFIG": str(REPOSITORY / "ansible.cfg"), "ANSIBLE_NOCOLOR": "1"}
+        result = subprocess.run(command, cwd=REPOSITORY, env=environment, capture_output=True, text=True, timeout=120, check=False)
+        assert result.returncode == 0, result.stdout + result.stderr
+        return json.loads((tmp_path / "rendered.json").read_text())
+
+    return run
+
+
+def of(files: list[dict]) -> dict[str, str]:
+    return {file["path"]: file.get("state", "present") for file in files}
+
+
+@pytest.mark.parametrize("worker", [False, True])
+def test_who_is_asked_for_completions(make_plan, render, worker):
+    hosts = [{"name": HOST, "address": "192.0.2.11"}, {"name": "other", "address": "192.0.2.12"}]
+    chat = {"name": "chat", "model": "Qwen/Qwen3-8B", "nodes": "rack", "host": "192.0.2.12" if worker else "192.0.2.11"}
+    nodes = {"rack": hosts[::-1] if worker else hosts}
+    plan = make_plan(HOST, __inventory_nodes=nodes, vllm_instances=[chat], vllm_check_interval=300)
+    assert plan["vllm"]["instances"][0]["worker"] is worker
+    found = of(render({"files": "lookup('ansible.builtin.template', 'files.yml.j2') | from_yaml"}, plan_host=plan)["files"])
+    checks = [f"{UNITS}/inference-check-chat.service", f"{UNITS}/inference-check-chat.timer",
+              f"{UNITS}/vllm-chat.service.d/inference-check.conf",
+              f"{PROGRAMS}/inference_check.py", f"{PROGRAMS}/inference.py"]  # fmt: skip
+    assert {found[path] for path in checks} == {"absent" if worker else "present"}
+    assert found[f"{UNITS}/amdgpu-lifeline-chat.service"] == found[f"{PROGRAMS}/lifeline.py"] == "present"
+
+
+def test_what_is_a_reason_to_upgrade(render):
+    expression = yaml.safe_load((ROLE / "tasks/changes.yml").read_text())[1]
+    checks, pending = expression["vars"]["__vllm_checks"], expression["ansible.builtin.set_fact"]["__vllm_pending"]
+    reasons = ["/etc/vllm/inference.yaml", "/etc/vllm/inference-b.env", f"{UNITS}/vllm-inference.service",
+               f"{UNITS}/vllm-inference-check-b.service", f"{PROGRAMS}/lifeline.py", f"{UNITS}/amdgpu-lifeline-chat.service"]  # fmt: skip
+    others = [f"{UNITS}/inference-check-chat.timer", f"{UNITS}/inference-check-chat.service", f"{PROGRAMS}/inference.py",
+              f"{UNITS}/vllm-chat.service.d/inference-check.conf", f"{PROGRAMS}/inference_check.py"]  # fmt: skip
+    saved = "/var/lib/amdgpu-fleet/before-upgrade.tar"
+    cases = [([path], []) for path in reasons] + [([], [saved]), (others, []), ([], [])]
+    text = pending.strip().removeprefix("{{").removesuffix("}}").replace("__vllm_compared.", "compared[%d].")
+    found = render(
+        {str(number): text.replace("%d", str(number)) for number in range(len(cases))},
+        __vllm_checks=checks,
+        plan_host={"vllm": {"stale": []}},
+        compared=[{"changed_paths": changed, "absent_paths": absent} for changed, absent in cases],
+    )
+    assert list(found.values()) == [True] * (len(reasons) + 1) + [False, False]
+
+
+def test_what_belongs_to_the_units_that_were_not_there_before(render):
+    facts = {"amd_rocm": {"vllm_units": [f"{UNITS}/vllm-chat.service", "/etc/containers/systemd/vllm-new.container"]}}
+    before = [f"{UNITS}/vllm-chat.service", "/etc/vllm/chat.yaml", "/etc/vllm/chat.env", f"{PROGRAMS}/lifeline.py"]
+    text = "lookup('ansible.builtin.template', 'files_new.yml.j2', template_vars={'__vllm_files_before': %s}) | from_yaml"
+    found = render({"all": text % [], "new": text % before}, ansible_facts=facts)
+    everything, new = of(found["all"]), of(found["new"])
+    assert set(everything.values()) == {"absent"} and len(everything) == len(found["all"]), "no file stands there twice"
+    assert set(everything) - set(new) == set(before)
+    assert {"/etc/vllm/new.yaml", f"{UNITS}/vllm-new.service.d/inference-check.conf", f"{UNITS}/inference-check-chat.timer"} < set(new)
+    assert not any(path.endswith(".secret") for path in everything)
