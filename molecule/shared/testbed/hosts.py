@@ -137,7 +137,11 @@ def down(hosts: Iterable[Host] | None) -> None:
     containers = set(podman("ps", "--all", f"--filter=label={LABEL}", "--format={{.Names}}").split())
     doomed = sorted(containers if names is None else containers & names)
     if doomed:
-        podman("rm", "--force", "--time=2", "--volumes", *doomed)
+        remove = ("rm", "--force", "--ignore", "--time=2", "--volumes", *doomed)
+        try:
+            podman(*remove)
+        except BedError:  # a container that ends just then cannot be killed any more; asked again, Podman removes it
+            podman(*remove)
     volumes = set(podman("volume", "ls", f"--filter=label={LABEL}", "--format={{.Name}}").split())
     for volume in sorted(volumes if names is None else volumes & names):
         podman("volume", "rm", "--force", volume)
