@@ -49,7 +49,7 @@ def of(files: list[dict]) -> dict[str, str]:
 @pytest.mark.parametrize("worker", [False, True])
 def test_who_is_asked_for_completions(make_plan, render, worker):
     hosts = [{"name": HOST, "address": "192.0.2.11"}, {"name": "other", "address": "192.0.2.12"}]
-    chat = {"name": "chat", "model": "Qwen/Qwen3-8B", "nodes": "rack", "host": "192.0.2.12" if worker else "192.0.2.11"}
+    chat = {"name": "chat", "model": "/srv/models/chat", "nodes": "rack", "host": "192.0.2.12" if worker else "192.0.2.11"}
     nodes = {"rack": hosts[::-1] if worker else hosts}
     plan = make_plan(HOST, __inventory_nodes=nodes, vllm_instances=[chat], vllm_check_interval=300)
     assert plan["vllm"]["instances"][0]["worker"] is worker
