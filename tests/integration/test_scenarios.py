@@ -13,7 +13,7 @@ LOGS = REPOSITORY / ".cache/logs"
 SCENARIOS = sorted(path.parent.name for path in REPOSITORY.glob("molecule/*/molecule.yml"))
 # The virtual machine needs minutes without KVM: `make test-vm` runs these.
 VM = [name for name in SCENARIOS if name.startswith("vm")]
-LIMIT_SECONDS = 900
+LIMIT_SECONDS = 1800
 VM_LIMIT_SECONDS = 3000
 
 
