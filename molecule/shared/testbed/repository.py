@@ -337,11 +337,7 @@ def _backports() -> list[Package]:
                 f"lib/modules/{KERNEL}/modules.builtin": "\n",
                 f"lib/modules/{KERNEL}/{INBOX_MODULE}": kernel_module(inbox_module_fields(KERNEL)),
             },
-            postinst=(
-                f"echo initramfs > /boot/initrd.img-{KERNEL}\nif [ -x /usr/sbin/update-grub ]; then update-grub; fi\n"
-                "hook=/etc/kernel/postinst.d/zz-systemd-boot\n"
-                f"if [ -x $hook ]; then $hook {KERNEL} /boot/vmlinuz-{KERNEL}; fi\n"
-            ),
+            postinst=f"echo initramfs > /boot/initrd.img-{KERNEL}\nif [ -x /usr/sbin/update-grub ]; then update-grub; fi\n",
         ),
         Package("linux-image-amd64", version, depends=f"linux-image-{KERNEL}"),
         Package("linux-headers-amd64", version, depends=f"linux-headers-{KERNEL}"),
