@@ -113,7 +113,7 @@ def read_facts(profile: str, count: int, root: Path) -> tuple[dict, dict]:
     if profile == "gfx1101":
         for gpu in facts[0]["gpus"]:
             gpu["gfx"] = "gfx1101"
-    facts[1]["podman"] = {"version": "5.4.2", "init": True, "quadlet": True, "images": []}
+    facts[1]["podman"] = {"version": "5.4.2", "init": True, "quadlet": "5.4", "images": []}
     return facts[0], facts[1]
 
 
@@ -150,14 +150,17 @@ def plans(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict]:
 
 def render(plan: dict) -> dict[str, str]:
     """The files of a plan as the role renders them: their content by the suffix of their name."""
-    variables = {"plan_host": {"vllm": plan["vllm"]}, "ansible_search_path": [str(ROLE)]}
+    # As once the role `model` has fetched what the plan names.
+    fetched = {**plan["model"], "fetch": []}
+    variables = {"plan_host": {"vllm": plan["vllm"], "model": fetched}, "role_path": str(ROLE), "ansible_search_path": [str(ROLE)]}
     for part in ("defaults", "vars"):
         values = yaml.safe_load((ROLE / part / "main.yml").read_text(encoding="utf-8"))
         variables |= {name: trust_as_template(value) if isinstance(value, str) else value for name, value in values.items()}
     expression = trust_as_template("{{ lookup('ansible.builtin.template', 'files.yml.j2') | from_yaml }}")
     files = Templar(loader=DataLoader(), variables=variables).template(expression)
     # What ends the hosts of a model together is no business of vLLM.
-    return {str(file["path"]).rpartition(".")[2]: str(file["content"]) for file in files if "lifeline" not in file["path"]}
+    present = [file for file in files if file.get("state") != "absent" and "lifeline" not in file["path"]]
+    return {str(file["path"]).rpartition(".")[2]: str(file["content"]) for file in present}
 
 
 def command_line(unit: str) -> list[str]:
@@ -276,7 +279,8 @@ def test_a_plan_is_accepted_by_vllm(plans: dict, answer: dict, name: str) -> Non
     for option, value in options.items():
         wanted = False if option.startswith("no-") else value
         assert same(result["options"][destination(option)], wanted), (option, wanted, result["options"])
-    assert result["options"]["model_tag"] == f"Qwen/{SERVED}" and result["options"]["served_model_name"] == [SERVED]
+    assert result["options"]["model_tag"] == f"/var/lib/amdgpu-fleet/models/Qwen/{SERVED}"
+    assert result["options"]["served_model_name"] == [SERVED]
 
     environment = instance["environment"]
     later = [variable for variable in environment if newer_variable(variable)] if vllm["version"] != VLLM else []
