@@ -21,6 +21,8 @@ from ansible_collections.amdgpu.fleet.plugins.module_utils._sysfs import Tree
 INDEXES = ("model.safetensors.index.json", "pytorch_model.bin.index.json")
 # The index of a model of a trillion parameters has about 15 MB.
 INDEX_LIMIT = 64 << 20
+# Of a chain of links, as many as are followed; and of the folders they lead to, as many as a unit is given.
+LINKS, FOLDERS = 8, 8
 SHARD = re.compile(r"-\d+-of-(\d+)\.")
 # Where a check against a manifest is remembered: a model on a share cannot be written to.
 RECORDS = "/var/lib/amdgpu-fleet/checked"
@@ -80,6 +82,7 @@ def _model(tree: Tree, path: str) -> dict[str, t.Any]:
         "weights_bytes": _weights_bytes(tree, path),
         "missing": missing(tree, path),
         "checked_by": checked_by(tree, path),
+        "elsewhere": elsewhere(tree, path),
         "shape": found,
     }
 
@@ -307,6 +310,24 @@ def missing(tree: Tree, path: str) -> str | None:
     if short:
         return f"the end of {short}"
     return None if any(name.endswith(WEIGHTS) for name in names) else "the weights"
+
+
+def elsewhere(tree: Tree, path: str) -> list[str]:
+    """Folders outside of a model's, in which its files lie: the cache of the Hub has links to ``../../blobs``."""
+    found: set[str] = set()
+    folder = os.path.normpath(path)
+    for name in tree.names(path) if os.path.isdir(tree.path(path)) else ():
+        at = f"{folder}/{name}"
+        for _hop in range(LINKS):
+            try:
+                at = os.path.normpath(os.path.join(os.path.dirname(at), os.readlink(tree.path(at))))
+            except OSError:  # no link, or none any more
+                break
+            if not at.startswith(f"{folder}/"):
+                found.add(at if os.path.isdir(tree.path(at)) else os.path.dirname(at))
+    if len(found) > FOLDERS:
+        tree.problem(path, f"has links into {len(found)} folders")
+    return sorted(found)[:FOLDERS]
 
 
 def _same_shards(name: str, other: str) -> bool:

@@ -20,7 +20,7 @@ NAME = re.compile(r"[\w-][\w.-]*(/[\w-][\w.-]*)?")
 REVISION = re.compile(r"[\w.-]+")
 SHA256 = re.compile(r"[0-9a-f]{64}")
 # What stands in a unit and in a volume of Podman without quotes or escapes.
-MODEL_PATH = re.compile(r"/[\w./+@,=-]*")
+MODEL_PATH = re.compile(r"/[\w./+@,=-]+")
 
 
 def sources(wants: dict[str, t.Any]) -> list[dict[str, t.Any]]:
@@ -71,6 +71,11 @@ def _places(source: dict[str, t.Any]) -> list[str]:
 def _staged(wants: dict[str, t.Any], needed: dict[str, t.Any]) -> list[str]:
     folder = wants["model_tiktoken_directory"].rstrip("/")
     return [f"{folder}/{name}" for name in needed["files"]] if folder else []
+
+
+def elsewhere(host: Host, path: str) -> list[str]:
+    """Folders outside of a model's, in which its files lie."""
+    return host.rocm["paths"].get(path, {}).get("elsewhere", [])
 
 
 def tokenizer_files(host: Host, path: str) -> dict[str, t.Any] | None:
@@ -128,9 +133,10 @@ def _check(host: Host, source: dict[str, t.Any]) -> bool:
     name, path = source["model"], source["path"]
     there = host.rocm["paths"].get(path, {})
     whole = there.get("model") and not (there.get("missing") and not _other_format(host, name))
-    if not MODEL_PATH.fullmatch(path):
+    odd = next((place for place in (path, *elsewhere(host, path)) if not MODEL_PATH.fullmatch(place)), None)
+    if odd is not None:
         remedy = f"Give model {name!r} a path of letters, digits and . _ + @ , = - only, for example by a bind mount"
-        host.findings.add("vllm.model", repr(path), "a path that a unit can hold as it is", remedy=remedy)
+        host.findings.add("vllm.model", repr(odd), "a path that a unit can hold as it is", remedy=remedy)
     elif source["kind"] == "unknown":
         remedy = f"Set model {name!r} to an absolute path or to a name such as Qwen/Qwen3-8B, or give it an archive in model_sources"
         host.findings.add("vllm.model", name, "a folder of the host or a name on the Hub", remedy=remedy)

@@ -385,7 +385,11 @@ def _instance(
         "unit_file": UNIT_FILES[kind].format(wanted["name"]),
         "model": wanted["path"],
         # What the server reads of the host's files, besides its configuration.
-        "read_only": [wanted["path"], *([staged] if staged and staged in environment.values() else [])],
+        "read_only": [
+            wanted["path"],
+            *models.elsewhere(host, wanted["path"]),
+            *([staged] if staged and staged in environment.values() else []),
+        ],
         "served_name": str(options.get("served-model-name") or wanted["path"]),
         "host": wanted["host"],
         "port": wanted["port"],

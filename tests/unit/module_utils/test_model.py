@@ -244,3 +244,38 @@ def test_what_of_the_weights_is_missing(read, files, missing):
 
 def test_nothing_is_missing_of_what_is_no_model(read):
     assert read({"model.safetensors": 1})[0]["missing"] is None
+
+
+@pytest.mark.parametrize(
+    ("links", "folders"),
+    [
+        ({"config.json": "../../blobs/1", "model.safetensors": "../../blobs/2"}, ["/cache/hub/blobs"]),
+        ({"config.json": "/elsewhere/1", "tokenizer.json": "/other/2"}, ["/elsewhere", "/other"]),
+        # By way of another link, which must be there too.
+        ({"config.json": "../by/1"}, ["/cache/hub/blobs", "/cache/hub/snapshots/by"]),
+        ({"original": "/elsewhere"}, ["/elsewhere"]),
+        ({"a": "config.json", "b": "./c", "c": "b"}, []),
+        ({"a": "../../blobs/none"}, ["/cache/hub/blobs"]),
+    ],
+)
+def test_files_that_lie_elsewhere(tmp_path, links, folders):
+    folder = "/cache/hub/snapshots/1"
+    for name in (f"{folder}/own", "/cache/hub/blobs/1", "/cache/hub/blobs/2", "/elsewhere/1", "/other/2"):
+        path = tmp_path / name.lstrip("/")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text("{}")
+    by = tmp_path / "cache/hub/snapshots/by"
+    by.mkdir()
+    (by / "1").symlink_to("../../blobs/1")
+    for name, target in links.items():
+        (tmp_path / folder.lstrip("/") / name).symlink_to(target)
+    assert _model.paths(Tree(str(tmp_path)), [folder])[folder]["elsewhere"] == folders
+
+
+def test_links_into_every_folder(read, tmp_path):
+    read({})
+    for number in range(12):
+        (tmp_path / FOLDER.lstrip("/") / str(number)).symlink_to(f"/elsewhere-{number}/file")
+    tree = Tree(str(tmp_path))
+    assert len(_model.paths(tree, [FOLDER])[FOLDER]["elsewhere"]) == 8
+    assert [problem["problem"] for problem in tree.problems] == ["has links into 12 folders"]

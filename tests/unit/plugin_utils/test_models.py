@@ -263,3 +263,12 @@ def test_the_room_of_an_image_that_is_known(plan_with):
     wants = {"vllm_instances": [chat("/srv/m")], "vllm_version": "0.33.0"}
     assert plan_with({"/srv/m": WHOLE}, **wants)["vllm"]["image_gib"] == 30
     assert plan_with({"/srv/m": WHOLE}, vllm_image="localhost/own:1", **wants)["vllm"]["image_gib"] == 0
+
+
+def test_a_snapshot_of_the_cache_of_the_hub_is_served_with_what_its_links_lead_to(plan_with, ids):
+    cache = "/home/ai/.cache/huggingface/hub/models--a--b"
+    there = {f"{cache}/snapshots/1": {**WHOLE, "elsewhere": [f"{cache}/blobs"]}}
+    plan = plan_with(there, vllm_instances=[chat(f"{cache}/snapshots/1")])
+    assert plan["vllm"]["instances"][0]["read_only"] == [f"{cache}/snapshots/1", f"{cache}/blobs"] and ids(plan) == []
+    there = {"/srv/m": {**WHOLE, "elsewhere": ["/srv/with blank"]}}
+    assert ids(plan_with(there, vllm_instances=[chat("/srv/m")])) == ["vllm.model"]
