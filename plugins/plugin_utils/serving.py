@@ -179,6 +179,8 @@ def section(host: Host) -> dict[str, t.Any]:
         # Instances that are not wanted any more hold GPUs and ports. Where none is wanted at all, nothing is taken away.
         "stale": [path for path in host.rocm["vllm_units"] if path not in {instance["unit_file"] for instance in instances}],
     }
+        # Their names: the values are nobody's business.
+        "secret_variables": _secret_variables(host, build),
 
 
 def _venvs(host: Host, build: Build) -> dict[str, t.Any]:
@@ -458,6 +460,14 @@ def _check_variable(host: Host, build: Build, name: str) -> None:
     if other.get("advice") == "never":
         remedy = f"Remove {name}. {other['meaning'].rstrip('.')}"
         host.findings.add("vllm.environment", name, "a variable with an effect", severity="warn", remedy=remedy)
+def _secret_variables(host: Host, build: Build) -> list[str]:
+    names = [name for name, value in host.wants["vllm_secret_environment"].items() if value is not None]
+    for name in names:
+        _check_variable(host, build, name)
+        host.note("vllm", "secret environment", name, "asked for", INVENTORY)
+    return names
+
+
     entry = vllm["environment"].get(name, {})
     if not name.startswith("VLLM_"):
         return

@@ -41,6 +41,8 @@ ELSEWHERE = {
 # What the plan looks up, so it must be a word.
 OF_TEXT = ("quantization", "served-model-name", "dtype", "kv-cache-dtype")
 SECRETS = {"VLLM_API_KEY": "vllm_api_key", "HF_TOKEN": "model_hf_token", "HUGGING_FACE_HUB_TOKEN": "model_hf_token"}
+# What a variable is called whose value is nobody's business.
+SECRET_NAME = re.compile(r"(.*_)?(TOKEN|PASSWORD|PASSWD|SECRET|API_KEY|ACCESS_KEY|SECRET_KEY|CREDENTIALS?)")
 # More than the partitions of any host.
 MOST_SERVERS = 128
 NUMA = re.compile(r"auto|none|[0-9]{1,3}")
@@ -99,6 +101,7 @@ def normalize(variables: dict[str, t.Any]) -> dict[str, t.Any]:
     wants["inventory_nodes"] = _plain(variables.get("__inventory_nodes", {}), "inventory_nodes")
     wants["vllm_options"] = _options(wants["vllm_options"], "vllm_options")
     _check_environment(wants["vllm_environment"], "vllm_environment")
+    _check_environment(wants["vllm_secret_environment"], "vllm_secret_environment", secret=True)
     if variables.get("fleet_fail_on", "fail") not in ("fail", "warn", "never"):
         raise WantsError(f"fleet_fail_on: {variables['fleet_fail_on']!r} is none of fail, warn and never. Correct it in the inventory.")
     profiles = wants["plan_catalog"].get("profiles", {})
@@ -151,10 +154,12 @@ def _options(options: dict[str, t.Any], path: str) -> dict[str, t.Any]:
     return named
 
 
-def _check_environment(environment: dict[str, t.Any], path: str) -> None:
+def _check_environment(environment: dict[str, t.Any], path: str, secret: bool = False) -> None:
     for name, value in environment.items():
         if name in SECRETS:
-            raise WantsError(f"{path}: {name} would be readable by every user. Set {SECRETS[name]}.")
+            raise WantsError(f"{path}: {name} does not belong there. Set {SECRETS[name]}, which is written where only root can read it.")
+        if SECRET_NAME.fullmatch(name) and not secret:
+            raise WantsError(f"{path}: {name} would be readable by every user. Set it in vllm_secret_environment.")
         if not VARIABLE.fullmatch(name):
             raise WantsError(f"{path}: {name!r} cannot be the name of a variable. Correct it in the inventory.")
         # systemd and Podman read quotes and backslashes of such a file differently.

@@ -20,7 +20,7 @@ UNITS = {
     "venv": "/etc/systemd/system/vllm-tiny.service",
 }
 URLS = {"container": "http://127.0.0.1:8000", "podman": "http://127.0.0.1:8000", "venv": "http://10.77.0.32:8000"}
-TOKEN, KEY = "planted-token", "planted-key"
+TOKEN, KEY, VARIABLE = "planted-token", "planted-key", "planted-secret"
 BODY = json.dumps({"model": "tiny-llama", "prompt": "AMD GPUs are", "max_tokens": 4, "temperature": 0})
 
 
@@ -106,20 +106,24 @@ def test_the_key_is_asked_for(host, kind, url, key):
     assert host.file("/etc/vllm/tiny.secret").mode == 0o600
 
 
+def test_the_server_has_the_secret_variable(host, kind):
+    main = host.check_output("podman inspect --format '{{.State.Pid}}' vllm-tiny") if kind != "venv" else shown(host)["MainPID"]
+    assert f"STORE_SECRET={VARIABLE}" in host.check_output(f"tr '\\0' '\\n' < /proc/{main}/environ").splitlines()
+    assert host.file("/etc/vllm/_all.secret").mode == 0o600
+
+
 def test_keys_and_tokens_are_shown_to_nobody(host, kind, key):
-    if kind == "container":
-        return
     places = "cat /proc/*/cmdline /etc/systemd/system/* /run/systemd/generator/* /etc/vllm/*.yaml /etc/vllm/*.env"
     root = host.run(f"{places} 2>/dev/null | tr '\\0' '\\n'; systemctl show '*'; journalctl --no-pager; ps axww -o args")
     other = host.run('runuser -u nobody -- sh -c \'cat /proc/*/environ /proc/*/cmdline | tr "\\0" "\\n"\' 2>/dev/null')
     assert "vllm" in root.stdout and "vllm" in other.stdout
-    for secret in (key, TOKEN):
+    for secret in filter(None, (key, TOKEN, VARIABLE)):
         assert secret not in root.stdout and secret not in other.stdout
         # What holds it on the disk, and what of that somebody else can read.
         search = f"grep -rlFs --exclude-dir=overlay {secret} /etc /run /tmp /var /root"
         holding = host.run(search).stdout.split()
         # No model comes from a Hub here, so nothing needs the token.
-        own = ["/etc/vllm/tiny.secret"] if secret == key else []
+        own = {key: ["/etc/vllm/tiny.secret"], VARIABLE: ["/etc/vllm/_all.secret"]}.get(secret, [])
         assert [path for path in holding if path.startswith(("/etc/", "/tmp/", "/root/"))] == own
         assert host.run(f"runuser -u nobody -- {search}").stdout == ""
 
@@ -127,7 +131,9 @@ def test_keys_and_tokens_are_shown_to_nobody(host, kind, key):
 @pytest.mark.parametrize("arguments", [(), ("--check", "-e", "@SECRETS")], ids=["run", "check"])
 def test_a_whole_run_shows_no_key_however_much_it_says(host, kind, key, arguments, tmp_path):
     """Facts, results, differences and the report; in check mode with a key and a token that differ from those in use."""
-    (tmp_path / "secrets.json").write_text(json.dumps({"vllm_api_key": "other-planted-key", "model_hf_token": "other-planted-token"}))
+    others = {"vllm_api_key": "other-planted-key", "model_hf_token": "other-planted-token"}
+    others["vllm_secret_environment"] = {"STORE_SECRET": "other-planted-variable"}
+    (tmp_path / "secrets.json").write_text(json.dumps(others))
     words = [word.replace("SECRETS", str(tmp_path / "secrets.json")) for word in arguments]
     report = ("-e", f"report_directory={tmp_path}/report")
     result = play("playbooks/site.yml", "--tags", "vllm", "--limit", f"vllm-{kind}", "--diff", "-vvv", *words, *report)
@@ -136,7 +142,7 @@ def test_a_whole_run_shows_no_key_however_much_it_says(host, kind, key, argument
     assert "amd_rocm" in result.stdout and "planted" not in "".join(pages) and (pages or arguments)
     # What was meant is asked for: nothing else would show that the run is about keys.
     assert not arguments or "Configure | the key file of each instance" in result.stdout
-    for secret in filter(None, (key, KEY, TOKEN, "other-planted-key", "other-planted-token")):
+    for secret in filter(None, (key, KEY, TOKEN, VARIABLE, "other-planted-key", "other-planted-token", "other-planted-variable")):
         assert secret not in result.stdout + result.stderr + "".join(pages)
 
 

@@ -267,11 +267,32 @@ def test_an_environment_put_together_otherwise_is_another_one(make_plan):
     assert plain == "/opt/vllm/0.33.0-rocm100" and len({plain, own, other}) == 3
 
 
-@pytest.mark.parametrize("name", ["HF_TOKEN", "VLLM_API_KEY"])
+@pytest.mark.parametrize("name", ["HF_TOKEN", "VLLM_API_KEY", "AWS_SECRET_ACCESS_KEY", "STORE_PASSWORD"])
 def test_secrets_do_not_go_into_the_environment(make_plan, ids, name):
     plan = make_plan("mi300x-8", vllm_instances=[{**CHAT, "environment": {name: "hunter2"}}])
     assert ids(plan) == ["inventory.variable"]
     assert "hunter2" not in str(plan)
+
+
+def test_a_secret_variable_is_named_and_its_value_is_nowhere(make_plan, ids):
+    secret = {"AWS_SECRET_ACCESS_KEY": "hunter2", "AWS_REGION": None}
+    plan = make_plan("mi300x-8", vllm_instances=[CHAT], vllm_secret_environment=secret)
+    assert plan["vllm"]["secret_variables"] == ["AWS_SECRET_ACCESS_KEY"] and ids(plan) == []
+    assert "hunter2" not in str(plan)
+
+
+@pytest.mark.parametrize(
+    "secret", [{"VLLM_API_KEY": "hunter2"}, {"A": "hunter2\n"}, {"A": ["hunter2"]}, {"A B": "hunter2"}, "hunter2", ["hunter2"]]
+)
+def test_a_secret_variable_that_cannot_be_is_refused_without_its_value(make_plan, ids, secret):
+    plan = make_plan("mi300x-8", vllm_instances=[CHAT], vllm_secret_environment=secret)
+    assert ids(plan) == ["inventory.variable"]
+    assert "hunter2" not in str(plan)
+
+
+def test_a_secret_variable_that_vllm_does_not_know(make_plan, ids):
+    plan = make_plan("mi300x-8", vllm_instances=[CHAT], vllm_secret_environment={"VLLM_NO_SUCH_THING": "x"})
+    assert ids(plan) == ["vllm.environment"]
 
 
 @pytest.mark.parametrize(
