@@ -12,12 +12,11 @@ import shlex
 import stat
 import typing as t
 
+from ansible_collections.amdgpu.fleet.plugins.module_utils._account import image_store
 from ansible_collections.amdgpu.fleet.plugins.module_utils._processes import Holder, holders
 from ansible_collections.amdgpu.fleet.plugins.module_utils._sysfs import Tree
 
 QUADLET_GENERATORS = ("usr/lib/systemd/system-generators/podman-system-generator", "usr/libexec/podman/quadlet")
-# Releases of Podman that brought new keys for Quadlet: a unit with a key of a later one is not generated at all.
-QUADLET_TIERS = ("4.4", "4.5", "4.6", "4.7", "4.8", "5.0", "5.1", "5.2", "5.3", "5.4", "5.5", "5.6", "5.7", "5.8")
 CONTAINER_INITS = ("usr/bin/catatonit", "usr/libexec/podman/catatonit", "usr/libexec/catatonit/catatonit")
 IMAGE_STORE = "var/lib/containers/storage"
 VENVS = "opt/vllm"
@@ -156,30 +155,30 @@ def devices(tree: Tree) -> dict[str, t.Any]:
     return {"kfd": {"present": kfd is not None, **(kfd or absent)}, "render": render}
 
 
-def podman(tree: Tree, installed: dict[str, str], images: t.Sequence[str]) -> dict[str, t.Any]:
-    """``version``, whether it has an ``init`` for containers, which ``images`` it stores, and the newest release of Podman whose
-    keys its ``quadlet`` knows (``None`` where units are not generated)."""
-    match = re.match(r"(?:\d+:)?(\d+)\.(\d+)\.\d+", installed.get("podman", ""))
-    release = (int(match.group(1)), int(match.group(2))) if match else (0, 0)
-    tiers = [tier for tier in QUADLET_TIERS if tuple(map(int, tier.split("."))) <= release]
-    stored = {name: digests for name, digests in _stored_images(tree).items() if name in images} if images else {}
+def podman(tree: Tree, installed: dict[str, str], images: t.Sequence[str], user: dict[str, t.Any] | None = None) -> dict[str, t.Any]:
+    """``version``, whether it has an ``init`` for containers, which ``images`` it stores (for root or the ``user``), and the
+    release whose keys its ``quadlet`` knows (``None`` where units are not generated)."""
+    match = re.match(r"(?:\d+:)?((\d+\.\d+)\.\d+)", installed.get("podman", ""))
+    stored = {name: digests for name, digests in _stored_images(tree, user).items() if name in images} if images else {}
     generates = any(tree.exists(path) for path in QUADLET_GENERATORS)
     return {
-        "version": match.group().rpartition(":")[2] if match else None,
+        "version": match.group(1) if match else None,
         "init": any(tree.exists(path) for path in CONTAINER_INITS),
-        "quadlet": tiers[-1] if tiers and generates else None,
+        "quadlet": match.group(2) if match and generates else None,
         "images": sorted(stored),
         "image_digests": stored,
     }
 
 
-def _stored_images(tree: Tree) -> dict[str, list[str]]:
+def _stored_images(tree: Tree, user: dict[str, t.Any] | None) -> dict[str, list[str]]:
     """Names of images, with every digest that one has: of its manifests and of its configuration, which is its id."""
-    stores = [IMAGE_STORE]
-    configuration = tree.text("etc/containers/storage.conf") or ""
-    match = re.search(r"^\s*additionalimagestores\s*=\s*\[(.*?)\]", configuration, re.M | re.S)
-    if match:
-        stores += re.findall(r"\"([^\"]+)\"", match.group(1))
+    if user:
+        own = image_store(tree, user)
+        stores = [own] if own else []
+    else:
+        configuration = tree.text("etc/containers/storage.conf") or ""
+        match = re.search(r"^\s*additionalimagestores\s*=\s*\[(.*?)\]", configuration, re.M | re.S)
+        stores = [IMAGE_STORE, *(re.findall(r"\"([^\"]+)\"", match.group(1)) if match else [])]
     names: dict[str, list[str]] = {}
     for store in stores:
         data = tree.raw(store, "overlay-images/images.json", limit=16 << 20)

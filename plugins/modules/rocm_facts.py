@@ -43,6 +43,10 @@ options:
     type: list
     elements: str
     default: []
+  user:
+    description: Account whose store the images are looked for in, and of which C(user) tells.
+    type: str
+    default: ""
   network:
     description: Whether to look at interfaces and RDMA devices.
     type: bool
@@ -131,8 +135,14 @@ ansible_facts:
         group_members: {description: Members of render and video., type: dict, returned: always}
         podman:
           description:
-            - "version, init (bool), quadlet (the newest release whose Quadlet keys it knows, null without Quadlet), images (those of
-              O(images) that are stored), image_digests (for each of them)."
+            - "version, init (bool), quadlet (the release whose keys its Quadlet knows, null without Quadlet), images (those of O(images)
+              that root, or O(user), has stored), image_digests (for each of them)."
+          type: dict
+          returned: always
+        user:
+          description:
+            - "What rootless Podman needs of O(user): name, uid and home (null where there is none), subordinate_ids (bool), linger (bool),
+              commands (those of rootless Podman that the host has). null without O(user)."
           type: dict
           returned: always
         ports: {description: "For each of O(ports): listening, unit, process.", type: dict, returned: always}
@@ -169,6 +179,7 @@ import re
 from ansible.module_utils.basic import AnsibleModule
 
 from ansible_collections.amdgpu.fleet.plugins.module_utils import (
+    _account,
     _boot,
     _driver,
     _host,
@@ -229,6 +240,7 @@ def detect(module: AnsibleModule) -> dict:
     legacy = [entry for entry in installations if entry["layout"] == "legacy"]
     users = _processes.users_of(tree, [entry["path"] for entry in legacy])
     numbers, members = _host.groups(tree)
+    account = _account.account(tree, params["user"])
     mark = (tree.text("var/lib/amdgpu-fleet/rebooted") or "").partition(" ")
     numa_balancing = tree.number("proc/sys/kernel/numa_balancing")
     flavour = re.search(r"-([a-z][a-z0-9+._]*)$", release or "")
@@ -277,7 +289,8 @@ def detect(module: AnsibleModule) -> dict:
         "devices": _host.devices(tree),
         "groups": numbers,
         "group_members": members,
-        "podman": _host.podman(tree, packages, params["images"]),
+        "podman": _host.podman(tree, packages, params["images"], account),
+        "user": account,
         "ports": _host.ports(tree, params["ports"]),
         "paths": _model.paths(tree, params["paths"]),
         "vllm_units": _host.vllm_units(tree),
@@ -297,6 +310,7 @@ def main() -> None:
             "ports": {"type": "list", "elements": "int", "default": []},
             "paths": names,
             "images": names,
+            "user": {"type": "str", "default": ""},
             "network": {"type": "bool", "default": False},
         },
         supports_check_mode=True,

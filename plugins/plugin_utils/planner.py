@@ -654,7 +654,8 @@ def _selinux(host: Host, vllm: dict[str, t.Any]) -> dict[str, list[str]]:
 
 def _devices(host: Host) -> dict[str, t.Any]:
     members = host.rocm["group_members"]
-    users = host.wants["devices_users"]
+    serving = host.rocm["user"]
+    users = dict.fromkeys([*host.wants["devices_users"], *([serving["name"]] if serving and serving["uid"] else [])])
     wanted = host.gfx != "cpu" and host.wants["devices_state"] == "present"
     joining = [user for user in users if wanted and any(user not in members[group] for group in ("render", "video"))]
     if host.gfx != "cpu":

@@ -13,16 +13,16 @@ from ansible_collections.amdgpu.fleet.plugins.plugin_utils.catalog import versio
 
 TRUE = ("true", "yes", "on", "1")
 # What Podman's own generator makes of a unit; conmon tells systemd when the container runs.
-RUN = "/usr/bin/podman run --cidfile=%t/%N.cid --replace --rm --cgroups=split --sdnotify=conmon --detach"
-REMOVE = "/usr/bin/podman rm --volumes --force --ignore --cidfile=%t/%N.cid"
+RUN = "/usr/bin/podman run --cidfile=%t/%N/cid --replace --rm --cgroups=split --sdnotify=conmon --detach"
+REMOVE = "/usr/bin/podman rm --volumes --force --ignore --cidfile=%t/%N/cid"
 SERVICE = f"""\
 Type=notify
 NotifyAccess=all
 Delegate=yes
 KillMode=mixed
 SyslogIdentifier=%N
+RuntimeDirectory=%N
 Environment=PODMAN_SYSTEMD_UNIT=%n
-ExecStartPre=-/bin/rm --force %t/%N.cid
 ExecStart={{run}}
 ExecStop={REMOVE}
 ExecStopPost=-{REMOVE}"""

@@ -11,7 +11,7 @@ import re
 import typing as t
 
 from ansible_collections.amdgpu.fleet.plugins.module_utils import _model
-from ansible_collections.amdgpu.fleet.plugins.plugin_utils import memory, mirror, models, nodes
+from ansible_collections.amdgpu.fleet.plugins.plugin_utils import memory, mirror, models, nodes, rootless
 from ansible_collections.amdgpu.fleet.plugins.plugin_utils.catalog import Catalog, version_key
 from ansible_collections.amdgpu.fleet.plugins.plugin_utils.wants import INVENTORY
 
@@ -100,6 +100,7 @@ def questions(wants: dict[str, t.Any], catalog: Catalog) -> dict[str, t.Any]:
         "paths": models.questions(wants, catalog),
         "images": sorted({build.image for build in builds if build.image}) if instances else [],
         "search_paths": [*sorted({build.venv for build in builds}), models.client(catalog)] if instances else [],
+        "user": wants["vllm_user"] if instances else "",
         "network": bool(several),
     }
 
@@ -144,13 +145,16 @@ def section(host: Host) -> dict[str, t.Any]:
         _check_place(host, wanted, names, ports, together)
         instances.append(_instance(host, build, kind, wanted, used, together))
     podman = host.rocm["podman"]
+    rootless.check(host, kind, accelerator, instances)
     environment = host.rocm["environments"].get(build.venv, {})
     return {
         "state": wants["vllm_state"],
         "accelerator": accelerator,
         "kind": kind,
         "container": kind != "venv",
-        # The newest Podman whose keys the units may hold.
+        # Who runs the containers, where it is not root.
+        "user": host.rocm["user"],
+        # The Podman whose keys the units may hold.
         "quadlet": podman["quadlet"] if kind == "quadlet" else None,
         "podman_version": podman["version"],
         "version": build.version,
@@ -175,12 +179,12 @@ def section(host: Host) -> dict[str, t.Any]:
         "python": build.python,
         "start_timeout": wants["vllm_start_timeout"],
         "check_interval": wants["vllm_check_interval"],
+        # Their names: the values are nobody's business.
+        "secret_variables": _secret_variables(host, build),
         "instances": instances,
         # Instances that are not wanted any more hold GPUs and ports. Where none is wanted at all, nothing is taken away.
         "stale": [path for path in host.rocm["vllm_units"] if path not in {instance["unit_file"] for instance in instances}],
     }
-        # Their names: the values are nobody's business.
-        "secret_variables": _secret_variables(host, build),
 
 
 def _venvs(host: Host, build: Build) -> dict[str, t.Any]:
@@ -210,11 +214,14 @@ def _kind(host: Host, build: Build) -> str:
     podman, want = host.rocm["podman"], host.wants["vllm_kind"]
     if want == "quadlet" and not podman["quadlet"]:
         host.findings.add("vllm.quadlet", f"Podman {podman['version'] or 'not installed'}", "Podman 4.4 or later")
-    if want == "podman" and not podman["version"]:
+    if (want == "podman" or host.wants["vllm_user"]) and not podman["version"]:
         host.findings.add("vllm.podman", "Podman not installed", "Podman")
     if want != "auto":
         host.note("vllm", "kind", want, "asked for", INVENTORY)
         return want
+    if host.wants["vllm_user"]:
+        host.note("vllm", "kind", "podman", "a service of the system can run Podman as another user; units of Quadlet there are root's")
+        return "podman"
     if podman["quadlet"] and build.image:
         host.note("vllm", "kind", "quadlet", f"Podman {podman['version']} generates units", "podman-systemd.unit(5)")
         return "quadlet"
@@ -453,13 +460,6 @@ def _environment(
     return environment
 
 
-def _check_variable(host: Host, build: Build, name: str) -> None:
-    """A ``VLLM_*`` name must be one that this release reads; other names only if the catalog does not forbid them."""
-    vllm = host.catalog.vllm
-    other = vllm["other_environment"].get(name, {})
-    if other.get("advice") == "never":
-        remedy = f"Remove {name}. {other['meaning'].rstrip('.')}"
-        host.findings.add("vllm.environment", name, "a variable with an effect", severity="warn", remedy=remedy)
 def _secret_variables(host: Host, build: Build) -> list[str]:
     names = [name for name, value in host.wants["vllm_secret_environment"].items() if value is not None]
     for name in names:
@@ -468,6 +468,13 @@ def _secret_variables(host: Host, build: Build) -> list[str]:
     return names
 
 
+def _check_variable(host: Host, build: Build, name: str) -> None:
+    """A ``VLLM_*`` name must be one that this release reads; other names only if the catalog does not forbid them."""
+    vllm = host.catalog.vllm
+    other = vllm["other_environment"].get(name, {})
+    if other.get("advice") == "never":
+        remedy = f"Remove {name}. {other['meaning'].rstrip('.')}"
+        host.findings.add("vllm.environment", name, "a variable with an effect", severity="warn", remedy=remedy)
     entry = vllm["environment"].get(name, {})
     if not name.startswith("VLLM_"):
         return

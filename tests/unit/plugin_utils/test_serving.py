@@ -499,3 +499,60 @@ def test_a_list_where_vllm_wants_json(make_plan):
     wanted = {"allowed-origins": ["https://a.example"], "cudagraph-capture-sizes": [1, 2]}
     options = make_plan("mi300x-8", vllm_instances=[{**CHAT, "options": wanted}])["vllm"]["instances"][0]["options"]
     assert options["allowed-origins"] == '["https://a.example"]' and options["cudagraph-capture-sizes"] == [1, 2]
+
+
+ACCOUNT = {"name": "fleet", "uid": 990, "home": "/srv/fleet", "subordinate_ids": True, "linger": False}
+COMMANDS = ["newuidmap", "newgidmap", "crun", "pasta"]
+
+
+def rootless(**change):
+    def facts(_gpus, rocm):
+        podman(_gpus, rocm)
+        rocm["user"] = {**ACCOUNT, "commands": COMMANDS, **change}
+
+    return facts
+
+
+def test_an_account_runs_the_containers(make_plan, ids):
+    plan = make_plan("mi300x-8", rootless(), vllm_user="fleet", vllm_instances=[CHAT])
+    vllm = plan["vllm"]
+    # Though this Podman has Quadlet.
+    assert (vllm["kind"], vllm["container"], vllm["quadlet"], vllm["user"]["uid"]) == ("podman", True, None, 990)
+    assert vllm["instances"][0]["unit_file"] == "/etc/systemd/system/vllm-chat.service" and ids(plan) == []
+    assert plan["devices"]["join"] == ["fleet"]
+    assert make_plan("mi300x-8", podman, vllm_instances=[CHAT])["vllm"]["user"] is None
+
+
+@pytest.mark.parametrize(
+    ("change", "wants", "words"),
+    [
+        ({"uid": None, "home": None}, {}, ["no account fleet", "useradd"]),
+        ({"uid": 0}, {}, ["root", "empty"]),
+        ({"home": None}, {}, ["home"]),
+        ({"subordinate_ids": False}, {}, ["/etc/subuid", "--add-subuids"]),
+        ({"commands": ["crun", "pasta"]}, {}, ["newuidmap", "uidmap"]),
+        ({"commands": ["newuidmap", "newgidmap", "pasta"]}, {}, ["crun"]),
+        ({"commands": ["newuidmap", "newgidmap", "crun"]}, {}, ["slirp4netns", "passt"]),
+        ({}, {"vllm_kind": "quadlet"}, ["vllm_kind quadlet", "Remove vllm_user"]),
+        ({}, {"vllm_kind": "venv"}, ["vllm_kind venv", "Remove vllm_user"]),
+    ],
+)
+def test_an_account_that_cannot(make_plan, ids, change, wants, words):
+    plan = make_plan("mi300x-8", rootless(**change), vllm_user="fleet", vllm_instances=[CHAT], **wants)
+    assert ids(plan) == ["vllm.user"]
+    finding = next(finding for finding in plan["findings"] if finding["id"] == "vllm.user")
+    assert [word for word in words if word not in sentence(finding)] == [], sentence(finding)
+
+
+def test_an_account_on_a_host_without_podman(make_plan, ids):
+    def facts(gpus, rocm):
+        rootless()(gpus, rocm)
+        rocm["podman"] = {"version": None, "init": False, "quadlet": None, "images": []}
+
+    assert ids(make_plan("mi300x-8", facts, vllm_user="fleet", vllm_instances=[CHAT])) == ["vllm.podman"]
+
+
+def test_what_serves_without_the_groups_of_gpus_needs_no_crun(make_plan, ids):
+    facts = rootless(commands=["newuidmap", "newgidmap", "slirp4netns"])
+    plan = make_plan("mi300x-8", facts, vllm_user="fleet", vllm_accelerator="cpu", vllm_image="localhost/vllm:1", vllm_instances=[CHAT])
+    assert ids(plan) == []
