@@ -137,12 +137,12 @@ def remember(tree: Tree, path: str, manifest: str) -> None:
     os.replace(temporary, place)
 
 
-def check_whole(folder: str, source: str) -> None:
-    """Refuse what is no model, or a part of one."""
+def check_whole(folder: str, source: str, weights: bool = True) -> None:
+    """Refuse what is no model, or a part of one; of ``weights`` in a format of their own names and index say nothing."""
     tree = Tree()
     if not tree.exists(folder, "config.json"):
         raise StoreError(f"{source} has no config.json, so it is not a model that vLLM can serve.")
-    lacking = _model.missing(tree, folder)
+    lacking = _model.missing(tree, folder) if weights else None
     if lacking:
         raise StoreError(f"{source} is not whole: it lacks {lacking}. Fetch it again from where it is.")
 

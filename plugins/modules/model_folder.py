@@ -62,6 +62,10 @@ options:
   manifest:
     description: File with checksums as C(sha256sum) writes them, with names relative to the model; itself relative to O(path), or absolute.
     type: str
+  weights:
+    description: Whether the weights must be whole. Of those in a format of their own, which vLLM's C(load-format) names, nobody but it can say.
+    type: bool
+    default: true
   root:
     description: The folder under which O(path), an absolute O(manifest) and the memory of checks are.
     type: path
@@ -180,7 +184,7 @@ def make(module: AnsibleModule, path: str, manifest: str | None) -> dict:
             _model_store.unpack(params["archive"], params["sha256"], partial)
         else:
             result["commit"] = download(module, partial)
-        _model_store.check_whole(partial, source)
+        _model_store.check_whole(partial, source, params["weights"])
         if manifest:
             _model_store.check_manifest(partial, manifest)
         _model_store.put_in_place(partial, path)
@@ -205,6 +209,7 @@ def main() -> None:
             "token_file": {"type": "path", "no_log": False},
             "exclude": {"type": "list", "elements": "str", "default": []},
             "manifest": {"type": "str"},
+            "weights": {"type": "bool", "default": True},
             "root": {"type": "path", "default": "/"},
         },
         mutually_exclusive=[("archive", "hub")],
@@ -217,7 +222,7 @@ def main() -> None:
     place, manifest = tree.path(params["path"]), params["manifest"]
     if manifest and manifest.startswith("/"):
         manifest = tree.path(manifest)
-    whole = tree.exists(params["path"], "config.json") and not _model.missing(tree, params["path"])
+    whole = tree.exists(params["path"], "config.json") and not (params["weights"] and _model.missing(tree, params["path"]))
     make_it = not whole and (params["archive"] or params["hub"])
     check_it = params["manifest"] and (make_it or _model.checked_by(tree, params["path"]) != params["manifest"])
     if (make_it or check_it) and not module.check_mode:
@@ -225,7 +230,7 @@ def main() -> None:
             if make_it:
                 result = make(module, place, manifest)
             else:
-                _model_store.check_whole(place, params["path"])
+                _model_store.check_whole(place, params["path"], params["weights"])
                 _model_store.check_manifest(place, manifest)
             if check_it:
                 _model_store.remember(tree, params["path"], params["manifest"])

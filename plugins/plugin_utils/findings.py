@@ -18,8 +18,10 @@ class Findings:
         self._accepted = accepted
         self._found: list[dict[str, t.Any]] = []
 
-    def add(self, identifier: str, seen: t.Any, expected: t.Any, severity: str | None = None, **words: t.Any) -> None:
-        """Add a finding. ``words`` fill the placeholders of the catalog's texts."""
+    def add(
+        self, identifier: str, seen: t.Any, expected: t.Any, severity: str | None = None, mended_by: str | None = None, **words: t.Any
+    ) -> None:
+        """Add a finding. ``words`` fill the placeholders of the catalog's texts; ``mended_by`` is a role that puts it right in this case."""
         known = self.known[identifier]
         words = {"seen": seen, "expected": expected, **words}
         severity = severity or known["severity"]
@@ -37,7 +39,7 @@ class Findings:
                 "why": str(known["why"]).format(**words).rstrip("."),
                 "remedy": str(known["remedy"]).format(**words).rstrip("."),
                 "reference": known.get("reference"),
-                "mended_by": known.get("mended_by"),
+                "mended_by": mended_by or known.get("mended_by"),
             }
         )
 

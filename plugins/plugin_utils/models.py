@@ -111,7 +111,7 @@ def section(host: Host) -> dict[str, t.Any]:
         return found
     for source in wanted:
         if _check(host, source):
-            found["fetch"].append(source)
+            found["fetch"].append({**source, "weights": not _other_format(host, source["model"])})
         needed = tokenizer_files(host, source["path"])
         absent = [path for path in _staged(wants, needed or {"files": []}) if not host.rocm["paths"].get(path, {}).get("exists")]
         if absent:

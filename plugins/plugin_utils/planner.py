@@ -618,7 +618,8 @@ def _legacy_rocm(host: Host) -> dict[str, t.Any]:
     elif known["used_by"]:
         remedy = f"Stop {', '.join(known['used_by'])} first, which use it"
     else:
-        host.findings.add("rocm.legacy", ", ".join(folders), "no ROCm before 7.14", severity="warn", remedy="The role rocm removes it")
+        remedy = "The role rocm removes it"
+        host.findings.add("rocm.legacy", ", ".join(folders), "no ROCm before 7.14", severity="warn", mended_by="rocm", remedy=remedy)
         host.note("rocm", "remove", " ".join(known["packages"]), "asked for", INVENTORY)
         # A file that names another repository too, the driver's or somebody else's, stays.
         fits = {entry["path"] for entry in host.rocm["repositories"] if re.search(rule["repository"], entry["uri"]) and not entry["mixed"]}

@@ -144,6 +144,21 @@ def test_a_manifest_of_a_folder_is_checked_once_and_after_a_change(tmp_path, run
     assert "model.safetensors in" in check()["msg"] and facts() == (None, None)
 
 
+def test_weights_in_a_format_of_their_own_are_held_to_a_manifest_too(tmp_path, run_module):
+    folder = tmp_path / MODEL.lstrip("/")
+    folder.mkdir(parents=True)
+    contents = {"config.json": b"{}", "part.own": b"1"}
+    for name, content in contents.items():
+        (folder / name).write_bytes(content)
+    sums = "".join(f"{hashlib.sha256(content).hexdigest()}  {name}\n" for name, content in contents.items())
+    (tmp_path / "sums").write_text(sums)
+    arguments = {"path": MODEL, "manifest": "/sums", "root": str(tmp_path)}
+    assert "it lacks the weights" in run_module("model_folder", **arguments)["msg"]
+    assert run_module("model_folder", weights=False, **arguments)["changed"]
+    (folder / "part.own").write_bytes(b"2")
+    assert "part.own in" in run_module("model_folder", weights=False, **arguments)["msg"]
+
+
 def test_the_line_of_the_client_that_says_why():
     text = "Traceback (most recent call last):\n  File x\n\x1b[1mError: Model 'a/b' not found.\x1b[0m\nHint: set HF_DEBUG=1\n"
     assert _model_store.hub_failure(text) == "Error: Model 'a/b' not found"

@@ -106,6 +106,13 @@ def test_a_manifest_is_checked_until_it_was(plan_with):
     assert not plan_with({"/srv/m": {**WHOLE, "checked_by": "SUMS"}}, **wants)["model"]["change"]
 
 
+@pytest.mark.parametrize(("form", "weights"), [("auto", True), ("runai_streamer_sharded", False)])
+def test_a_manifest_of_weights_in_a_format_of_their_own(plan_with, form, weights):
+    source = {"model": "/srv/m", "manifest": "SUMS"}
+    plan = plan_with({"/srv/m": WHOLE}, vllm_instances=[chat("/srv/m", options={"load-format": form})], model_sources=[source])
+    assert [entry["weights"] for entry in plan["model"]["fetch"]] == [weights]
+
+
 @pytest.mark.parametrize(
     "source",
     [

@@ -209,6 +209,7 @@ def test_legacy_rocm_goes_only_where_that_is_safe(make_plan, ids, packages, used
         assert "rocm.legacy" in ids(plan) and not (section["remove"] or section["legacy"] or section["legacy_files"])
     else:
         assert "rocm.legacy" in ids(plan, "warn") and section["remove"] == ["rocm-core"] and section["legacy"]
+        assert [entry["mended_by"] for entry in plan["findings"] if entry["id"] == "rocm.legacy"] == ["rocm"]
         assert section["legacy_files"] == [{"path": "/etc/apt/sources.list.d/rocm.list", "state": "absent"}]
 
 
