@@ -6,7 +6,8 @@ VENV := .venv
 BIN := $(CURDIR)/$(VENV)/bin
 BED := molecule/shared/bed
 SUDO := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
-SCENARIOS := $(filter-out vm%,$(sort $(patsubst molecule/%/molecule.yml,%,$(wildcard molecule/*/molecule.yml))))
+# Files of tests side by side, in this order: scenarios with an engine, which take longest, begin.
+LANES := --numprocesses=2 --dist=loadscope --no-loadscope-reorder
 export PATH := $(BIN):$(PATH)
 export ANSIBLE_CONFIG := $(CURDIR)/ansible.cfg
 
@@ -36,8 +37,8 @@ demo-down: setup ## Remove the hosts of the demo
 	@$(BED) down --all
 
 test: setup lint sanity ## Everything
-	@echo "==> unit tests, vLLM's own parser, and the Molecule scenarios $(SCENARIOS)"
-	@molecule/shared/with-bed - $(BIN)/pytest --durations=12 -m "not vm" tests/unit tests/integration
+	@echo "==> Molecule scenarios, vLLM's own parser, unit tests: what the engine runs in on one processor, all else on another"
+	@molecule/shared/with-bed - $(BIN)/pytest $(LANES) --durations=12 -m "not vm" tests/integration tests/unit
 
 test-vm: setup ## What only a real boot shows, in a virtual machine (QEMU): boot loaders, reboots, DKMS, udev; up to half an hour without KVM
 	@echo "==> the virtual machine: its image, then two scenarios, whose output is in .cache/logs/molecule-vm.log and molecule-vm-efi.log"
@@ -57,7 +58,7 @@ unit: setup ## Unit tests
 	@$(BIN)/pytest tests/unit
 
 scenarios: setup ## Molecule scenarios
-	@molecule/shared/with-bed - $(BIN)/pytest -v -m "not vm" tests/integration
+	@molecule/shared/with-bed - $(BIN)/pytest $(LANES) -m "not vm" tests/integration
 
 bench: setup ## What detection, the plan and a whole run cost, beside other ways
 	@command -v rocm_agent_enumerator >/dev/null || { $(SUDO) apt-get update -qq && $(SUDO) apt-get install -y -qq rocminfo; }

@@ -63,7 +63,7 @@ options:
     description: File with checksums as C(sha256sum) writes them, with names relative to the model; itself relative to O(path), or absolute.
     type: str
   weights:
-    description: Whether the weights must be whole. Of those in a format of their own, which vLLM's C(load-format) names, nobody but it can say.
+    description: Whether the weights must be whole. Of those that vLLM loads with a C(load-format) of their own only a manifest tells.
     type: bool
     default: true
   root:

@@ -21,7 +21,7 @@ class Findings:
     def add(
         self, identifier: str, seen: t.Any, expected: t.Any, severity: str | None = None, mended_by: str | None = None, **words: t.Any
     ) -> None:
-        """Add a finding. ``words`` fill the placeholders of the catalog's texts; ``mended_by`` is a role that puts it right in this case."""
+        """Add a finding. ``words`` fill the placeholders of the catalog's texts; ``mended_by`` is the role that puts it right here."""
         known = self.known[identifier]
         words = {"seen": seen, "expected": expected, **words}
         severity = severity or known["severity"]

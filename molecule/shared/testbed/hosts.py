@@ -126,13 +126,21 @@ def _write_ssh_config() -> None:
         f"Host *\n  User root\n  IdentityFile {CACHE}/id_ed25519\n  IdentitiesOnly yes\n"
         "  ServerAliveInterval 2\n  ServerAliveCountMax 2\n  StrictHostKeyChecking no\n  UserKnownHostsFile /dev/null\n  LogLevel ERROR\n"
     )
-    (CACHE / "ssh_config").write_text("".join(entries) + common, encoding="utf-8")
+    # In one step: a scenario that runs beside this one reads it.
+    made = CACHE / "ssh_config.new"
+    made.write_text("".join(entries) + common, encoding="utf-8")
+    made.replace(CACHE / "ssh_config")
 
 
 def down(hosts: Iterable[Host] | None) -> None:
     """Remove hosts; with None everything the test bed ever started, found by its label."""
-    # Ansible's kept connections lead to hosts that are about to go; a new host of the same name must not be reached by them.
-    shutil.rmtree(SSH_CONNECTIONS, ignore_errors=True)
+    # Ansible's kept connections lead to hosts that are about to go; a new host at the same address must not be reached by them.
+    if hosts is None:
+        shutil.rmtree(SSH_CONNECTIONS, ignore_errors=True)
+    else:
+        hosts = list(hosts)
+        for host in hosts:
+            (SSH_CONNECTIONS / f"{host.address}-22").unlink(missing_ok=True)
     names = None if hosts is None else {host.container for host in hosts}
     containers = set(podman("ps", "--all", f"--filter=label={LABEL}", "--format={{.Names}}").split())
     doomed = sorted(containers if names is None else containers & names)

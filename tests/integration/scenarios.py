@@ -1,0 +1,39 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Molecule scenarios, from check mode on a bare host to the checks of tests/testinfra."""
+
+from __future__ import annotations
+
+import subprocess
+from pathlib import Path
+
+import pytest
+import yaml
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+LOGS = REPOSITORY / ".cache/logs"
+NAMES = sorted(path.parent.name for path in REPOSITORY.glob("molecule/*/molecule.yml"))
+VM = [name for name in NAMES if name.startswith("vm")]
+
+
+def _has_engine(name: str) -> bool:
+    hosts = yaml.safe_load((REPOSITORY / "molecule" / name / "bed.yml").read_text(encoding="utf-8"))["hosts"]
+    return any(host.get("engine") for host in hosts)
+
+
+# vLLM takes all of a small machine: of these one runs at a time.
+ENGINE = [name for name in NAMES if name not in VM and _has_engine(name)]
+OTHERS = [name for name in NAMES if name not in VM and name not in ENGINE]
+
+
+def run(scenario: str, seconds: int) -> None:
+    """All of `molecule test`; the end of its log where it fails."""
+    LOGS.mkdir(parents=True, exist_ok=True)
+    log = LOGS / f"molecule-{scenario}.log"
+    with log.open("wb") as output:
+        command = [REPOSITORY / ".venv/bin/molecule", "test", "--scenario-name", scenario]
+        result = subprocess.run(command, cwd=REPOSITORY, stdout=output, stderr=subprocess.STDOUT, timeout=seconds, check=False)
+    text = log.read_text(encoding="utf-8", errors="replace")
+    assert "no tests found" not in text, f"nothing checks scenario {scenario}"
+    if result.returncode:
+        tail = "\n".join(text.splitlines()[-80:])
+        pytest.fail(f"molecule test --scenario-name {scenario} ended with {result.returncode}; the end of {log}:\n{tail}", pytrace=False)
