@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+from ansible_collections.amdgpu.fleet.plugins.filter.plan import plan_questions
 from ansible_collections.amdgpu.fleet.plugins.plugin_utils.findings import sentence
 
 CATALOG = Path(__file__).resolve().parents[3] / "catalog"
@@ -556,3 +557,8 @@ def test_what_serves_without_the_groups_of_gpus_needs_no_crun(make_plan, ids):
     facts = rootless(commands=["newuidmap", "newgidmap", "slirp4netns"])
     plan = make_plan("mi300x-8", facts, vllm_user="fleet", vllm_accelerator="cpu", vllm_image="localhost/vllm:1", vllm_instances=[CHAT])
     assert ids(plan) == []
+
+
+def test_what_is_asked_of_a_host_whose_inventory_is_wrong_has_the_same_names():
+    """The role reads each of them; the plan tells what is wrong."""
+    assert set(plan_questions({"vllm_instances": "chat"})) == set(plan_questions({"vllm_instances": [CHAT]}))
