@@ -150,9 +150,9 @@ ansible_facts:
           description:
             - "For each of O(paths): exists, directory, model (has a config.json), model_type, quantization, fp8_scales (tensor, channel
               or block), weights_bytes (size of the weight files), missing (what of the weights is not there, null where they are whole),
-              checked_by (the manifest it was checked against), elsewhere (folders outside of it that its links lead to), shape (layers,
-              heads, kv_heads, head_dim, hidden, vocabulary, context, dtype and what else its memory depends on; null where config.json
-              does not say)."
+              checked_by (the manifest it was checked against), place (where it is, whatever links lead there), elsewhere (folders
+              outside of it in which files of it lie), shape (layers, heads, kv_heads, head_dim, hidden, vocabulary, context, dtype and
+              what else its memory depends on; null where config.json does not say)."
           type: dict
           returned: always
         vllm_units: {description: Files of the vLLM units that this collection wrote., type: list, elements: str, returned: always}

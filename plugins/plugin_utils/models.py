@@ -73,9 +73,12 @@ def _staged(wants: dict[str, t.Any], needed: dict[str, t.Any]) -> list[str]:
     return [f"{folder}/{name}" for name in needed["files"]] if folder else []
 
 
-def elsewhere(host: Host, path: str) -> list[str]:
-    """Folders outside of a model's, in which its files lie."""
-    return host.rocm["paths"].get(path, {}).get("elsewhere", [])
+def folders(host: Host, path: str) -> list[str]:
+    """The folder that a server is given for a model, and those in which other files of it lie."""
+    there = host.rocm["paths"].get(path, {})
+    others = there.get("elsewhere", [])
+    # Links count from where the folder is.
+    return [there["place"], *others] if others else [path]
 
 
 def tokenizer_files(host: Host, path: str) -> dict[str, t.Any] | None:
@@ -133,7 +136,7 @@ def _check(host: Host, source: dict[str, t.Any]) -> bool:
     name, path = source["model"], source["path"]
     there = host.rocm["paths"].get(path, {})
     whole = there.get("model") and not (there.get("missing") and not _other_format(host, name))
-    odd = next((place for place in (path, *elsewhere(host, path)) if not MODEL_PATH.fullmatch(place)), None)
+    odd = next((place for place in folders(host, path) if not MODEL_PATH.fullmatch(place)), None)
     if odd is not None:
         remedy = f"Give model {name!r} a path of letters, digits and . _ + @ , = - only, for example by a bind mount"
         host.findings.add("vllm.model", repr(odd), "a path that a unit can hold as it is", remedy=remedy)

@@ -390,15 +390,12 @@ def _instance(
     address = f"[{wanted['host']}]" if ":" in wanted["host"] else wanted["host"]
     return {
         "name": wanted["name"],
+    read_only = [*models.folders(host, wanted["path"]), *([staged] if staged and staged in environment.values() else [])]
         "unit": f"vllm-{wanted['name']}.service",
         "unit_file": UNIT_FILES[kind].format(wanted["name"]),
-        "model": wanted["path"],
+        "model": read_only[0],
         # What the server reads of the host's files, besides its configuration.
-        "read_only": [
-            wanted["path"],
-            *models.elsewhere(host, wanted["path"]),
-            *([staged] if staged and staged in environment.values() else []),
-        ],
+        "read_only": read_only,
         "served_name": str(options.get("served-model-name") or wanted["path"]),
         "host": wanted["host"],
         "port": wanted["port"],

@@ -246,36 +246,68 @@ def test_nothing_is_missing_of_what_is_no_model(read):
     assert read({"model.safetensors": 1})[0]["missing"] is None
 
 
+@pytest.fixture
+def snapshot(tmp_path):
+    """snapshot({link: target}, folder) -> the facts of a model in the cache of the Hub with these links in it."""
+
+    def make(links: dict[str, str], folder: str = "/cache/hub/snapshots/1") -> tuple[dict, list[str]]:
+        there = ("/cache/hub/snapshots/1/config.json", "/cache/hub/blobs/1", "/cache/hub/blobs/2", "/elsewhere/1", "/other/2", "/etc/x")
+        for name in there:
+            path = tmp_path / name.lstrip("/")
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text("{}")
+        by = tmp_path / "cache/hub/snapshots/by"
+        by.mkdir()
+        (by / "1").symlink_to("../../blobs/1")
+        for name, target in links.items():
+            path = tmp_path / "cache/hub/snapshots/1" / name
+            path.parent.mkdir(exist_ok=True)
+            path.symlink_to(target)
+        tree = Tree(str(tmp_path))
+        return _model.paths(tree, [folder])[folder], [problem["problem"] for problem in tree.problems]
+
+    return make
+
+
+BLOBS = "/cache/hub/blobs"
+
+
 @pytest.mark.parametrize(
     ("links", "folders"),
     [
-        ({"config.json": "../../blobs/1", "model.safetensors": "../../blobs/2"}, ["/cache/hub/blobs"]),
-        ({"config.json": "/elsewhere/1", "tokenizer.json": "/other/2"}, ["/elsewhere", "/other"]),
+        ({"a": "../../blobs/1", "b": "../../blobs/2"}, [BLOBS]),
+        ({"a": "/elsewhere/1", "b": "/other/2"}, ["/elsewhere", "/other"]),
+        ({"below/a": "../../../blobs/1"}, [BLOBS]),
         # By way of another link, which must be there too.
-        ({"config.json": "../by/1"}, ["/cache/hub/blobs", "/cache/hub/snapshots/by"]),
-        ({"original": "/elsewhere"}, ["/elsewhere"]),
+        ({"a": "../by/1"}, [BLOBS, "/cache/hub/snapshots/by"]),
         ({"a": "config.json", "b": "./c", "c": "b"}, []),
-        ({"a": "../../blobs/none"}, ["/cache/hub/blobs"]),
+        # What leads to nothing, to a folder, or to no file, is no file of the model.
+        ({"a": "../../blobs/none", "b": "/elsewhere", "c": ".", "d": "..", "e": "/dev/null"}, []),
     ],
 )
-def test_files_that_lie_elsewhere(tmp_path, links, folders):
-    folder = "/cache/hub/snapshots/1"
-    for name in (f"{folder}/own", "/cache/hub/blobs/1", "/cache/hub/blobs/2", "/elsewhere/1", "/other/2"):
-        path = tmp_path / name.lstrip("/")
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text("{}")
-    by = tmp_path / "cache/hub/snapshots/by"
-    by.mkdir()
-    (by / "1").symlink_to("../../blobs/1")
-    for name, target in links.items():
-        (tmp_path / folder.lstrip("/") / name).symlink_to(target)
-    assert _model.paths(Tree(str(tmp_path)), [folder])[folder]["elsewhere"] == folders
+def test_files_that_lie_elsewhere(snapshot, links, folders):
+    found, problems = snapshot(links)
+    assert found["elsewhere"] == folders and problems == ["does not say how many layers and heads the model has"] * bool(problems)
+    assert found["place"] == "/cache/hub/snapshots/1"
 
 
-def test_links_into_every_folder(read, tmp_path):
-    read({})
+def test_a_link_to_the_folder_of_a_model(snapshot, tmp_path):
+    (tmp_path / "srv").mkdir()
+    (tmp_path / "srv/qwen").symlink_to("../cache/hub/snapshots/1")
+    found, _problems = snapshot({"a": "../../blobs/1"}, "/srv/qwen")
+    assert (found["place"], found["elsewhere"]) == ("/cache/hub/snapshots/1", [BLOBS])
+
+
+def test_folders_of_the_system_are_given_to_nobody(snapshot):
+    found, problems = snapshot({"a": "/etc/x", "b": "../../blobs/1"})
+    assert found["elsewhere"] == [BLOBS] and "has links into /etc, which no server is given" in problems
+
+
+def test_links_into_every_folder(snapshot, tmp_path):
+    links = {}
     for number in range(12):
-        (tmp_path / FOLDER.lstrip("/") / str(number)).symlink_to(f"/elsewhere-{number}/file")
-    tree = Tree(str(tmp_path))
-    assert len(_model.paths(tree, [FOLDER])[FOLDER]["elsewhere"]) == 8
-    assert [problem["problem"] for problem in tree.problems] == ["has links into 12 folders"]
+        (tmp_path / f"data{number}").mkdir()
+        (tmp_path / f"data{number}/file").write_text("")
+        links[str(number)] = f"/data{number}/file"
+    found, problems = snapshot(links)
+    assert len(found["elsewhere"]) == 8 and "has links into 12 folders, which no server is given" in problems

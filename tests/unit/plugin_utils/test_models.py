@@ -274,8 +274,11 @@ def test_the_room_of_an_image_that_is_known(plan_with):
 
 def test_a_snapshot_of_the_cache_of_the_hub_is_served_with_what_its_links_lead_to(plan_with, ids):
     cache = "/home/ai/.cache/huggingface/hub/models--a--b"
-    there = {f"{cache}/snapshots/1": {**WHOLE, "elsewhere": [f"{cache}/blobs"]}}
-    plan = plan_with(there, vllm_instances=[chat(f"{cache}/snapshots/1")])
-    assert plan["vllm"]["instances"][0]["read_only"] == [f"{cache}/snapshots/1", f"{cache}/blobs"] and ids(plan) == []
-    there = {"/srv/m": {**WHOLE, "elsewhere": ["/srv/with blank"]}}
+    facts = {**WHOLE, "place": f"{cache}/snapshots/1", "elsewhere": [f"{cache}/blobs"]}
+    for path in (f"{cache}/snapshots/1", "/srv/a-link"):
+        plan = plan_with({path: facts}, vllm_instances=[chat(path)])
+        instance = plan["vllm"]["instances"][0]
+        assert instance["read_only"] == [f"{cache}/snapshots/1", f"{cache}/blobs"] and ids(plan) == []
+        assert (instance["model"], instance["served_name"]) == (f"{cache}/snapshots/1", path.rpartition("/")[2])
+    there = {"/srv/m": {**WHOLE, "place": "/srv/m", "elsewhere": ["/srv/with blank"]}}
     assert ids(plan_with(there, vllm_instances=[chat("/srv/m")])) == ["vllm.model"]
