@@ -42,7 +42,7 @@ ELSEWHERE = {
 OF_TEXT = ("quantization", "served-model-name", "dtype", "kv-cache-dtype")
 SECRETS = {"VLLM_API_KEY": "vllm_api_key", "HF_TOKEN": "model_hf_token", "HUGGING_FACE_HUB_TOKEN": "model_hf_token"}
 # What a variable is called whose value is nobody's business.
-SECRET_NAME = re.compile(r"(.*_)?(TOKEN|PASSWORD|PASSWD|SECRET|API_KEY|ACCESS_KEY|SECRET_KEY|CREDENTIALS?)")
+SECRET_NAME = re.compile(r"(.*_)?(TOKEN|PASSWORD|PASSWD|SECRET|API_KEY|ACCESS_KEY|SECRET_KEY|CREDENTIALS?)", re.IGNORECASE)
 # More than the partitions of any host.
 MOST_SERVERS = 128
 NUMA = re.compile(r"auto|none|[0-9]{1,3}")
@@ -74,6 +74,8 @@ def normalize(variables: dict[str, t.Any]) -> dict[str, t.Any]:
             if close:
                 raise WantsError(f"{name} is not a variable of amdgpu.fleet. Did you mean {close[0]}?")
     given = {name: _plain(value, name) for name, value in variables.items() if name in known}
+    if not isinstance(given.get("vllm_secret_environment", {}), dict):  # a text would become a mapping
+        raise WantsError("vllm_secret_environment is not a mapping. Correct it in the inventory.")
     result = ArgumentSpecValidator(known).validate(given)
     if result.error_messages:
         raise WantsError(f"{result.error_messages[0]}. Correct it in the inventory.")
@@ -102,6 +104,9 @@ def normalize(variables: dict[str, t.Any]) -> dict[str, t.Any]:
     wants["vllm_options"] = _options(wants["vllm_options"], "vllm_options")
     _check_environment(wants["vllm_environment"], "vllm_environment")
     _check_environment(wants["vllm_secret_environment"], "vllm_secret_environment", secret=True)
+    for environment in (wants["vllm_environment"], *(instance["environment"] for instance in wants["vllm_instances"])):
+        for name in environment.keys() & wants["vllm_secret_environment"].keys():
+            raise WantsError(f"vllm_secret_environment: {name} stands in another environment too. Keep one of them.")
     if variables.get("fleet_fail_on", "fail") not in ("fail", "warn", "never"):
         raise WantsError(f"fleet_fail_on: {variables['fleet_fail_on']!r} is none of fail, warn and never. Correct it in the inventory.")
     profiles = wants["plan_catalog"].get("profiles", {})
@@ -158,8 +163,11 @@ def _check_environment(environment: dict[str, t.Any], path: str, secret: bool = 
     for name, value in environment.items():
         if name in SECRETS:
             raise WantsError(f"{path}: {name} does not belong there. Set {SECRETS[name]}, which is written where only root can read it.")
-        if SECRET_NAME.fullmatch(name) and not secret:
+        # The name of a file is no secret.
+        if SECRET_NAME.fullmatch(name) and not secret and not str(value).startswith("/"):
             raise WantsError(f"{path}: {name} would be readable by every user. Set it in vllm_secret_environment.")
+        if secret and value is not None and (not isinstance(value, str) or value != value.strip()):
+            raise WantsError(f"{path}.{name}: the value must be a text in quotes without blanks around it. Correct it in the inventory.")
         if not VARIABLE.fullmatch(name):
             raise WantsError(f"{path}: {name!r} cannot be the name of a variable. Correct it in the inventory.")
         # systemd and Podman read quotes and backslashes of such a file differently.
