@@ -16,16 +16,19 @@ STORE = ".local/share/containers/storage"
 
 def account(tree: Tree, name: str) -> dict[str, t.Any] | None:
     """Who a name is: ``uid`` and ``home`` (``None`` where there is no such account), whether it has ``subordinate_ids``, whether its
-    services run without a login (``linger``), and which of ``COMMANDS`` the host has. ``None`` without a name."""
+    services run without a login (``linger``), the ``lowest_port`` it may listen on, and which of ``COMMANDS`` the host has. ``None``
+    without a name."""
     if not name:
         return None
     uid, home = _passwd(tree, name)
+    lowest = tree.number("proc/sys/net/ipv4/ip_unprivileged_port_start")
     return {
         "name": name,
         "uid": uid,
         "home": home if home and tree.exists(home.lstrip("/")) else None,
         "subordinate_ids": uid is not None and all(_subordinate(tree, kind, name, uid) for kind in ("subuid", "subgid")),
         "linger": tree.exists("var/lib/systemd/linger", name),
+        "lowest_port": 1024 if lowest is None else lowest,
         "commands": [command for command in COMMANDS if any(tree.exists(folder, command) for folder in ("usr/bin", "usr/local/bin"))],
     }
 

@@ -156,8 +156,8 @@ def devices(tree: Tree) -> dict[str, t.Any]:
 
 
 def podman(tree: Tree, installed: dict[str, str], images: t.Sequence[str], user: dict[str, t.Any] | None = None) -> dict[str, t.Any]:
-    """``version``, whether it has an ``init`` for containers, which ``images`` it stores (for root or the ``user``), and the
-    release whose keys its ``quadlet`` knows (``None`` where units are not generated)."""
+    """``version``, whether it has an ``init`` for containers, which ``images`` it stores (for root or the ``user``), the
+    release whose keys its ``quadlet`` knows (``None`` where units are not generated), and ``open_store``."""
     match = re.match(r"(?:\d+:)?((\d+\.\d+)\.\d+)", installed.get("podman", ""))
     stored = {name: digests for name, digests in _stored_images(tree, user).items() if name in images} if images else {}
     generates = any(tree.exists(path) for path in QUADLET_GENERATORS)
@@ -167,7 +167,18 @@ def podman(tree: Tree, installed: dict[str, str], images: t.Sequence[str], user:
         "quadlet": match.group(2) if match and generates else None,
         "images": sorted(stored),
         "image_digests": stored,
+        "open_store": _open_store(tree),
     }
+
+
+def _open_store(tree: Tree) -> str | None:
+    """Root's store where others may look into it: its database keeps the environment of every container."""
+    match = re.search(r"^\s*graphroot\s*=\s*\"([^\"]+)\"", tree.text("etc/containers/storage.conf") or "", re.M)
+    path = match.group(1) if match else f"/{IMAGE_STORE}"
+    try:
+        return path if os.stat(tree.path(path)).st_mode & stat.S_IRWXO else None
+    except (OSError, ValueError):
+        return None
 
 
 def _stored_images(tree: Tree, user: dict[str, t.Any] | None) -> dict[str, list[str]]:

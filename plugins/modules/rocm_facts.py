@@ -136,13 +136,14 @@ ansible_facts:
         podman:
           description:
             - "version, init (bool), quadlet (the release whose keys its Quadlet knows, null without Quadlet), images (those of O(images)
-              that root, or O(user), has stored), image_digests (for each of them)."
+              that root, or O(user), has stored), image_digests (for each of them), open_store (root's store, where others may look
+              into it)."
           type: dict
           returned: always
         user:
           description:
             - "What rootless Podman needs of O(user): name, uid and home (null where there is none), subordinate_ids (bool), linger (bool),
-              commands (those of rootless Podman that the host has). null without O(user)."
+              lowest_port (that it may listen on), commands (those of rootless Podman that the host has). null without O(user)."
           type: dict
           returned: always
         ports: {description: "For each of O(ports): listening, unit, process.", type: dict, returned: always}

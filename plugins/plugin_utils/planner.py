@@ -655,7 +655,7 @@ def _selinux(host: Host, vllm: dict[str, t.Any]) -> dict[str, list[str]]:
 
 def _devices(host: Host) -> dict[str, t.Any]:
     members = host.rocm["group_members"]
-    serving = host.rocm["user"]
+    serving = host.rocm["user"] if host.wants["vllm_state"] == "present" and host.wants["vllm_accelerator"] != "cpu" else None
     users = dict.fromkeys([*host.wants["devices_users"], *([serving["name"]] if serving and serving["uid"] else [])])
     wanted = host.gfx != "cpu" and host.wants["devices_state"] == "present"
     joining = [user for user in users if wanted and any(user not in members[group] for group in ("render", "video"))]

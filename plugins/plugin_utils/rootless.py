@@ -13,7 +13,7 @@ if t.TYPE_CHECKING:
 
 
 def check(host: Host, kind: str, accelerator: str, instances: list[dict[str, t.Any]]) -> None:
-    """One finding for what is in the way first, or none."""
+    """One finding for what is in the way first, or none; and a warning where the account may not use the GPUs yet."""
     if host.rocm["user"] is None:
         return
     host.note("vllm", "user", host.rocm["user"]["name"], "asked for", INVENTORY)
@@ -21,6 +21,13 @@ def check(host: Host, kind: str, accelerator: str, instances: list[dict[str, t.A
     if wrong:
         seen, expected, remedy = wrong
         host.findings.add("vllm.user", seen, expected, remedy=remedy)
+        return
+    name, members = host.rocm["user"]["name"], host.rocm["group_members"]
+    lacking = [group for group in ("render", "video") if name not in members[group]]
+    if accelerator == "rocm" and lacking and host.wants["devices_mode"] != "0666":
+        remedy = f"Apply the role devices, which adds {name} to {' and '.join(lacking)}"
+        seen = f"{name} outside of {' and '.join(lacking)}"
+        host.findings.add("vllm.user", seen, "a member", severity="warn", mended_by="devices", remedy=remedy)
 
 
 def _account(user: dict[str, t.Any], kind: str) -> tuple[str, str, str] | None:
@@ -47,6 +54,11 @@ def _host(host: Host, accelerator: str, instances: list[dict[str, t.Any]]) -> tu
     if accelerator == "rocm" and "crun" not in there:
         return "no crun", "crun, which alone hands the groups of the GPUs on to a container", "Install crun"
     # Only those that serve with other hosts use the network of the host.
-    if not {"pasta", "slirp4netns"} & set(there) and not all(instance["nodes"] for instance in instances):
+    own = [instance for instance in instances if not instance["nodes"]]
+    low = [str(instance["port"]) for instance in own if instance["port"] < host.rocm["user"]["lowest_port"]]
+    if low:
+        least = host.rocm["user"]["lowest_port"]
+        return f"port {', '.join(low)}", f"{least} or above", "Choose another port, or lower net.ipv4.ip_unprivileged_port_start"
+    if own and not {"pasta", "slirp4netns"} & set(there):
         return "neither pasta nor slirp4netns", "one of them", "Install passt, or slirp4netns with Podman before 5.0"
     return None

@@ -129,6 +129,8 @@ def section(host: Host) -> dict[str, t.Any]:
         elif host.gfx not in prebuilt and not own:
             host.findings.add("vllm.prebuilt", host.gfx, "a prebuilt one", known=", ".join(prebuilt), gfx=host.gfx)
     kind = _kind(host, build)
+    if kind != "venv" and not build.image:
+        host.findings.add("vllm.image", f"vllm_kind {kind}", f"an image of vLLM for {build.accelerator}")
     host.note(
         "vllm",
         "version",
@@ -145,6 +147,10 @@ def section(host: Host) -> dict[str, t.Any]:
         _check_place(host, wanted, names, ports, together)
         instances.append(_instance(host, build, kind, wanted, used, together))
     podman = host.rocm["podman"]
+    open_store = podman.get("open_store") if kind in ("quadlet", "podman") and host.rocm["user"] is None else None
+    if open_store:
+        reason = "its database keeps the environment of every container, keys among it; systemd-tmpfiles makes it for everybody to read"
+        host.note("vllm", f"mode of {open_store}", "0700", reason, "Debian 13 /usr/lib/tmpfiles.d/podman.conf")
     rootless.check(host, kind, accelerator, instances)
     environment = host.rocm["environments"].get(build.venv, {})
     return {
@@ -152,6 +158,7 @@ def section(host: Host) -> dict[str, t.Any]:
         "accelerator": accelerator,
         "kind": kind,
         "container": kind != "venv",
+        "open_store": open_store,
         # Who runs the containers, where it is not root.
         "user": host.rocm["user"],
         # The Podman whose keys the units may hold.
@@ -214,7 +221,7 @@ def _kind(host: Host, build: Build) -> str:
     podman, want = host.rocm["podman"], host.wants["vllm_kind"]
     if want == "quadlet" and not podman["quadlet"]:
         host.findings.add("vllm.quadlet", f"Podman {podman['version'] or 'not installed'}", "Podman 4.4 or later")
-    if (want == "podman" or host.wants["vllm_user"]) and not podman["version"]:
+    if (want == "podman" or (want == "auto" and host.wants["vllm_user"])) and not podman["version"]:
         host.findings.add("vllm.podman", "Podman not installed", "Podman")
     if want != "auto":
         host.note("vllm", "kind", want, "asked for", INVENTORY)
@@ -383,6 +390,7 @@ def _instance(
         _check_quantization(host, build, options, wanted)
         _check_visible(host, wanted, environment, devices)
     staged = host.wants["model_tiktoken_directory"]
+    read_only = [*models.folders(host, wanted["path"]), *([staged] if staged and staged in environment.values() else [])]
     groups = [host.rocm["groups"][name] for name in ("video", "render") if host.rocm["groups"][name] is not None]
     worker, loopback = bool(together and together.worker), wanted["host"] in LOOPBACK
     there = devices.number * (len(together.hosts) if together else 1)
@@ -390,7 +398,6 @@ def _instance(
     address = f"[{wanted['host']}]" if ":" in wanted["host"] else wanted["host"]
     return {
         "name": wanted["name"],
-    read_only = [*models.folders(host, wanted["path"]), *([staged] if staged and staged in environment.values() else [])]
         "unit": f"vllm-{wanted['name']}.service",
         "unit_file": UNIT_FILES[kind].format(wanted["name"]),
         "model": read_only[0],

@@ -17,6 +17,11 @@ BODY = json.dumps({"model": "tiny-llama", "prompt": "AMD GPUs are", "max_tokens"
 PODMAN = "runuser -u fleet -- env --chdir=/ HOME=/var/lib/containers/fleet XDG_RUNTIME_DIR=/run/user/$(id -u fleet) podman"
 
 
+def play(playbook: str, *arguments: str) -> subprocess.CompletedProcess:
+    command = ["ansible-playbook", f"playbooks/{playbook}.yml", "-i", os.environ["MOLECULE_INVENTORY_FILE"], *arguments]
+    return subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, timeout=400, check=False)
+
+
 def complete(host) -> int | None:
     key = host.file("/etc/vllm/tiny.secret").content_string.strip().partition("=")[2]
     answer = host.run("curl -sS --fail-with-body -H 'Authorization: Bearer %s' --json %s %s/v1/completions", key, BODY, URL)
@@ -53,6 +58,14 @@ def test_the_log_is_in_the_journal_of_the_unit(host):
     assert "Application startup complete" in host.check_output("journalctl --no-pager --output=cat --unit vllm-tiny.service")
 
 
+def test_another_secret_variable_restarts_the_server(host):
+    result = play("site", "--tags", "vllm", "-e", json.dumps({"vllm_secret_environment": {"STORE_SECRET": "another-secret"}}), "-vvv")
+    assert result.returncode == 0 and complete(host) == 4, result.stdout
+    assert "another-secret" not in result.stdout and "planted-secret" not in result.stdout
+    server = host.check_output(f"{PODMAN} inspect --format '{{{{.State.Pid}}}}' vllm-tiny")
+    assert "STORE_SECRET=another-secret" in host.check_output(f"tr '\\0' '\\n' < /proc/{server}/environ").splitlines()
+
+
 def test_it_serves_again_after_a_reboot_without_a_login(host):
     assert host.file("/var/lib/systemd/linger/fleet").exists
     reboot("rootless-desk")
@@ -76,9 +89,9 @@ def test_no_engine_outlives_the_server_that_was_killed(host):
 
 
 def test_removal_leaves_the_account_its_images_and_keys(host):
-    command = ["ansible-playbook", "playbooks/teardown.yml", "-i", os.environ["MOLECULE_INVENTORY_FILE"], "--tags", "vllm"]
-    done = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, timeout=300, check=False)
+    done = play("teardown", "--tags", "vllm")
     assert done.returncode == 0, done.stdout
+    assert not host.file("/etc/vllm/_all.secret").exists
     assert not host.file("/etc/systemd/system/vllm-tiny.service").exists and not host.file("/etc/vllm/tiny.yaml").exists
     assert host.file("/etc/vllm/tiny.secret").exists and host.user("fleet").exists
     assert host.check_output(f"{PODMAN} images --format '{{{{.Repository}}}}'") == "localhost/vllm-cpu"

@@ -42,8 +42,14 @@ def test_who_it_is(tree):
         "home": "/srv/fleet",
         "subordinate_ids": True,
         "linger": True,
+        "lowest_port": 1024,
         "commands": ["newuidmap", "newgidmap", "crun"],
     }
+
+
+def test_ports_that_an_account_may_listen_on(tree):
+    found = account(tree(proc__sys__net__ipv4__ip_unprivileged_port_start="80\n"), "fleet")
+    assert found is not None and found["lowest_port"] == 80
 
 
 def test_nobody_was_named(tree):

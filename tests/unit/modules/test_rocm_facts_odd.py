@@ -179,6 +179,27 @@ def test_the_release_whose_keys_quadlet_knows(emulated, amd_rocm, version, gener
 
 
 @pytest.mark.parametrize(
+    ("mode", "configuration", "there"),
+    [
+        (0o755, b"", "/var/lib/containers/storage"),
+        (0o711, b"", "/var/lib/containers/storage"),
+        (0o700, b"", None),
+        (None, b"", None),
+        (0o700, b'[storage]\ngraphroot = "/data"\n', "/data"),
+    ],
+)
+def test_a_store_of_podman_that_others_look_into(emulated, amd_rocm, mode, configuration, there):
+    root = emulated(packages={"podman": "5.4.2"})
+    write(root, "etc/containers/storage.conf", configuration)
+    (root / "data").mkdir(mode=0o755)
+    if mode is not None:
+        store = root / "var/lib/containers/storage"
+        store.mkdir(parents=True)
+        store.chmod(mode)
+    assert amd_rocm(root)["podman"]["open_store"] == there
+
+
+@pytest.mark.parametrize(
     ("files", "links", "version", "layouts"),
     [
         # A runtime-only TheRock: no link, no version file (rocm-systems#7011).

@@ -268,7 +268,7 @@ def test_an_environment_put_together_otherwise_is_another_one(make_plan):
     assert plain == "/opt/vllm/0.33.0-rocm100" and len({plain, own, other}) == 3
 
 
-@pytest.mark.parametrize("name", ["HF_TOKEN", "VLLM_API_KEY", "AWS_SECRET_ACCESS_KEY", "STORE_PASSWORD"])
+@pytest.mark.parametrize("name", ["HF_TOKEN", "VLLM_API_KEY", "AWS_SECRET_ACCESS_KEY", "store_password"])
 def test_secrets_do_not_go_into_the_environment(make_plan, ids, name):
     plan = make_plan("mi300x-8", vllm_instances=[{**CHAT, "environment": {name: "hunter2"}}])
     assert ids(plan) == ["inventory.variable"]
@@ -282,13 +282,21 @@ def test_a_secret_variable_is_named_and_its_value_is_nowhere(make_plan, ids):
     assert "hunter2" not in str(plan)
 
 
-@pytest.mark.parametrize(
-    "secret", [{"VLLM_API_KEY": "hunter2"}, {"A": "hunter2\n"}, {"A": ["hunter2"]}, {"A B": "hunter2"}, "hunter2", ["hunter2"]]
-)
+WRONG_SECRETS: list = [{"VLLM_API_KEY": "hunter2"}, {"A B": "hunter2"}, "A=hunter2", ["hunter2"]]
+WRONG_SECRETS += [{"A": value} for value in ("hunter2\n", " hunter2", ["hunter2"], True)]
+
+
+@pytest.mark.parametrize("secret", WRONG_SECRETS)
 def test_a_secret_variable_that_cannot_be_is_refused_without_its_value(make_plan, ids, secret):
     plan = make_plan("mi300x-8", vllm_instances=[CHAT], vllm_secret_environment=secret)
     assert ids(plan) == ["inventory.variable"]
     assert "hunter2" not in str(plan)
+
+
+def test_a_variable_stands_in_one_place_and_the_name_of_a_file_is_no_secret(make_plan, ids):
+    wants = {"vllm_environment": {"A": "1", "GOOGLE_APPLICATION_CREDENTIALS": "/etc/key.json"}, "vllm_instances": [CHAT]}
+    assert ids(make_plan("mi300x-8", **wants)) == []
+    assert ids(make_plan("mi300x-8", **wants, vllm_secret_environment={"A": "hunter2"})) == ["inventory.variable"]
 
 
 def test_a_secret_variable_that_vllm_does_not_know(make_plan, ids):
@@ -502,7 +510,7 @@ def test_a_list_where_vllm_wants_json(make_plan):
     assert options["allowed-origins"] == '["https://a.example"]' and options["cudagraph-capture-sizes"] == [1, 2]
 
 
-ACCOUNT = {"name": "fleet", "uid": 990, "home": "/srv/fleet", "subordinate_ids": True, "linger": False}
+ACCOUNT = {"name": "fleet", "uid": 990, "home": "/srv/fleet", "subordinate_ids": True, "linger": False, "lowest_port": 1024}
 COMMANDS = ["newuidmap", "newgidmap", "crun", "pasta"]
 
 
@@ -543,6 +551,52 @@ def test_an_account_that_cannot(make_plan, ids, change, wants, words):
     assert ids(plan) == ["vllm.user"]
     finding = next(finding for finding in plan["findings"] if finding["id"] == "vllm.user")
     assert [word for word in words if word not in sentence(finding)] == [], sentence(finding)
+
+
+def test_an_account_outside_of_the_groups_of_gpus(make_plan, ids):
+    plan = make_plan("mi300x-8", rootless(), vllm_user="fleet", vllm_instances=[CHAT])
+    [finding] = [finding for finding in plan["findings"] if finding["id"] == "vllm.user"]
+    assert (finding["severity"], finding["mended_by"]) == ("warn", "devices") and "fleet outside of render and video" in sentence(finding)
+
+    def member(gpus, rocm):
+        rootless()(gpus, rocm)
+        rocm["group_members"] = {"render": ["fleet"], "video": ["fleet"]}
+
+    plan = make_plan("mi300x-8", member, vllm_user="fleet", vllm_instances=[CHAT])
+    assert "vllm.user" not in ids(plan, "warn") and plan["devices"]["join"] == []
+
+
+@pytest.mark.parametrize("wants", [{"vllm_accelerator": "cpu", "vllm_image": "localhost/vllm:1"}, {"vllm_state": "absent"}])
+def test_an_account_that_uses_no_gpu_joins_no_group(make_plan, wants):
+    assert make_plan("mi300x-8", rootless(), vllm_user="fleet", vllm_instances=[CHAT], **wants)["devices"]["join"] == []
+
+
+def test_a_port_that_is_not_for_an_account(make_plan, ids):
+    plan = make_plan("mi300x-8", rootless(), vllm_user="fleet", vllm_instances=[{**CHAT, "port": 80}])
+    assert ids(plan) == ["vllm.user"] and "seen port 80, expected 1024 or above" in sentence(plan["findings"][0])
+
+
+def test_a_container_needs_an_image(make_plan, ids):
+    for wants in ({"vllm_user": "fleet"}, {"vllm_kind": "podman"}, {"vllm_kind": "quadlet"}):
+        facts = rootless() if "vllm_user" in wants else podman
+        assert ids(make_plan("mi300x-8", facts, vllm_accelerator="cpu", vllm_instances=[CHAT], **wants)) == ["vllm.image"], wants
+
+
+def test_a_store_that_others_look_into_is_closed(make_plan):
+    def facts(gpus, rocm):
+        podman(gpus, rocm)
+        rocm["podman"]["open_store"] = "/var/lib/containers/storage"
+
+    def account(gpus, rocm):
+        rootless()(gpus, rocm)
+        rocm["podman"]["open_store"] = "/var/lib/containers/storage"
+
+    plan = make_plan("mi300x-8", facts, vllm_instances=[CHAT])
+    assert plan["vllm"]["open_store"] == "/var/lib/containers/storage"
+    assert [setting["value"] for setting in plan["settings"] if "/var/lib/containers/storage" in str(setting)] == ["0700"]
+    # Of root's store nothing is used.
+    assert make_plan("mi300x-8", account, vllm_user="fleet", vllm_instances=[CHAT])["vllm"]["open_store"] is None
+    assert make_plan("mi300x-8", facts, vllm_kind="venv", vllm_instances=[CHAT])["vllm"]["open_store"] is None
 
 
 def test_an_account_on_a_host_without_podman(make_plan, ids):
