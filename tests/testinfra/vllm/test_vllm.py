@@ -264,7 +264,7 @@ def test_no_engine_is_left_when_the_unit_stops(host):
 def test_no_engine_outlives_the_server_that_was_killed(host):
     """The server dies as it would for want of memory; vLLM alone leaves its engine behind with the memory of the GPU."""
     host.check_output("systemctl start vllm-tiny")
-    before = until(lambda: engines(host), 180)
+    before = until(lambda: engines(host), 300)
     server = host.check_output(f"ps -o ppid= -p {before[0]}").strip()
     host.check_output(f"kill -9 {server}")
     until(lambda: not set(before) & set(engines(host)), 20)
