@@ -48,7 +48,9 @@ options:
         choices: [present, absent]
         default: present
       secret:
-        description: Whether the content must not be shown in the diff or in a message.
+        description:
+          - Whether the content must not be shown in the diff, in a message or in the result.
+          - Ansible itself writes the arguments of modules to the log of the host. Set C(no_log) on a task with such an O(files[].content).
         type: bool
         default: false
       validate:
@@ -93,9 +95,12 @@ EXAMPLES = r"""
         content: "{{ operators }}"
         mode: '0440'
         validate: visudo -cf %s
+
+- name: Take a token away without a word about it
+  amdgpu.fleet.config_files:
+    files:
       - path: /etc/vllm/token
-        content: "{{ vllm_token }}"
-        mode: '0600'
+        state: absent
         secret: true
 """
 
@@ -145,7 +150,6 @@ def main() -> None:
             "root": {"type": "path", "default": "/"},
         },
         supports_check_mode=True,
-        no_log=True,  # the arguments are not written to the system's log, they may hold a secret
     )
     module.run_command_environ_update = {"LC_ALL": "C", "LANGUAGE": "C"}
     root = module.params["root"]

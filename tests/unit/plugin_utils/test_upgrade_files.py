@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import subprocess
@@ -62,7 +63,7 @@ def test_who_is_asked_for_completions(make_plan, render, worker):
 
 
 def test_what_is_a_reason_to_upgrade(render):
-    expression = yaml.safe_load((ROLE / "tasks/changes.yml").read_text())[1]
+    expression = yaml.safe_load((ROLE / "tasks/changes.yml").read_text())[-1]
     checks, pending = expression["vars"]["__vllm_checks"], expression["ansible.builtin.set_fact"]["__vllm_pending"]
     reasons = ["/etc/vllm/inference.yaml", "/etc/vllm/inference-b.env", f"{UNITS}/vllm-inference.service",
                f"{UNITS}/vllm-inference-check-b.service", f"{PROGRAMS}/lifeline.py", f"{UNITS}/amdgpu-lifeline-chat.service"]  # fmt: skip
@@ -74,10 +75,24 @@ def test_what_is_a_reason_to_upgrade(render):
     found = render(
         {str(number): text.replace("%d", str(number)) for number in range(len(cases))},
         __vllm_checks=checks,
-        plan_host={"vllm": {"stale": []}},
+        plan_host={"vllm": {"stale": [], "secret_variables": []}},
         compared=[{"changed_paths": changed, "absent_paths": absent} for changed, absent in cases],
     )
     assert list(found.values()) == [True] * (len(reasons) + 1) + [False, False]
+
+
+@pytest.mark.parametrize(("there", "pending"), [(b"A=1\nB=two words\n", False), (b"A=1\nB=two\n", True), (None, True)])
+def test_another_secret_variable_is_a_reason_to_upgrade(render, there, pending):
+    text = yaml.safe_load((ROLE / "tasks/changes.yml").read_text())[-1]["ansible.builtin.set_fact"]["__vllm_pending"]
+    found = render(
+        {"pending": text.strip().removeprefix("{{").removesuffix("}}")},
+        __vllm_checks="none",
+        __vllm_compared={"changed_paths": [], "absent_paths": []},
+        __vllm_secret_compared={"stat": {"exists": True, "checksum": hashlib.sha256(there).hexdigest()} if there else {"exists": False}},
+        plan_host={"vllm": {"stale": [], "secret_variables": ["A", "B"]}},
+        vllm_secret_environment={"A": "1", "B": "two words"},
+    )
+    assert found["pending"] is pending
 
 
 def test_what_belongs_to_the_units_that_were_not_there_before(render):
