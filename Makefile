@@ -37,7 +37,7 @@ demo-down: setup ## Remove the hosts of the demo
 	@$(BED) down --all
 
 test: setup lint sanity ## Everything
-	@echo "==> Molecule scenarios, vLLM's own parser, unit tests: what the engine runs in on one processor, all else on another"
+	@echo "==> Molecule scenarios, vLLM's own parser and unit tests, in two lanes: scenarios with an engine, and everything else"
 	@molecule/shared/with-bed - $(BIN)/pytest $(LANES) --durations=12 -m "not vm" tests/integration tests/unit
 
 test-vm: setup ## What only a real boot shows, in a virtual machine (QEMU): boot loaders, reboots, DKMS, udev; up to half an hour without KVM

@@ -25,7 +25,7 @@ def account(tree: Tree, name: str) -> dict[str, t.Any] | None:
     return {
         "name": name,
         "uid": uid,
-        "home": home if home and tree.exists(home.lstrip("/")) else None,
+        "home": home if home and tree.exists(home) else None,
         "subordinate_ids": uid is not None and all(_subordinate(tree, kind, name, uid) for kind in ("subuid", "subgid")),
         "linger": tree.exists("var/lib/systemd/linger", name),
         "lowest_port": 1024 if lowest is None else lowest,
@@ -38,15 +38,16 @@ def image_store(tree: Tree, who: dict[str, t.Any]) -> str | None:
     home = who["home"]
     if home is None:
         return None
-    own = _setting(tree.text(home.lstrip("/"), ".config/containers/storage.conf"), "graphroot")
-    common = _setting(tree.text("etc/containers/storage.conf"), "rootless_storage_path")
+    own = storage_setting(tree.text(home, ".config/containers/storage.conf"), "graphroot")
+    common = storage_setting(tree.text("etc/containers/storage.conf"), "rootless_storage_path")
     path = own or common or f"{home}/{STORE}"
     for word, value in (("$HOME", home), ("$USER", who["name"]), ("$UID", str(who["uid"]))):
         path = path.replace(word, value)
-    return path.lstrip("/")
+    return path
 
 
-def _setting(text: str | None, key: str) -> str | None:
+def storage_setting(text: str | None, key: str) -> str | None:
+    """The value of a text in containers-storage.conf(5)."""
     match = re.search(rf"^\s*{key}\s*=\s*\"([^\"]+)\"", text or "", re.M)
     return match.group(1) if match else None
 

@@ -12,7 +12,7 @@ import shlex
 import stat
 import typing as t
 
-from ansible_collections.amdgpu.fleet.plugins.module_utils._account import image_store
+from ansible_collections.amdgpu.fleet.plugins.module_utils._account import image_store, storage_setting
 from ansible_collections.amdgpu.fleet.plugins.module_utils._processes import Holder, holders
 from ansible_collections.amdgpu.fleet.plugins.module_utils._sysfs import Tree
 
@@ -173,8 +173,7 @@ def podman(tree: Tree, installed: dict[str, str], images: t.Sequence[str], user:
 
 def _open_store(tree: Tree) -> str | None:
     """Root's store where others may look into it: its database keeps the environment of every container."""
-    match = re.search(r"^\s*graphroot\s*=\s*\"([^\"]+)\"", tree.text("etc/containers/storage.conf") or "", re.M)
-    path = match.group(1) if match else f"/{IMAGE_STORE}"
+    path = storage_setting(tree.text("etc/containers/storage.conf"), "graphroot") or f"/{IMAGE_STORE}"
     try:
         return path if os.stat(tree.path(path)).st_mode & stat.S_IRWXO else None
     except (OSError, ValueError):

@@ -147,7 +147,7 @@ def section(host: Host) -> dict[str, t.Any]:
         _check_place(host, wanted, names, ports, together)
         instances.append(_instance(host, build, kind, wanted, used, together))
     podman = host.rocm["podman"]
-    open_store = podman.get("open_store") if kind in ("quadlet", "podman") and host.rocm["user"] is None else None
+    open_store = podman.get("open_store") if kind != "venv" and host.rocm["user"] is None else None
     if open_store:
         reason = "its database keeps the environment of every container, keys among it; systemd-tmpfiles makes it for everybody to read"
         host.note("vllm", f"mode of {open_store}", "0700", reason, "Debian 13 /usr/lib/tmpfiles.d/podman.conf")
