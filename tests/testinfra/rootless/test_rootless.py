@@ -75,17 +75,18 @@ def test_it_serves_again_after_a_reboot_without_a_login(host):
         time.sleep(2)
 
 
-def test_no_engine_outlives_the_server_that_was_killed(host):
+def test_no_engine_outlives_the_server_that_was_killed(host, engines):
     server = host.check_output(f"{PODMAN} inspect --format '{{{{.State.Pid}}}}' vllm-tiny")
-    engines = host.check_output("pgrep -f VLLM::").split()
+    before = engines()
+    assert before
     host.check_output(f"kill -9 {server}")
     deadline = time.monotonic() + 20
-    while set(engines) & set(host.run("pgrep -f VLLM::").stdout.split()):
+    while before & engines():
         assert time.monotonic() < deadline, host.check_output("ps -eo pid,ppid,args")
         time.sleep(0.5)
     host.run("systemctl kill --signal=KILL vllm-tiny")
     host.check_output("systemctl stop vllm-tiny")
-    assert host.run("pgrep -u fleet -f 'VLLM::|conmon|pasta'").stdout == ""
+    assert not engines() and host.run("pgrep -u fleet -f 'conmon|pasta'").stdout == ""
 
 
 def test_removal_leaves_the_account_its_images_and_keys(host):
