@@ -92,6 +92,11 @@ def placeholders(text: str) -> str:
     return re.sub(r"\{(\w+)\}", r"<\1>", str(text))
 
 
+def became(word: str) -> str:
+    """What became of a value of a guide, for people."""
+    return word.replace("_", " ")
+
+
 def flat(cells: tuple[Any, ...]) -> list[str]:
     return [str(part) for cell in cells for part in (cell if isinstance(cell, list) else [cell])]
 
@@ -175,25 +180,6 @@ def of_type(option: dict[str, Any]) -> str:
     return f"{option['type']} of {option['elements']}" if "elements" in option else option["type"]
 
 
-def settings(profile: dict[str, Any]) -> Iterator[tuple[str, str, dict[str, Any]]]:
-    """What a profile sets for vLLM and for the host: its kind, name and value as Markdown, and the entry."""
-    serving, host = profile["serving"], profile["host"]
-    for part in ("environment", "environment_bare_metal", "environment_multi_gpu"):
-        for name, entry in serving[part].items():
-            yield "environment", code(f"{name}={entry['value']}"), entry
-    for name, entry in serving["options"].items():
-        yield "option", code(f"--{name} {entry['value']}"), entry
-    for entry in serving["refuse"]:
-        yield "refused", refused(entry["when"]), entry
-    for entry in host["kernel"]["present"]:
-        yield "kernel argument", code(entry["argument"]), entry
-    for entry in host["module_options"]:
-        yield "module option", code(f"{entry['module']} {entry['parameter']}"), entry
-    for kind, title in (("sysctl", "sysctl"), ("limits", "limits"), ("selinux_booleans", "SELinux boolean")):
-        for name, entry in host.get(kind, {}).items():
-            yield title, code(f"{name}={entry['value']}"), entry
-
-
 def together(entries: Iterable[tuple[str, Any]]) -> list[tuple[list[str], Any]]:
     """Equal entries of several profiles once, with the profiles."""
     groups: list[tuple[list[str], Any]] = []
@@ -204,17 +190,6 @@ def together(entries: Iterable[tuple[str, Any]]) -> list[tuple[list[str], Any]]:
         else:
             groups.append(([gfx], entry))
     return groups
-
-
-def guides(known: dict[str, Any]) -> dict[str, list[tuple[list[str], Any]]]:
-    """Guides by title, each with the settings that name it as a source."""
-    found: dict[str, list[tuple[str, Any]]] = {}
-    for gfx, profile in known.items():
-        for kind, what, entry in settings(profile):
-            for title in re.split(r";\s*", entry["source"]):
-                if " guide" in title:
-                    found.setdefault(title, []).append((gfx, {"kind": kind, "what": what, "reason": entry["reason"]}))
-    return {title: together(lines) for title, lines in found.items()}
 
 
 def context() -> dict[str, Any]:
@@ -232,7 +207,7 @@ def context() -> dict[str, Any]:
         "issues": issues,
         "issue_groups": list(dict.fromkeys(name.partition(".")[0] for name in issues)),
         "tested": load("catalog/tested.yml"),
-        "guides": guides(known),
+        **load("catalog/guides.yml"),
         "bare_metal": together((gfx, profile["serving"]["environment_bare_metal"]) for gfx, profile in known.items()),
         "opt_ins": together(
             (gfx, {"name": name, **entry}) for gfx, profile in known.items() for name, entry in profile["host"]["kernel"]["opt_in"].items()
@@ -261,7 +236,7 @@ def render() -> dict[Path, str]:
         keep_trailing_newline=True,
     )
     helpers: tuple[Callable[..., Any], ...] = (
-        anchor, code, condition, described, except_for, head, marks, of_type, placeholders, refused, row,
+        anchor, became, code, condition, described, except_for, head, marks, of_type, placeholders, refused, row,
     )  # fmt: skip
     environment.globals |= {helper.__name__: helper for helper in helpers}
     environment.globals["prose"] = Prose(names)

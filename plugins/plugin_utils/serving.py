@@ -607,11 +607,18 @@ def _check_quantization(host: Host, build: Build, options: dict[str, t.Any], wan
     there, given, known = host.rocm["paths"].get(wanted["path"], {}), wanted["model_config"], host.catalog.vllm["quantization"]
     method = options.get("quantization") or (_model.quantization(given) if given else there.get("quantization"))
     scales = _model.fp8_scales(given) if given else there.get("fp8_scales")
-    removed = known["removed"].get(method)
+    removed, newest = known["removed"].get(method), host.catalog.vllm["default_version"]
+    remedy = f"Take the model of the instance {wanted['name']} in another quantization, for example AWQ or GPTQ"
     if removed and version_key(build.version) > version_key(removed["last"]):
         why = f"vLLM {removed['last']} was the last to load it on ROCm"
         remedy = f"Take the model in another quantization: {removed['replacement']}"
         host.findings.add("vllm.quantization", method, "one that this release loads", why=why, remedy=remedy)
+        return
+    if method and not removed and method not in known["supported"]:
+        # What older releases load is known of those only that lost something since.
+        severity = "warn" if version_key(build.version) < version_key(newest) else "fail"
+        why = f"vLLM {newest} loads {', '.join(known['supported'])} on ROCm"
+        host.findings.add("vllm.quantization", method, "one that vLLM loads", severity=severity, why=why, remedy=remedy)
         return
     if "quantization" in options:
         return
@@ -628,7 +635,7 @@ def _check_quantization(host: Host, build: Build, options: dict[str, t.Any], wan
             "a quantization with kernels for this GPU",
             severity="fail" if works == "no" else "warn",
             why=why,
-            remedy=f"Take the model of the instance {wanted['name']} in another quantization, for example AWQ or GPTQ",
+            remedy=remedy,
         )
 
 

@@ -315,6 +315,8 @@ def test_a_secret_variable_that_vllm_does_not_know(make_plan, ids):
         ("mi300x-8", {"quantization": "mxfp4"}, {}, None, ""),
         ("mi300x-8", {"quantization": "bitsandbytes"}, {}, "fail", "0.26.0"),
         ("mi300x-8", {}, {"quantization": "bitsandbytes"}, "fail", "AWQ or GPTQ"),
+        ("mi300x-8", {"quantization": "squeezellm"}, {}, "fail", "awq, auto_awq"),
+        ("mi300x-8", {}, {"quantization": "awk"}, "fail", "awq, auto_awq"),
         ("mi300x-8", {"quantization": "awq"}, {}, None, ""),
         ("mi300x-8", {}, {}, None, ""),
     ],
