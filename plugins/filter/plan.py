@@ -14,7 +14,7 @@ from ansible_collections.amdgpu.fleet.plugins.plugin_utils.catalog import Catalo
 from ansible_collections.amdgpu.fleet.plugins.plugin_utils.findings import sentence
 from ansible_collections.amdgpu.fleet.plugins.plugin_utils.wants import WantsError, normalize
 
-NO_QUESTIONS: dict[str, t.Any] = {"ports": [], "paths": [], "images": [], "search_paths": [], "user": "", "network": False}
+NO_QUESTIONS: dict[str, t.Any] = {"ports": [], "paths": [], "images": [], "search_paths": [], "programs": [], "user": "", "network": False}
 
 
 def plan(

@@ -26,10 +26,11 @@ VENV_NAME = re.compile(r"\d[\w.]*-(?:cpu|rocm\d+)(?:-[0-9a-f]{8})?")
 VENV_CHECKED = "checked-by-amdgpu-fleet"
 WRITTEN_BY_US = "# Written by amdgpu.fleet"
 LISTEN = "0A"
+PROGRAMS = ("usr/local/bin", "usr/bin")
 
 
 def operating_system(tree: Tree) -> dict[str, t.Any]:
-    """``{id, version, codename, name, package_manager}`` from os-release."""
+    """``{id, version, codename, name, package_manager}`` from os-release, and what the running system says of ``machine`` and ``glibc``."""
     release = tree.pairs("etc/os-release") or tree.pairs("usr/lib/os-release")
     identity = [release.get("ID", ""), *release.get("ID_LIKE", "").split()]
     manager = None
@@ -47,7 +48,16 @@ def operating_system(tree: Tree) -> dict[str, t.Any]:
         "codename": release.get("VERSION_CODENAME"),
         "name": release.get("PRETTY_NAME"),
         "package_manager": manager,
+        "machine": None if tree.root else os.uname().machine,
+        "glibc": None if tree.root else _glibc(),
     }
+
+
+def _glibc() -> str | None:
+    try:
+        return (os.confstr("CS_GNU_LIBC_VERSION") or "").rpartition(" ")[2] or None
+    except (OSError, ValueError):
+        return None
 
 
 def command_line(tree: Tree) -> list[str]:
@@ -245,6 +255,12 @@ def venvs(tree: Tree) -> dict[str, t.Any]:
         "found": [name for name in there if VENV_NAME.fullmatch(name)],
         "uv": [name for name in there if name.startswith("uv-")],
     }
+
+
+def programs(tree: Tree, wanted: t.Sequence[str]) -> dict[str, str | None]:
+    """Where each program is: a name is looked for where distributions and administrators put programs, a path is taken as it is."""
+    places = {name: [name] if "/" in name else [f"/{folder}/{name}" for folder in PROGRAMS] for name in wanted}
+    return {name: next((path for path in paths if tree.exists(path)), None) for name, paths in places.items()}
 
 
 def environments(tree: Tree, wanted: t.Sequence[str]) -> dict[str, dict[str, t.Any]]:

@@ -84,7 +84,13 @@ ansible_facts:
           description: "Of ROCm before 7.14: packages (names), used_by (units, and processes that belong to none, which run code of it)."
           type: dict
           returned: always
-        os: {description: "id, version, codename, name, package_manager.", type: dict, returned: always}
+        os:
+          description:
+            - "id, version, codename, name, package_manager, machine (x86_64), glibc (version; with machine null where O(root) is not the
+              running system)."
+          type: dict
+          returned: always
+        programs: {description: "For each of O(programs): where it is, or null.", type: dict, returned: always}
         memory_bytes: {description: Memory of the host in bytes., type: int, returned: always}
         cpu_vendor: {description: "amd, intel or null.", type: str, returned: always}
         packages: {description: Versions of the installed packages a plan can need., type: dict, returned: always}
@@ -296,6 +302,7 @@ def detect(module: AnsibleModule) -> dict:
         "paths": _model.paths(tree, params["paths"]),
         "vllm_units": _host.vllm_units(tree),
         "environments": _host.environments(tree, params["search_paths"]),
+        "programs": _host.programs(tree, params["programs"]),
         "venvs": _host.venvs(tree),
         "network": _network.network(tree) if params["network"] else None,
         "problems": tree.problems,
@@ -311,6 +318,7 @@ def main() -> None:
             "ports": {"type": "list", "elements": "int", "default": []},
             "paths": names,
             "images": names,
+            "programs": names,
             "user": {"type": "str", "default": ""},
             "network": {"type": "bool", "default": False},
         },

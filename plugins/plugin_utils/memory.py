@@ -105,10 +105,10 @@ def _settings(
     tensor, pipeline = _number(options, "tensor-parallel-size", 1), _number(options, "pipeline-parallel-size", 1)
     if options.get("enable-expert-parallel") and _number(options, "data-parallel-size", 1) > 1:
         raise Unknown("with data-parallel-size the experts lie on all replicas, and how much of the weights they are is not known")
-    if rocm and gpus and tensor * pipeline > there:
-        host.findings.add(
-            "vllm.parallel", f"{tensor} x {pipeline} devices for {wanted['name']}", f"at most {there}", instance=wanted["name"]
-        )
+    replicas = _number(options, "data-parallel-size-local", _number(options, "data-parallel-size", 1))
+    if rocm and gpus and tensor * pipeline * replicas > there:
+        sizes = " x ".join(str(size) for size in (tensor, pipeline, *([replicas] if replicas > 1 else [])))
+        host.findings.add("vllm.parallel", f"{sizes} devices for {wanted['name']}", f"at most {there}", instance=wanted["name"])
         raise Unknown("the instance asks for more devices than it has")
     usable = _device_bytes(host, gpus) if rocm else _rank_bytes(host, tensor * pipeline)
     reached = next((entry for entry in rules["batch"] if usable >= entry["gib"] * GIB), rules["batch"][-1])

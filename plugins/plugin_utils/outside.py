@@ -29,7 +29,7 @@ def check(host: Host, sections: dict[str, t.Any]) -> None:
             _outside(host, vllm["pip_arguments"].split()[-1], "plan_mirror.url or vllm_pip_arguments")
     inside = mirror["registry"] or wants["vllm_image_archive"] or wants["vllm_image"]
     if vllm.get("container") and not vllm["image_present"] and not inside:
-        _outside(host, vllm["image"], "plan_mirror.registry, vllm_image or vllm_image_archive")
+        _outside(host, vllm["image_source"], "plan_mirror.registry, vllm_image or vllm_image_archive")
     hub = [source["model"] for source in model["fetch"] if source["kind"] == "hub"]
     if hub and not model["endpoint"]:
         _outside(host, f"{', '.join(hub)} from the public Hub", "plan_mirror.hub or an archive in model_sources")

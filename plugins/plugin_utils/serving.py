@@ -4,21 +4,28 @@
 
 from __future__ import annotations
 
-import hashlib
 import ipaddress
-import json
 import re
 import typing as t
 
-from ansible_collections.amdgpu.fleet.plugins.module_utils import _model
-from ansible_collections.amdgpu.fleet.plugins.plugin_utils import memory, mirror, models, nodes, rootless
+from ansible_collections.amdgpu.fleet.plugins.plugin_utils import (
+    builds,
+    environment,
+    memory,
+    mirror,
+    models,
+    nodes,
+    options,
+    refusals,
+    rootless,
+)
+from ansible_collections.amdgpu.fleet.plugins.plugin_utils.builds import Build
 from ansible_collections.amdgpu.fleet.plugins.plugin_utils.catalog import Catalog, version_key
 from ansible_collections.amdgpu.fleet.plugins.plugin_utils.wants import INVENTORY
 
 if t.TYPE_CHECKING:
     from ansible_collections.amdgpu.fleet.plugins.plugin_utils.planner import Host
 
-VENVS = "/opt/vllm"
 UNIT_FILES = {
     "venv": "/etc/systemd/system/vllm-{}.service",
     "quadlet": "/etc/containers/systemd/vllm-{}.container",
@@ -29,77 +36,27 @@ STOP_SECONDS = 60
 NO_VENVS: dict[str, t.Any] = {"current": None, "previous": None, "remove": [], "change": False}
 LOOPBACK = ("127.0.0.1", "::1", "localhost")
 EVERYWHERE = ("*", "")
-VISIBLE = ("ROCR_VISIBLE_DEVICES", "HIP_VISIBLE_DEVICES", "CUDA_VISIBLE_DEVICES")
-TAG = re.compile(r"(:[\w.-]+)?(@.*)?$")
+# The first Podman that generates units.
+QUADLET = "4.4"
+# Where it keeps images and containers unless it is told otherwise.
+STORE = "/var/lib/containers/storage"
 INSTANCE_NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,40}")
-
-
-class Build(t.NamedTuple):
-    """What is installed or pulled: one release of vLLM for one accelerator."""
-
-    accelerator: str
-    version: str
-    variant: str
-    image: str
-    image_digest: str
-    packages: list[str]
-    pip_arguments: str
-    python: str
-    venv: str
-    uv: str
-    known: dict[str, t.Any]
-    source: str | None
-
-
-def candidates(wants: dict[str, t.Any], catalog: Catalog) -> dict[str, Build | None]:
-    """The build of each accelerator that the wants lead to, ``None`` where the catalog has no such release."""
-    return {accelerator: _build(accelerator, wants, catalog) for accelerator in ("rocm", "cpu")}
-
-
-def _build(accelerator: str, wants: dict[str, t.Any], catalog: Catalog) -> Build | None:
-    if accelerator == "cpu":
-        builds = catalog.vllm["cpu_versions"]
-        version = wants["vllm_version"] or max(builds, key=version_key)
-        release, variant = builds.get(version, {}), "cpu"
-        known = release or None
-    else:
-        version = wants["vllm_version"] or catalog.vllm["default_version"]
-        release = catalog.vllm["versions"].get(version, {})
-        variant = wants["vllm_variant"] or release.get("default_variant", "")
-        known = release.get("variants", {}).get(variant)
-    if known is None:
-        return None
-    # Environments that an inventory puts together differently are different environments.
-    own = [wants[name] for name in ("vllm_packages", "vllm_pip_arguments", "vllm_python")]
-    suffix = f"-{hashlib.sha256(repr(own).encode()).hexdigest()[:8]}" if any(own) else ""
-    return Build(
-        accelerator=accelerator,
-        version=version,
-        variant=variant,
-        image=wants["vllm_image"] or mirror.image(wants, known.get("image") or ""),
-        image_digest=wants["vllm_image_digest"] or (not wants["vllm_image"] and known.get("digest")) or "",
-        packages=wants["vllm_packages"] or [known["pin"]],
-        pip_arguments=mirror.pip_arguments(wants, wants["vllm_pip_arguments"], known.get("index_url") or ""),
-        python=wants["vllm_python"] or f"python{known['python']}",
-        venv=f"{VENVS}/{version}-{variant}{suffix}",
-        uv=wants["vllm_uv"] or f"{VENVS}/uv-{catalog.vllm['install']['installer']['version']}/bin/uv",
-        known=known,
-        source=release.get("source"),
-    )
 
 
 def questions(wants: dict[str, t.Any], catalog: Catalog) -> dict[str, t.Any]:
     """What ``rocm_facts`` must look up on the host before the plan can be made."""
-    builds = [build for build in candidates(wants, catalog).values() if build]
+    known = [build for build in builds.candidates(wants, catalog).values() if build]
     instances = wants["vllm_instances"]
+    named = [path for instance in instances for path in options.paths(catalog, {**wants["vllm_options"], **instance["options"]})]
     several = [instance for instance in instances if instance["nodes"]]
     ports = {instance["port"] for instance in instances}
     ports.update(port for instance in several for port in nodes.ports(nodes.master_port(wants, instance)))
     return {
         "ports": sorted(ports),
-        "paths": models.questions(wants, catalog),
-        "images": sorted({build.image for build in builds if build.image}) if instances else [],
-        "search_paths": [*sorted({build.venv for build in builds}), models.client(catalog)] if instances else [],
+        "paths": sorted({*models.questions(wants, catalog), *named}),
+        "images": sorted({build.image for build in known if build.image}) if instances else [],
+        "search_paths": [*sorted({build.venv for build in known}), models.client(catalog)] if instances else [],
+        "programs": sorted({build.python for build in known}) if instances else [],
         "user": wants["vllm_user"] if instances else "",
         "network": bool(several),
     }
@@ -118,26 +75,18 @@ def section(host: Host) -> dict[str, t.Any]:
     accelerator = wants["vllm_accelerator"]
     if accelerator == "auto":
         accelerator = "rocm" if host.gpus else "cpu"
-    build = candidates(wants, host.catalog)[accelerator]
+    build = builds.candidates(wants, host.catalog)[accelerator]
     if build is None:
-        return {**nothing, **_unknown_build(host, accelerator)}
-    if accelerator == "rocm":
-        prebuilt = host.catalog.vllm["versions"][build.version]["prebuilt_gfx"]
-        own = wants["vllm_image"] or wants["vllm_packages"]
-        if not host.gpus:
-            host.findings.add("gpu.none", "vllm_accelerator rocm", "a GPU that ROCm supports", severity="fail")
-        elif host.gfx not in prebuilt and not own:
-            host.findings.add("vllm.prebuilt", host.gfx, "a prebuilt one", known=", ".join(prebuilt), gfx=host.gfx)
+        builds.unknown(host, accelerator)
+        return {**nothing, "accelerator": accelerator}
+    if accelerator == "rocm" and not host.gpus:
+        host.findings.add("gpu.none", "vllm_accelerator rocm", "a GPU that ROCm supports", severity="fail")
+    packages = _with_podman(host, build)
     kind = _kind(host, build)
+    builds.check_host(host, build, kind)
     if kind != "venv" and not build.image:
         host.findings.add("vllm.image", f"vllm_kind {kind}", f"an image of vLLM for {build.accelerator}")
-    host.note(
-        "vllm",
-        "version",
-        f"{build.version} ({build.variant})",
-        "asked for" if wants["vllm_version"] else "default of the catalog",
-        INVENTORY if wants["vllm_version"] else build.source,
-    )
+    builds.note(host, build)
     instances = []
     used: dict[tuple[int, int], str] = {}
     names: set[str] = set()
@@ -152,7 +101,7 @@ def section(host: Host) -> dict[str, t.Any]:
         reason = "its database keeps the environment of every container, keys among it; systemd-tmpfiles makes it for everybody to read"
         host.note("vllm", f"mode of {open_store}", "0700", reason, "Debian 13 /usr/lib/tmpfiles.d/podman.conf")
     rootless.check(host, kind, accelerator, instances)
-    environment = host.rocm["environments"].get(build.venv, {})
+    installed = host.rocm["environments"].get(build.venv, {})
     return {
         "state": wants["vllm_state"],
         "accelerator": accelerator,
@@ -164,20 +113,22 @@ def section(host: Host) -> dict[str, t.Any]:
         # The Podman whose keys the units may hold.
         "quadlet": podman["quadlet"] if kind == "quadlet" else None,
         "podman_version": podman["version"],
+        "podman_packages": packages,
         "version": build.version,
         "variant": build.variant,
         "image": build.image,
         "image_digest": build.image_digest,
-        # By digest a registry cannot give another image than the one that is meant, and no tag moves before it is there.
-        "image_pull": f"{TAG.sub('', build.image)}@{build.image_digest}" if build.image_digest else build.image,
+        # Under which name an archive has it, and what a registry is asked for.
+        "image_source": build.image_source,
+        "image_pull": builds.pull_name(build),
         # Podman tells no size before a pull. What the wheels take is the least that an image of them can; of an own image nothing is known.
         "image_gib": (not wants["vllm_image"] and build.known.get("disk_gib")) or 0,
         "image_present": build.image in podman["images"]
         and (not build.image_digest or build.image_digest in podman["image_digests"][build.image]),
         "image_archive": wants["vllm_image_archive"],
         "venv": build.venv,
-        "venv_present": bool(environment.get("vllm") and environment["checked"]),
-        "venvs": _venvs(host, build) if kind == "venv" else NO_VENVS,
+        "venv_present": bool(installed.get("vllm") and installed["checked"]),
+        "venvs": builds.venvs(host, build) if kind == "venv" else NO_VENVS,
         "uv": build.uv,
         "uv_packages": [] if wants["vllm_uv"] else ["{name}=={version}".format(**host.catalog.vllm["install"]["installer"])],
         "uv_pip_arguments": mirror.pip_arguments(wants, wants["vllm_pip_arguments"]),
@@ -186,41 +137,36 @@ def section(host: Host) -> dict[str, t.Any]:
         "python": build.python,
         "start_timeout": wants["vllm_start_timeout"],
         "check_interval": wants["vllm_check_interval"],
-        # Their names: the values are nobody's business.
-        "secret_variables": _secret_variables(host, build),
+        "secret_variables": environment.secret_variables(host, build),
         "instances": instances,
         # Instances that are not wanted any more hold GPUs and ports. Where none is wanted at all, nothing is taken away.
         "stale": [path for path in host.rocm["vllm_units"] if path not in {instance["unit_file"] for instance in instances}],
     }
 
 
-def _venvs(host: Host, build: Build) -> dict[str, t.Any]:
-    """What the links name once this build serves: it, and what served before it, to return to. Older environments go."""
-    there, current = host.rocm["venvs"], build.venv.rpartition("/")[2]
-    previous = there["previous"] if there["current"] in (current, None) else there["current"]
-    previous = previous if previous in there["found"] else None
-    kept = (current, previous, *build.uv.split("/"))
-    remove = [name for name in (*there["found"], *there["uv"]) if name not in kept]
-    return {"current": current, "previous": previous, "remove": remove, "change": there["current"] != current or bool(remove)}
+def _with_podman(host: Host, build: Build) -> list[str]:
+    """The packages of Podman, where a container is wanted or nothing else would do and the distribution has some.
 
-
-def _unknown_build(host: Host, accelerator: str) -> dict[str, t.Any]:
-    wants, vllm = host.wants, host.catalog.vllm
-    releases = vllm["cpu_versions"] if accelerator == "cpu" else vllm["versions"]
-    version = wants["vllm_version"] or vllm["default_version"]
-    if version not in releases:
-        known = ", ".join(sorted(releases, key=version_key, reverse=True))
-        host.findings.add("vllm.version", f"{version} for {accelerator}", "a release of the catalog", known=known)
-    else:
-        known = ", ".join(releases[version]["variants"])
-        host.findings.add("vllm.variant", wants["vllm_variant"], f"a build of {version}", known=known)
-    return {"accelerator": accelerator}
+    The facts of the host then say what it will have, so that the plan needs no second look.
+    """
+    want, known = host.wants["vllm_kind"], (host.distribution or {}).get("podman")
+    # What an account needs besides is a matter of the account.
+    if host.rocm["podman"]["version"] or want == "venv" or host.wants["vllm_user"] or not (known and build.image):
+        return []
+    quadlet = version_key(known["version"]) >= version_key(QUADLET)
+    if (want == "quadlet" and not quadlet) or (want == "auto" and not any(builds.misfits(host, build))):
+        return []
+    release = ".".join(known["version"].split(".")[:2])
+    planned = {"version": known["version"], "init": True, "quadlet": release if quadlet else None, "open_store": STORE}
+    host.rocm = {**host.rocm, "podman": {**host.rocm["podman"], **planned}}
+    host.note("vllm", "packages", " ".join(known["packages"]), "containers need them", known["source"])
+    return known["packages"]
 
 
 def _kind(host: Host, build: Build) -> str:
     podman, want = host.rocm["podman"], host.wants["vllm_kind"]
     if want == "quadlet" and not podman["quadlet"]:
-        host.findings.add("vllm.quadlet", f"Podman {podman['version'] or 'not installed'}", "Podman 4.4 or later")
+        host.findings.add("vllm.quadlet", f"Podman {podman['version'] or 'not installed'}", f"Podman {QUADLET} or later")
     if (want == "podman" or (want == "auto" and host.wants["vllm_user"])) and not podman["version"]:
         host.findings.add("vllm.podman", "Podman not installed", "Podman")
     if want != "auto":
@@ -358,17 +304,6 @@ def _numa(host: Host, wanted: dict[str, t.Any], gpus: list[dict[str, t.Any]]) ->
     return {"node": int(node), "cpus": known[node]}
 
 
-def _check_visible(host: Host, wanted: dict[str, t.Any], environment: dict[str, str], devices: Devices) -> None:
-    """The unit shows an instance its own devices only, and ROCm counts those it sees: from 0."""
-    for name in VISIBLE:
-        numbers = [int(number) for number in re.findall(r"[0-9]+", environment.get(name, ""))]
-        if devices.number and any(number >= devices.number for number in numbers):
-            why = "the unit gives the instance its own devices alone, and ROCm counts what it sees"
-            remedy = f"Remove {name} from the environment of the instance {wanted['name']}; gpus and partitions say which devices it has"
-            seen = f"{name}={environment[name]} for {wanted['name']}"
-            host.findings.add("vllm.visible", seen, f"numbers below {devices.number}", why=why, remedy=remedy)
-
-
 def _instance(
     host: Host,
     build: Build,
@@ -381,16 +316,21 @@ def _instance(
     devices = _chosen(host, wanted, used) if rocm or wanted["gpus"] else NO_DEVICES
     if not rocm:
         devices = NO_DEVICES
-    profile = host.profile if rocm else host.catalog.profile("cpu") or {}
+    gfx = _architecture(host, build, wanted, devices) if rocm else "cpu"
+    profile = host.catalog.profile(gfx) or {}
     serving = profile.get("serving", {})
-    environment = _environment(host, build, kind, serving, wanted, devices.number, together)
-    options = _options(host, build, kind, serving, wanted, devices, together)
-    _refusals(host, build, serving, options, environment, wanted)
+    variables = environment.of_instance(host, build, kind, serving, wanted, devices.number, together)
+    arguments = options.of_instance(host, build, kind, serving, wanted, _width(devices, wanted, together), together)
     if rocm:
-        _check_quantization(host, build, options, wanted)
-        _check_visible(host, wanted, environment, devices)
+        refusals.check(host, build, gfx, serving, arguments, variables, wanted)
+        environment.check_visible(host, wanted, variables, devices.number)
+    named = options.paths(host.catalog, arguments)
+    _check_named(host, wanted, named)
     staged = host.wants["model_tiktoken_directory"]
-    read_only = [*models.folders(host, wanted["path"]), *([staged] if staged and staged in environment.values() else [])]
+    folders = models.folders(host, wanted["path"])
+    read_only = [*folders, *([staged] if staged and staged in variables.values() else [])]
+    # What lies in a folder that the server is given anyway is not given twice.
+    read_only += [path for path in named if not any(f"{path}/".startswith(f"{folder}/") for folder in read_only)]
     groups = [host.rocm["groups"][name] for name in ("video", "render") if host.rocm["groups"][name] is not None]
     worker, loopback = bool(together and together.worker), wanted["host"] in LOOPBACK
     there = devices.number * (len(together.hosts) if together else 1)
@@ -403,7 +343,7 @@ def _instance(
         "model": read_only[0],
         # What the server reads of the host's files, besides its configuration.
         "read_only": read_only,
-        "served_name": str(options.get("served-model-name") or wanted["path"]),
+        "served_name": str(arguments.get("served-model-name") or wanted["path"]),
         "host": wanted["host"],
         "port": wanted["port"],
         "address": "127.0.0.1" if wanted["host"] == "localhost" else address,
@@ -412,9 +352,12 @@ def _instance(
         "exposed": not worker and not loopback,
         "worker": worker,
         "nodes": {**together._asdict(), "last": together.last, "lifeline": together.ports[1]} if together else None,
-        "environment": environment,
-        "options": options,
-        "memory": memory.of_instance(host, rocm, build.version, wanted, options, environment, devices.gpus, there),
+        "environment": variables,
+        # Where AITER compiles in a container; the folder is filled from the image first.
+        "aiter_cache": variables.get(environment.AITER_CACHE, "") if kind != "venv" else "",
+        "options": arguments,
+        "completes": wanted["probe"] == "completion" or (wanted["probe"] == "auto" and options.completes(arguments)),
+        "memory": memory.of_instance(host, rocm, build.version, wanted, arguments, variables, devices.gpus, there),
         "gpus": [gpu["index"] for gpu in devices.gpus],
         "numa": _numa(host, wanted, devices.gpus),
         "devices": ["/dev/kfd", *(f"/dev/dri/{node}" for node in _render_nodes(host, devices))] if devices.number else [],
@@ -422,239 +365,42 @@ def _instance(
         "rocm": rocm,
         # Reaps what dies; Podman refuses to start the container where it has none.
         "init": host.rocm["podman"]["init"],
-        "stop_timeout": _shutdown_timeout(options) + STOP_SECONDS,
+        # A model lies where containers may read nothing, and its label is not ours to change: on a share there may be none.
+        "confined": host.rocm["selinux"]["mode"] != "enforcing",
+        "stop_timeout": _shutdown_timeout(arguments) + STOP_SECONDS,
         "shm_size": "64g" if there > 1 else "8g",
     }
+
+
+def _architecture(host: Host, build: Build, wanted: dict[str, t.Any], devices: Devices) -> str:
+    """The one of the instance's GPUs, for which the build must have code."""
+    found = list(dict.fromkeys(gpu["gfx"] for gpu in devices.gpus)) or [host.gfx]
+    if len(found) > 1:
+        seen = f"{' and '.join(found)} for {wanted['name']}"
+        host.findings.add("gpu.mixed", seen, "GPUs of one architecture in an instance", severity="fail")
+    prebuilt = host.catalog.vllm["versions"].get(build.version, {}).get("prebuilt_gfx", [])
+    own = host.wants["vllm_image"] or host.wants["vllm_packages"]
+    if host.gpus and found[0] not in prebuilt and not own:
+        host.findings.add("vllm.prebuilt", found[0], "a prebuilt one", known=", ".join(prebuilt), gfx=found[0])
+    return found[0]
+
+
+def _width(devices: Devices, wanted: dict[str, t.Any], together: nodes.Nodes | None) -> int:
+    """Over how many devices a model is spread. Over all partitions of a host in CPX only where somebody chose them."""
+    if together or wanted["partitions"] or wanted["share"][1] > 1:
+        return devices.number
+    return len(devices.gpus) if all(gpu["partitions"] <= 1 for gpu in devices.gpus) else 1
+
+
+def _check_named(host: Host, wanted: dict[str, t.Any], named: list[str]) -> None:
+    """Files that options name: there, and with names that a unit can hold."""
+    for path in named:
+        if not models.MODEL_PATH.fullmatch(path):
+            host.findings.add("vllm.path", repr(path), "a path of letters, digits and . _ + @ , = -", instance=wanted["name"])
+        elif not host.rocm["paths"].get(path, {}).get("exists"):
+            host.findings.add("vllm.path", f"{path}, which does not exist", "a file or folder of the host", instance=wanted["name"])
 
 
 def _shutdown_timeout(options: dict[str, t.Any]) -> int:
     value = str(options.get("shutdown-timeout", 0))
     return int(value) if value.isdecimal() else 0
-
-
-def _environment(
-    host: Host, build: Build, kind: str, serving: dict[str, t.Any], wanted: dict[str, t.Any], devices: int, together: nodes.Nodes | None
-) -> dict[str, str]:
-    parts = [serving.get("environment", {})]
-    if kind == "venv":
-        parts.append(serving.get("environment_bare_metal", {}))
-    if devices > 1 or together:
-        parts.append(serving.get("environment_multi_gpu", {}))
-    environment: dict[str, str] = {}
-    for part in parts:
-        for name, entry in part.items():
-            if not _build_matches(build, entry.get("when", {})):
-                continue
-            environment[name] = str(entry["value"])
-            host.note("vllm", f"{wanted['name']} environment", f"{name}={entry['value']}", entry["reason"], entry["source"])
-    needed, staged = models.tokenizer_files(host, wanted["path"]), host.wants["model_tiktoken_directory"]
-    if needed and staged:
-        environment[needed["variable"]] = staged
-        host.note("vllm", f"{wanted['name']} environment", f"{needed['variable']}={staged}", needed["reason"], needed["source"])
-    if together:
-        environment |= nodes.environment(host, wanted, together, build.accelerator == "rocm")
-    for name, value in {**host.wants["vllm_environment"], **wanted["environment"]}.items():
-        if value is None:
-            environment.pop(name, None)
-            continue
-        text = str(int(value)) if isinstance(value, bool) else str(value)
-        environment[name] = text
-        _check_variable(host, build, name)
-        host.note("vllm", f"{wanted['name']} environment", f"{name}={text}", "asked for", INVENTORY)
-    return environment
-
-
-def _secret_variables(host: Host, build: Build) -> list[str]:
-    names = [name for name, value in host.wants["vllm_secret_environment"].items() if value is not None]
-    for name in names:
-        _check_variable(host, build, name)
-        host.note("vllm", "secret environment", name, "asked for", INVENTORY)
-    return names
-
-
-def _check_variable(host: Host, build: Build, name: str) -> None:
-    """A ``VLLM_*`` name must be one that this release reads; other names only if the catalog does not forbid them."""
-    vllm = host.catalog.vllm
-    other = vllm["other_environment"].get(name, {})
-    if other.get("advice") == "never":
-        remedy = f"Remove {name}. {other['meaning'].rstrip('.')}"
-        host.findings.add("vllm.environment", name, "a variable with an effect", severity="warn", remedy=remedy)
-    entry = vllm["environment"].get(name, {})
-    if not name.startswith("VLLM_"):
-        return
-    first, last = entry.get("first"), entry.get("last")
-    if not entry and name in vllm["known_environment"]:
-        first, last = vllm["known_environment"][name]
-    elif not entry:
-        remedy = f"Remove {name}, or correct its name"
-        host.findings.add("vllm.environment", f"{name} with vLLM {build.version}", "a variable it reads", remedy=remedy)
-        return
-    version = version_key(build.version)
-    if first and version < version_key(str(first)):
-        remedy = f"Remove {name}: it came with vLLM {first}"
-    elif last and version > version_key(str(last)):
-        remedy = f"Use {entry['replacement']} instead" if entry.get("replacement") else f"Remove {name}: {last} was the last to read it"
-    else:
-        return
-    host.findings.add("vllm.environment", f"{name} with vLLM {build.version}", "a variable it reads", remedy=remedy)
-
-
-def _options(
-    host: Host, build: Build, kind: str, serving: dict[str, t.Any], wanted: dict[str, t.Any], devices: Devices, together: nodes.Nodes | None
-) -> dict[str, t.Any]:
-    """The options of ``vllm serve`` as its ``--config`` file takes them.
-
-    A ``false`` in that file is dropped in silence (vLLM 0.31 to 0.33), so it is written as ``no-<option>: true``; a
-    ``null`` would become the text "None", so it takes the option away.
-    """
-    options: dict[str, t.Any] = {
-        "served-model-name": wanted["served_name"] or wanted["model"].rstrip("/").rpartition("/")[2],
-        # In a container every address is that of the container; Podman publishes the port on the address asked for.
-        "host": "0.0.0.0" if kind != "venv" and not together else wanted["host"],  # noqa: S104
-        "port": wanted["port"],
-    }
-    # A host in CPX has dozens of devices: over all of them a model is spread only where somebody chose them.
-    whole = len(devices.gpus) if all(gpu["partitions"] <= 1 for gpu in devices.gpus) else 1
-    width = devices.number if wanted["partitions"] or wanted["share"][1] > 1 else whole
-    if together:
-        options |= nodes.options(host, wanted, together, devices.number)
-    elif width > 1:
-        options["tensor-parallel-size"] = width
-        host.note("vllm", f"{wanted['name']} option", f"tensor-parallel-size={width}", "one model over all its GPUs or partitions")
-    for name, entry in serving.get("options", {}).items():
-        if _excepted(host, entry.get("unless", {}), wanted):
-            continue
-        options[name] = entry["value"]
-        host.note("vllm", f"{wanted['name']} option", f"{name}={entry['value']}", entry["reason"], entry["source"])
-    for name, value in {**host.wants["vllm_options"], **wanted["options"]}.items():
-        options[name] = value
-        _check_option(host, build, name)
-        host.note("vllm", f"{wanted['name']} option", f"{name}={value}", "asked for", INVENTORY)
-    if together:
-        nodes.check_split(host, wanted, together, options)
-    rendered: dict[str, t.Any] = {}
-    for name, value in options.items():
-        if value is False:
-            rendered[name[3:] if name.startswith("no-") else f"no-{name}"] = True
-        elif value is not None:
-            rendered[name] = _json(host, wanted, name, value)
-    return rendered
-
-
-def _json(host: Host, wanted: dict[str, t.Any], name: str, value: t.Any) -> t.Any:
-    """A value as vLLM's file takes it: it makes JSON of a mapping, but of a list repeated values, which not every option takes."""
-    rules = host.catalog.vllm["config_file"]
-    strict = name in rules["json"]
-    if isinstance(value, list) and strict:
-        return json.dumps(value)
-    text = value.lstrip() if isinstance(value, str) else ""
-    if isinstance(value, str) and (strict or (name in rules["json_or_word"] and text[:1] in ("{", "["))):
-        try:
-            json.loads(text)
-        except ValueError as error:
-            seen = f"--{name} {value} ({error})"
-            host.findings.add("vllm.json", seen, "JSON", option=name, instance=wanted["name"])
-    return value
-
-
-def _excepted(host: Host, unless: dict[str, t.Any], wanted: dict[str, t.Any]) -> bool:
-    """Whether the model is one that an option of the profile is not for. Nothing is known of a model before it is fetched."""
-    model = host.rocm["paths"].get(wanted["path"], {})
-    quantization = wanted["options"].get("quantization") or model.get("quantization")
-    return model.get("model_type") in unless.get("model_types", []) or quantization in unless.get("quantization", [])
-
-
-def _check_option(host: Host, build: Build, name: str) -> None:
-    vllm = host.catalog.vllm
-    base = name[3:] if name.startswith("no-") else name
-    removed = vllm["options"].get(name) or vllm["options"].get(base)
-    if removed and removed.get("last") and version_key(build.version) > version_key(str(removed["last"])):
-        replacement = removed.get("replacement")
-        remedy = f"Use {replacement} instead" if replacement else f"Remove {name}: {removed['last']} was the last to know it"
-    elif base in vllm["known_options"] or name in vllm["known_options"] or removed:
-        return
-    else:
-        remedy = f"Remove {name}, or correct its name"
-    host.findings.add("vllm.option", f"--{name} with vLLM {build.version}", "an option it knows", remedy=remedy)
-
-
-def _refusals(
-    host: Host,
-    build: Build,
-    serving: dict[str, t.Any],
-    options: dict[str, t.Any],
-    environment: dict[str, str],
-    wanted: dict[str, t.Any],
-) -> None:
-    for rule in serving.get("refuse", []):
-        condition = rule["when"]
-        values = options if "option" in condition else environment
-        name = condition.get("option") or condition["environment"]
-        value = values.get(name)
-        if value is not None and _refused(condition, value) and _build_matches(build, condition):
-            host.findings.add(
-                "vllm.refused",
-                f"{name}={value} on {host.gfx}",
-                "a value that works there",
-                severity=rule["severity"],
-                why=rule["reason"].rstrip("."),
-                remedy=f"Change {name} of the instance {wanted['name']}",
-            )
-
-
-def _check_quantization(host: Host, build: Build, options: dict[str, t.Any], wanted: dict[str, t.Any]) -> None:
-    """What the weights are quantized with, held against the release and the GPU. Options are refused by the profile."""
-    there, given, known = host.rocm["paths"].get(wanted["path"], {}), wanted["model_config"], host.catalog.vllm["quantization"]
-    method = options.get("quantization") or (_model.quantization(given) if given else there.get("quantization"))
-    scales = _model.fp8_scales(given) if given else there.get("fp8_scales")
-    removed, newest = known["removed"].get(method), host.catalog.vllm["default_version"]
-    remedy = f"Take the model of the instance {wanted['name']} in another quantization, for example AWQ or GPTQ"
-    if removed and version_key(build.version) > version_key(removed["last"]):
-        why = f"vLLM {removed['last']} was the last to load it on ROCm"
-        remedy = f"Take the model in another quantization: {removed['replacement']}"
-        host.findings.add("vllm.quantization", method, "one that this release loads", why=why, remedy=remedy)
-        return
-    if method and not removed and method not in known["supported"]:
-        # What older releases load is known of those only that lost something since.
-        severity = "warn" if version_key(build.version) < version_key(newest) else "fail"
-        why = f"vLLM {newest} loads {', '.join(known['supported'])} on ROCm"
-        host.findings.add("vllm.quantization", method, "one that vLLM loads", severity=severity, why=why, remedy=remedy)
-        return
-    if "quantization" in options:
-        return
-    name = f"fp8_per_{scales}" if scales else str(method)
-    support = known["by_gfx"].get(host.gfx, {})
-    works, first = support.get(name), support.get(f"{name}_first")
-    if works == "yes" and first and version_key(build.version) < version_key(first):
-        works = "no"
-    if works in ("no", "slow"):
-        why = f"vLLM {build.version} has no kernels for it there" if works == "no" else "it runs without kernels of its own, slowly"
-        host.findings.add(
-            "vllm.quantization",
-            f"weights in {name} on {host.gfx}",
-            "a quantization with kernels for this GPU",
-            severity="fail" if works == "no" else "warn",
-            why=why,
-            remedy=remedy,
-        )
-
-
-def _refused(condition: dict[str, t.Any], value: t.Any) -> bool:
-    if "above" in condition:
-        return isinstance(value, int) and value > condition["above"]
-    if "in" in condition:
-        return str(value).lower() in [str(entry).lower() for entry in condition["in"]]
-    if "equals" in condition:
-        return str(value).lower() == str(condition["equals"]).lower()
-    return bool(condition.get("present"))
-
-
-def _build_matches(build: Build, condition: dict[str, t.Any]) -> bool:
-    """Limits on the releases of vLLM and of the ROCm it carries: ``*_at_least`` and ``*_below``."""
-    for name, version in (("vllm", build.version), ("rocm", str(build.known.get("rocm", "0")))):
-        least, below = condition.get(f"{name}_at_least"), condition.get(f"{name}_below")
-        if least and version_key(version) < version_key(least):
-            return False
-        if below and version_key(version) >= version_key(below):
-            return False
-    return True

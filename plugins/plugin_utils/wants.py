@@ -36,6 +36,7 @@ ELSEWHERE = {
     "api-key": "vllm_api_key, which is written where only root can read it",
     "hf-token": "model_hf_token, which is written where only root can read it",
     "config": "vllm_instances[].options",
+    **dict.fromkeys(("ssl-keyfile", "ssl-certfile", "ssl-ca-certs", "ssl-cert-reqs"), "gateway_tls_certificate of the role gateway"),
     **dict.fromkeys(("nnodes", "node-rank", "master-addr", "headless"), "vllm_instances[].nodes"),
 }
 # What the plan looks up, so it must be a word.

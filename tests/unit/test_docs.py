@@ -333,6 +333,7 @@ def test_profile_makes_a_plan(gfx: str, facts_of: Callable[[str], tuple[dict, di
             gpu["gfx"] = gfx
     if gfx == "gfx908":  # AMD does not support the MI100 on the Debian of that host
         rocm["os"] |= {"id": "ubuntu", "version": "22.04"}
+    rocm["programs"] = {"python3.12": "/usr/bin/python3.12"}
     profile = with_base(load(CATALOG / "profiles" / f"{gfx}.yml"))
     opt_in = profile["host"]["kernel"]["opt_in"]
     wants = {"kernel_opt_in": list(opt_in), "vllm_instances": [{"name": "main", "model": "Qwen/Qwen3-8B"}]}

@@ -61,6 +61,8 @@ def make_plan(read_facts):
 
     def make(host: str, change=None, **wants) -> dict:
         gpus, rocm = read_facts(host)
+        # As a tree has no programs: a host that can have the environment of every build.
+        rocm["programs"] = {"python3.11": "/usr/bin/python3.11", "python3.12": "/usr/bin/python3.12"}
         if change:
             change(gpus, rocm)
         for instance in wants.get("vllm_instances", []):

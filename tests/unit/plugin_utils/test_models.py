@@ -254,9 +254,12 @@ DIGEST = f"sha256:{'cd' * 32}"
     [([DIGEST], DIGEST, True), ([f"sha256:{'ef' * 32}"], DIGEST, False), ([], "", True), ([], DIGEST, False)],
 )
 def test_an_image_is_there_when_it_is_the_one_that_is_pinned(plan_with, digests, wanted, present):
-    podman = {**QUADLET, "images": [IMAGE], "image_digests": {IMAGE: digests}}
+    name = f"{IMAGE}-cdcdcdcdcdcd" if wanted else IMAGE
+    podman = {**QUADLET, "images": [name], "image_digests": {name: digests}}
     plan = plan_with({"/srv/m": WHOLE}, podman=podman, vllm_instances=[chat("/srv/m")], vllm_image=IMAGE, vllm_image_digest=wanted)
     assert plan["vllm"]["image_present"] is present
+    # The unit starts a name that means no other image, so that the unit of before starts the image of before.
+    assert (plan["vllm"]["image"], plan["vllm"]["image_source"]) == (name, IMAGE)
     assert plan["vllm"]["image_pull"] == (f"registry:5000/vllm@{DIGEST}" if wanted else IMAGE)
 
 

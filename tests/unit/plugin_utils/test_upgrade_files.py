@@ -75,6 +75,7 @@ def test_what_is_a_reason_to_upgrade(render):
     found = render(
         {str(number): text.replace("%d", str(number)) for number in range(len(cases))},
         __vllm_checks=checks,
+        __vllm_keys_compared={"results": []},
         plan_host={"vllm": {"stale": [], "secret_variables": []}},
         compared=[{"changed_paths": changed, "absent_paths": absent} for changed, absent in cases],
     )
@@ -87,10 +88,29 @@ def test_another_secret_variable_is_a_reason_to_upgrade(render, there, pending):
     found = render(
         {"pending": text.strip().removeprefix("{{").removesuffix("}}")},
         __vllm_checks="none",
+        __vllm_keys_compared={"results": []},
         __vllm_compared={"changed_paths": [], "absent_paths": []},
         __vllm_secret_compared={"stat": {"exists": True, "checksum": hashlib.sha256(there).hexdigest()} if there else {"exists": False}},
         plan_host={"vllm": {"stale": [], "secret_variables": ["A", "B"]}},
         vllm_secret_environment={"A": "1", "B": "two words"},
+    )
+    assert found["pending"] is pending
+
+
+@pytest.mark.parametrize(("there", "pending"), [(b"VLLM_API_KEY=new\n", False), (b"VLLM_API_KEY=old\n", True), (None, True)])
+def test_another_key_is_a_reason_to_upgrade(render, there, pending):
+    text = yaml.safe_load((ROLE / "tasks/changes.yml").read_text())[-1]["ansible.builtin.set_fact"]["__vllm_pending"]
+    stats = [
+        {"exists": True, "checksum": hashlib.sha256(key).hexdigest()} if key else {"exists": False}
+        for key in (b"VLLM_API_KEY=new\n", there)
+    ]
+    found = render(
+        {"pending": text.strip().removeprefix("{{").removesuffix("}}")},
+        __vllm_checks="none",
+        __vllm_compared={"changed_paths": [], "absent_paths": []},
+        __vllm_keys_compared={"results": [{"stat": stat} for stat in stats]},
+        plan_host={"vllm": {"stale": [], "secret_variables": []}},
+        vllm_api_key="new",
     )
     assert found["pending"] is pending
 
