@@ -54,6 +54,11 @@ def install(tmp_path: Path, tasks: str = "install", **variables: object) -> tupl
     return done.returncode == 0, re.sub(r"\\n|\s+", " ", done.stdout + done.stderr)
 
 
+def pinned(name: str, digest: str) -> str:
+    """What a unit starts: a name that means no other image."""
+    return f"{name}-{digest.removeprefix('sha256:')[:12]}"
+
+
 def image_id(host, name: str) -> str:
     return host.run("podman image inspect --format 'sha256:{{.Id}}' %s", name).stdout.strip()
 
@@ -66,7 +71,7 @@ def serves(host) -> bool:
 def test_a_pull_by_digest(host, tmp_path, pushed):
     worked, said = install(tmp_path, vllm_image=NAME, vllm_image_digest=pushed["1"])
     assert worked and "changed=0" not in said, said
-    assert image_id(host, NAME) == pushed["id1"]
+    assert image_id(host, pinned(NAME, pushed["1"])) == pushed["id1"]
     # What is there is not asked for again.
     worked, said = install(tmp_path, vllm_image=NAME, vllm_image_digest=pushed["1"])
     assert worked and "changed=0" in said, said
@@ -82,14 +87,30 @@ def test_a_pull_without_a_digest(host, tmp_path, pushed):
 def test_a_digest_that_the_registry_has_not_is_refused_and_the_name_stays(host, tmp_path, pushed):
     worked, said = install(tmp_path, vllm_image=NAME, vllm_image_digest=WRONG)
     assert not worked and f"The image {NAME} could not be installed" in said and "What was there before is still there" in said, said
-    assert image_id(host, NAME) == pushed["id1"]
+    assert image_id(host, pinned(NAME, pushed["1"])) == pushed["id1"] and not image_id(host, pinned(NAME, WRONG))
     assert serves(host)
 
 
 def test_another_image_under_the_name_is_pulled_again(host, tmp_path, pushed):
     """Somebody moved the tag: the plan sees it, and the one that is pinned comes back."""
-    host.check_output("podman tag %s %s", f"{REGISTRY}/vllm/small:2", NAME)
+    host.check_output("podman tag %s %s", f"{REGISTRY}/vllm/small:2", pinned(NAME, pushed["1"]))
     worked, said = install(tmp_path, vllm_image=NAME, vllm_image_digest=pushed["1"])
+    assert worked, said
+    assert image_id(host, pinned(NAME, pushed["1"])) == pushed["id1"]
+
+
+def test_another_digest_of_one_tag_is_another_image_beside_it(host, tmp_path, pushed):
+    """The unit of before still starts the image of before."""
+    worked, said = install(tmp_path, vllm_image=NAME, vllm_image_digest=pushed["2"])
+    assert worked and "changed=0" not in said, said
+    assert image_id(host, pinned(NAME, pushed["2"])) == pushed["id2"] and image_id(host, pinned(NAME, pushed["1"])) == pushed["id1"]
+    host.check_output("podman untag %s %s", *[pinned(NAME, pushed["2"])] * 2)
+
+
+def test_an_image_of_the_catalog_comes_from_the_registry_of_the_mirror(host, tmp_path, pushed):
+    override = {"vllm": {"cpu_versions": {"0.32.0": {"image": "docker.io/vllm/small:1"}}}}
+    host.run("podman untag %s %s", NAME, NAME)
+    worked, said = install(tmp_path, vllm_image="", plan_catalog=override)
     assert worked, said
     assert image_id(host, NAME) == pushed["id1"]
 
@@ -101,7 +122,7 @@ def test_an_archive_is_loaded_and_held_to_its_id(host, tmp_path, pushed):
         tmp_path, vllm_image=f"{REGISTRY}/vllm/small:2", vllm_image_archive="/root/two.tar", vllm_image_digest=pushed["id2"]
     )
     assert worked, said
-    assert image_id(host, f"{REGISTRY}/vllm/small:2") == pushed["id2"]
+    assert image_id(host, pinned(f"{REGISTRY}/vllm/small:2", pushed["id2"])) == pushed["id2"]
 
 
 def test_an_archive_of_another_image_is_refused_and_the_name_stays(host, tmp_path, pushed):
