@@ -8,6 +8,7 @@ import http.client
 import json
 import os
 import re
+import signal
 import ssl
 import subprocess
 import threading
@@ -73,10 +74,14 @@ class Load:
         print(f"{len(self.latencies)} requests, {len(self.failures)} failed, slowest {max(self.latencies, default=0):.2f} s")
 
 
+def command(playbook: str, *arguments: str, **variables) -> list[str]:
+    return ["ansible-playbook", f"playbooks/{playbook}.yml", "-i", INVENTORY, *arguments, "-e", json.dumps(variables)]
+
+
 def play(playbook: str, *arguments: str, **variables) -> subprocess.CompletedProcess:
-    command = ["ansible-playbook", f"playbooks/{playbook}.yml", "-i", INVENTORY, *arguments, "-e", json.dumps(variables)]
     environment = {**os.environ, "ANSIBLE_NOCOLOR": "1", "ANSIBLE_FORCE_COLOR": "0"}
-    return subprocess.run(command, cwd=REPOSITORY, env=environment, capture_output=True, text=True, timeout=400, check=False)
+    asked = command(playbook, *arguments, **variables)
+    return subprocess.run(asked, cwd=REPOSITORY, env=environment, capture_output=True, text=True, timeout=400, check=False)
 
 
 upgrade = functools.partial(play, "upgrade")
@@ -181,6 +186,14 @@ def test_nothing_is_drained_where_a_plan_fails(host):
     assert started() == before and servers(host) == BOTH_UP
 
 
+def test_a_key_is_not_changed_host_by_host(host):
+    """The gateway sends one key to all replicas."""
+    before = started()
+    result = upgrade(vllm_api_key="key-of-tomorrow")
+    assert result.returncode == 2 and "serves tiny with another key than vllm_api_key" in flat(result), result.stdout
+    assert started() == before and servers(host) == BOTH_UP and ask("/v1/models")[0] == 200
+
+
 def test_an_upgrade_loses_no_request(host):
     before, compiled = started(), caches()
     with Load() as load:
@@ -204,24 +217,29 @@ def test_a_second_run_restarts_nothing(host):
 
 
 def test_an_upgrade_that_was_broken_off_is_brought_to_an_end(host):
-    """The files are right already, but the host is drained, and what was saved is still there."""
+    """The controller dies while the server is stopped: the host is drained, and what it served with is kept."""
     first, other = NAMES
     saved = "/var/lib/amdgpu-fleet/before-upgrade.tar"
-    before = started()
-    replica(first).check_output(f"touch {saved} && chmod 644 {saved}")
-    script = (
-        "import socket\n"
-        "s = socket.socket(socket.AF_UNIX); s.connect('/run/amdgpu-gateway/admin.sock')\n"
-        f"s.sendall(b'set server replicas/{first} state drain\\n'); s.recv(100)\n"
-    )
-    host.check_output("python3 -c %s", script)
-    assert servers(host) != BOTH_UP
+    before, wants = started(), {"vllm_options": {"max-num-seqs": 25}, "vllm_environment": {"VLLM_LOGGING_LEVEL": "WARNING"}}
     # The gateway cannot do without the other one meanwhile.
-    result = upgrade("--limit", first, vllm_options={"max-num-seqs": 24}, vllm_environment={"VLLM_LOGGING_LEVEL": "WARNING"})
+    asked = command("upgrade", "--limit", first, **wants)
+    controller = subprocess.Popen(asked, cwd=REPOSITORY, stdout=subprocess.DEVNULL, start_new_session=True)
+    try:
+        deadline = time.monotonic() + 200
+        while replica(first).service("vllm-tiny").is_running:
+            assert controller.poll() is None and time.monotonic() < deadline, "it was not stopped"
+            time.sleep(0.2)
+    finally:
+        os.killpg(controller.pid, signal.SIGKILL)
+        controller.wait()
+    assert servers(host)[first] != BOTH_UP[first]
+    kept = replica(first).file(saved)
+    assert kept.mode == 0o600 and "etc/vllm/tiny.yaml" in replica(first).check_output(f"tar --list --file {saved}")
+    result = upgrade("--limit", first, **wants)
     assert result.returncode == 0, result.stdout
     after = started()
     assert after[first] != before[first] and after[other] == before[other]
-    assert servers(host) == BOTH_UP and not replica(first).file(saved).exists
+    assert "max-num-seqs: 25" in options()[0] and servers(host) == BOTH_UP and not replica(first).file(saved).exists
 
 
 def test_a_broken_version_ends_with_the_old_one_and_loses_no_request(host):
@@ -252,10 +270,10 @@ def test_a_broken_version_ends_with_the_old_one_and_loses_no_request(host):
 
 def test_tls(host, tmp_path):
     certificate = tmp_path / "gateway.pem"
-    command = ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-days", "1"]
+    request = ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-days", "1"]
     names = ["-subj", "/CN=gateway", "-addext", f"subjectAltName=IP:{GATEWAY}"]
     files = ["-keyout", str(tmp_path / "key.pem"), "-out", str(certificate)]
-    subprocess.run([*command, *names, *files], capture_output=True, check=True)
+    subprocess.run([*request, *names, *files], capture_output=True, check=True)
     path = "/etc/ssl/private/gateway.pem"
     whole = certificate.read_text() + (tmp_path / "key.pem").read_text()
     host.check_output("umask 077; mkdir -p /etc/ssl/private; printf %%s %s >%s", whole, path)

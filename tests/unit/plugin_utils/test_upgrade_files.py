@@ -75,7 +75,6 @@ def test_what_is_a_reason_to_upgrade(render):
     found = render(
         {str(number): text.replace("%d", str(number)) for number in range(len(cases))},
         __vllm_checks=checks,
-        __vllm_keys_compared={"results": []},
         plan_host={"vllm": {"stale": [], "secret_variables": []}},
         compared=[{"changed_paths": changed, "absent_paths": absent} for changed, absent in cases],
     )
@@ -88,7 +87,6 @@ def test_another_secret_variable_is_a_reason_to_upgrade(render, there, pending):
     found = render(
         {"pending": text.strip().removeprefix("{{").removesuffix("}}")},
         __vllm_checks="none",
-        __vllm_keys_compared={"results": []},
         __vllm_compared={"changed_paths": [], "absent_paths": []},
         __vllm_secret_compared={"stat": {"exists": True, "checksum": hashlib.sha256(there).hexdigest()} if there else {"exists": False}},
         plan_host={"vllm": {"stale": [], "secret_variables": ["A", "B"]}},
@@ -97,22 +95,16 @@ def test_another_secret_variable_is_a_reason_to_upgrade(render, there, pending):
     assert found["pending"] is pending
 
 
-@pytest.mark.parametrize(("there", "pending"), [(b"VLLM_API_KEY=new\n", False), (b"VLLM_API_KEY=old\n", True), (None, True)])
-def test_another_key_is_a_reason_to_upgrade(render, there, pending):
-    text = yaml.safe_load((ROLE / "tasks/changes.yml").read_text())[-1]["ansible.builtin.set_fact"]["__vllm_pending"]
-    stats = [
-        {"exists": True, "checksum": hashlib.sha256(key).hexdigest()} if key else {"exists": False}
-        for key in (b"VLLM_API_KEY=new\n", there)
-    ]
+@pytest.mark.parametrize(("there", "other"), [(b"VLLM_API_KEY=new\n", []), (b"VLLM_API_KEY=old\n", ["chat"]), (None, [])])
+def test_another_key_stops_an_upgrade(render, there, other):
+    task = yaml.safe_load((ROLE / "tasks/keys.yml").read_text())[-1]
+    stat = {"exists": True, "checksum": hashlib.sha256(there).hexdigest()} if there else {"exists": False}
     found = render(
-        {"pending": text.strip().removeprefix("{{").removesuffix("}}")},
-        __vllm_checks="none",
-        __vllm_compared={"changed_paths": [], "absent_paths": []},
-        __vllm_keys_compared={"results": [{"stat": stat} for stat in stats]},
-        plan_host={"vllm": {"stale": [], "secret_variables": []}},
+        {"other": task["vars"]["__vllm_other_keys"].strip().removeprefix("{{").removesuffix("}}")},
+        __vllm_keys_seen={"results": [{"item": {"name": "chat"}, "stat": stat}]},
         vllm_api_key="new",
     )
-    assert found["pending"] is pending
+    assert found["other"] == other and task["ansible.builtin.assert"]["that"] == "__vllm_other_keys | length == 0"
 
 
 def test_what_belongs_to_the_units_that_were_not_there_before(render):
