@@ -54,6 +54,13 @@ def require_space(path: str, size: int, there: int = 0) -> None:
         )
 
 
+def expect(folder: str, size: int) -> None:
+    """Leave word of how large a folder will be, for whoever waits; it goes with everything else in ``.cache``."""
+    os.makedirs(f"{folder}/.cache", exist_ok=True)
+    with open(f"{folder}/.cache/expected_bytes", "w", encoding="ascii") as file:
+        file.write(str(size))
+
+
 def size_of(folder: str) -> int:
     return sum(os.lstat(os.path.join(base, name)).st_size for base, _folders, names in os.walk(folder) for name in names)
 

@@ -165,7 +165,9 @@ def download(module: AnsibleModule, partial: str) -> str:
     hub, name, excluded = Hub(module, partial), params["hub"], params["exclude"]
     commit = _model_store.commit(name, hub.ask("models", "info", name, "--revision", params["revision"], "--expand", "sha"))
     listing = hub.ask("models", "list", name, "--revision", commit, "--recursive")
-    _model_store.require_space(partial, _model_store.listed_bytes(listing, excluded), _model_store.size_of(partial))
+    expected = _model_store.listed_bytes(listing, excluded)
+    _model_store.require_space(partial, expected, _model_store.size_of(partial))
+    _model_store.expect(partial, expected)
     patterns = [word for pattern in excluded for word in ("--exclude", pattern)]
     hub.run("download", name, "--revision", commit, "--local-dir", partial, "--quiet", *patterns)
     hub.run("cache", "verify", name, "--revision", commit, "--local-dir", partial)
