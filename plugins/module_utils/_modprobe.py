@@ -24,6 +24,9 @@ HEAD = "# Written by amdgpu.fleet.module_options. Lines of another kind may be a
 FOLDERS = ("/etc/modprobe.d", "/run/modprobe.d", "/usr/local/lib/modprobe.d", "/usr/lib/modprobe.d", "/lib/modprobe.d")
 INITRAMFS = ("initrd*", "initramfs*", "*/*/initrd*", "*/*/initramfs*", "efi/*/*/initrd*")
 
+# Whose options decide about a GPU.
+GPU_MODULES = ("amdgpu", "amdttm", "ttm")
+
 Options = dict[str, dict[str, str]]
 
 
@@ -246,6 +249,18 @@ def elsewhere(root: str, mine: Collection[str], problems: list[dict[str, str]]) 
             problems.append({"path": other, "problem": str(error)})
             continue
         yield from settings(other, shown(text))
+
+
+def of_others(root: str, problems: list[dict[str, str]]) -> list[dict[str, str]]:
+    """Options of the GPU modules in files that we did not write, the file as the host names it."""
+    old = predecessor(root, PATH)
+    ours = [below(root, PATH), *([old[0]] if old else [])]
+    base = os.path.realpath(root)
+    return [
+        {"path": f"/{os.path.relpath(seen.path, base)}", "module": seen.module, "parameter": seen.parameter, "value": seen.value}
+        for seen in elsewhere(root, ours, problems)
+        if seen.module in GPU_MODULES
+    ]
 
 
 def conflicts(root: str, place: str, options: Options, problems: list[dict[str, str]], leaving: Sequence[str] = ()) -> list[dict[str, Any]]:

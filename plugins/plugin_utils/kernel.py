@@ -8,9 +8,10 @@ where the kernel takes them as the same (``_cmdline``), which is also what the m
 
 from __future__ import annotations
 
+import posixpath
 import typing as t
 
-from ansible_collections.amdgpu.fleet.plugins.module_utils import _cmdline
+from ansible_collections.amdgpu.fleet.plugins.module_utils import _cmdline, _modprobe
 from ansible_collections.amdgpu.fleet.plugins.module_utils._cmdline import CmdlineError, Wanted
 from ansible_collections.amdgpu.fleet.plugins.plugin_utils.catalog import CatalogError
 from ansible_collections.amdgpu.fleet.plugins.plugin_utils.examine import memory_pool
@@ -24,20 +25,23 @@ if t.TYPE_CHECKING:
 def section(host: Host) -> dict[str, t.Any]:
     """What the role kernel applies."""
     settings = host.profile.get("host", {})
-    arguments = _arguments(host, settings.get("kernel", {}))
+    arguments = _arguments(host, settings)
     if len(host.gpus) > 1 and _cmdline.holds(arguments.present, "iommu=pt") and host.rocm["iommu"]["mode"] == "remap":
         host.findings.add("host.iommu", "remapped DMA", "iommu=pt")
+    options = _module_options(host, settings.get("module_options", []), arguments.present)
+    _check_overruled(host, options)
     return {
         "present": arguments.present,
         "absent": arguments.absent,
-        "module_options": _module_options(host, settings.get("module_options", []), arguments.present),
+        "module_options": options,
         "sysctl": _sysctl(host, settings.get("sysctl", {})),
         "state": host.wants["kernel_state"],
     }
 
 
-def _arguments(host: Host, known: dict[str, t.Any]) -> Wanted:
+def _arguments(host: Host, settings: dict[str, t.Any]) -> Wanted:
     """Arguments to add and to remove. What the inventory asks for comes last in the line, where the kernel reads it last."""
+    known = settings.get("kernel", {})
     inventory = _asked_for(host)
     asked = _opted_in(host, known.get("opt_in", {}), inventory)
     present = []
@@ -47,7 +51,7 @@ def _arguments(host: Host, known: dict[str, t.Any]) -> Wanted:
             host.note("kernel", "argument", entry["argument"], entry["reason"], entry["source"])
     for argument in inventory.present:
         host.note("kernel", "argument", argument, "asked for", INVENTORY)
-    return Wanted([*present, *asked.present], [*asked.absent, *_outdated(host, known.get("absent", []), asked)])
+    return Wanted([*present, *asked.present], [*asked.absent, *_outdated(host, settings, asked)])
 
 
 def _asked_for(host: Host) -> Wanted:
@@ -86,19 +90,39 @@ def _overruled(argument: str, stronger: Wanted) -> bool:
     return taken or any(_cmdline.matches(argument, pattern) for pattern in stronger.absent)
 
 
-def _outdated(host: Host, entries: list[dict[str, t.Any]], asked: Wanted) -> list[str]:
+def _outdated(host: Host, settings: dict[str, t.Any], asked: Wanted) -> list[str]:
     """Arguments of outdated advice. One that is asked for all the same stays."""
     absent = []
-    for entry in entries:
+    # A limit that has its place in modprobe.d is outdated on the command line alone.
+    placed = {(entry[key], entry["parameter"]) for entry in settings.get("module_options", []) for key in entry if key.startswith("module")}
+    for entry in settings.get("kernel", {}).get("absent", []):
         argument = entry["argument"]
         if any(_cmdline.matches(other, argument) for other in asked.present):
             continue
         absent.append(argument)
+        instead = f"{entry['replaced_by']} takes its place" if entry.get("replaced_by") else ""
         seen = [token for token in host.rocm["kernel"]["command_line"] if _cmdline.matches(token, argument)]
         if seen:
-            replaced = f", {entry['replaced_by']} takes its place" if entry.get("replaced_by") else ""
-            host.findings.add("kernel.outdated_argument", " ".join(seen), f"no {argument}", why=entry["reason"], replaced=replaced)
+            remedy = f"The role kernel removes it{', ' if instead else ''}{instead}"
+            host.findings.add("kernel.outdated_argument", " ".join(seen), f"no {argument}", why=entry["reason"], remedy=remedy)
+        for option in host.rocm["kernel"]["module_options"]:
+            name, value = f"{option['module']}.{option['parameter']}", option["value"]
+            if (option["module"], option["parameter"]) not in placed and _cmdline.matches(f"{name}={value}", argument):
+                remedy = f"Remove it from {option['path']} and build the initramfs again{'; ' if instead else ''}{instead}"
+                line = f"options {option['module']} {option['parameter']}={value} in {option['path']}"
+                host.findings.add("kernel.outdated_argument", line, f"no {argument}", why=entry["reason"], remedy=remedy)
     return absent
+
+
+def _check_overruled(host: Host, options: dict[str, dict[str, str]]) -> None:
+    """A file that modprobe reads after ours has the last word, and the role would ask for one reboot after the other."""
+    ours = posixpath.basename(_modprobe.PATH)
+    for other in host.rocm["kernel"]["module_options"] if host.wants["kernel_state"] == "present" else []:
+        module, parameter, value = (other[key] for key in ("module", "parameter", "value"))
+        mine = options.get(module, {}).get(parameter)
+        if mine is not None and posixpath.basename(other["path"]) > ours and not _modprobe.equal(mine, value):
+            line = f"options {module} {parameter}={value} in {other['path']}"
+            host.findings.add("kernel.option_overruled", line, f"{parameter}={mine}", path=other["path"], ours=ours)
 
 
 def _sysctl(host: Host, entries: dict[str, t.Any]) -> dict[str, t.Any]:

@@ -3,9 +3,12 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from ansible_collections.amdgpu.fleet.plugins.module_utils import _cmdline
+from testbed.tree import load_host, write_tree
 
 
 def arguments(plan: dict) -> tuple[list[str], list[str]]:
@@ -56,3 +59,51 @@ def test_a_parameter_on_the_command_line_is_written_nowhere_else(make_plan, ids)
     assert plan["kernel"]["module_options"] == {} and "kernel.outdated_argument" not in ids(plan, "warn")
     plan = make_plan("strix-halo-128", kernel_arguments_present=["ttm.pages_limit=25165824"], kernel_gtt_gib=64)
     assert ids(plan) == ["inventory.variable"] and "kernel_gtt_gib" in str(plan["findings"][0])
+
+
+def found(plan: dict, identifier: str) -> list[dict]:
+    return [finding for finding in plan["findings"] if finding["id"] == identifier]
+
+
+def with_file(root: Path, name: str, text: str) -> Path:
+    write_tree({**load_host("strix-halo-128"), "files": {name: text}}, root)
+    return root
+
+
+def test_outdated_advice_in_a_file_of_modprobe_names_the_file(tmp_path, plan_of_tree):
+    root = with_file(
+        tmp_path, "/etc/modprobe.d/amd.conf", "options amdgpu cwsr_enable=0 gttsize=131072 noretry=0\noptions ttm pages_limit=9\n"
+    )
+    findings = found(plan_of_tree(root), "kernel.outdated_argument")
+    assert [finding["seen"] for finding in findings] == [
+        "options amdgpu gttsize=131072 in /etc/modprobe.d/amd.conf",
+        "options amdgpu cwsr_enable=0 in /etc/modprobe.d/amd.conf",
+    ]
+    assert findings[0]["remedy"].startswith("Remove it from /etc/modprobe.d/amd.conf and build the initramfs again; ttm.pages_limit")
+    asked = plan_of_tree(root, kernel_arguments_present=["amdgpu.cwsr_enable=0"])
+    assert len(found(asked, "kernel.outdated_argument")) == 1
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "overruled"),
+    [
+        # What amd-smi set --gtt writes is read before ours.
+        ("ttm.conf", "options ttm pages_limit=27648000", False),
+        ("zzz.conf", "options ttm pages_limit=27648000", True),
+        ("zzz.conf", f"options ttm pages_limit={112 * 262144:#x}", False),
+        ("zzz.conf", "options amdttm pages_limit=1", False),
+    ],
+)
+def test_a_file_that_beats_ours_is_named(tmp_path, plan_of_tree, name, text, overruled):
+    root = with_file(tmp_path, f"/etc/modprobe.d/{name}", f"{text}\n")
+    findings = found(plan_of_tree(root), "kernel.option_overruled")
+    assert bool(findings) is overruled
+    assert all(f"/etc/modprobe.d/{name}" in finding["remedy"] for finding in findings)
+    assert not found(plan_of_tree(root, kernel_state="absent"), "kernel.option_overruled")
+
+
+def test_what_we_wrote_is_nobody_elses(tmp_path, plan_of_tree):
+    head = "# Written by amdgpu.fleet.module_options. Lines of another kind may be added and are kept.\n"
+    for name in ("amdgpu-fleet.conf", "zz-amdgpu-fleet.conf"):
+        root = with_file(tmp_path / name, f"/etc/modprobe.d/{name}", f"{head}options amdgpu gttsize=1\n")
+        assert not found(plan_of_tree(root), "kernel.outdated_argument")
