@@ -35,6 +35,8 @@ def section(host: Host) -> dict[str, t.Any]:
         "absent": arguments.absent,
         "module_options": options,
         "sysctl": _sysctl(host, settings.get("sysctl", {})),
+        # Without a unit that loads it, a driver that an optional setting blacklists would never come.
+        "load_at_boot": next(iter(host.loaded_late.values()), None),
         "state": host.wants["kernel_state"],
     }
 
@@ -73,6 +75,8 @@ def _opted_in(host: Host, known: dict[str, t.Any], inventory: Wanted) -> Wanted:
         for argument in option["arguments"]:
             if not _overruled(argument, inventory):
                 taken.append(argument)
+                if option.get("load_at_boot") and host.wants["kernel_state"] == "present":
+                    host.loaded_late[argument] = option["load_at_boot"]
                 reason = f"opted in. Gain: {option['gain']} Cost: {option['cost']}"
                 host.note("kernel", "argument", argument, reason, option["source"])
     try:

@@ -51,6 +51,8 @@ class Host:
         self.gfx = self.gpus[0]["gfx"] if self.gpus else "cpu"
         self.profile = catalog.profile(self.gfx) or {}
         self.distribution = self._distribution()
+        # Kernel arguments that keep a module from loading by itself -> the module, which a unit of the role kernel loads.
+        self.loaded_late: dict[str, str] = {}
         self.settings: list[dict[str, t.Any]] = []
         # GPU index -> how many devices it shows once the role partition has set its mode.
         self.partitions_planned: dict[int, int] = {}
@@ -310,8 +312,9 @@ def _driver_packages(host: Host) -> dict[str, t.Any]:
         "unhold": [],
     }
     host.note("driver", "policy", policy, reason, source)
-    if facts["blacklisted_by"] and policy != "none":
-        host.findings.add("driver.blacklisted", ", ".join(facts["blacklisted_by"]), "no blacklist entry")
+    blacklisted = [entry for entry in facts["blacklisted_by"] if entry not in host.loaded_late]
+    if blacklisted and policy != "none":
+        host.findings.add("driver.blacklisted", ", ".join(blacklisted), "no blacklist entry")
     if facts["reload_needed"]:
         host.findings.add("driver.reload", facts["version"] or "the inbox module", "the module on disk")
     if policy == "inbox":

@@ -5,10 +5,13 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import jinja2
 import pytest
 
 from ansible_collections.amdgpu.fleet.plugins.module_utils import _cmdline
 from testbed.tree import load_host, write_tree
+
+ROLE = Path(__file__).resolve().parents[3] / "roles/kernel"
 
 
 def arguments(plan: dict) -> tuple[list[str], list[str]]:
@@ -107,3 +110,25 @@ def test_what_we_wrote_is_nobody_elses(tmp_path, plan_of_tree):
     for name in ("amdgpu-fleet.conf", "zz-amdgpu-fleet.conf"):
         root = with_file(tmp_path / name, f"/etc/modprobe.d/{name}", f"{head}options amdgpu gttsize=1\n")
         assert not found(plan_of_tree(root), "kernel.outdated_argument")
+
+
+def test_a_driver_that_is_kept_back_is_loaded_by_a_unit(make_plan):
+    def blacklisted(_gpus, rocm):
+        rocm["driver"]["blacklisted_by"] = ["modprobe.blacklist=amdgpu"]
+
+    late = {"kernel_opt_in": ["late_driver_load"], "vllm_instances": [{"name": "main", "model": "/m"}]}
+    plan = make_plan("mi300x-8", blacklisted, **late)
+    assert plan["kernel"]["load_at_boot"] == "amdgpu" and not found(plan, "driver.blacklisted")
+    unit = jinja2.Template((ROLE / "templates/driver.service.j2").read_text()).render(plan_host=plan)
+    before = next(line for line in unit.splitlines() if line.startswith("Before="))
+    assert {"amdgpu-fleet-partition.service", "docker.service", "kubelet.service", "vllm-main.service"} <= set(before[7:].split())
+    assert "\nExecStart=/sbin/modprobe amdgpu\n" in unit
+
+    for without in ({}, {**late, "kernel_state": "absent"}, {**late, "kernel_arguments_absent": ["modprobe.blacklist"]}):
+        plan = make_plan("mi300x-8", blacklisted, **without)
+        assert plan["kernel"]["load_at_boot"] is None and found(plan, "driver.blacklisted"), without
+
+    def by_file(_gpus, rocm):
+        rocm["driver"]["blacklisted_by"] = ["/etc/modprobe.d/x.conf", "modprobe.blacklist=amdgpu"]
+
+    assert found(make_plan("mi300x-8", by_file, **late), "driver.blacklisted")[0]["seen"] == "/etc/modprobe.d/x.conf"
