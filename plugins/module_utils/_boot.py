@@ -71,6 +71,7 @@ class Host(NamedTuple):
     find: Callable[[str], str | None]
     dropin: str = "60-amdgpu-fleet.cfg"
     purge: bool = False
+    retired: tuple[str, ...] = ()  # drop-ins of ours under other names, which are read no more
 
     @property
     def real(self) -> bool:
@@ -222,11 +223,15 @@ def sources(host: Host, candidate: tuple[str, str] | None = None) -> list[str]:
     """The files grub-mkconfig sources, in its order; candidate = (a place, the file to take instead of it)."""
     places = [follow(host.root, DEFAULTS)]
     if reads_dropins(host):
-        places += glob.glob(os.path.join(glob.escape(below(host.root, DROPINS)), "*.cfg"))
+        places += [place for place in dropin_files(host.root) if place not in host.retired]
     if candidate and candidate[0] not in places:
         places.append(candidate[0])
     places = places[:1] + sorted(places[1:], key=os.path.basename)
     return [candidate[1] if candidate and place == candidate[0] else place for place in places]
+
+
+def dropin_files(root: str) -> list[str]:
+    return glob.glob(os.path.join(glob.escape(below(root, DROPINS)), "*.cfg"))
 
 
 def reads_dropins(host: Host) -> bool:
@@ -260,6 +265,7 @@ def try_text(host: Host, place: str, text: str) -> Grub:
 
 # GRUB: our drop-in --------------------------------------------------------------------------------
 
+DROPIN_MARK = "# Written by amdgpu.fleet.kernel_args"
 DROPIN_HEAD = """\
 # Written by amdgpu.fleet.kernel_args; edits of this file are lost. Your own arguments belong in /etc/default/grub.
 # add: {add}
@@ -369,6 +375,12 @@ def next_dropin(host: Host, place: str, text: str | None, asked: Wanted) -> tupl
     return draft(True), try_text(host, place, draft(True) or "")
 
 
+def our_others(host: Host, place: str) -> tuple[str, ...]:
+    """Drop-ins that we wrote under another name than place."""
+    others = sorted(other for other in dropin_files(host.root) if other != place and not os.path.islink(other))
+    return tuple(other for other in others if (read_text(other) or "").startswith(DROPIN_MARK))
+
+
 def later_files(host: Host, place: str) -> str:
     names = [os.path.basename(name) for name in sources(host)[1:]]
     later = [name for name in names if name > os.path.basename(place)]
@@ -413,6 +425,8 @@ def plan_grub(host: Host, loader: str, asked: Wanted) -> Plan:
         refuse_special(place)
     text = read_text(place)
     now = evaluate(host, sources(host))
+    if dropins and host.purge:
+        host = host._replace(retired=our_others(host, place))
     command, config = generator(host)
     before, after, wanted_text = now.arguments, now.arguments, text
     actions: list[str] = []
@@ -430,8 +444,8 @@ def plan_grub(host: Host, loader: str, asked: Wanted) -> Plan:
             raise BootError(
                 f"{cmdline.join(left)} cannot be settled in {place}: a file that is read later decides"
                 f" ({later_files(host, place)}), or -- in"
-                " GRUB_CMDLINE_LINUX hands everything after it to init; correct that by hand, or give dropin a name"
-                " that sorts last."
+                " GRUB_CMDLINE_LINUX hands everything after it to init; correct that by hand, or give dropin"
+                " (of the role kernel: kernel_dropin) a name that sorts after them, such as zz-amdgpu-fleet.cfg."
             )
         actions = cmdline.edits(before, after)
     stale = None
@@ -448,9 +462,11 @@ def plan_grub(host: Host, loader: str, asked: Wanted) -> Plan:
     if stale is not None:
         before = stale
         actions = cmdline.edits(before, after)
-    renew = command is not None and (wanted_text != text or stale is not None)
-    if wanted_text != text:
-        actions.append(f"{'remove' if wanted_text is None else 'write'} {place}")
+    files = {place: (text, wanted_text), **{other: (read_text(other), None) for other in host.retired}}
+    changed = [file for file, (old, new) in files.items() if old != new]
+    renew = command is not None and (bool(changed) or stale is not None)
+    if changed:
+        actions += [f"{'remove' if files[file][1] is None else 'write'} {file}" for file in changed]
         if not renew:
             reason = "there is no grub.cfg" if config is None else f"{host.root} has no update-grub or grub-mkconfig that could be run"
             warnings.append(f"grub.cfg was not generated: {reason}; the arguments take effect once it is.")
@@ -460,7 +476,7 @@ def plan_grub(host: Host, loader: str, asked: Wanted) -> Plan:
         loader,
         before,
         after,
-        {place: (text, wanted_text)},
+        files,
         commands,
         actions,
         warnings,

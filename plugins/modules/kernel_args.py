@@ -51,7 +51,7 @@ options:
   dropin:
     description:
       - Name of the drop-in in C(/etc/default/grub.d). A file there that sorts later and sets the arguments anew makes
-        another name necessary.
+        another name necessary. With O(purge) it takes over from a drop-in that this module wrote under another name.
     type: str
     default: 60-amdgpu-fleet.cfg
   purge:

@@ -241,6 +241,7 @@ def test_what_the_inventory_asks_for_is_said_to_come_from_it(make_plan):
         ({"kernel_opt_in": ["turbo"]}, ["turbo", "latency"]),
         ({"kernel_arguments_present": ["iommu=pt", "iommu=off"]}, ["kernel_arguments_present", "iommu=pt", "iommu=off", "one value"]),
         ({"kernel_arguments_present": ["a.b-c"], "kernel_arguments_absent": ["a.b_c"]}, ["kernel_arguments_absent", "a.b_c"]),
+        ({"kernel_dropin": "../60.cfg"}, ["kernel_dropin", "../60.cfg", ".cfg"]),
         ({"kernel_arguments_absent": ["a b"]}, ["kernel_arguments_absent", "2 arguments"]),
         ({"vllm_instances": [{"name": "a"}]}, ["model"]),
         ({"vllm_instances": [{"name": "a", "model": "/m", "prot": 1}]}, ["prot"]),
