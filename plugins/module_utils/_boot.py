@@ -612,8 +612,8 @@ def plan_images(host: Host, loader: str, asked: Wanted, image: str) -> Plan:
     if not commands:
         raise BootError(
             f"This host boots unified kernel images ({', '.join(uki.images(host.root))}), which hold their kernel arguments, and what"
-            f" builds them is not known: put {cmdline.join(becomes)} into {KERNEL_CMDLINE} and build them by hand, or let kernel-install do it"
-            " (layout=uki in /etc/kernel/install.conf, and systemd-ukify); nothing was changed."
+            f" builds them is not known: put {cmdline.join(becomes)} into {KERNEL_CMDLINE} and build them by hand, or let kernel-install"
+            " do it (layout=uki in /etc/kernel/install.conf, and systemd-ukify); nothing was changed."
         )
     files: dict[str, tuple[str | None, str | None]] = {}
     files[place] = (text, text if text is not None and becomes == have else cmdline.join(becomes) + "\n")

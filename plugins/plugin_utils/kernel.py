@@ -34,7 +34,7 @@ def section(host: Host) -> dict[str, t.Any]:
         "present": arguments.present,
         "absent": arguments.absent,
         "module_options": options,
-        "sysctl": _sysctl(host, settings.get("sysctl", {})),
+        "sysctl": _sysctl(host, settings),
         # Without a unit that loads it, a driver that an optional setting blacklists would never come.
         "load_at_boot": next(iter(host.loaded_late.values()), None),
         "state": host.wants["kernel_state"],
@@ -77,13 +77,16 @@ def _opted_in(host: Host, known: dict[str, t.Any], inventory: Wanted) -> Wanted:
                 taken.append(argument)
                 if option.get("load_at_boot") and host.wants["kernel_state"] == "present":
                     host.loaded_late[argument] = option["load_at_boot"]
-                reason = f"opted in. Gain: {option['gain']} Cost: {option['cost']}"
-                host.note("kernel", "argument", argument, reason, option["source"])
+                host.note("kernel", "argument", argument, _why(option), option["source"])
     try:
         taken = _cmdline.wanted(taken, [], ("kernel_opt_in", "")).present
     except CmdlineError as error:
         raise WantsError(str(error)) from error
     return Wanted([*taken, *inventory.present], inventory.absent)
+
+
+def _why(option: dict[str, t.Any]) -> str:
+    return f"opted in. Gain: {option['gain']} Cost: {option['cost']}"
 
 
 def _overruled(argument: str, stronger: Wanted) -> bool:
@@ -129,13 +132,17 @@ def _check_overruled(host: Host, options: dict[str, dict[str, str]]) -> None:
             host.findings.add("kernel.option_overruled", line, f"{parameter}={mine}", path=other["path"], ours=ours)
 
 
-def _sysctl(host: Host, entries: dict[str, t.Any]) -> dict[str, t.Any]:
+def _sysctl(host: Host, settings: dict[str, t.Any]) -> dict[str, t.Any]:
     sysctl = {}
-    for name, entry in entries.items():
+    for name, entry in settings.get("sysctl", {}).items():
         if not applies(host, entry):
             continue
         sysctl[name] = entry["value"]
         host.note("kernel", "sysctl", f"{name}={entry['value']}", entry["reason"], entry["source"])
+    for option in (settings.get("kernel", {}).get("opt_in", {})[name] for name in host.wants["kernel_opt_in"]):
+        for name, value in option.get("sysctl", {}).items():
+            sysctl[name] = value
+            host.note("kernel", "sysctl", f"{name}={value}", _why(option), option["source"])
     if sysctl.get("kernel.numa_balancing") == 0 and host.rocm["numa_balancing"]:
         host.findings.add("host.numa_balancing", "kernel.numa_balancing=1", "0")
     for name, value in host.wants["kernel_sysctl"].items():

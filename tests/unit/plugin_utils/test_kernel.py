@@ -57,6 +57,17 @@ def test_every_optional_setting_fits_beside_its_catalog(make_plan):
         assert len(present) >= len(names)
 
 
+def test_sysctls_of_an_optional_setting_are_set_under_those_of_the_inventory(make_plan):
+    assert not [name for name in make_plan("mi300x-8")["kernel"]["sysctl"] if name.startswith("fs.inotify")]
+    plan = make_plan("mi300x-8", kernel_opt_in=["gpu_operator"], kernel_sysctl={"fs.inotify.max_user_instances": 65536})
+    assert plan["kernel"]["sysctl"]["fs.inotify.max_user_watches"] == 186575 and plan["kernel"]["present"] == [
+        "pci=realloc=off",
+        "iommu=pt",
+    ]
+    assert plan["kernel"]["sysctl"]["fs.inotify.max_user_instances"] == 65536
+    assert any(setting["value"] == "fs.inotify.max_queued_events=16384" and "Cost" in setting["reason"] for setting in plan["settings"])
+
+
 def test_a_parameter_on_the_command_line_is_written_nowhere_else(make_plan, ids):
     plan = make_plan("strix-halo-128", kernel_arguments_present=["ttm.pages_limit=25165824"])
     assert plan["kernel"]["module_options"] == {} and "kernel.outdated_argument" not in ids(plan, "warn")
