@@ -19,6 +19,7 @@ from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 from . import _cmdline as cmdline
+from . import _uki as uki
 from ._boot_record import RECORD, Record, RecordError
 from ._cmdline import Wanted
 from ._next_boot import (
@@ -71,6 +72,7 @@ class Host(NamedTuple):
     find: Callable[[str], str | None]
     dropin: str = "60-amdgpu-fleet.cfg"
     purge: bool = False
+    retired: tuple[str, ...] = ()  # drop-ins of ours under other names, which are read no more
 
     @property
     def real(self) -> bool:
@@ -109,6 +111,7 @@ class Plan(NamedTuple):
     warnings: list[str]
     touched: list[str]  # files a command may rewrite: restored when something fails
     record: Kept | None = None
+    image: str = ""  # the unified kernel image of the next boot, where that is one
 
     @property
     def changed(self) -> bool:
@@ -193,7 +196,7 @@ def detect(root: str) -> str | None:
         return "systemd-boot"
     if exists(root, DEFAULTS) or exists(root, DROPINS) or any(exists(root, path) for path in GRUB_CFG):
         return "suse" if any(name.startswith(("suse", "opensuse", "sles", "sle")) for name in release_ids(root)) else "grub"
-    return "systemd-boot" if exists(root, KERNEL_CMDLINE) else None
+    return "systemd-boot" if exists(root, KERNEL_CMDLINE) or uki.images(root) else None
 
 
 # GRUB: what its shell files say -------------------------------------------------------------------
@@ -222,11 +225,15 @@ def sources(host: Host, candidate: tuple[str, str] | None = None) -> list[str]:
     """The files grub-mkconfig sources, in its order; candidate = (a place, the file to take instead of it)."""
     places = [follow(host.root, DEFAULTS)]
     if reads_dropins(host):
-        places += glob.glob(os.path.join(glob.escape(below(host.root, DROPINS)), "*.cfg"))
+        places += [place for place in dropin_files(host.root) if place not in host.retired]
     if candidate and candidate[0] not in places:
         places.append(candidate[0])
     places = places[:1] + sorted(places[1:], key=os.path.basename)
     return [candidate[1] if candidate and place == candidate[0] else place for place in places]
+
+
+def dropin_files(root: str) -> list[str]:
+    return glob.glob(os.path.join(glob.escape(below(root, DROPINS)), "*.cfg"))
 
 
 def reads_dropins(host: Host) -> bool:
@@ -260,6 +267,7 @@ def try_text(host: Host, place: str, text: str) -> Grub:
 
 # GRUB: our drop-in --------------------------------------------------------------------------------
 
+DROPIN_MARK = "# Written by amdgpu.fleet.kernel_args"
 DROPIN_HEAD = """\
 # Written by amdgpu.fleet.kernel_args; edits of this file are lost. Your own arguments belong in /etc/default/grub.
 # add: {add}
@@ -369,6 +377,12 @@ def next_dropin(host: Host, place: str, text: str | None, asked: Wanted) -> tupl
     return draft(True), try_text(host, place, draft(True) or "")
 
 
+def our_others(host: Host, place: str) -> tuple[str, ...]:
+    """Drop-ins that we wrote under another name than place."""
+    others = sorted(other for other in dropin_files(host.root) if other != place and not os.path.islink(other))
+    return tuple(other for other in others if (read_text(other) or "").startswith(DROPIN_MARK))
+
+
 def later_files(host: Host, place: str) -> str:
     names = [os.path.basename(name) for name in sources(host)[1:]]
     later = [name for name in names if name > os.path.basename(place)]
@@ -413,6 +427,8 @@ def plan_grub(host: Host, loader: str, asked: Wanted) -> Plan:
         refuse_special(place)
     text = read_text(place)
     now = evaluate(host, sources(host))
+    if dropins and host.purge:
+        host = host._replace(retired=our_others(host, place))
     command, config = generator(host)
     before, after, wanted_text = now.arguments, now.arguments, text
     actions: list[str] = []
@@ -430,8 +446,8 @@ def plan_grub(host: Host, loader: str, asked: Wanted) -> Plan:
             raise BootError(
                 f"{cmdline.join(left)} cannot be settled in {place}: a file that is read later decides"
                 f" ({later_files(host, place)}), or -- in"
-                " GRUB_CMDLINE_LINUX hands everything after it to init; correct that by hand, or give dropin a name"
-                " that sorts last."
+                " GRUB_CMDLINE_LINUX hands everything after it to init; correct that by hand, or give dropin"
+                " (of the role kernel: kernel_dropin) a name that sorts after them, such as zz-amdgpu-fleet.cfg."
             )
         actions = cmdline.edits(before, after)
     stale = None
@@ -448,9 +464,11 @@ def plan_grub(host: Host, loader: str, asked: Wanted) -> Plan:
     if stale is not None:
         before = stale
         actions = cmdline.edits(before, after)
-    renew = command is not None and (wanted_text != text or stale is not None)
-    if wanted_text != text:
-        actions.append(f"{'remove' if wanted_text is None else 'write'} {place}")
+    files = {place: (text, wanted_text), **{other: (read_text(other), None) for other in host.retired}}
+    changed = [file for file, (old, new) in files.items() if old != new]
+    renew = command is not None and (bool(changed) or stale is not None)
+    if changed:
+        actions += [f"{'remove' if files[file][1] is None else 'write'} {file}" for file in changed]
         if not renew:
             reason = "there is no grub.cfg" if config is None else f"{host.root} has no update-grub or grub-mkconfig that could be run"
             warnings.append(f"grub.cfg was not generated: {reason}; the arguments take effect once it is.")
@@ -460,7 +478,7 @@ def plan_grub(host: Host, loader: str, asked: Wanted) -> Plan:
         loader,
         before,
         after,
-        {place: (text, wanted_text)},
+        files,
         commands,
         actions,
         warnings,
@@ -554,9 +572,64 @@ def set_options(text: str, arguments: Sequence[str]) -> str:
 def default_file(root: str, loader: str, files: Sequence[str]) -> str:
     """The loader entry that boots take from now on."""
     named = grubenv(root).get("saved_entry", "") if loader == "bls" else ""
+    return default_loader_entry(files, named or named_default(root))
+
+
+def named_default(root: str) -> str:
+    """What systemd-boot is told to take from now on; the empty text where it is left to it."""
+    named = ""
     for folder in LOADER_FOLDERS:
         named = named or named_entry(lambda name: variable(root, name), read_text(below(root, f"{folder}/loader.conf")), once=False)
-    return default_loader_entry(files, named)
+    return named
+
+
+def default_image(root: str, entries: Sequence[str]) -> str:
+    """The unified kernel image of the next boot; the empty text where a loader entry is taken instead."""
+    images, name = uki.images(root), named_default(root)
+    return uki.default(images, name) if images and (not entries or uki.named(images, name)) else ""
+
+
+def inside(image: str) -> list[str]:
+    try:
+        return cmdline.split(uki.arguments(image))
+    except uki.ImageError as error:
+        raise BootError(str(error)) from error
+
+
+def plan_images(host: Host, loader: str, asked: Wanted, image: str) -> Plan:
+    """Images that hold their arguments: /etc/kernel/cmdline is what they are built from, again where need be."""
+    record_place, record = the_record(host, asked)
+    before = inside(image)
+    place = follow(host.root, KERNEL_CMDLINE)
+    text = read_text(place)
+    have = before if text is None else cmdline.split(text)
+    becomes = record.settle(KERNEL_CMDLINE, have)
+    # A run that was killed wrote the file, and built nothing.
+    halfway = host.purge and record.text() != read_text(record_place) and sorted(before) != sorted(becomes)
+    if becomes == have and cmdline.satisfied(before, asked) and not halfway:
+        return Plan(loader, before, before, {}, [], [], [], [], Kept(record_place, record.meanwhile(), record.text()), image)
+    commands = uki.builders(host.root, host.tool)
+    if not commands:
+        raise BootError(
+            f"This host boots unified kernel images ({', '.join(uki.images(host.root))}), which hold their kernel arguments, and what"
+            f" builds them is not known: put {cmdline.join(becomes)} into {KERNEL_CMDLINE} and build them by hand, or let kernel-install"
+            " do it (layout=uki in /etc/kernel/install.conf, and systemd-ukify); nothing was changed."
+        )
+    files: dict[str, tuple[str | None, str | None]] = {}
+    files[place] = (text, text if text is not None and becomes == have else cmdline.join(becomes) + "\n")
+    actions = cmdline.edits(before, becomes) + [f"write {place}"] * (files[place][0] != files[place][1])
+    actions += [f"run {cmdline.join(command)}" for command in commands]
+    kept = Kept(record_place, record.meanwhile(), record.text())
+    return Plan(loader, before, becomes, files, commands, actions, [], [], kept, image)
+
+
+def build_again(host: Host, decided: Plan) -> list[str]:
+    """The images from the files that were put back; what fails, as sentences."""
+    for command in decided.commands:
+        code, out, err = called(host, command)
+        if code != 0:
+            return [f"{cmdline.join(command)} failed again ({first_line(err, out)}): images may hold the new arguments."]
+    return []
 
 
 def plan_entries(host: Host, loader: str, asked: Wanted, tools: bool = True) -> Plan:
@@ -565,6 +638,9 @@ def plan_entries(host: Host, loader: str, asked: Wanted, tools: bool = True) -> 
     record_place, record = the_record(host, asked)
     base = os.path.realpath(host.root)
     entries = [place for place in entry_files(host.root) if starts_linux(read_text(place) or "")]
+    image = default_image(host.root, entries) if loader == "systemd-boot" else ""
+    if image:
+        return plan_images(host, loader, asked, image)
     kernel_place = follow(host.root, KERNEL_CMDLINE)
     kernel_text = read_text(kernel_place)
     files: dict[str, tuple[str | None, str | None]] = {}
@@ -705,6 +781,17 @@ def carry_out(host: Host, decided: Plan, asked: Wanted) -> None:
             seen = cmdline.split(checked(host, [decided.commands[0][0], "kargs"])) if decided.commands else decided.after
             if not cmdline.satisfied(seen, asked) or cmdline.edits(seen, decided.after):
                 raise BootError(f"rpm-ostree kargs ran, but the default deployment still lacks the change (it has: {cmdline.join(seen)}).")
+        elif decided.image:
+            write_files(decided)
+            for command in decided.commands:
+                checked(host, command)
+            write_record(decided, done=True)
+            # It may have another name now: kernel-install counts tries in it.
+            image = default_image(host.root, []) or decided.image
+            seen = inside(image)
+            if not cmdline.satisfied(seen, asked):
+                left = cmdline.missing(seen, asked) + cmdline.unwanted(seen, asked)
+                raise BootError(f"{image} was to be built again, but does not show {cmdline.join(left)} as asked.")
         else:
             for command in decided.commands:
                 checked(host, command)
@@ -718,6 +805,7 @@ def carry_out(host: Host, decided: Plan, asked: Wanted) -> None:
         problems = snapshot.restore()
         if not isinstance(error, (BootError, WriteError, cmdline.CmdlineError)):
             raise
+        problems += build_again(host, decided) if decided.image else []
         end = " The previous configuration was put back." if not problems else " Not everything could be put back: " + " ".join(problems)
         end = f" There is no room left in {', '.join(full)}." * bool(full) + end
         raise BootError(str(error) + ("" if decided.loader == "rpm-ostree" else end)) from error

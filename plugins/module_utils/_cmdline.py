@@ -155,29 +155,30 @@ class Wanted(NamedTuple):
     absent: list[str]
 
 
-def wanted(present: Sequence[str], absent: Sequence[str]) -> Wanted:
-    """Check what was asked for. Raises CmdlineError with one sentence that names the value and the remedy."""
+def wanted(present: Sequence[str], absent: Sequence[str], names: tuple[str, str] = ("present", "absent")) -> Wanted:
+    """Check what was asked for, by options of these names. Raises CmdlineError with one sentence that names the value and the remedy."""
+    wish, ban = names
     keep: list[str] = []
-    for text in (check(entry, "present") for entry in present):
+    for text in (check(entry, wish) for entry in present):
         for other in keep:
             if same(other, text):
                 break
             if parse(other).name == parse(text).name and not repeatable(parse(text).name):
                 raise CmdlineError(
-                    f"present asks for {other!r} and for {text!r}, but this argument can have one value only; remove one of them."
+                    f"{wish} asks for {other!r} and for {text!r}, but this argument can have one value only; remove one of them."
                 )
         else:
             keep.append(text)
     drop: list[str] = []
-    for text in (check(entry, "absent") for entry in absent):
+    for text in (check(entry, ban) for entry in absent):
         for other in keep:
             if same(other, text):
-                raise CmdlineError(f"{text!r} stands in present and in absent; remove it from one of them.")
+                raise CmdlineError(f"{text!r} stands in {wish} and in {ban}; remove it from one of them.")
             if matches(other, text):
                 raise CmdlineError(
-                    f"absent names {text!r}, which removes it with any value, but present asks for {other!r}; remove"
+                    f"{ban} names {text!r}, which removes it with any value, but {wish} asks for {other!r}; remove"
                     " one of them"
-                    f" or name the old value in absent ({text}=...). A name that can have one value only is replaced"
+                    f" or name the old value in {ban} ({text}=...). A name that can have one value only is replaced"
                     " without that."
                 )
         if not any(same(other, text) for other in drop):

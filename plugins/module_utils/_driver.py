@@ -9,6 +9,7 @@ import os
 import re
 import typing as t
 
+from ansible_collections.amdgpu.fleet.plugins.module_utils import _cmdline
 from ansible_collections.amdgpu.fleet.plugins.module_utils._sysfs import Tree, natural
 
 MODULE = "sys/module/amdgpu"
@@ -106,8 +107,8 @@ def blacklisted_by(tree: Tree, command_line: t.Sequence[str]) -> list[str]:
                     found.append(f"/{folder}/{name}")
                     break
     for argument in command_line:
-        key, _equals, value = argument.partition("=")
-        if key in ("modprobe.blacklist", "module_blacklist") and "amdgpu" in value.split(","):
+        name, value = _cmdline.parse(argument)
+        if name in ("modprobe.blacklist", "module_blacklist") and "amdgpu" in (value or "").split(","):
             found.append(argument)
     return found
 

@@ -8,10 +8,10 @@ import grp
 import json
 import os
 import re
-import shlex
 import stat
 import typing as t
 
+from ansible_collections.amdgpu.fleet.plugins.module_utils import _cmdline
 from ansible_collections.amdgpu.fleet.plugins.module_utils._account import image_store, storage_setting
 from ansible_collections.amdgpu.fleet.plugins.module_utils._processes import Holder, holders
 from ansible_collections.amdgpu.fleet.plugins.module_utils._sysfs import Tree
@@ -61,12 +61,8 @@ def _glibc() -> str | None:
 
 
 def command_line(tree: Tree) -> list[str]:
-    """The arguments the running kernel was started with; quoted values stay one argument."""
-    text = tree.text("proc/cmdline") or ""
-    try:
-        return shlex.split(text, posix=True)
-    except ValueError:
-        return text.split()
+    """The arguments the running kernel was started with; a quoted value is one argument, and keeps its quotes."""
+    return _cmdline.split(tree.text("proc/cmdline") or "")
 
 
 def cpu_vendor(tree: Tree) -> str | None:
@@ -83,7 +79,7 @@ def iommu(tree: Tree, arguments: t.Sequence[str]) -> dict[str, t.Any]:
     mode = "off"
     if groups:
         kind = tree.text("sys/kernel/iommu_groups/0/type")
-        mode = "pt" if kind == "identity" or "iommu=pt" in arguments else "remap"
+        mode = "pt" if kind == "identity" or _cmdline.holds(arguments, "iommu=pt") else "remap"
     return {"mode": mode, "groups": groups}
 
 

@@ -6,20 +6,26 @@
 
 from __future__ import annotations
 
-import contextlib
 import glob
 import os
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from . import _cmdline as cmdline
 from ._write import WriteError, below, read_text, shown
 
+# Read after what amd-smi writes (ttm.conf): of two values modprobe hands over both, and the kernel takes the later one.
+PATH = "/etc/modprobe.d/zz-amdgpu-fleet.conf"
+# What PATH was called before.
+OLD_PATH = "/etc/modprobe.d/amdgpu-fleet.conf"
 HEAD = "# Written by amdgpu.fleet.module_options. Lines of another kind may be added and are kept.\n"
 # A file hides one of the same name in a folder that stands later here.
 FOLDERS = ("/etc/modprobe.d", "/run/modprobe.d", "/usr/local/lib/modprobe.d", "/usr/lib/modprobe.d", "/lib/modprobe.d")
 INITRAMFS = ("initrd*", "initramfs*", "*/*/initrd*", "*/*/initramfs*", "efi/*/*/initrd*")
+
+# Whose options decide about a GPU.
+GPU_MODULES = ("amdgpu", "amdttm", "ttm")
 
 Options = dict[str, dict[str, str]]
 
@@ -157,13 +163,21 @@ def wanted(options: Mapping[str, object], blacklist: Sequence[object]) -> tuple[
     return result, list(dict.fromkeys(name_of(entry, "kernel module") for entry in blacklist))
 
 
-def apply(state: State, options: Mapping[str, Mapping[str, str | None]], blacklist: Sequence[str], present: bool) -> State:
-    """The state with these options set (or taken away); what this file already held of others stays."""
-    result = State(
-        {module: dict(parameters) for module, parameters in state.options.items()},
-        list(state.blacklist),
-        list(state.other),
-    )
+def predecessor(root: str, path: str) -> tuple[str, str] | None:
+    """Place and text of the file that path takes over from, where we wrote one under its old name."""
+    place = below(root, OLD_PATH)
+    if path != PATH or not os.path.isfile(place) or os.path.islink(place):
+        return None
+    text = read_text(place) or ""
+    return (place, text) if text.startswith(HEAD) else None
+
+
+def apply(
+    state: State, options: Mapping[str, Mapping[str, str | None]], blacklist: Sequence[str], present: bool, purge: bool = False
+) -> State:
+    """The state with these options set (or taken away); what this file already held of others stays, unless it is purged."""
+    kept: Options = {} if present and purge else {module: dict(parameters) for module, parameters in state.options.items()}
+    result = State(kept, [] if present and purge else list(state.blacklist), list(state.other))
     if not present and not options and not blacklist:
         return State({}, [], [])
     for module, parameters in options.items():
@@ -223,53 +237,101 @@ def equal(one: str, other: str) -> bool:
         return left == right
 
 
-def conflicts(root: str, place: str, options: Options, problems: list[dict[str, str]]) -> list[dict[str, Any]]:
-    """Lines of other files that set one of these parameters to another value; wins: that file is read later."""
-    result = []
-    for name, other in files(root).items():
-        if os.path.realpath(other) == os.path.realpath(place):
+def elsewhere(root: str, mine: Collection[str], problems: list[dict[str, str]]) -> Iterator[Setting]:
+    """What files set that are none of mine, in the order in which modprobe reads them."""
+    ours = {os.path.realpath(place) for place in mine}
+    for other in files(root).values():
+        if os.path.realpath(other) in ours:
             continue
         try:
             text = read_text(other) or ""
         except WriteError as error:  # one unreadable file of somebody else must not stop the run
             problems.append({"path": other, "problem": str(error)})
             continue
-        for setting in settings(other, shown(text)):
-            mine = options.get(setting.module, {}).get(setting.parameter)
-            if mine is not None and not equal(mine, setting.value):
-                result.append({**setting._asdict(), "wins": name > os.path.basename(place)})
+        yield from settings(other, shown(text))
+
+
+def of_others(root: str, problems: list[dict[str, str]]) -> list[dict[str, str]]:
+    """Options of the GPU modules in files that we did not write, the file as the host names it."""
+    old = predecessor(root, PATH)
+    ours = [below(root, PATH), *([old[0]] if old else [])]
+    base = os.path.realpath(root)
+    return [
+        {"path": f"/{os.path.relpath(seen.path, base)}", "module": seen.module, "parameter": seen.parameter, "value": seen.value}
+        for seen in elsewhere(root, ours, problems)
+        if seen.module in GPU_MODULES
+    ]
+
+
+def conflicts(root: str, place: str, options: Options, problems: list[dict[str, str]], leaving: Sequence[str] = ()) -> list[dict[str, Any]]:
+    """Lines of other files, that are not leaving, which set one of these parameters to another value; wins: that file is read later."""
+    result = []
+    for setting in elsewhere(root, (place, *leaving), problems):
+        mine = options.get(setting.module, {}).get(setting.parameter)
+        if mine is not None and not equal(mine, setting.value):
+            result.append({**setting._asdict(), "wins": os.path.basename(setting.path) > os.path.basename(place)})
     return result
 
 
-def initramfs_reason(root: str, place: str, changed: bool) -> str:
-    """Why the initramfs has to be built again (empty: it has not). Without an image there is nothing to build."""
-    images = [
-        image
-        for pattern in INITRAMFS
-        for image in glob.glob(os.path.join(glob.escape(below(root, "/boot")), pattern))
-        if os.path.isfile(image)
-    ]
+def installed_images(root: str) -> list[str]:
+    """The newest image of each installed kernel; where names tell nothing about kernels, the newest one there is."""
+    boot = below(root, "/boot")
+    images = [image for pattern in INITRAMFS for image in glob.glob(os.path.join(glob.escape(boot), pattern)) if os.path.isfile(image)]
+    images.sort(key=_written)
+    newest = {}
+    for folder in glob.glob(os.path.join(glob.escape(below(root, "/lib/modules")), "*", "")):
+        release = os.path.basename(os.path.dirname(folder))
+        names = {f"{kind}-{release}{end}" for kind in ("initrd.img", "initrd", "initramfs") for end in ("", ".img")}
+        for image in images:
+            if os.path.basename(image) in names or os.path.basename(os.path.dirname(image)) == release:
+                newest[release] = image
+    return list(newest.values()) or images[-1:]
+
+
+def _written(place: str) -> float:
+    try:
+        return os.stat(place).st_mtime
+    except OSError:  # it went away meanwhile
+        return 0
+
+
+def initramfs_reason(root: str, place: str, changed: bool, whole: bool = False) -> str:
+    """Why the initramfs has to be built again (empty: it has not). Without an image there is nothing to build.
+
+    whole: the file is to be gone. A run that was interrupted after that left a trace on the directory alone.
+    """
+    images = installed_images(root)
     if not images:
         return ""
     if changed:
         if os.path.isdir(below(root, "/etc/initramfs-tools")):
             return "initramfs-tools copies /etc/modprobe.d into the initramfs"
         return "whether the module is in the initramfs cannot be told without unpacking it"
-    with contextlib.suppress(OSError):  # no file of ours, or an image that went away meanwhile: nothing to build again
-        if os.stat(place).st_mtime > max(os.stat(image).st_mtime for image in images):
-            return f"{place} is newer than every initramfs"
-    return ""
+    oldest = min(images, key=_written)
+    changed_last = os.path.dirname(place) if whole and not os.path.exists(place) else place
+    return f"{changed_last} is newer than {oldest}" if _written(changed_last) > _written(oldest) else ""
 
 
-def reload_reasons(root: str, before: State, after: State, asked: Mapping[str, Mapping[str, Any]], blacklist: Sequence[str]) -> list[str]:
-    """Where a loaded module still runs with another value than the files now say."""
+def reload_reasons(
+    root: str,
+    before: State,
+    after: State,
+    asked: Mapping[str, Mapping[str, Any]],
+    blacklist: Sequence[str],
+    overruled: Collection[tuple[str, str]] = (),
+) -> list[str]:
+    """Where a loaded module still runs with another value than the files now say. Another one is not got by loading what is overruled."""
     reasons = []
-    for module, parameters in asked.items():
+    for module in dict.fromkeys([*asked, *before.options]):
         folder = below(root, f"/sys/module/{module}/parameters")
         if not os.path.isdir(os.path.dirname(folder)):
             continue
-        for parameter in parameters or before.options.get(module, {}):
-            new, old = after.options.get(module, {}).get(parameter), before.options.get(module, {}).get(parameter)
+        held, holds = before.options.get(module, {}), after.options.get(module, {})
+        named = list(asked[module] or held) if module in asked else []
+        for parameter in dict.fromkeys([*named, *(name for name in held if name not in holds)]):
+            if (module, parameter) in overruled:
+                continue
+            new, old = holds.get(parameter), held.get(parameter)
             try:
                 with open(os.path.join(folder, parameter), encoding="utf-8", errors="replace") as stream:
                     running: str | None = stream.read(4096).strip("\0\n ")

@@ -35,7 +35,7 @@ def why(error: OSError) -> str:
 def below(root: str, path: str) -> str:
     """The real place of an absolute path as seen from root. Refuses what would leave the root."""
     if not path.startswith("/") or "\0" in path or "\n" in path:
-        raise WriteError(f"{path!r} is not an absolute path; give it from the top, as in /etc/modprobe.d/amdgpu-fleet.conf.")
+        raise WriteError(f"{path!r} is not an absolute path; give it from the top, as in /etc/modprobe.d/zz-amdgpu-fleet.conf.")
     if ".." in path.split("/"):
         raise WriteError(f"{path!r} holds '..'; give the path without it.")
     base = os.path.realpath(root)

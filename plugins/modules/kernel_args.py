@@ -23,6 +23,9 @@ description:
     kernel installed later has the arguments too. systemd-boot (C(/etc/kernel/cmdline), loader entries,
     C(kernelstub)), C(rpm-ostree) and GRUB without drop-ins
     (SUSE, Arch) are handled in their own way.
+  - Unified kernel images (C(EFI/Linux) of the EFI system partition) hold their arguments, so C(/etc/kernel/cmdline) is changed and all of
+    them are built again, by C(kernel-install) where its layout is C(uki) or by C(mkinitcpio) where its presets make them. Elsewhere
+    nothing is changed, and the message says what to do.
   - A tool that fails, or a result that does not show the arguments, puts every file back as it was and fails with the
     reason.
 options:
@@ -51,7 +54,7 @@ options:
   dropin:
     description:
       - Name of the drop-in in C(/etc/default/grub.d). A file there that sorts later and sets the arguments anew makes
-        another name necessary.
+        another name necessary. With O(purge) it takes over from a drop-in that this module wrote under another name.
     type: str
     default: 60-amdgpu-fleet.cfg
   purge:

@@ -35,10 +35,19 @@ options:
     type: str
     choices: [present, absent]
     default: present
+  purge:
+    description:
+      - Take options and blacklist entries out of the file that this call does not ask for. Lines of another kind stay.
+      - Has no effect with O(state=absent).
+    type: bool
+    default: false
   path:
-    description: The file, as seen from O(root). It is removed once nothing is left in it.
+    description:
+      - The file, as seen from O(root). It is removed once nothing is left in it.
+      - Files are read in the order of their names, and of two values the later one counts. The default is read after C(ttm.conf), which
+        C(amd-smi set --gtt) writes. It takes over from a C(/etc/modprobe.d/amdgpu-fleet.conf) that this module wrote.
     type: str
-    default: /etc/modprobe.d/amdgpu-fleet.conf
+    default: /etc/modprobe.d/zz-amdgpu-fleet.conf
   root:
     description: The folder under which the host's files are.
     type: path
@@ -74,7 +83,7 @@ path:
   description: The file.
   returned: success
   type: str
-  sample: /etc/modprobe.d/amdgpu-fleet.conf
+  sample: /etc/modprobe.d/zz-amdgpu-fleet.conf
 before:
   description: Options and blacklist of this file before.
   returned: success
@@ -88,7 +97,7 @@ after:
 conflicts:
   description:
     - Lines of other files that set one of these parameters to another value; C(wins) is true where that file is read
-      later than this one.
+      later than this one. No reload is asked for a parameter that another file wins.
   returned: success
   type: list
   elements: dict
@@ -96,7 +105,8 @@ conflicts:
     - {path: /etc/modprobe.d/ttm.conf, line: 1, module: ttm, parameter: pages_limit, value: "27648000", wins: true}
 initramfs_required:
   description:
-    - Whether the initramfs has to be built again, because the file changed or is newer than every image in C(/boot).
+    - Whether the initramfs has to be built again, because the file changed or is newer than the image of an
+      installed kernel.
   returned: success
   type: bool
   sample: true
@@ -122,7 +132,7 @@ actions:
   returned: success
   type: list
   elements: str
-  sample: [set ttm pages_limit=25165824, write /etc/modprobe.d/amdgpu-fleet.conf]
+  sample: [set ttm pages_limit=25165824, write /etc/modprobe.d/zz-amdgpu-fleet.conf]
 problems:
   description: Files that could not be read while looking for conflicts.
   returned: success
@@ -145,7 +155,8 @@ def main() -> None:
             "options": {"type": "dict", "default": {}},
             "blacklist": {"type": "list", "elements": "str", "default": []},
             "state": {"type": "str", "choices": ["present", "absent"], "default": "present"},
-            "path": {"type": "str", "default": "/etc/modprobe.d/amdgpu-fleet.conf"},
+            "purge": {"type": "bool", "default": False},
+            "path": {"type": "str", "default": modprobe.PATH},
             "root": {"type": "path", "default": "/"},
         },
         supports_check_mode=True,
@@ -160,32 +171,37 @@ def main() -> None:
         place = files.below(root, path)
         files.refuse_special(place)
         text = files.read_text(place)
-        before = modprobe.parse(text)
-        after = modprobe.apply(before, options, blacklist, module.params["state"] == "present")
+        old = modprobe.predecessor(root, path)
+        before = modprobe.parse((old[1] if old else "") + (text or ""))
+        after = modprobe.apply(before, options, blacklist, module.params["state"] == "present", module.params["purge"])
         actions = modprobe.edits(before, after)
         whole = module.params["state"] == "absent" and not options and not blacklist
-        wanted = modprobe.render(after) if whole or after != before else text
-        changed = wanted != text
-        if changed:
-            actions.append(f"{'remove' if wanted is None else 'write'} {path}")
-            if not module.check_mode and wanted is None:
-                files.remove(place)
-            elif not module.check_mode:
-                files.make_parents(place)
-                files.write_text(place, wanted)
+        wanted = modprobe.render(after) if whole or old or after != before else text
+        written = wanted != text
+        changed = written or old is not None
+        actions += [f"{'remove' if wanted is None else 'write'} {path}"] * written
+        actions += [f"remove {modprobe.OLD_PATH}"] * (old is not None)
+        if written and not module.check_mode and wanted is None:
+            files.remove(place)
+        elif written and not module.check_mode:
+            files.make_parents(place)
+            files.write_text(place, wanted)
+        if old and not module.check_mode:
+            files.remove(old[0])
     except (modprobe.ModprobeError, files.WriteError) as error:
         module.fail_json(msg=str(error))
 
     problems: list[dict[str, str]] = []
-    conflicts = modprobe.conflicts(root, place, after.options, problems)
+    conflicts = modprobe.conflicts(root, place, after.options, problems, [old[0]] if old else [])
     for entry in conflicts:
         winner = "that file is read later and wins" if entry["wins"] else f"{path} is read later and wins"
         module.warn(
             f"{entry['path']} line {entry['line']} sets {entry['module']} {entry['parameter']}={entry['value']};"
             f" {winner}. Remove one of the two."
         )
-    initramfs = modprobe.initramfs_reason(root, place, changed)
-    reload = modprobe.reload_reasons(root, before, after, options, blacklist)
+    initramfs = modprobe.initramfs_reason(root, place, changed, whole)
+    overruled = {(entry["module"], entry["parameter"]) for entry in conflicts if entry["wins"]}
+    reload = modprobe.reload_reasons(root, before, after, options, blacklist, overruled)
     result = {
         "changed": changed,
         "path": path,
@@ -200,12 +216,12 @@ def main() -> None:
         "problems": problems,
     }
     if module._diff:
-        result["diff"] = {
-            "before": files.shown(text),
-            "after": files.shown(wanted),
-            "before_header": path,
-            "after_header": path,
-        }
+        texts = {path: (text, wanted), **({modprobe.OLD_PATH: (old[1], None)} if old else {})}
+        diffs = [
+            {"before": files.shown(was), "after": files.shown(becomes), "before_header": name, "after_header": name}
+            for name, (was, becomes) in texts.items()
+        ]
+        result["diff"] = diffs if old else diffs[0]
     module.exit_json(**result)
 
 

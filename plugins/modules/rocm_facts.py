@@ -114,8 +114,9 @@ ansible_facts:
         kernel:
           description:
             - "release, flavour, command_line (list), default_release (what the next boot starts), installed (releases), headers (bool, of
-              the running one), without_headers (releases), modules (bool, whether the running one has its own GPU modules), trouble (lines
-              of the kernel log about GPUs that are not well: line, count)."
+              the running one), without_headers (releases), modules (bool, whether the running one has its own GPU modules), module_options
+              (of amdgpu and TTM in files of modprobe.d that we did not write: path, module, parameter, value), trouble (lines of the kernel
+              log about GPUs that are not well: line, count)."
           type: dict
           returned: always
         boot:
@@ -192,6 +193,7 @@ from ansible_collections.amdgpu.fleet.plugins.module_utils import (
     _host,
     _kernel_log,
     _model,
+    _modprobe,
     _network,
     _next_boot,
     _packages,
@@ -249,6 +251,13 @@ def detect(module: AnsibleModule) -> dict:
     numbers, members = _host.groups(tree)
     account = _account.account(tree, params["user"])
     mark = (tree.text("var/lib/amdgpu-fleet/rebooted") or "").partition(" ")
+    unread: list[dict[str, str]] = []
+    try:
+        module_options = _modprobe.of_others(params["root"], unread)
+    except WriteError as error:
+        module_options, unread = [], [{"path": "/etc/modprobe.d", "problem": str(error)}]
+    for entry in unread:
+        tree.problem(entry["path"], entry["problem"])
     numa_balancing = tree.number("proc/sys/kernel/numa_balancing")
     flavour = re.search(r"-([a-z][a-z0-9+._]*)$", release or "")
     return {
@@ -276,6 +285,7 @@ def detect(module: AnsibleModule) -> dict:
             "headers": bool(release) and tree.exists("lib/modules", release, "build"),
             "modules": bool(release) and tree.exists("lib/modules", release, "kernel/drivers/gpu/drm/amd"),
             "without_headers": [name for name in kernels if not tree.exists("lib/modules", name, "build")],
+            "module_options": module_options,
             "trouble": _kernel_log.trouble(tree, dmesg),
         },
         "boot": {

@@ -19,6 +19,14 @@ VBIOS = re.compile(r"\d{3}(\.\d{3,6})+")
 VLLM_UNIT = re.compile(r"(vllm-[a-z0-9-]+)\.(service|container)$")
 
 
+# What must not have a GPU open while the mode changes, and what counts devices when it starts. No sockets: they come before basic.target
+# and the units of the roles after it.
+RUNTIMES = (
+    *("docker.service", "podman.service", "containerd.service", "crio.service", "kubelet.service", "k3s.service"),
+    *("amd-metrics-exporter.service", "gpuagent.service"),
+)
+
+
 def section(host: Host) -> dict[str, t.Any]:
     """The section ``partition`` of the plan."""
     wants = host.wants
@@ -34,6 +42,7 @@ def section(host: Host) -> dict[str, t.Any]:
         "memory": None,
         "stop_services": [*wants["partition_stop_services"], *own],
         "before": planned,
+        "runtimes": list(RUNTIMES),
     }
     if wants["partition_state"] == "absent":
         return nothing

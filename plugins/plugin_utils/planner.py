@@ -12,11 +12,10 @@ import fnmatch
 import re
 import typing as t
 
-from ansible_collections.amdgpu.fleet.plugins.plugin_utils import mirror, models, outside, partitioning, serving
+from ansible_collections.amdgpu.fleet.plugins.plugin_utils import kernel, mirror, models, outside, partitioning, serving
 from ansible_collections.amdgpu.fleet.plugins.plugin_utils.catalog import Catalog, CatalogError, version_key
-from ansible_collections.amdgpu.fleet.plugins.plugin_utils.examine import builds_for, driver_builds, examine, memory_pool
+from ansible_collections.amdgpu.fleet.plugins.plugin_utils.examine import builds_for, driver_builds, examine
 from ansible_collections.amdgpu.fleet.plugins.plugin_utils.findings import Findings
-from ansible_collections.amdgpu.fleet.plugins.plugin_utils.fit import GIB
 from ansible_collections.amdgpu.fleet.plugins.plugin_utils.memory import host_memory
 from ansible_collections.amdgpu.fleet.plugins.plugin_utils.wants import INVENTORY, WantsError, normalize
 
@@ -42,16 +41,18 @@ class Host:
         findings: Findings,
     ) -> None:
         self.name = name
-        self.rocm = rocm
+        self.rocm: dict[str, t.Any] = rocm
         self.wants = wants
         self.catalog = catalog
         self.findings = findings
         self.gpu_facts = gpus = {**gpus, "gpus": [catalog.identify(gpu) for gpu in gpus["gpus"]]}
         # GPUs that are handed to guests (vfio-pci, gim) are not this host's to use.
-        self.gpus = [gpu for gpu in gpus["gpus"] if gpu["supported"] and gpu["driver"] in (None, "amdgpu")]
+        self.gpus: list[dict[str, t.Any]] = [gpu for gpu in gpus["gpus"] if gpu["supported"] and gpu["driver"] in (None, "amdgpu")]
         self.gfx = self.gpus[0]["gfx"] if self.gpus else "cpu"
         self.profile = catalog.profile(self.gfx) or {}
         self.distribution = self._distribution()
+        # Kernel arguments that keep a module from loading by itself -> the module, which a unit of the role kernel loads.
+        self.loaded_late: dict[str, str] = {}
         self.settings: list[dict[str, t.Any]] = []
         # GPU index -> how many devices it shows once the role partition has set its mode.
         self.partitions_planned: dict[int, int] = {}
@@ -124,7 +125,7 @@ def plan(gpus: dict[str, t.Any], rocm: dict[str, t.Any], variables: dict[str, t.
         examine(subject)
         host_memory(subject)
         sections = {
-            "kernel": _kernel(subject),
+            "kernel": kernel.section(subject) | {"reboot_into": _minimum_kernel(subject)},
             "firmware": _firmware(subject),
             "driver": _driver(subject),
             "rocm": _rocm(subject),
@@ -178,92 +179,9 @@ def _summary(host: Host) -> str:
     return ", ".join(f"{count}x {name}" if count > 1 else name for name, count in counts.items()) or "none"
 
 
-def _kernel(host: Host) -> dict[str, t.Any]:
-    wants, settings = host.wants, host.profile.get("host", {})
-    kernel = settings.get("kernel", {})
-    removed = wants["kernel_arguments_absent"]
-    present: list[str] = []
-    absent: list[str] = list(removed)
-
-    def keep(argument: str) -> bool:
-        return argument not in removed and argument.partition("=")[0] not in removed
-
-    for entry in kernel.get("present", []):
-        if keep(entry["argument"]) and not entry.get("optional") and _applies(host, entry):
-            present.append(entry["argument"])
-            host.note("kernel", "argument", entry["argument"], entry["reason"], entry["source"])
-    for name in wants["kernel_opt_in"]:
-        option = kernel.get("opt_in", {}).get(name)
-        if option is None:
-            known = ", ".join(sorted(kernel.get("opt_in", {}))) or "nothing for this GPU"
-            raise WantsError(f"kernel_opt_in: {name} is not an optional setting of {host.gfx}; there is {known}.")
-        for argument in option["arguments"]:
-            present.append(argument)
-            reason = f"opted in. Gain: {option['gain']} Cost: {option['cost']}"
-            host.note("kernel", "argument", argument, reason, option["source"])
-    for argument in wants["kernel_arguments_present"]:
-        present.append(argument)
-        host.note("kernel", "argument", argument, "asked for", INVENTORY)
-
-    running = host.rocm["kernel"]["command_line"]
-    for entry in kernel.get("absent", []):
-        argument = entry["argument"]
-        if argument in present:
-            continue
-        absent.append(argument)
-        seen = [token for token in running if token == argument or token.partition("=")[0] == argument]
-        if seen:
-            replaced = f", {entry['replaced_by']} takes its place" if entry.get("replaced_by") else ""
-            host.findings.add("kernel.outdated_argument", " ".join(seen), f"no {argument}", why=entry["reason"], replaced=replaced)
-    reboot_into = _minimum_kernel(host, settings.get("minimum_kernel", []))
-
-    options = _module_options(host, settings.get("module_options", []))
-    sysctl = {}
-    for name, entry in settings.get("sysctl", {}).items():
-        if not _applies(host, entry):
-            continue
-        sysctl[name] = entry["value"]
-        host.note("kernel", "sysctl", f"{name}={entry['value']}", entry["reason"], entry["source"])
-    if sysctl.get("kernel.numa_balancing") == 0 and host.rocm["numa_balancing"]:
-        host.findings.add("host.numa_balancing", "kernel.numa_balancing=1", "0")
-    for name, value in wants["kernel_sysctl"].items():
-        sysctl[name] = value
-        host.note("kernel", "sysctl", f"{name}={value}", "asked for", INVENTORY)
-    if len(host.gpus) > 1 and "iommu=pt" in present and host.rocm["iommu"]["mode"] == "remap":
-        host.findings.add("host.iommu", "remapped DMA", "iommu=pt")
-    return {
-        "present": present,
-        "absent": absent,
-        "module_options": options,
-        "sysctl": sysctl,
-        "reboot_into": reboot_into,
-        "state": wants["kernel_state"],
-    }
-
-
-def _applies(host: Host, entry: dict[str, t.Any]) -> bool:
-    """Whether the condition ``when`` of a catalog entry holds. An unknown key is an error, never ignored."""
-    for key, value in entry.get("when", {}).items():
-        test = _CONDITIONS.get(key)
-        if test is None:
-            raise CatalogError(f"catalog/profiles/{host.gfx}.yml: the condition {key} is unknown.")
-        if not test(host, value):
-            return False
-    return True
-
-
-_CONDITIONS: dict[str, t.Callable[[Host, t.Any], bool]] = {
-    "driver": lambda host, value: _driver_policy(host)[0] == value,
-    "cpu_vendor": lambda host, value: host.rocm["cpu_vendor"] == value,
-    "gpus_above": lambda host, value: len(host.gpus) > value,
-    "products": lambda host, value: any(gpu["product"] in value for gpu in host.gpus),
-    "not_products": lambda host, value: not any(gpu["product"] in value for gpu in host.gpus),
-    "virtual_function": lambda host, value: any(gpu["virtual_function"] for gpu in host.gpus) == value,
-}
-
-
-def _minimum_kernel(host: Host, minimums: list[dict[str, t.Any]]) -> str | None:
+def _minimum_kernel(host: Host) -> str | None:
     """Hold the running kernel to the floor of its distribution. The kernel of the next boot, where that one is new enough."""
+    minimums = host.profile.get("host", {}).get("minimum_kernel", [])
     release, following = host.rocm["kernel"]["release"], host.rocm["kernel"]["default_release"]
     os = host.rocm["os"]
     # Ubuntu's HWE kernels call themselves generic, as its GA kernels do.
@@ -300,37 +218,6 @@ def _kernel_remedy(os: dict[str, t.Any], release: str) -> str:
     if os["id"] == "ubuntu":
         return "Install linux-oem-24.04c or the HWE kernel and reboot"
     return f"Install kernel {release} or later and reboot"
-
-
-def _module_options(host: Host, entries: list[dict[str, t.Any]]) -> dict[str, dict[str, str]]:
-    options: dict[str, dict[str, str]] = {}
-    for entry in entries:
-        asked = host.wants["kernel_gtt_gib"]
-        if not _applies(host, entry) or (entry.get("optional") and not asked):
-            continue
-        reason, source = entry["reason"], entry["source"]
-        if entry["formula"] == "per_gpu":
-            value = entry["pages_per_gpu"] * len(host.gpus)
-        elif entry["formula"] == "gib_of_ram":
-            memory = (host.rocm["memory_bytes"] or 0) // GIB
-            limit = int(memory * entry["fraction"])
-            gib = asked or limit
-            if gib > limit:
-                host.findings.add("memory.gtt_too_large", f"{gib} GiB", f"at most {limit} of {memory} GiB", limit=limit)
-                continue
-            value = gib * entry["pages_per_gib"]
-            reason, source = ("asked for", INVENTORY) if asked else (f"{gib} of {memory} GiB. {reason}", source)
-            host.pool_bytes = gib * GIB if host.wants["kernel_state"] == "present" else None
-            memory_pool(host, gib)
-        else:
-            raise CatalogError(f"catalog/profiles/{host.gfx}.yml: the formula {entry['formula']} is unknown.")
-        # The DKMS driver brings a TTM under another name, and options for the wrong one are ignored in silence.
-        module = entry["module"]
-        if _driver_policy(host)[0] == "dkms":
-            module = entry.get("module_with_dkms", module)
-        options.setdefault(module, {})[entry["parameter"]] = str(value)
-        host.note("kernel", "module option", f"{module} {entry['parameter']}={value}", reason, source)
-    return options
 
 
 def _firmware(host: Host) -> dict[str, t.Any]:
@@ -425,8 +312,9 @@ def _driver_packages(host: Host) -> dict[str, t.Any]:
         "unhold": [],
     }
     host.note("driver", "policy", policy, reason, source)
-    if facts["blacklisted_by"] and policy != "none":
-        host.findings.add("driver.blacklisted", ", ".join(facts["blacklisted_by"]), "no blacklist entry")
+    blacklisted = [entry for entry in facts["blacklisted_by"] if entry not in host.loaded_late]
+    if blacklisted and policy != "none":
+        host.findings.add("driver.blacklisted", ", ".join(blacklisted), "no blacklist entry")
     if facts["reload_needed"]:
         host.findings.add("driver.reload", facts["version"] or "the inbox module", "the module on disk")
     if policy == "inbox":

@@ -48,6 +48,7 @@ SECRET_NAME = re.compile(r"(.*_)?(TOKEN|PASSWORD|PASSWD|SECRET|API_KEY|ACCESS_KE
 MOST_SERVERS = 128
 NUMA = re.compile(r"auto|none|[0-9]{1,3}")
 HOST = re.compile(r"[A-Za-z0-9.:*-]*")
+DROPIN = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*\.cfg")
 VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 # Podman keeps an image under its whole name: what is asked for by half of one is never found there.
 IMAGE = re.compile(r"(localhost|[\w-]+([.:][\w-]+)+)/[\w./-]+(:[\w.-]+|@sha256:[0-9a-f]{64})")
@@ -85,6 +86,8 @@ def normalize(variables: dict[str, t.Any]) -> dict[str, t.Any]:
         raise WantsError(
             f"vllm_image: {wants['vllm_image']!r} lacks its registry or its tag. Write it as docker.io/vllm/vllm-openai-rocm:v0.33.0."
         )
+    if not DROPIN.fullmatch(wants["kernel_dropin"]):
+        raise WantsError(f"kernel_dropin: {wants['kernel_dropin']!r} is not a file name that ends in .cfg. Correct it in the inventory.")
     for instance in wants["vllm_instances"]:
         if not HOST.fullmatch(instance["host"]):
             raise WantsError(f"vllm_instances[].host: {instance['host']!r} is not an address. Correct it in the inventory.")

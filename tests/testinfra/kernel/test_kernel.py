@@ -25,12 +25,12 @@ def test_what_a_person_wrote_stays(host):
 
 
 def test_memory_limit_of_the_apu(host):
-    options = host.file("/etc/modprobe.d/amdgpu-fleet.conf")
+    options = host.file("/etc/modprobe.d/zz-amdgpu-fleet.conf")
     if host.check_output("hostname") == "kernel-rack":
         assert not options.exists
         return
     assert options.contains("^options ttm pages_limit=29360128$")
-    assert "etc/modprobe.d/amdgpu-fleet.conf" in host.check_output("lsinitramfs /boot/initrd.img-6.12.57+deb13-amd64")
+    assert "etc/modprobe.d/zz-amdgpu-fleet.conf" in host.check_output("lsinitramfs /boot/initrd.img-6.12.57+deb13-amd64")
 
 
 def test_sysctls(host):

@@ -101,3 +101,39 @@ def test_an_initramfs_older_than_the_file_is_due_even_without_a_change(tmp_path)
     assert "cannot be told" in m.initramfs_reason(str(tmp_path), str(place), True)
     (tmp_path / "etc/initramfs-tools").mkdir()
     assert "initramfs-tools" in m.initramfs_reason(str(tmp_path), str(place), True)
+
+
+def test_one_new_kernel_does_not_hide_the_stale_image_of_another(tmp_path):
+    place = tmp_path / "etc/modprobe.d/x.conf"
+    for number, name in enumerate(
+        ["boot/initrd.img-6.1", "etc/modprobe.d/x.conf", "boot/initrd.img-6.2", "boot/loader/6.3/initrd", "boot/initrd.img"], 1
+    ):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text("")
+        os.utime(tmp_path / name, (number, number))
+
+    def reason() -> str:
+        return m.initramfs_reason(str(tmp_path), str(place), False)
+
+    assert reason() == "", "names that tell nothing: the newest counts"
+    for release in ("6.2", "6.3"):
+        (tmp_path / "lib/modules" / release).mkdir(parents=True)
+    assert reason() == "", "the image of a kernel that was removed does not count"
+    (tmp_path / "lib/modules/6.1").mkdir()
+    assert reason().endswith("is newer than " + str(tmp_path / "boot/initrd.img-6.1"))
+    (tmp_path / "boot/initramfs-6.1.img").write_text("")
+    assert reason() == "", "of several images of a kernel the newest is taken"
+
+
+def test_a_removal_that_was_interrupted_still_asks_for_the_initramfs(tmp_path):
+    folder = tmp_path / "etc/modprobe.d"
+    folder.mkdir(parents=True)
+    (tmp_path / "boot").mkdir()
+    image = tmp_path / "boot/initrd.img-6.1"
+    image.write_text("")
+    place = str(folder / "x.conf")
+    os.utime(image, (1, 1))
+    assert "newer" in m.initramfs_reason(str(tmp_path), place, False, whole=True)
+    assert m.initramfs_reason(str(tmp_path), place, False) == "", "where nothing is to go, other people's files are no reason"
+    os.utime(folder, (1, 1))
+    assert m.initramfs_reason(str(tmp_path), place, False, whole=True) == ""

@@ -208,6 +208,31 @@ def test_a_later_dropin_that_overrules_is_named(host):
     assert host(present=["nokaslr"], dropin="99-zz.cfg")["after"] == ["splash", "nokaslr"]
 
 
+def test_a_purge_takes_over_from_the_dropin_of_another_name(host):
+    """The way out of a later file that overrules: another name, and nothing is left of the old one."""
+    host(present=["iommu=pt", "nosmt"])
+    host.put("etc/default/grub.d/99-vendor.cfg", 'GRUB_CMDLINE_LINUX_DEFAULT="splash"\n')
+    assert "kernel_dropin" in host(present=["iommu=pt"], purge=True)["msg"]
+    moved = four_times(host, present=["iommu=pt"], purge=True, dropin="zz-mine.cfg")
+    assert moved["after"] == ["splash", "iommu=pt"] == host.boots_with() and host.text(DROPIN) is None
+    assert len(moved["diff"]) == 2 and "vendor" not in str(moved["actions"])
+    four_times(host, purge=True)
+    assert host.text("etc/default/grub.d/zz-mine.cfg") is None and host.boots_with() == ["splash"]
+
+
+def test_a_dropin_of_another_name_stays_without_a_purge(host):
+    host(present=["iommu=pt"])
+    host(present=["nosmt"], dropin="70-more.cfg")
+    assert host.boots_with() == ["quiet", "iommu=pt", "nosmt"] and "iommu=pt" in host.text(DROPIN)
+
+
+def test_a_dropin_of_another_name_that_a_killed_run_emptied_goes(host):
+    host(present=["iommu=pt"], dropin="zz-mine.cfg")
+    host.put(DROPIN, boot.DROPIN_EMPTY)
+    four_times(host, present=["iommu=pt"], purge=True, dropin="zz-mine.cfg")
+    assert host.text(DROPIN) is None and host.boots_with() == ["quiet", "iommu=pt"]
+
+
 def test_a_broken_defaults_file_is_one_sentence(host):
     host.put("etc/default/grub", 'GRUB_CMDLINE_LINUX="quiet\n')
     result = host(present=["nokaslr"])

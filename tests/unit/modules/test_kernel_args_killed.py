@@ -28,6 +28,10 @@ menuentry 'Debian' {
 END
 mv boot/grub/grub.cfg.new boot/grub/grub.cfg
 """
+# Reads no drop-ins.
+GRUB2_MKCONFIG = UPDATE_GRUB.replace('for x in ./etc/default/grub.d/*.cfg; do if [ -e "$x" ]; then . "$x"; fi; done\n', "").replace(
+    "boot/grub/", "boot/grub2/"
+)
 FILES = {
     "grub": {
         "etc/default/grub": 'GRUB_DEFAULT=0\nGRUB_CMDLINE_LINUX_DEFAULT="quiet amdgpu.gttsize=1"\nGRUB_CMDLINE_LINUX=""\n',
@@ -41,11 +45,30 @@ FILES = {
         "boot/loader/entries/old.conf": "title Arch\nlinux /vmlinuz-lts\noptions root=UUID=1 rw amdgpu.gttsize=1\n",
         "etc/kernel/cmdline": "root=UUID=1 rw quiet amdgpu.gttsize=1\n",
     },
+    "suse": {
+        "etc/os-release": 'ID="opensuse-leap"\nID_LIKE="suse opensuse"\n',
+        "etc/default/grub": '# mine\nGRUB_DEFAULT=0\nGRUB_CMDLINE_LINUX_DEFAULT="quiet amdgpu.gttsize=1"\nGRUB_CMDLINE_LINUX=""\n',
+        "boot/grub2/grub.cfg": "menuentry 'SUSE' {\n\tlinux /vmlinuz-6.4 root=UUID=1-2 ro  quiet amdgpu.gttsize=1\n}\n",
+        "usr/sbin/grub2-mkconfig": GRUB2_MKCONFIG,
+    },
+    # EL and Fedora, where grubby is missing or cannot be run.
+    "bls": {
+        "boot/grub2/grubenv": "# GRUB Environment Block\nsaved_entry=id-5.14\nkernelopts=root=UUID=1 ro quiet amdgpu.gttsize=1\n####",
+        "boot/loader/entries/id-5.14.conf": "title EL\nlinux /vmlinuz-5.14\noptions root=UUID=1 ro quiet amdgpu.gttsize=1\n",
+        "boot/loader/entries/id-5.13.conf": "title EL\nlinux /vmlinuz-5.13\noptions $kernelopts $tuned_params\n",
+        "etc/kernel/cmdline": "root=UUID=1 ro quiet amdgpu.gttsize=1\n",
+        "etc/default/grub": '# mine\nGRUB_CMDLINE_LINUX="quiet amdgpu.gttsize=1"\nGRUB_ENABLE_BLSCFG=true\n',
+    },
 }  # fmt: skip
 # What the boot loader and the generators read. Each must be what it was or what it becomes, never a part of it.
 BOOT_FILES = {
     "grub": ["boot/grub/grub.cfg", "etc/default/grub", "etc/default/grub.d/60-amdgpu-fleet.cfg"],
     "systemd-boot": ["boot/loader/entries/arch.conf", "boot/loader/entries/old.conf", "boot/loader/loader.conf", "etc/kernel/cmdline"],
+    "suse": ["boot/grub2/grub.cfg", "etc/default/grub"],
+    "bls": [
+        *("boot/loader/entries/id-5.14.conf", "boot/loader/entries/id-5.13.conf", "boot/grub2/grubenv"),
+        *("etc/kernel/cmdline", "etc/default/grub"),
+    ],
 }
 
 

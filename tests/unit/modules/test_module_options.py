@@ -5,7 +5,8 @@ import os
 
 import pytest
 
-OURS = "etc/modprobe.d/amdgpu-fleet.conf"
+OURS = "etc/modprobe.d/zz-amdgpu-fleet.conf"
+BEFORE = "etc/modprobe.d/amdgpu-fleet.conf"
 
 
 @pytest.fixture
@@ -73,17 +74,63 @@ def test_lines_of_another_kind_in_the_file_are_kept_until_the_file_is_to_go(host
 
 
 def test_another_file_with_another_value_is_named_with_the_winner(host):
-    host.put("etc/modprobe.d/aaa.conf", "options ttm pages_limit=1\n")
     host.put("etc/modprobe.d/ttm.conf", "# x\noptions ttm pages_limit=27648000 other=1\n")
-    host.put("etc/modprobe.d/zzz.conf", "options ttm pages_limit=0x1800000\noptions amdttm pages_limit=5\n")
+    host.put("etc/modprobe.d/zzy.conf", "options ttm pages_limit=0x1800000\noptions amdttm pages_limit=5\n")
+    host.put("etc/modprobe.d/zzz.conf", "options ttm pages_limit=1\n")
     result = host(options={"ttm": {"pages_limit": 25165824}})
     assert [(os.path.basename(c["path"]), c["line"], c["value"], c["wins"]) for c in result["conflicts"]] == [
-        ("aaa.conf", 1, "1", False),
-        ("ttm.conf", 2, "27648000", True),
+        ("ttm.conf", 2, "27648000", False),
+        ("zzz.conf", 1, "1", True),
     ]
     text = " ".join(str(warning) for warning in result["warnings"])
-    assert "ttm.conf line 2" in text and "wins" in text
+    assert "ttm.conf line 2" in text and "zzz.conf line 1" in text and "wins" in text
     assert len(host(options={"ttm": {"pages_limit": 25165824}})["conflicts"]) == 2
+
+
+@pytest.mark.parametrize(("name", "asked"), [("ttm.conf", True), ("zzz.conf", False)])
+def test_a_reload_that_cannot_help_is_not_asked_for(host, name, asked):
+    host.put("sys/module/ttm/parameters/pages_limit", "27648000\n")
+    host.put(f"etc/modprobe.d/{name}", "options ttm pages_limit=27648000\n")
+    assert host(options={"ttm": {"pages_limit": 25165824}})["reload_required"] is asked
+
+
+def test_a_purge_takes_out_what_is_not_asked_for_any_more(host):
+    host.put(OURS, "install foo /bin/true\nblacklist nouveau\noptions ttm pages_limit=16777216 page_pool_size=1\n")
+    host.put("sys/module/ttm/parameters/pages_limit", "16777216\n")
+    host.put("boot/initrd.img-6.8", "")
+    kept = host(options={})
+    assert not kept["changed"] and not kept["reload_required"], "without purge everything stays"
+    switched = four_times(host, options={"amdttm": {"pages_limit": 16777216}}, purge=True)
+    assert host.text().splitlines()[1:] == ["install foo /bin/true", "options amdttm pages_limit=16777216"]
+    assert switched["reload_reason"].startswith("ttm still runs with pages_limit=16777216") and switched["initramfs_required"]
+    assert switched["actions"][:2] == ["remove ttm pages_limit=16777216", "remove ttm page_pool_size=1"]
+    removed = four_times(host, options={}, purge=True)
+    assert host.text().splitlines()[1:] == ["install foo /bin/true"] and removed["after"]["options"] == {}
+
+
+def test_a_purge_of_everything_removes_the_file(host):
+    host(options={"ttm": {"pages_limit": 16777216}}, purge=True)
+    assert four_times(host, options={}, purge=True)["diff"]["after"] == "" and host.text() is None
+    assert not host(options={}, purge=True)["changed"], "nothing was there, nothing is made"
+
+
+def test_the_file_takes_over_from_the_one_of_the_old_name(host):
+    head = "# Written by amdgpu.fleet.module_options. Lines of another kind may be added and are kept.\n"
+    old = host.put(BEFORE, head + "install foo /bin/true\noptions ttm pages_limit=1 other=2\n")
+    checked = host(_check=True, options={"ttm": {"pages_limit": 1}}, purge=True)
+    assert checked["changed"] and old.exists() and host.text() is None and checked["conflicts"] == []
+    real = host(options={"ttm": {"pages_limit": 1}}, purge=True)
+    assert real["diff"] == checked["diff"] and real["actions"] == checked["actions"]
+    assert [part["before_header"] for part in real["diff"]] == [f"/{OURS}", f"/{BEFORE}"]
+    assert not old.exists() and host.text() == head + "install foo /bin/true\noptions ttm pages_limit=1\n"
+    assert not host(options={"ttm": {"pages_limit": 1}}, purge=True)["changed"]
+    host.put(BEFORE, head + "options ttm pages_limit=1\n")
+    assert host(state="absent")["changed"] and not old.exists() and host.text() is None
+
+
+def test_a_file_of_the_old_name_that_somebody_else_wrote_stays(host):
+    host.put(BEFORE, "options ttm pages_limit=1\n")
+    assert len(host(options={"ttm": {"pages_limit": 2}})["conflicts"]) == 1 and (host.root / BEFORE).exists()
 
 
 def test_what_has_to_follow(host):

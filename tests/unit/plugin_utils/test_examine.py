@@ -89,6 +89,7 @@ DEFECTS: dict[str, tuple[str, dict[str, Any], Callable[[Path], None] | None]] = 
     "gpu.oversubscribed": ("mi300x-8", log("amdgpu: Runlist is getting oversubscribed. Expect reduced ROCm performance."), None),
     "kernel.minimum": ("strix-halo-broken", {}, None),
     "kernel.outdated_argument": ("strix-halo-inherited", {}, None),
+    "kernel.option_overruled": ("strix-halo-128", {"files": {"/etc/modprobe.d/zzz.conf": "options ttm pages_limit=1\n"}}, None),
     "kernel.avoid": ("mi300x-8", UBUNTU_HWE, None),
     "kernel.known_open": ("strix-halo-128", {"kernel": {"release": "7.0.2-1-generic"}}, None),
     "memory.pool": ("strix-halo-128", {}, None),

@@ -61,7 +61,7 @@ def test_dkms_built_the_driver_and_the_kernel_runs_it(seen) -> None:
 def test_module_options_arrived(seen) -> None:
     assert seen["parameters"].splitlines() == ["33554432", "33554432"]
     assert seen["gttsize"] == "-1", "the argument that was removed had set it to 131072"
-    assert "etc/modprobe.d/amdgpu-fleet.conf" in seen["initramfs"]
+    assert "etc/modprobe.d/zz-amdgpu-fleet.conf" in seen["initramfs"]
 
 
 def test_udev_made_the_devices_usable_for_the_group(seen) -> None:
