@@ -112,8 +112,19 @@ def blacklisted_by(tree: Tree, command_line: t.Sequence[str]) -> list[str]:
     return found
 
 
-def driver(tree: Tree, kernel: str | None, command_line: t.Sequence[str], modinfo: Modinfo, secure_boot: bool | None) -> dict[str, t.Any]:
-    """The fact ``driver``. ``/sys/module/amdgpu/version`` is there with DKMS only. Signatures matter under Secure Boot only."""
+def next_module(tree: Tree, release: str | None) -> str | None:
+    """The kind of amdgpu module that a kernel would load: ``dkms`` (outside of its own modules), ``inbox`` or ``None``."""
+    files = module_files(tree, release) if release else []
+    if not files:
+        return None
+    return "inbox" if "/kernel/drivers/" in files[0] else "dkms"
+
+
+def driver(
+    tree: Tree, kernel: str | None, following: str | None, command_line: t.Sequence[str], modinfo: Modinfo, secure_boot: bool | None
+) -> dict[str, t.Any]:
+    """The fact ``driver``; ``following`` is the kernel of the next boot. ``/sys/module/amdgpu/version`` is there with DKMS only.
+    Signatures matter under Secure Boot only."""
     loaded = tree.exists(MODULE) and (tree.exists(MODULE, "initstate") or tree.exists(MODULE, "srcversion"))
     version = tree.text(MODULE, "version") if loaded else None
     builds = dkms_builds(tree)
@@ -131,6 +142,7 @@ def driver(tree: Tree, kernel: str | None, command_line: t.Sequence[str], modinf
         "dkms": builds,
         "build_log": build_log(tree),
         "built_for_running_kernel": bool(files),
+        "next_module": next_module(tree, following or kernel),
         "reload_needed": bool(running and installed and running != installed),
         "signer": modinfo("signer", tree.path(files[0])) if files and secure_boot else None,
         "blacklisted_by": blacklisted_by(tree, command_line),

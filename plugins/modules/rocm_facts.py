@@ -100,16 +100,16 @@ ansible_facts:
         driver:
           description:
             - "loaded, source (dkms, inbox or null), version of the module, release (31.50.0), dkms (version, kernel, state), build_log (of
-              a build that failed), built_for_running_kernel, reload_needed (the running module is not the installed one), signer of the
-              module (under Secure Boot), blacklisted_by."
+              a build that failed), built_for_running_kernel, next_module (the kind that the next boot would load: dkms, inbox or null),
+              reload_needed (the running module is not the installed one), signer of the module (under Secure Boot), blacklisted_by."
           type: dict
           returned: always
         firmware: {description: "package, version, mes (loaded MES version, hexadecimal), vbios.", type: dict, returned: always}
         kernel:
           description:
             - "release, flavour, command_line (list), default_release (what the next boot starts), installed (releases), headers (bool, of
-              the running one), without_headers (releases), modules (bool, whether the running one has its own GPU modules), trouble (lines
-              of the kernel log about GPUs that are not well: line, count)."
+              the running one), without_headers (releases), modules (bool, whether the running one has its own GPU modules), without_modules
+              (releases that have none), trouble (lines of the kernel log about GPUs that are not well: line, count)."
           type: dict
           returned: always
         boot:
@@ -237,6 +237,7 @@ def detect(module: AnsibleModule) -> dict:
     except WriteError as error:
         loader = "unknown"
         tree.problem("/boot", str(error))
+    following = _next_boot.default_release(tree, loader)
     installations = _rocm.installations(tree, packages, params["search_paths"])
     legacy = [entry for entry in installations if entry["layout"] == "legacy"]
     users = _processes.users_of(tree, [entry["path"] for entry in legacy])
@@ -259,17 +260,18 @@ def detect(module: AnsibleModule) -> dict:
         "held": _packages.held(tree, manager),
         "repositories": _packages.repositories(tree),
         "dnf_repositories": _packages.dnf_repositories(tree) if manager == "dnf" else [],
-        "driver": _driver.driver(tree, release, arguments, modinfo, secure_boot),
+        "driver": _driver.driver(tree, release, following, arguments, modinfo, secure_boot),
         "firmware": _driver.firmware(tree, packages),
         "kernel": {
             "release": release,
             "flavour": flavour.group(1) if flavour else None,
             "command_line": arguments,
-            "default_release": _next_boot.default_release(tree, loader),
+            "default_release": following,
             "installed": kernels,
             "headers": bool(release) and tree.exists("lib/modules", release, "build"),
             "modules": bool(release) and tree.exists("lib/modules", release, "kernel/drivers/gpu/drm/amd"),
             "without_headers": [name for name in kernels if not tree.exists("lib/modules", name, "build")],
+            "without_modules": [name for name in kernels if not tree.exists("lib/modules", name, "kernel/drivers/gpu/drm/amd")],
             "trouble": _kernel_log.trouble(tree, dmesg),
         },
         "boot": {

@@ -15,6 +15,7 @@ def test_instinct_with_dkms(emulated, amd_rocm):
     assert found["driver"]["release"] == "31.50.0"
     assert found["driver"]["built_for_running_kernel"] and not found["driver"]["reload_needed"]
     assert [build["state"] for build in found["driver"]["dkms"]] == ["installed"]
+    assert found["driver"]["next_module"] == "dkms" and found["kernel"]["without_modules"] == []
     assert found["kernel"]["release"] == found["kernel"]["default_release"] == "6.1.0-40-amd64"
     assert found["kernel"]["flavour"] == "amd64"
     assert found["boot"]["loader"] == "grub"
