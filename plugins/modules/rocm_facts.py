@@ -115,7 +115,8 @@ ansible_facts:
         boot:
           description:
             - "loader, secure_boot (null without EFI), mok_enrolled (whether shim trusts the key of DKMS), bootc, id (of this boot),
-              rebooted_into and rebooted_for (the last reboot that this collection asked for)."
+              rebooted_into, or rebooted_from where it was not seen to come back, and rebooted_for (the last reboot that this collection
+              asked for)."
           type: dict
           returned: always
         iommu: {description: "mode (off, pt or remap), groups (how many).", type: dict, returned: always}
@@ -280,7 +281,9 @@ def detect(module: AnsibleModule) -> dict:
             "mok_enrolled": _security.mok_enrolled(tree),
             "bootc": tree.exists("run/ostree-booted"),
             "id": tree.text("proc/sys/kernel/random/boot_id"),
-            "rebooted_into": mark[0] or None,
+            # Where nobody saw the host come back, the mark names the boot that was to end.
+            "rebooted_from": mark[0][5:] if mark[0].startswith("from:") else None,
+            "rebooted_into": None if mark[0].startswith("from:") else mark[0] or None,
             "rebooted_for": mark[2] or None,
         },
         "iommu": _host.iommu(tree, arguments),
