@@ -104,7 +104,12 @@ ansible_facts:
               reload_needed (the running module is not the installed one), signer of the module (under Secure Boot), blacklisted_by."
           type: dict
           returned: always
-        firmware: {description: "package, version, mes (loaded MES version, hexadecimal), vbios.", type: dict, returned: always}
+        firmware:
+          description:
+            - "package, version, newer_than_boot (whether the package was installed after this boot began, null where that is not known),
+              mes (loaded MES version, hexadecimal), vbios."
+          type: dict
+          returned: always
         kernel:
           description:
             - "release, flavour, command_line (list), default_release (what the next boot starts), installed (releases), headers (bool, of
@@ -223,6 +228,9 @@ def detect(module: AnsibleModule) -> dict:
             return None
         return output("rpm", "-qa", "--qf", "%{NAME} %{VERSION}-%{RELEASE}\n")
 
+    def rpm_time(package: str) -> str | None:
+        return None if tree.root or manager not in _packages.RPM_MANAGERS else output("rpm", "-q", "--qf", "%{INSTALLTIME}", package)
+
     def dmesg() -> str | None:
         return output("dmesg")
 
@@ -262,7 +270,7 @@ def detect(module: AnsibleModule) -> dict:
         "repositories": _packages.repositories(tree),
         "dnf_repositories": _packages.dnf_repositories(tree) if manager == "dnf" else [],
         "driver": _driver.driver(tree, release, following, arguments, modinfo, secure_boot),
-        "firmware": _driver.firmware(tree, packages),
+        "firmware": _driver.firmware(tree, packages, rpm_time),
         "kernel": {
             "release": release,
             "flavour": flavour.group(1) if flavour else None,

@@ -101,6 +101,10 @@ DEFECTS: dict[str, tuple[str, dict[str, Any], Callable[[Path], None] | None]] = 
     "memory.pool_too_large": ("strix-halo-128", {"gpus": [{**HALO, "gtt_gib": 140}]}, None),
     "firmware.refused": ("strix-halo-broken", {}, None),
     "firmware.loaded": ("strix-halo-broken", {}, None),
+    "firmware.series": ("strix-halo-128", {
+        "os": "ubuntu2404", "kernel": {"release": "6.17.0-1010-oem"},
+        "firmware": {"package": "linux-firmware", "version": "20240318.git3b128b60-0ubuntu2.21", "mes": "0x83"},
+    }, None),
     "driver.dkms_on_inbox": ("strix-halo-128", {"driver": {"source": "dkms", "version": "7.1.3.31500000"}}, None),
     "driver.kernel": ("mi300x-8", {"kernel": {"release": "7.2.12+deb12-amd64"}}, None),
     "driver.distribution": ("mi300x-8", {"gpus": [{"product": "mi210", "count": 8}]}, None),

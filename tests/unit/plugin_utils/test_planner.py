@@ -321,6 +321,57 @@ def test_good_firmware_that_is_not_loaded_yet_asks_for_a_reboot(make_plan):
     assert make_plan("strix-halo-128")["firmware"]["reboot"] is False
 
 
+@pytest.mark.parametrize(
+    ("mes", "newer", "reboots"),
+    [(None, True, True), ("0x7c", True, True), ("0x80", True, False), (None, False, False), (None, None, False)],
+)
+def test_firmware_that_came_after_the_boot_asks_for_a_reboot(make_plan, mes, newer, reboots):
+    def replaced(_gpus, rocm):
+        rocm["firmware"] |= {"mes": mes, "newer_than_boot": newer}
+
+    assert make_plan("strix-halo-128", replaced)["firmware"]["reboot"] is reboots
+    assert not make_plan("strix-halo-128", replaced, firmware_policy="keep")["firmware"]["reboot"]
+
+
+@pytest.mark.parametrize(
+    ("identity", "manager", "package"), [("fedora", "dnf", "amd-gpu-firmware"), ("arch", "pacman", "linux-firmware-amdgpu")]
+)
+def test_refused_firmware_is_found_whatever_the_distribution(make_plan, ids, identity, manager, package):
+    def change(version):
+        def edit(_gpus, rocm):
+            rocm["os"] |= {"id": identity, "version": "43", "name": identity, "package_manager": manager}
+            rocm["packages"] = {package: version}
+            rocm["firmware"] |= {"package": package, "version": version, "mes": None}
+
+        return edit
+
+    plan = make_plan("strix-halo-128", change("20251125-1.fc43"))
+    assert ids(plan) == ["firmware.refused"] and plan["firmware"] == {"install": [], "reboot": False}
+    assert f"Install {package} >= 20260110" in sentence(plan["findings"][0])
+    assert ids(make_plan("strix-halo-128", change("20260110-1.fc43"))) == []
+
+
+NOBLE = "20240318.git3b128b60-0ubuntu2.21"
+
+
+@pytest.mark.parametrize(("mes", "severity"), [("0x80", None), ("0x7c", None), (None, "warn"), ("0x83", "fail")])
+def test_where_the_package_keeps_its_date_the_loaded_version_decides(make_plan, mes, severity):
+    def noble(_gpus, rocm):
+        rocm["os"] |= {"id": "ubuntu", "version": "24.04", "name": "Ubuntu 24.04.4 LTS"}
+        rocm["kernel"] |= dict.fromkeys(("release", "default_release"), "6.17.0-1010-oem") | {"flavour": "oem"}
+        rocm["packages"] = {"linux-firmware": NOBLE}
+        rocm["firmware"] |= {"package": "linux-firmware", "version": NOBLE, "mes": mes}
+
+    plan = make_plan("strix-halo-128", noble)
+    found = [finding for finding in plan["findings"] if finding["id"] == "firmware.series"]
+    assert plan["firmware"] == {"install": [], "reboot": False}, "apt has nothing newer"
+    assert [finding["severity"] for finding in found] == ([severity] if severity else [])
+    assert all("Ubuntu 26.04" in finding["remedy"] and NOBLE in finding["seen"] for finding in found)
+    own = make_plan("strix-halo-128", noble, firmware_version="20260319.git217ca6e4-0ubuntu1")
+    assert own["firmware"]["install"] == ["linux-firmware=20260319.git217ca6e4-0ubuntu1"]
+    assert "firmware.series" not in {finding["id"] for finding in own["findings"]}
+
+
 # --- EL and SLES ----------------------------------------------------------------------------------------------------------------------
 
 EL9 = "mi300x-8-el9"
