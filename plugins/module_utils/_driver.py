@@ -113,8 +113,19 @@ def blacklisted_by(tree: Tree, command_line: t.Sequence[str]) -> list[str]:
     return found
 
 
-def driver(tree: Tree, kernel: str | None, command_line: t.Sequence[str], modinfo: Modinfo, secure_boot: bool | None) -> dict[str, t.Any]:
-    """The fact ``driver``. ``/sys/module/amdgpu/version`` is there with DKMS only. Signatures matter under Secure Boot only."""
+def next_module(tree: Tree, release: str | None) -> str | None:
+    """The kind of amdgpu module that a kernel would load: ``dkms`` (outside of its own modules), ``inbox`` or ``None``."""
+    files = module_files(tree, release) if release else []
+    if not files:
+        return None
+    return "inbox" if "/kernel/drivers/" in files[0] else "dkms"
+
+
+def driver(
+    tree: Tree, kernel: str | None, following: str | None, command_line: t.Sequence[str], modinfo: Modinfo, secure_boot: bool | None
+) -> dict[str, t.Any]:
+    """The fact ``driver``; ``following`` is the kernel of the next boot. ``/sys/module/amdgpu/version`` is there with DKMS only.
+    Signatures matter under Secure Boot only."""
     loaded = tree.exists(MODULE) and (tree.exists(MODULE, "initstate") or tree.exists(MODULE, "srcversion"))
     version = tree.text(MODULE, "version") if loaded else None
     builds = dkms_builds(tree)
@@ -132,6 +143,7 @@ def driver(tree: Tree, kernel: str | None, command_line: t.Sequence[str], modinf
         "dkms": builds,
         "build_log": build_log(tree),
         "built_for_running_kernel": bool(files),
+        "next_module": next_module(tree, following or kernel),
         "reload_needed": bool(running and installed and running != installed),
         "signer": modinfo("signer", tree.path(files[0])) if files and secure_boot else None,
         "blacklisted_by": blacklisted_by(tree, command_line),
@@ -149,16 +161,39 @@ def mes_version(tree: Tree) -> str | None:
     return None
 
 
-def firmware(tree: Tree, packages: dict[str, str]) -> dict[str, t.Any]:
+TICKS = 100  # of a second, as /proc counts on every architecture
+
+
+def booted_at(tree: Tree) -> float | None:
+    """When the first process began: of a machine its boot, and of a container host, which shares the kernel, its own start."""
+    btime = re.search(rb"^btime (\d+)", tree.raw("proc/stat") or b"", re.M)
+    fields = (tree.raw("proc/1/stat") or b"").rpartition(b")")[2].split()
+    return int(btime.group(1)) + int(fields[19]) / TICKS if btime and len(fields) > 19 and fields[19].isdigit() else None
+
+
+def installed_at(tree: Tree, package: str, rpm_time: t.Callable[[str], t.Optional[str]]) -> float | None:
+    """When a package was installed: dpkg writes its list of files then, rpm remembers it."""
+    for name in (f"{package}.list", f"{package}:amd64.list"):
+        try:
+            return os.stat(tree.path("var/lib/dpkg/info", name)).st_mtime
+        except (OSError, ValueError):
+            continue
+    seconds = rpm_time(package) or ""
+    return float(seconds) if re.fullmatch(r"\d{1,12}", seconds) else None
+
+
+def firmware(tree: Tree, packages: dict[str, str], rpm_time: t.Callable[[str], t.Optional[str]]) -> dict[str, t.Any]:
     """The fact ``firmware``: the package that wins, its version, and what is loaded."""
     package = next((name for name in FIRMWARE_PACKAGES if name in packages), None)
     vbios = None
     for name in tree.names("sys/class/drm"):
         if name.startswith("card") and name[4:].isdigit():
             vbios = vbios or tree.text("sys/class/drm", name, "device/vbios_version")
+    boot, installed = booted_at(tree), installed_at(tree, package, rpm_time) if package else None
     return {
         "package": package,
         "version": packages[package] if package else None,
+        "newer_than_boot": None if boot is None or installed is None else installed > boot,
         "mes": mes_version(tree),
         "vbios": vbios,
     }

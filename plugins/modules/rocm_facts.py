@@ -106,23 +106,29 @@ ansible_facts:
         driver:
           description:
             - "loaded, source (dkms, inbox or null), version of the module, release (31.50.0), dkms (version, kernel, state), build_log (of
-              a build that failed), built_for_running_kernel, reload_needed (the running module is not the installed one), signer of the
-              module (under Secure Boot), blacklisted_by."
+              a build that failed), built_for_running_kernel, next_module (the kind that the next boot would load: dkms, inbox or null),
+              reload_needed (the running module is not the installed one), signer of the module (under Secure Boot), blacklisted_by."
           type: dict
           returned: always
-        firmware: {description: "package, version, mes (loaded MES version, hexadecimal), vbios.", type: dict, returned: always}
+        firmware:
+          description:
+            - "package, version, newer_than_boot (whether the package was installed after this boot began, null where that is not known),
+              mes (loaded MES version, hexadecimal), vbios."
+          type: dict
+          returned: always
         kernel:
           description:
             - "release, flavour, command_line (list), default_release (what the next boot starts), installed (releases), headers (bool, of
-              the running one), without_headers (releases), modules (bool, whether the running one has its own GPU modules), module_options
-              (of amdgpu and TTM in files of modprobe.d that we did not write: path, module, parameter, value), trouble (lines of the kernel
-              log about GPUs that are not well: line, count)."
+              the running one), without_headers and without_modules (releases that have none), modules (bool, whether the running one has
+              its own GPU modules), module_options (of amdgpu and TTM in files of modprobe.d that we did not write: path, module, parameter,
+              value), trouble (lines of the kernel log about GPUs that are not well: line, count)."
           type: dict
           returned: always
         boot:
           description:
             - "loader, secure_boot (null without EFI), mok_enrolled (whether shim trusts the key of DKMS), bootc, id (of this boot),
-              rebooted_into and rebooted_for (the last reboot that this collection asked for)."
+              rebooted_into, or rebooted_from where it was not seen to come back, and rebooted_for (the last reboot that this collection
+              asked for)."
           type: dict
           returned: always
         iommu: {description: "mode (off, pt or remap), groups (how many).", type: dict, returned: always}
@@ -230,6 +236,9 @@ def detect(module: AnsibleModule) -> dict:
             return None
         return output("rpm", "-qa", "--qf", "%{NAME} %{VERSION}-%{RELEASE}\n")
 
+    def rpm_time(package: str) -> str | None:
+        return None if tree.root or manager not in _packages.RPM_MANAGERS else output("rpm", "-q", "--qf", "%{INSTALLTIME}", package)
+
     def dmesg() -> str | None:
         return output("dmesg")
 
@@ -245,6 +254,7 @@ def detect(module: AnsibleModule) -> dict:
     except WriteError as error:
         loader = "unknown"
         tree.problem("/boot", str(error))
+    following = _next_boot.default_release(tree, loader)
     installations = _rocm.installations(tree, packages, params["search_paths"])
     legacy = [entry for entry in installations if entry["layout"] == "legacy"]
     users = _processes.users_of(tree, [entry["path"] for entry in legacy])
@@ -274,18 +284,19 @@ def detect(module: AnsibleModule) -> dict:
         "held": _packages.held(tree, manager),
         "repositories": _packages.repositories(tree),
         "dnf_repositories": _packages.dnf_repositories(tree) if manager == "dnf" else [],
-        "driver": _driver.driver(tree, release, arguments, modinfo, secure_boot),
-        "firmware": _driver.firmware(tree, packages),
+        "driver": _driver.driver(tree, release, following, arguments, modinfo, secure_boot),
+        "firmware": _driver.firmware(tree, packages, rpm_time),
         "kernel": {
             "release": release,
             "flavour": flavour.group(1) if flavour else None,
             "command_line": arguments,
-            "default_release": _next_boot.default_release(tree, loader),
+            "default_release": following,
             "installed": kernels,
             "headers": bool(release) and tree.exists("lib/modules", release, "build"),
             "modules": bool(release) and tree.exists("lib/modules", release, "kernel/drivers/gpu/drm/amd"),
             "without_headers": [name for name in kernels if not tree.exists("lib/modules", name, "build")],
             "module_options": module_options,
+            "without_modules": [name for name in kernels if not tree.exists("lib/modules", name, "kernel/drivers/gpu/drm/amd")],
             "trouble": _kernel_log.trouble(tree, dmesg),
         },
         "boot": {
@@ -294,7 +305,9 @@ def detect(module: AnsibleModule) -> dict:
             "mok_enrolled": _security.mok_enrolled(tree),
             "bootc": tree.exists("run/ostree-booted"),
             "id": tree.text("proc/sys/kernel/random/boot_id"),
-            "rebooted_into": mark[0] or None,
+            # Where nobody saw the host come back, the mark names the boot that was to end.
+            "rebooted_from": mark[0][5:] if mark[0].startswith("from:") else None,
+            "rebooted_into": None if mark[0].startswith("from:") else mark[0] or None,
             "rebooted_for": mark[2] or None,
         },
         "iommu": _host.iommu(tree, arguments),

@@ -13,7 +13,7 @@ import typing as t
 
 from ansible_collections.amdgpu.fleet.plugins.module_utils import _cmdline, _modprobe
 from ansible_collections.amdgpu.fleet.plugins.module_utils._cmdline import CmdlineError, Wanted
-from ansible_collections.amdgpu.fleet.plugins.plugin_utils.catalog import CatalogError
+from ansible_collections.amdgpu.fleet.plugins.plugin_utils.catalog import CatalogError, version_key
 from ansible_collections.amdgpu.fleet.plugins.plugin_utils.examine import memory_pool
 from ansible_collections.amdgpu.fleet.plugins.plugin_utils.fit import GIB
 from ansible_collections.amdgpu.fleet.plugins.plugin_utils.wants import INVENTORY, WantsError
@@ -35,6 +35,7 @@ def section(host: Host) -> dict[str, t.Any]:
         "absent": arguments.absent,
         "module_options": options,
         "sysctl": _sysctl(host, settings),
+        "reboot_into": _minimum_kernel(host),
         # Without a unit that loads it, a driver that an optional setting blacklists would never come.
         "load_at_boot": next(iter(host.loaded_late.values()), None),
         "state": host.wants["kernel_state"],
@@ -206,3 +207,44 @@ def _module_options(host: Host, entries: list[dict[str, t.Any]], arguments: list
         options.setdefault(module, {})[entry["parameter"]] = str(value)
         host.note("kernel", "module option", f"{module} {entry['parameter']}={value}", reason, source)
     return options
+
+
+def _minimum_kernel(host: Host) -> str | None:
+    """Hold the running kernel to the floor of its distribution. The kernel of the next boot, where that one is new enough."""
+    minimums = host.profile.get("host", {}).get("minimum_kernel", [])
+    release, following = host.rocm["kernel"]["release"], host.rocm["kernel"]["default_release"]
+    os = host.rocm["os"]
+    # Ubuntu's HWE kernels call themselves generic, as its GA kernels do.
+    flavours = {"any", host.rocm["kernel"]["flavour"], *(("hwe",) if host.rocm["kernel"]["flavour"] == "generic" else ())}
+    mine = [
+        entry
+        for entry in minimums
+        if entry["distribution"] == os["id"] and entry["version"] == os["version"] and entry["flavour"] in flavours
+    ]
+    floor = next(iter(mine), None) or next((entry for entry in minimums if entry["distribution"] == "any"), None)
+    if not (release and floor and floor["release"] and _kernel_key(release) < _kernel_key(floor["release"])):
+        return None
+    newer = following and host.wants["kernel_state"] == "present" and _kernel_key(following) >= _kernel_key(floor["release"])
+    waits = following if newer else None
+    host.findings.add(
+        "kernel.minimum",
+        release,
+        f">= {floor['release']}",
+        severity="warn" if waits else "fail",
+        why=f"older kernels lack fixes that {host.gfx} needs: hangs, page faults, or a fraction of the memory",
+        remedy=f"{waits} is installed; the role kernel asks for a reboot into it" if waits else _kernel_remedy(os, floor["release"]),
+    )
+    return waits
+
+
+def _kernel_key(release: str) -> list[int]:
+    """Version and ABI number: ``6.17.0-19-generic`` and ``6.17.0-19.19~24.04.2`` are one kernel."""
+    return version_key(release)[:4]
+
+
+def _kernel_remedy(os: dict[str, t.Any], release: str) -> str:
+    if os["id"] == "debian":
+        return f"Install a kernel from backports (apt install -t {os['codename']}-backports linux-image-amd64) and reboot"
+    if os["id"] == "ubuntu":
+        return "Install linux-oem-24.04c or the HWE kernel and reboot"
+    return f"Install kernel {release} or later and reboot"

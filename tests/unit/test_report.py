@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The table of memory on the page of the report, and a report where no host can be reached."""
+"""The table of memory and the reboots in the report, and a report where no host can be reached."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import yaml
 from ansible.parsing.dataloader import DataLoader
 from ansible.template import Templar, trust_as_template
 
@@ -79,3 +80,56 @@ def test_a_fleet_of_which_no_host_is_reached_has_a_report(tmp_path, name):
         assert re.search(rf"^{host} .* FAILED", result.stdout, re.M)
         assert host in (tmp_path / "report.html").read_text()
     assert "The host could not be reached" in (tmp_path / "report.html").read_text()
+
+
+RECORDS = [
+    {"host": "rack", "endpoints": [{"answered": True, "url": "http://127.0.0.1:8000"}], "reboot": ["iommu=pt is not in effect", "a <b>"]},
+    {"host": "halo", "endpoints": [], "reboot": ["the driver is installed and not loaded"]},
+    {"host": "box", "endpoints": [], "reboot": []},
+    # Of a host that was not reached, or of an older run.
+    {"host": "gone", "endpoints": []},
+]
+
+
+@pytest.fixture(scope="module")
+def of_records():
+    endpoint = {
+        "model": "tiny", "unit": "vllm-tiny.service", "kind": "venv", "version": "0.33.0", "variant": "cpu", "text": "", "memory": {},
+        "waited_seconds": None, "time_to_first_token_ms": None, "time_per_output_token_ms": None,
+    }  # fmt: skip
+    record = {"findings": [], "mended": [], "settings": [], "failure": "", "usable_bytes": 0, "driver": {}}
+    records = [{**record, **entry, "endpoints": [{**endpoint, **each} for each in entry["endpoints"]]} for entry in RECORDS]
+
+    def render(expression: str):
+        variables = {"__report_records": records, "__report_directory": "/r", "report_title": "Fleet", "ansible_search_path": [str(ROLE)]}
+        known = yaml.safe_load((ROLE / "vars/main.yml").read_text())
+        variables |= {name: trust(known[name]) for name in ("__report_doctor", "__report_severities")}
+        return Templar(loader=DataLoader(), variables=variables).template(trust_as_template(expression))
+
+    return render
+
+
+def trust(value):
+    return {key: trust(each) for key, each in value.items()} if isinstance(value, dict) else trust_as_template(value)
+
+
+def test_the_table_says_who_needs_a_reboot_and_why(of_records):
+    table = of_records("{{ lookup('ansible.builtin.template', 'table.txt.j2') }}")
+    states = {line.split()[0]: line.rstrip().rpartition("  ")[2] for line in table.splitlines()[1:5]}
+    assert states == {"rack": "serving, reboot needed", "halo": "reboot needed", "box": "ready", "gone": "ready"}
+    assert "REBOOT rack: iommu=pt is not in effect; a <b>" in table and "REBOOT halo: the driver is installed and not loaded" in table
+    assert "REBOOT box" not in table and "REBOOT gone" not in table
+
+
+def test_the_page_says_who_needs_a_reboot_and_why(of_records):
+    rows = of_records("{{ lookup('ansible.builtin.template', 'report.html.j2') }}").partition("<h2>Fleet</h2>")[2].split("<tr>")
+    (rack,) = [row for row in rows if "<b>rack</b>" in row and "reboot" in row]
+    assert "serving</span>" in rack and "reboot needed" in rack and "iommu=pt is not in effect; a &lt;b&gt;" in rack
+    assert [row for row in rows if "<b>halo</b>" in row and "the driver is installed and not loaded" in row]
+    assert not [row for row in rows if ("<b>box</b>" in row or "<b>gone</b>" in row) and "reboot" in row]
+
+
+def test_the_doctor_says_who_needs_a_reboot_and_why(of_records):
+    doctor = of_records("{{ __report_doctor }}")
+    assert doctor["reboot"] == {"rack": RECORDS[0]["reboot"], "halo": RECORDS[1]["reboot"]}
+    assert doctor["exit"] == 0

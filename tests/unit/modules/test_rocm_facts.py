@@ -3,6 +3,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 import socket
 
 import pytest
@@ -15,6 +16,7 @@ def test_instinct_with_dkms(emulated, amd_rocm):
     assert found["driver"]["release"] == "31.50.0"
     assert found["driver"]["built_for_running_kernel"] and not found["driver"]["reload_needed"]
     assert [build["state"] for build in found["driver"]["dkms"]] == ["installed"]
+    assert found["driver"]["next_module"] == "dkms" and found["kernel"]["without_modules"] == []
     assert found["kernel"]["release"] == found["kernel"]["default_release"] == "6.1.0-40-amd64"
     assert found["kernel"]["flavour"] == "amd64"
     assert found["boot"]["loader"] == "grub"
@@ -39,11 +41,28 @@ def test_strix_halo_broken(emulated, amd_rocm):
     assert found["firmware"] == {
         "package": "firmware-amd-graphics",
         "version": "20251125-1",
+        "newer_than_boot": None,
         "mes": "0x83",
         "vbios": found["firmware"]["vbios"],
     }
     assert found["driver"]["source"] == "inbox" and found["driver"]["release"] is None
     assert "amdgpu.cwsr_enable=0" in found["kernel"]["command_line"]
+
+
+@pytest.mark.parametrize(("name", "installed", "newer"), [("", 1999, False), ("", 2001, True), (":amd64", 2001, True)])
+def test_firmware_that_came_after_the_boot(emulated, amd_rocm, name, installed, newer):
+    """The machine began at 1000, and its first process a thousand seconds later, as in a container."""
+    root = emulated("strix-halo-128")
+    (root / "proc/stat").write_text("cpu  1 2 3\nbtime 1000\nprocesses 5\n")
+    (root / "proc/1").mkdir()
+    (root / "proc/1/stat").write_text("1 (system) d) S 0 1 1 0 -1 4194560 1 1 1 1 1 1 1 1 20 0 1 0 100000 1 1\n")
+    files = root / f"var/lib/dpkg/info/firmware-amd-graphics{name}.list"
+    files.parent.mkdir()
+    files.write_text("/.\n")
+    os.utime(files, (installed, installed))
+    assert amd_rocm(root)["firmware"]["newer_than_boot"] is newer
+    (root / "proc/1/stat").write_text("1 (garbage")
+    assert amd_rocm(root)["firmware"]["newer_than_boot"] is None
 
 
 def test_blacklists(emulated, amd_rocm):

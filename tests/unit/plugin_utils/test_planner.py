@@ -88,9 +88,16 @@ def test_the_kernel_floor_follows_distribution_and_flavour(make_plan, ids, relea
     assert ("kernel.minimum" in ids(make_plan("strix-halo-128", ubuntu))) is stops
 
 
+def kernels(running: str, following: str):
+    def change(_gpus, rocm):
+        rocm["kernel"] |= {"release": running, "default_release": following, "installed": sorted({running, following})}
+
+    return change
+
+
 def test_the_gate_of_driver_kernel_and_distribution(make_plan, ids):
     def kernel(_gpus, rocm):
-        rocm["kernel"]["release"] = "7.2.12+deb13-amd64"
+        rocm["kernel"] |= {"release": "7.2.12+deb13-amd64", "default_release": "7.2.12+deb13-amd64"}
 
     plan = make_plan("mi300x-8", kernel)
     assert ids(plan) == ["driver.kernel"]
@@ -318,6 +325,57 @@ def test_good_firmware_that_is_not_loaded_yet_asks_for_a_reboot(make_plan):
     assert make_plan("strix-halo-128")["firmware"]["reboot"] is False
 
 
+@pytest.mark.parametrize(
+    ("mes", "newer", "reboots"),
+    [(None, True, True), ("0x7c", True, True), ("0x80", True, False), (None, False, False), (None, None, False)],
+)
+def test_firmware_that_came_after_the_boot_asks_for_a_reboot(make_plan, mes, newer, reboots):
+    def replaced(_gpus, rocm):
+        rocm["firmware"] |= {"mes": mes, "newer_than_boot": newer}
+
+    assert make_plan("strix-halo-128", replaced)["firmware"]["reboot"] is reboots
+    assert not make_plan("strix-halo-128", replaced, firmware_policy="keep")["firmware"]["reboot"]
+
+
+@pytest.mark.parametrize(
+    ("identity", "manager", "package"), [("fedora", "dnf", "amd-gpu-firmware"), ("arch", "pacman", "linux-firmware-amdgpu")]
+)
+def test_refused_firmware_is_found_whatever_the_distribution(make_plan, ids, identity, manager, package):
+    def change(version):
+        def edit(_gpus, rocm):
+            rocm["os"] |= {"id": identity, "version": "43", "name": identity, "package_manager": manager}
+            rocm["packages"] = {package: version}
+            rocm["firmware"] |= {"package": package, "version": version, "mes": None}
+
+        return edit
+
+    plan = make_plan("strix-halo-128", change("20251125-1.fc43"))
+    assert ids(plan) == ["firmware.refused"] and plan["firmware"] == {"install": [], "reboot": False}
+    assert f"Install {package} >= 20260110" in sentence(plan["findings"][0])
+    assert ids(make_plan("strix-halo-128", change("20260110-1.fc43"))) == []
+
+
+NOBLE = "20240318.git3b128b60-0ubuntu2.21"
+
+
+@pytest.mark.parametrize(("mes", "severity"), [("0x80", None), ("0x7c", None), (None, "warn"), ("0x83", "fail")])
+def test_where_the_package_keeps_its_date_the_loaded_version_decides(make_plan, mes, severity):
+    def noble(_gpus, rocm):
+        rocm["os"] |= {"id": "ubuntu", "version": "24.04", "name": "Ubuntu 24.04.4 LTS"}
+        rocm["kernel"] |= dict.fromkeys(("release", "default_release"), "6.17.0-1010-oem") | {"flavour": "oem"}
+        rocm["packages"] = {"linux-firmware": NOBLE}
+        rocm["firmware"] |= {"package": "linux-firmware", "version": NOBLE, "mes": mes}
+
+    plan = make_plan("strix-halo-128", noble)
+    found = [finding for finding in plan["findings"] if finding["id"] == "firmware.series"]
+    assert plan["firmware"] == {"install": [], "reboot": False}, "apt has nothing newer"
+    assert [finding["severity"] for finding in found] == ([severity] if severity else [])
+    assert all("Ubuntu 26.04" in finding["remedy"] and NOBLE in finding["seen"] for finding in found)
+    own = make_plan("strix-halo-128", noble, firmware_version="20260319.git217ca6e4-0ubuntu1")
+    assert own["firmware"]["install"] == ["linux-firmware=20260319.git217ca6e4-0ubuntu1"]
+    assert "firmware.series" not in {finding["id"] for finding in own["findings"]}
+
+
 # --- EL and SLES ----------------------------------------------------------------------------------------------------------------------
 
 EL9 = "mi300x-8-el9"
@@ -442,7 +500,7 @@ def test_headers_come_with_the_driver_and_only_where_they_are_missing(make_plan)
     def ubuntu(modules):
         def change(_gpus, rocm):
             rocm["os"] |= {"id": "ubuntu", "version": "24.04", "name": "Ubuntu 24.04.4 LTS"}
-            rocm["kernel"] |= {"release": "6.8.0-60-generic", "headers": True, "modules": modules}
+            rocm["kernel"] |= dict.fromkeys(("release", "default_release"), "6.8.0-60-generic") | {"headers": True, "modules": modules}
 
         return change
 
@@ -515,3 +573,111 @@ def test_a_driver_that_knows_no_memory_mode(make_plan, ids):
             gpu["memory_partition"] = "UNKNOWN"
 
     assert ids(make_plan("mi300x-8", unknown, partition_compute="CPX")) == []
+
+
+# --- the kernel of the next boot, and a driver that is not loaded ----------------------------------------------------------------------
+
+GOOD, BAD = "6.1.0-40-amd64", "7.2.12+deb12-amd64"
+
+
+def unloaded(gpus, rocm, module="dkms"):
+    """The driver is installed, and this boot did not load it."""
+    gpus["kfd"] = "absent"
+    rocm["driver"] |= {"loaded": False, "source": None, "version": None, "release": None, "next_module": module}
+    rocm["devices"]["kfd"]["present"] = False
+
+
+def test_the_kernel_of_the_next_boot_decides_the_gate(make_plan, ids):
+    plan = make_plan("mi300x-8-nodriver", kernels(GOOD, BAD))
+    assert ids(plan) == ["driver.kernel"]
+    assert f"driver 31.50.0 on kernel {BAD}, which the next boot starts" in sentence(plan["findings"][0])
+    assert plan["driver"]["repository"] is None and plan["driver"]["install"] == plan["driver"]["headers"] == []
+
+    plan = make_plan("mi300x-8-nodriver", kernels(BAD, GOOD))
+    assert ids(plan) == [] and "driver.kernel" in ids(plan, "warn")
+    assert plan["driver"]["install"] and plan["driver"]["build"] == [GOOD], "nothing is built for the kernel that goes"
+
+
+def test_the_driver_is_built_for_the_running_kernel_and_the_next_one(make_plan):
+    following = "6.1.0-41-amd64"
+
+    def both(gpus, rocm):
+        kernels(GOOD, following)(gpus, rocm)
+        rocm["kernel"]["without_headers"] = [GOOD, following]
+
+    driver = make_plan("mi300x-8-nodriver", both)["driver"]
+    assert driver["build"] == [GOOD, following]
+    assert driver["headers"] == [f"linux-headers-{GOOD}", f"linux-headers-{following}"]
+
+    # The packages are there, and the new kernel has no build yet.
+    plan = make_plan("mi300x-8", both)
+    assert (plan["driver"]["install"], plan["driver"]["build"], plan["driver"]["headers"]) == (
+        [],
+        [following],
+        [f"linux-headers-{following}"],
+    )
+    assert [(entry["id"], entry["severity"]) for entry in plan["findings"] if entry["id"] == "driver.not_built"] == [
+        ("driver.not_built", "warn")
+    ]
+
+    def failed(gpus, rocm):
+        both(gpus, rocm)
+        rocm["kernel"]["without_headers"] = [GOOD]
+        rocm["driver"]["build_log"] = "/var/lib/dkms/amdgpu/7.1.3/build/make.log"
+
+    plan = make_plan("mi300x-8", failed)
+    assert plan["driver"]["build"] == [] and "fail" in {
+        entry["severity"] for entry in plan["findings"] if entry["id"] == "driver.not_built"
+    }
+    assert make_plan("mi300x-8")["driver"]["build"] == []
+
+
+@pytest.mark.parametrize(
+    ("host", "module", "line", "severity", "waits", "words"),
+    [
+        ("mi300x-8", "dkms", "", "warn", True, "its module is there for 6.1.0-40-amd64"),
+        ("strix-halo-128", "inbox", "", "warn", True, "its module is there for 7.2.12+deb13-amd64"),
+        ("strix-halo-128", "inbox", "nomodeset", "fail", False, "kept from it by nomodeset"),
+        ("strix-halo-128", None, "", "fail", False, "no module of amdgpu"),
+    ],
+    ids=["dkms", "inbox", "nomodeset", "none"],
+)
+def test_a_driver_that_is_not_loaded(make_plan, host, module, line, severity, waits, words):
+    def change(gpus, rocm):
+        unloaded(gpus, rocm, module)
+        rocm["kernel"]["command_line"].append(line)
+
+    serving = {"vllm_instances": [{"name": "chat", "model": "/srv/models/chat"}]}
+    plan = make_plan(host, change, **serving)
+    (found,) = [entry for entry in plan["findings"] if entry["id"] == "driver.not_loaded"]
+    assert (found["severity"], plan["driver"]["missing"], plan["driver"]["waits"]) == (severity, True, waits)
+    assert words in found["seen"], found["seen"]
+    # Who serves on the CPU, or not at all, is told and not stopped.
+    for wants in ({}, {**serving, "vllm_accelerator": "cpu"}):
+        (found,) = [entry for entry in make_plan(host, change, **wants)["findings"] if entry["id"] == "driver.not_loaded"]
+        assert found["severity"] == "warn"
+    assert not [entry for entry in make_plan(host, **serving)["findings"] if entry["id"] == "driver.not_loaded"]
+
+
+def test_an_argument_that_the_role_takes_away_is_no_obstacle(make_plan, ids):
+    def change(gpus, rocm):
+        unloaded(gpus, rocm, "inbox")
+        rocm["kernel"]["command_line"].append("nomodeset")
+
+    plan = make_plan("strix-halo-128", change, kernel_arguments_absent=["nomodeset"])
+    assert plan["driver"]["waits"] and "driver.not_loaded" in ids(plan, "warn")
+
+
+def test_where_the_driver_is_about_to_be_installed_or_taken_away_nothing_waits(make_plan, ids):
+    assert make_plan("mi300x-8-nodriver")["driver"]["missing"]
+    for plan in (make_plan("mi300x-8-nodriver"), make_plan("mi300x-8", unloaded, driver_state="absent")):
+        assert not plan["driver"]["waits"] and "driver.not_loaded" not in ids(plan, "warn") + ids(plan)
+
+
+def test_what_the_kernel_says_of_a_failed_load_is_told(make_plan):
+    def change(gpus, rocm):
+        unloaded(gpus, rocm)
+        rocm["kernel"]["trouble"] = [{"line": "amdgpu: Fatal error during GPU init", "count": 1}]
+
+    (found,) = [entry for entry in make_plan("mi300x-8", change)["findings"] if entry["id"] == "driver.not_loaded"]
+    assert found["seen"].endswith("the kernel says: amdgpu: Fatal error during GPU init")

@@ -1,0 +1,107 @@
+# Copyright: (c) 2026, the amdgpu.fleet authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The section ``rocm`` of the plan: which release of the user space, from where, and what of older ones goes."""
+
+from __future__ import annotations
+
+import re
+import typing as t
+
+from ansible_collections.amdgpu.fleet.plugins.plugin_utils.catalog import version_key
+from ansible_collections.amdgpu.fleet.plugins.plugin_utils.repository import repository
+from ansible_collections.amdgpu.fleet.plugins.plugin_utils.wants import INVENTORY
+
+if t.TYPE_CHECKING:
+    from ansible_collections.amdgpu.fleet.plugins.plugin_utils.planner import Host
+
+
+def section(host: Host) -> dict[str, t.Any]:
+    known = host.catalog.releases["rocm"]
+    plan: dict[str, t.Any] = {
+        "version": None,
+        "repository": None,
+        "install": [],
+        "remove": [],
+        "legacy": False,
+        "legacy_files": [],
+    }
+    if host.wants["rocm_state"] == "absent":
+        plan["remove"] = sorted(name for name in host.rocm["packages"] if name.startswith("amdrocm"))
+        return plan
+    if host.gfx != "cpu" and host.wants["rocm_userspace"] == "distribution":
+        if host.wants["rocm_remove_legacy"]:
+            plan |= _legacy(host)
+        own = known["userspace"]["distribution"]
+        plan["install"] = host.missing(own["packages"])
+        host.note("rocm", "packages", " ".join(own["packages"]), own["reason"], own["source"])
+        return plan
+    if host.gfx != "cpu" and host.distribution is None and host.driver_policy != "dkms":
+        host.findings.add("rocm.distribution", host.rocm["os"]["name"], "a distribution of ROCm's support matrix")
+    if host.gfx == "cpu" or host.distribution is None:
+        return plan
+    version = host.wants["rocm_version"] or known["default"]
+    release = known["releases"].get(version)
+    usable = {name: entry for name, entry in known["releases"].items() if entry["line"] == "therock"}
+    if release is None or version not in usable:
+        host.findings.add("rocm.release", version, "a release of the catalog", known=", ".join(usable))
+        return plan
+    driver = host.wants["driver_release"] or host.catalog.releases["drivers"]["default"]
+    if host.driver_policy == "dkms" and driver not in release["drivers"]:
+        host.findings.add(
+            "rocm.driver",
+            f"driver {driver} with ROCm {version}",
+            "a driver that the release lists",
+            known=", ".join(name for name in release["drivers"] if name in host.catalog.releases["drivers"]["releases"]),
+        )
+    rule = host.profile.get("host", {}).get("rocm", {})
+    named = any(version_key(version)[:2] == version_key(entry) for entry in rule.get("refused", []))
+    if named or version_key(version) < version_key(rule.get("minimum", "0")):
+        known_good = rule.get("recommended") or rule["minimum"]
+        host.findings.add("rocm.refused", version, f">= {rule['minimum']}", why=rule["reason"], known=known_good)
+    plan |= _legacy(host)
+    userspace = known["userspace"][host.wants["rocm_userspace"]]
+    packages = [host.pinned(name.format(suffix=release["package_suffix"], gfx=host.gfx), release) for name in userspace["packages"]]
+    packages += known["prerequisites"]["deb" if host.package_manager == "apt" else "rpm"]
+    plan["version"] = version
+    plan["repository"] = repository(
+        host,
+        "rocm",
+        host.catalog.releases["repositories"]["rocm"]["suite"],
+        distribution=host.distribution["rocm_directory"],
+    )
+    plan["install"] = host.named(host.missing(packages))
+    asked = bool(host.wants["rocm_version"])
+    host.note(
+        "rocm",
+        "version",
+        version,
+        "asked for" if asked else known["default_reason"],
+        INVENTORY if asked else release["source"],
+    )
+    host.note("rocm", "packages", " ".join(host.named(packages)), userspace["reason"], userspace["source"])
+    return plan
+
+
+def _legacy(host: Host) -> dict[str, t.Any]:
+    """Packages and repositories of ROCm before 7.14, where they may be removed."""
+    folders = [entry["path"] for entry in host.rocm["installations"] if entry["layout"] == "legacy"]
+    known, rule = host.rocm["legacy"], host.catalog.releases["rocm"]["legacy"]
+    if not folders:
+        return {}
+    if not known["packages"]:
+        remedy = f"No package is known to own it: remove {' and '.join(folders)} by hand"
+    elif not host.wants["rocm_remove_legacy"]:
+        remedy = f"Set rocm_remove_legacy to true, and the role rocm removes {', '.join(known['packages'])}"
+    elif known["used_by"]:
+        remedy = f"Stop {', '.join(known['used_by'])} first, which use it"
+    else:
+        remedy = "The role rocm removes it"
+        host.findings.add("rocm.legacy", ", ".join(folders), "no ROCm before 7.14", severity="warn", mended_by="rocm", remedy=remedy)
+        host.note("rocm", "remove", " ".join(known["packages"]), "asked for", INVENTORY)
+        # A file that names another repository too, the driver's or somebody else's, stays.
+        fits = {entry["path"] for entry in host.rocm["repositories"] if re.search(rule["repository"], entry["uri"]) and not entry["mixed"]}
+        others = {entry["path"] for entry in host.rocm["repositories"] if not re.search(rule["repository"], entry["uri"])}
+        files = [{"path": path, "state": "absent"} for path in sorted(fits - others)]
+        return {"remove": known["packages"], "legacy": True, "legacy_files": files}
+    host.findings.add("rocm.legacy", ", ".join(folders), "no ROCm before 7.14", remedy=remedy)
+    return {}
