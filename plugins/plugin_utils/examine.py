@@ -9,6 +9,7 @@ import typing as t
 
 from ansible_collections.amdgpu.fleet.plugins.plugin_utils.catalog import version_key
 from ansible_collections.amdgpu.fleet.plugins.plugin_utils.fit import GIB
+from ansible_collections.amdgpu.fleet.plugins.plugin_utils.fitting import builds_for
 
 if t.TYPE_CHECKING:
     from ansible_collections.amdgpu.fleet.plugins.plugin_utils.planner import Host
@@ -68,12 +69,6 @@ def _why_small(host: Host, gpu: dict[str, t.Any], pool: int, memory: int) -> str
     if abs(pool - memory / 2) < memory / 16:
         return "the kernel lets the GPU use half of the memory unless it is told otherwise"
     return "a limit is set on the kernel command line or in /etc/modprobe.d"
-
-
-def builds_for(known: dict[str, t.Any], kernel: str) -> bool:
-    """Whether a driver release of the catalog is for a kernel."""
-    limits = known["kernels"]
-    return version_key(limits["minimum"]) <= version_key(kernel)[:2] < version_key(limits["below"])
 
 
 def driver_builds(host: Host, release: str | None, pending: bool) -> None:

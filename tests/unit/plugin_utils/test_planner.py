@@ -58,7 +58,7 @@ def test_strix_halo_with_everything_wrong(make_plan, ids):
     plan = make_plan("strix-halo-broken")
     assert ids(plan) == ["kernel.minimum"]
     assert set(ids(plan, "warn")) == {
-        "kernel.outdated_argument", "memory.pool", "firmware.refused", "firmware.loaded", "devices.permissions",
+        "kernel.outdated_argument", "memory.pool", "firmware.refused", "firmware.loaded", "devices.permissions", "rocm.unlisted",
     }  # fmt: skip
     assert plan["firmware"]["install"] == ["firmware-amd-graphics>=20260110"]
     text = sentence(plan["findings"][0])
