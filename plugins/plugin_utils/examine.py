@@ -118,6 +118,10 @@ def _driver(host: Host) -> None:
         is_hwe = version_key(kernel["release"] or "")[:2] > version_key(general)
         if (entry["distribution"], entry["version"]) == (os["id"], os["version"]) and (entry["flavour"] != "hwe" or is_hwe):
             host.findings.add("kernel.avoid", kernel["release"], f"the GA kernel {general}", why=entry["reason"])
+        elif (entry["distribution"], entry["version"], entry["flavour"]) == (os["id"], os["version"], "hwe"):
+            bringing = [name for name in host.rocm["packages"] if re.fullmatch(r"linux-(image-|headers-)?(generic|virtual)-hwe-.+", name)]
+            if bringing:
+                host.findings.add("kernel.hwe_package", ", ".join(sorted(bringing)), "linux-generic alone", why=entry["reason"])
 
 
 def _devices(host: Host) -> None:

@@ -83,6 +83,10 @@ def section(host: Host) -> dict[str, t.Any]:
         INVENTORY if asked else release["source"],
     )
     host.note("rocm", "packages", " ".join(host.named(packages)), userspace["reason"], userspace["source"])
+    tools = known["tools"]
+    linking = (tools["linked_by"] + "{suffix}", f"{tools['linked_by']}-")
+    if not any(name.startswith(linking) for name in userspace["packages"]):
+        host.note("rocm", "tools", tools["path"].format(suffix=release["package_suffix"]), tools["reason"], tools["source"])
     return plan
 
 

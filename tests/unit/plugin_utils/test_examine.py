@@ -103,6 +103,9 @@ DEFECTS: dict[str, tuple[str, dict[str, Any], Callable[[Path], None] | None]] = 
     "kernel.minimum": ("strix-halo-broken", {}, None),
     "kernel.outdated_argument": ("strix-halo-inherited", {}, None),
     "kernel.avoid": ("mi300x-8", UBUNTU_HWE, None),
+    "kernel.hwe_package": ("mi300x-8", {
+        **UBUNTU_HWE, "kernel": {"release": "6.8.0-60-generic"}, "packages": {"linux-image-generic-hwe-24.04": "6.17.0-19.19"},
+    }, None),
     "kernel.known_open": ("strix-halo-128", {"kernel": {"release": "7.0.2-1-generic"}}, None),
     "memory.pool": ("strix-halo-128", {}, None),
     "memory.pool_too_large": ("strix-halo-128", {"gpus": [{**HALO, "gtt_gib": 140}]}, None),
