@@ -1,8 +1,8 @@
 # Copyright: (c) 2026, the amdgpu.fleet authors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Fingerprints of OpenPGP public keys, so that a repository key can be checked on a host that has no gpg.
+"""Fingerprints and expiry of OpenPGP public keys, so that a repository key can be checked on a host that has no gpg.
 
-Only the fingerprint is computed here (RFC 4880, 12.2); signatures are verified by apt and dnf.
+Only the fingerprint is computed here (RFC 4880, 12.2), and the date of expiry read; signatures are verified by apt and dnf.
 """
 
 from __future__ import annotations
@@ -11,8 +11,13 @@ import base64
 import binascii
 import hashlib
 import re
+import typing as t
 
-PUBLIC_KEY = 6
+SIGNATURE, PUBLIC_KEY, PUBLIC_SUBKEY = 2, 6, 14
+# Kinds of signatures that a key gives itself: over a user id, or over the key alone.
+OF_THE_KEY = (0x10, 0x11, 0x12, 0x13, 0x1F)
+# Kinds of subpackets.
+CREATED, KEY_EXPIRES, ISSUER = 2, 9, 16
 ARMOR = re.compile(
     rb"-----BEGIN PGP PUBLIC KEY BLOCK-----\r?\n(?:[^\r\n]+: [^\r\n]*\r?\n)*\r?\n(.*?)-----END PGP PUBLIC KEY BLOCK-----", re.S
 )
@@ -53,26 +58,73 @@ def armored(data: bytes) -> bytes:
 
 def fingerprints(data: bytes) -> list[str]:
     """The fingerprints of the primary keys in a keyring, upper-case hexadecimal."""
-    found = []
-    data = dearmored(data)
-    position = 0
-    try:
-        while position < len(data):
-            tag, start, length = _packet(data, position)
-            if start + length > len(data):
-                raise NotAKey("the key is truncated")
-            if tag == PUBLIC_KEY:
-                body = data[start : start + length]
-                # The length is hashed as two bytes.
-                if body[0] != 4 or length > 0xFFFF:
-                    raise NotAKey("only version 4 keys are understood")
-                found.append(hashlib.sha1(b"\x99" + length.to_bytes(2, "big") + body).hexdigest().upper())  # noqa: S324
-            position = start + length
-    except IndexError as error:
-        raise NotAKey("the key is truncated") from error
+    found = [_fingerprint(body) for tag, body in _packets(dearmored(data)) if tag == PUBLIC_KEY]
     if not found:
         raise NotAKey("there is no public key in it")
     return found
+
+
+def expires_at(data: bytes) -> int | None:
+    """When the first key of a keyring expires, in seconds since 1970, by its own latest signature; ``None`` where it never does."""
+    key, latest, expires = b"", -1, None
+    for tag, body in _packets(dearmored(data)):
+        if tag in (PUBLIC_KEY, PUBLIC_SUBKEY) and key:
+            break  # what follows is about another key
+        if tag == PUBLIC_KEY:
+            key = body
+        elif tag == SIGNATURE and key and body[:1] == b"\4" and len(body) > 5 and body[1] in OF_THE_KEY:
+            hashed, unhashed = _subpackets(body)
+            issuer = {**unhashed, **hashed}.get(ISSUER, b"")
+            created = int.from_bytes(hashed.get(CREATED, b""), "big")
+            if (not issuer or _fingerprint(key).endswith(issuer.hex().upper())) and created >= latest:
+                seconds = int.from_bytes(hashed.get(KEY_EXPIRES, b""), "big")
+                latest, expires = created, int.from_bytes(key[1:5], "big") + seconds if seconds else None
+    return expires
+
+
+def _fingerprint(body: bytes) -> str:
+    if not body:
+        raise NotAKey("the key is truncated")
+    # The length is hashed as two bytes.
+    if body[:1] != b"\4" or len(body) > 0xFFFF:
+        raise NotAKey("only version 4 keys are understood")
+    return hashlib.sha1(b"\x99" + len(body).to_bytes(2, "big") + body).hexdigest().upper()  # noqa: S324
+
+
+def _packets(data: bytes) -> t.Iterator[tuple[int, bytes]]:
+    """Tag and body of each packet."""
+    position = 0
+    while position < len(data):
+        try:
+            tag, start, length = _packet(data, position)
+        except IndexError as error:
+            raise NotAKey("the key is truncated") from error
+        if start + length > len(data):
+            raise NotAKey("the key is truncated")
+        yield tag, data[start : start + length]
+        position = start + length
+
+
+def _subpackets(signature: bytes) -> tuple[dict[int, bytes], dict[int, bytes]]:
+    """The hashed and the unhashed subpackets of a signature of version 4, by kind (RFC 4880, 5.2.3.1)."""
+    parts: list[dict[int, bytes]] = []
+    position = 4
+    for _part in ("hashed", "unhashed"):
+        end = position + 2 + int.from_bytes(signature[position : position + 2], "big")
+        position, found = position + 2, {}
+        while position < min(end, len(signature)):
+            length, size = signature[position], 1
+            if 192 <= length < 255:
+                length, size = ((length - 192) << 8) + int.from_bytes(signature[position + 1 : position + 2], "big") + 192, 2
+            elif length == 255:
+                length, size = int.from_bytes(signature[position + 1 : position + 5], "big"), 5
+            body = signature[position + size : position + size + length]
+            if body:
+                found[body[0] & 0x7F] = body[1:]
+            position += size + length
+        parts.append(found)
+        position = end
+    return parts[0], parts[1]
 
 
 def _packet(data: bytes, position: int) -> tuple[int, int, int]:

@@ -5,14 +5,17 @@
 from __future__ import annotations
 
 import re
+import time
 import typing as t
 
 from ansible_collections.amdgpu.fleet.plugins.module_utils import _files
 from ansible_collections.amdgpu.fleet.plugins.module_utils._host import operating_system
-from ansible_collections.amdgpu.fleet.plugins.module_utils._openpgp import NotAKey, armored, dearmored, fingerprints
+from ansible_collections.amdgpu.fleet.plugins.module_utils._openpgp import NotAKey, armored, dearmored, expires_at, fingerprints
 from ansible_collections.amdgpu.fleet.plugins.module_utils._sysfs import Tree
-from ansible_collections.amdgpu.fleet.plugins.module_utils._write import below, read_bytes
+from ansible_collections.amdgpu.fleet.plugins.module_utils._write import below
 
+# A vendor issues a key again some time before it expires.
+RENEW_BEFORE = 14 * 24 * 3600
 FORMATS = {"apt": "deb", "dnf": "rpm"}
 
 
@@ -106,10 +109,10 @@ class Repository(t.NamedTuple):
         if self.kind == "rpm" and b"<repomd" not in data:
             raise RepositoryError(f"{self.index_url} is no index of an rpm repository. Correct uri; the host was left as it was.")
 
-    def key(self, data: bytes, origin: str) -> bytes:
-        """The key as the package manager wants it: binary for apt, armored for rpm. Raises where it is another one."""
+    def key(self, data: bytes, origin: str, now: float) -> bytes:
+        """The key as the package manager wants it: binary for apt, armored for rpm. Raises where it is another one, or out of date."""
         try:
-            found = fingerprints(data)
+            found, expires = fingerprints(data), expires_at(data)
         except NotAKey as error:
             raise RepositoryError(f"{origin} is no repository key: {error}. Correct key_url; the host was left as it was.") from error
         if found != [self.fingerprint]:
@@ -117,15 +120,23 @@ class Repository(t.NamedTuple):
                 f"{origin} holds the key {', '.join(found)}, not the pinned {self.fingerprint}. If the vendor announced a new key, give "
                 "its fingerprint; otherwise somebody else signs this repository. The host was left as it was."
             )
+        if expires is not None and expires <= now:
+            day = time.strftime("%Y-%m-%d", time.gmtime(expires))
+            raise RepositoryError(
+                f"{origin} holds the pinned key, which expired on {day}: nothing that it signs is accepted. Give a key_url with the key as "
+                "the vendor issued it again, or set the clock of the host right. The host was left as it was."
+            )
         return dearmored(data) if self.kind == "deb" else armored(data)
 
-    def key_in_place(self, root: str) -> bool:
-        """Whether the right key, and no other, is there already."""
-        data = read_bytes(below(root, self.key_path))
+    def key_in_place(self, data: bytes | None, now: float) -> bool:
+        """Whether a file holds the right key, and no other, and the key is not about to expire."""
         try:
-            return data is not None and fingerprints(data) == [self.fingerprint]
+            if data is None or fingerprints(data) != [self.fingerprint]:
+                return False
+            expires = expires_at(data)
         except NotAKey:
             return False
+        return expires is None or expires > now + RENEW_BEFORE
 
 
 def change(root: str, contents: t.Mapping[str, bytes | None]) -> None:

@@ -15,7 +15,7 @@ description:
   - Writes the source, deb822 for apt or a C(.repo) file for dnf, and the key that signs it. Either both files are written or none.
   - With dnf every package must be signed (C(gpgcheck=1)). A key that rpm has imported stays in its database when the repository goes.
   - The key must be the one with O(fingerprint), and alone in its file. A key that was issued again with a new expiry date
-    has the same fingerprint and is accepted.
+    has the same fingerprint and is accepted. One that has expired, or expires within two weeks, is fetched again.
   - Before anything is written the repository must answer. A repository that cannot be reached leaves the host as it was.
   - A repository that is already in place is not asked for anything.
 extends_documentation_fragment:
@@ -109,6 +109,7 @@ actions:
 
 import os
 import re
+import time
 from http.client import HTTPException
 
 from ansible.module_utils.basic import AnsibleModule
@@ -137,9 +138,13 @@ def present(module: AnsibleModule, wanted: _repository.Repository, before: bytes
     params = module.params
     wanted.check_source()
     changes: dict[str, bytes | None] = {}
-    if not wanted.key_in_place(params["root"]):
+    there, now = _write.read_bytes(_write.below(params["root"], wanted.key_path)), time.time()
+    if not wanted.key_in_place(there, now):
         data = fetch(module, params["key_url"], "The repository key", "Correct key_url or the network of the host")
-        changes[wanted.key_path] = wanted.key(data, params["key_url"])
+        key = wanted.key(data, params["key_url"], now)
+        # One that is about to expire may not have been issued again yet.
+        if key != there:
+            changes[wanted.key_path] = key
     if before != wanted.text().encode():
         changes[wanted.path] = wanted.text().encode()
     if changes:

@@ -6,8 +6,10 @@ from __future__ import annotations
 
 import typing as t
 
+from ansible_collections.amdgpu.fleet.plugins.plugin_utils import fitting
 from ansible_collections.amdgpu.fleet.plugins.plugin_utils.catalog import version_key
-from ansible_collections.amdgpu.fleet.plugins.plugin_utils.examine import builds_for, driver_builds
+from ansible_collections.amdgpu.fleet.plugins.plugin_utils.examine import driver_builds
+from ansible_collections.amdgpu.fleet.plugins.plugin_utils.fitting import builds_for, next_kernel
 from ansible_collections.amdgpu.fleet.plugins.plugin_utils.repository import repository
 from ansible_collections.amdgpu.fleet.plugins.plugin_utils.wants import INVENTORY
 
@@ -91,6 +93,10 @@ def _packages(host: Host) -> dict[str, t.Any]:
         host.findings.add("driver.blacklisted", ", ".join(blacklisted), "no blacklist entry")
     if facts["reload_needed"]:
         host.findings.add("driver.reload", facts["version"] or "the inbox module", "the module on disk")
+    builds = sorted({build["version"] for build in facts["dkms"] if build["state"] == "installed"})
+    if chosen == "inbox" and (facts["source"] == "dkms" or builds) and not set(DRIVER_PACKAGES) & set(host.rocm["packages"]):
+        steps = " and ".join(f"`dkms remove amdgpu/{version} --all`" for version in builds) or "the installer that brought it"
+        host.findings.add("driver.unpackaged", facts["version"] or ", ".join(builds), "the inbox driver", why=reason, steps=steps)
     if chosen == "inbox":
         unwanted = host.profile.get("host", {}).get("driver", {}).get("packages_absent", [])
         plan["remove"] = [name for name in unwanted if name in host.rocm["packages"]]
@@ -106,7 +112,7 @@ def _packages(host: Host) -> dict[str, t.Any]:
     release = host.wants["driver_release"] or drivers["default"]
     known = drivers["releases"].get(release)
     if known is None:
-        host.findings.add("driver.release", release, "a release of the catalog", known=", ".join(drivers["releases"]))
+        host.findings.add("driver.release", release, "a release of the catalog", known=", ".join(_releases(host)))
         return plan
     if not _gate(host, release, known):
         return plan
@@ -128,6 +134,13 @@ def _packages(host: Host) -> dict[str, t.Any]:
         INVENTORY if asked else known["source"],
     )
     return plan
+
+
+def _releases(host: Host) -> list[str]:
+    """Those that fit the host and the ROCm that is wanted, or where none does, all."""
+    wanted = fitting.wanted_rocm(host)
+    fits = [driver for driver, rocm in fitting.combinations(host) if rocm in (None, wanted)]
+    return fits or list(host.catalog.releases["drivers"]["releases"])
 
 
 def _gate(host: Host, release: str, known: dict[str, t.Any]) -> bool:
@@ -169,11 +182,6 @@ def _gate(host: Host, release: str, known: dict[str, t.Any]) -> bool:
     return True
 
 
-def next_kernel(host: Host) -> str | None:
-    """The kernel that the next boot starts; where no boot configuration tells, the running one."""
-    return host.rocm["kernel"]["default_release"] or host.rocm["kernel"]["release"]
-
-
 def _gate_kernels(host: Host, release: str, known: dict[str, t.Any]) -> bool:
     """The kernel of the next boot decides. A running one that does not fit is only told, where a good one waits for the reboot."""
     running, following, limits = host.rocm["kernel"]["release"], next_kernel(host), known["kernels"]
@@ -187,18 +195,14 @@ def _gate_kernels(host: Host, release: str, known: dict[str, t.Any]) -> bool:
         f"driver {release} on kernel {outside[0]}{which}",
         f"a kernel from {limits['minimum']} to below {limits['below']}",
         severity="warn" if waits else "fail",
-        remedy=f"{following} is installed, and the next boot starts it" if waits else _kernel_remedy(host, release, limits),
+        remedy=f"{following} is installed, and the next boot starts it" if waits else _kernel_remedy(host),
     )
     return waits
 
 
-def _kernel_remedy(host: Host, release: str, limits: dict[str, str]) -> str:
+def _kernel_remedy(host: Host) -> str:
     running, following = host.rocm["kernel"]["release"], next_kernel(host)
-    newer = [name for name, entry in host.catalog.releases["drivers"]["releases"].items() if builds_for(entry, following or "")]
-    steps = [f"Set driver_release to {newer[0]}"] if newer else []
-    if following != running:
-        steps.append(f"{'o' if steps else 'O'}r let the next boot start {running}")
-    return steps[0] if steps else f"Boot a kernel older than {limits['below']}"
+    return fitting.remedy(host) + (f", or let the next boot start {running}" if following != running else "")
 
 
 def _to_build(host: Host, known: dict[str, t.Any], installs: bool) -> list[str]:

@@ -9,6 +9,7 @@ import typing as t
 
 from ansible_collections.amdgpu.fleet.plugins.plugin_utils.catalog import version_key
 from ansible_collections.amdgpu.fleet.plugins.plugin_utils.fit import GIB
+from ansible_collections.amdgpu.fleet.plugins.plugin_utils.fitting import builds_for
 
 if t.TYPE_CHECKING:
     from ansible_collections.amdgpu.fleet.plugins.plugin_utils.planner import Host
@@ -70,12 +71,6 @@ def _why_small(host: Host, gpu: dict[str, t.Any], pool: int, memory: int) -> str
     return "a limit is set on the kernel command line or in /etc/modprobe.d"
 
 
-def builds_for(known: dict[str, t.Any], kernel: str) -> bool:
-    """Whether a driver release of the catalog is for a kernel."""
-    limits = known["kernels"]
-    return version_key(limits["minimum"]) <= version_key(kernel)[:2] < version_key(limits["below"])
-
-
 def driver_builds(host: Host, release: str | None, pending: bool) -> None:
     """Kernels that would start without the DKMS driver. ``pending``: packages are about to change, and may bring a build."""
     facts, kernel = host.rocm["driver"], host.rocm["kernel"]
@@ -123,6 +118,10 @@ def _driver(host: Host) -> None:
         is_hwe = version_key(kernel["release"] or "")[:2] > version_key(general)
         if (entry["distribution"], entry["version"]) == (os["id"], os["version"]) and (entry["flavour"] != "hwe" or is_hwe):
             host.findings.add("kernel.avoid", kernel["release"], f"the GA kernel {general}", why=entry["reason"])
+        elif (entry["distribution"], entry["version"], entry["flavour"]) == (os["id"], os["version"], "hwe"):
+            bringing = [name for name in host.rocm["packages"] if re.fullmatch(r"linux-(image-|headers-)?(generic|virtual)-hwe-.+", name)]
+            if bringing:
+                host.findings.add("kernel.hwe_package", ", ".join(sorted(bringing)), "linux-generic alone", why=entry["reason"])
 
 
 def _devices(host: Host) -> None:

@@ -26,8 +26,8 @@ class Findings:
         words = {"seen": seen, "expected": expected, **words}
         severity = severity or known["severity"]
         title = known["title"]
-        if severity == "fail" and identifier in self._accepted:
-            severity, title = "warn", f"{title} (accepted in the inventory)"
+        if identifier in self._accepted and severity != "ok":
+            severity, title = "warn" if severity == "fail" else "ok", f"{title} (accepted in the inventory)"
         self._found.append(
             {
                 "id": identifier,

@@ -7,7 +7,7 @@ from __future__ import annotations
 import re
 import typing as t
 
-from ansible_collections.amdgpu.fleet.plugins.plugin_utils.catalog import version_key
+from ansible_collections.amdgpu.fleet.plugins.plugin_utils import fitting
 from ansible_collections.amdgpu.fleet.plugins.plugin_utils.repository import repository
 from ansible_collections.amdgpu.fleet.plugins.plugin_utils.wants import INVENTORY
 
@@ -25,6 +25,7 @@ def section(host: Host) -> dict[str, t.Any]:
         "legacy": False,
         "legacy_files": [],
     }
+    _installed(host)
     if host.wants["rocm_state"] == "absent":
         plan["remove"] = sorted(name for name in host.rocm["packages"] if name.startswith("amdrocm"))
         return plan
@@ -42,22 +43,25 @@ def section(host: Host) -> dict[str, t.Any]:
     version = host.wants["rocm_version"] or known["default"]
     release = known["releases"].get(version)
     usable = {name: entry for name, entry in known["releases"].items() if entry["line"] == "therock"}
-    if release is None or version not in usable:
-        host.findings.add("rocm.release", version, "a release of the catalog", known=", ".join(usable))
-        return plan
     driver = host.wants["driver_release"] or host.catalog.releases["drivers"]["default"]
+    if release is None or version not in usable:
+        fits = fitting.rocm_releases(host)
+        if host.driver_policy == "dkms":
+            fits = [other for name, other in fitting.combinations(host) if name == driver and other] or fits
+        host.findings.add("rocm.release", version, "a release of the catalog", known=", ".join(fits))
+        return plan
     if host.driver_policy == "dkms" and driver not in release["drivers"]:
         host.findings.add(
             "rocm.driver",
             f"driver {driver} with ROCm {version}",
             "a driver that the release lists",
-            known=", ".join(name for name in release["drivers"] if name in host.catalog.releases["drivers"]["releases"]),
+            remedy=fitting.remedy(host),
         )
     rule = host.profile.get("host", {}).get("rocm", {})
-    named = any(version_key(version)[:2] == version_key(entry) for entry in rule.get("refused", []))
-    if named or version_key(version) < version_key(rule.get("minimum", "0")):
-        known_good = rule.get("recommended") or rule["minimum"]
+    if fitting.refused(host, version):
+        known_good = (fitting.rocm_releases(host) or ["a later release"])[0]
         host.findings.add("rocm.refused", version, f">= {rule['minimum']}", why=rule["reason"], known=known_good)
+    _unlisted(host)
     plan |= _legacy(host)
     userspace = known["userspace"][host.wants["rocm_userspace"]]
     packages = [host.pinned(name.format(suffix=release["package_suffix"], gfx=host.gfx), release) for name in userspace["packages"]]
@@ -79,7 +83,36 @@ def section(host: Host) -> dict[str, t.Any]:
         INVENTORY if asked else release["source"],
     )
     host.note("rocm", "packages", " ".join(host.named(packages)), userspace["reason"], userspace["source"])
+    tools = known["tools"]
+    linking = (tools["linked_by"] + "{suffix}", f"{tools['linked_by']}-")
+    if not any(name.startswith(linking) for name in userspace["packages"]):
+        host.note("rocm", "tools", tools["path"].format(suffix=release["package_suffix"]), tools["reason"], tools["source"])
     return plan
+
+
+def _installed(host: Host) -> None:
+    """What is on the host already and does not work with its GPUs. Packages of the distribution are there to look at the GPUs."""
+    rule = host.profile.get("host", {}).get("rocm", {})
+    broken = [
+        entry
+        for entry in host.rocm["installations"]
+        if entry["layout"] != "distribution" and entry["version"] and fitting.refused(host, entry["version"])
+    ]
+    if broken:
+        seen = ", ".join(f"{entry['version']} in {entry['path']}" for entry in broken)
+        paths = " and ".join(entry["path"] for entry in broken)
+        host.findings.add("rocm.installed", seen, f">= {rule['minimum']}", why=rule["reason"], paths=paths)
+
+
+def _unlisted(host: Host) -> None:
+    """AMD's packages for a GPU that AMD does not list on the distribution. For the DKMS driver this is refused before."""
+    distribution = host.distribution or {}
+    products = {(gpu["product"] or "").removesuffix(" VF") for gpu in host.gpus}
+    if host.driver_policy == "dkms" or (host.gfx in distribution["gfx"] and not products & set(distribution["products_excluded"])):
+        return
+    listed = [entry for entry in host.catalog.releases["distributions"].values() if host.gfx in entry["gfx"]]
+    supported = ", ".join(f"{entry['id']} {entry['version']}" for entry in listed) or "no distribution of the catalog"
+    host.findings.add("rocm.unlisted", f"{host.gfx} on {host.rocm['os']['name']}", supported, supported=supported)
 
 
 def _legacy(host: Host) -> dict[str, t.Any]:

@@ -49,12 +49,29 @@ def test_the_broken_host_is_named_and_left_alone_and_the_others_finish():
     counts = recap(result)
     assert result.returncode == 2
     assert counts["fleet-broken"]["failed"] == 1 and counts["fleet-broken"]["changed"] == 0
-    for name in ("fleet-rack", "fleet-halo", "fleet-none"):
+    for name in ("fleet-rack", "fleet-halo", "fleet-radeon", "fleet-none"):
         assert (counts[name]["failed"], counts[name]["changed"]) == (0, 0)
     assert "The kernel is too old for this GPU [kernel.minimum]" in flat(result)
     assert re.search(r"^fleet-broken .* FAILED", result.stdout, re.M)
     doctor = json.loads((REPORTS / "doctor.json").read_text())
-    assert doctor["exit"] == 2 and list(doctor["failures"]) == ["fleet-broken"]
+    assert doctor["exit"] == 2 and list(doctor["failures"]) == ["fleet-broken"] and doctor["reboot"] == {}
+    records = {record["host"]: record for record in json.loads((REPORTS / "report.json").read_text())}
+    assert {name: record["profile"] for name, record in records.items() if not record["failure"]} == {
+        "fleet-rack": "gfx942", "fleet-halo": "gfx1151", "fleet-radeon": "gfx1201", "fleet-none": "cpu",
+    }  # fmt: skip
+    # The display chip beside the card is no GPU for ROCm, and a kernel that knows the card needs no DKMS.
+    assert (records["fleet-radeon"]["gpus"], records["fleet-radeon"]["driver"]["source"]) == ("AMD Radeon RX 9070 XT (gfx1201)", "inbox")
+
+
+def test_without_its_reboot_a_run_says_who_needs_one_and_why():
+    result = play("site.yml", "--limit", "fleet-halo", "--skip-tags", "reboot", kernel_arguments_present=["nosmt"])
+    assert result.returncode == 0, result.stdout
+    why = "nosmt is not in effect in the running kernel"
+    assert re.search(r"^fleet-halo .* reboot needed", result.stdout, re.M) and f"REBOOT fleet-halo: {why}" in flat(result)
+    assert json.loads((REPORTS / "doctor.json").read_text())["reboot"] == {"fleet-halo": [why]}
+    back = play("site.yml", "--limit", "fleet-halo")
+    assert back.returncode == 0 and "REBOOT" not in back.stdout, back.stdout
+    assert re.search(r"^fleet-halo .* ready", back.stdout, re.M)
 
 
 def test_doctor_of_the_installed_collection_changes_nothing(tmp_path, state):
@@ -152,6 +169,7 @@ def test_the_host_that_is_not_reached_is_in_the_report():
 def test_teardown_takes_back_what_site_set():
     result = play("playbooks/teardown.yml", "--limit", "fleet-rack")
     assert result.returncode == 0, result.stdout
+    assert "fleet-rack needs a reboot:" in flat(result) and "the installed driver is not the running one" in flat(result)
     again = play("playbooks/teardown.yml", "--limit", "fleet-rack")
     assert recap(again)["fleet-rack"]["changed"] == 0
     listing = subprocess.run(

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ansible_collections.amdgpu.fleet.plugins.module_utils._openpgp import NotAKey, armored, dearmored, fingerprints
+from ansible_collections.amdgpu.fleet.plugins.module_utils._openpgp import NotAKey, armored, dearmored, expires_at, fingerprints
 
 ALGORITHMS = ("rsa2048", "ed25519")
 
@@ -82,6 +82,28 @@ def test_a_key_keeps_its_fingerprint_with_another_expiry_date(gpg):
     gpg("--quick-set-expire", fingerprint, "2y")
     after = gpg("--export", fingerprint)
     assert before != after and fingerprints(after) == fingerprints(before) == [fingerprint]
+
+
+def test_when_a_key_expires(gpg, keys):
+    assert [expires_at(binary) for _fingerprint, binary, _text in keys.values()] == [None, None]
+    fingerprint = gpg.make("expires <expires@example.invalid>", "rsa2048")
+    for limit, seconds in (("seconds=86400", 86400), ("2y", 2 * 365 * 86400), ("seconds=3600", 3600), ("0", None)):
+        gpg("--quick-set-expire", fingerprint, limit)
+        lines = gpg("--with-colons", "--list-keys", fingerprint).decode().splitlines()
+        created, expires = next(line for line in lines if line.startswith("pub:")).split(":")[5:7]
+        for form in ((), ("--armor",)):
+            found = expires_at(gpg(*form, "--export", fingerprint))
+            assert found == (int(expires) if expires else None), limit
+        assert seconds is None or abs(int(expires) - int(created) - seconds) < 86400
+
+
+def test_the_expiry_of_a_subkey_and_a_signature_of_another_key_are_not_the_keys(gpg):
+    fingerprint, other = gpg.make("own <own@example.invalid>", "rsa2048"), gpg.make("friend <friend@example.invalid>", "rsa2048")
+    gpg("--quick-add-key", fingerprint, "rsa2048", "encr", "seconds=3600")
+    gpg("--yes", "--local-user", other, "--quick-sign-key", fingerprint)
+    gpg("--quick-set-expire", other, "seconds=3600")
+    assert expires_at(gpg("--export", fingerprint)) is None and expires_at(gpg("--export", other)) is not None
+    assert expires_at(gpg("--export", fingerprint) + gpg("--export", other)) is None
 
 
 def test_several_keys_are_all_named(keys):
@@ -155,6 +177,7 @@ def test_what_is_no_key(data, words):
 def only_not_a_key(data: bytes) -> None:
     try:
         found = fingerprints(data)
+        assert expires_at(data) is None or expires_at(data) > 0
     except NotAKey as error:
         assert str(error)
     else:

@@ -62,6 +62,11 @@ def repository(tmp_path_factory):
         made.keys[name] = next(line for line in lines if line.startswith("fpr:")).split(":")[9]
         (folder / f"{name}.gpg").write_bytes(gpg("--export", name))
         (folder / f"{name}.asc").write_bytes(gpg("--armor", "--export", name))
+    # The same key as it was before it was issued again, at the end of its time, and near to it.
+    for name, expires in (("expired", "seconds=1"), ("soon", "seconds=86400"), ("vendor", "2y")):
+        gpg("--quick-set-expire", made.keys["vendor"], expires)
+        (folder / f"{name}.gpg").write_bytes(gpg("--export", "vendor"))
+        (folder / f"{name}.asc").write_bytes(gpg("--armor", "--export", "vendor"))
     vendor, armored = (folder / "vendor.gpg").read_bytes(), (folder / "vendor.asc").read_bytes()
     (folder / "truncated.gpg").write_bytes(vendor[:-40])
     (folder / "truncated.asc").write_bytes(armored[:-200])
@@ -218,6 +223,25 @@ def test_another_key_in_the_keyring_is_replaced(host, repository):
         assert (host.root / KEYRING).read_bytes() == (repository.folder / "vendor.gpg").read_bytes()
 
 
+@pytest.mark.parametrize("kind", ["deb", "rpm"])
+@pytest.mark.parametrize("name", ["expired", "soon"])
+def test_a_key_that_has_expired_or_will_soon_is_replaced_by_the_one_that_was_issued_again(host, repository, kind, name):
+    write, suffix = (host, "gpg") if kind == "deb" else (host.rpm, "asc")
+    write()
+    place = host.root / (KEYRING if kind == "deb" else RPM_KEY)
+    right = place.read_bytes()
+    shutil.copy(repository.folder / f"{name}.{suffix}", place)
+    result = four_times(host, lambda check: write(_check=check))
+    assert len(result["actions"]) == 1 and place.read_bytes() == right
+
+
+def test_a_key_near_its_end_that_was_not_issued_again_changes_nothing(host, repository):
+    near = f"{repository.url}/soon.asc"
+    assert host(key_url=near)["changed"]
+    for check in (True, False):
+        assert not host(_check=check, key_url=near)["changed"]
+
+
 def nobody() -> str:
     """An address on which nobody listens."""
     with socket.socket() as free:
@@ -245,6 +269,7 @@ FAILURES = {
     "a damaged key": (lambda r: {"key_url": f"{r.url}/damaged.asc"}, ["damaged.asc", "no repository key"]),
     "noise": (lambda r: {"key_url": f"{r.url}/noise.gpg"}, ["noise.gpg", "no repository key"]),
     "a page": (lambda r: {"key_url": f"{r.url}/page.asc"}, ["page.asc", "not an OpenPGP key"]),
+    "an expired key": (lambda r: {"key_url": f"{r.url}/expired.asc"}, ["expired.asc", "expired on 20", "Give a key_url"]),
     "an empty key": (lambda r: {"key_url": f"{r.url}/empty.gpg"}, ["empty.gpg", "no public key"]),
     "a short fingerprint": (lambda r: {"fingerprint": "9386B48A1A693C5C"}, ["40 hexadecimal digits", "9386B48A1A693C5C"]),
     "a fingerprint that is none": (lambda r: {"fingerprint": "x" * 40}, ["40 hexadecimal digits"]),

@@ -67,6 +67,13 @@ def rewrite(path: Path, old: str, new: str) -> None:
     path.write_text(text.replace(old, new))
 
 
+def forget_packages(root: Path) -> None:
+    """As AMD's runfile installs: no package knows of it."""
+    status = root / "var/lib/dpkg/status"
+    stanzas = status.read_text().split("\n\n")
+    status.write_text("\n\n".join(stanza for stanza in stanzas if "amdgpu-dkms" not in stanza))
+
+
 def unload(root: Path) -> None:
     shutil.rmtree(root / "sys/module/amdgpu")
     shutil.rmtree(root / "sys/class/kfd")
@@ -97,6 +104,9 @@ DEFECTS: dict[str, tuple[str, dict[str, Any], Callable[[Path], None] | None]] = 
     "kernel.outdated_argument": ("strix-halo-inherited", {}, None),
     "kernel.option_overruled": ("strix-halo-128", {"files": {"/etc/modprobe.d/zzz.conf": "options ttm pages_limit=1\n"}}, None),
     "kernel.avoid": ("mi300x-8", UBUNTU_HWE, None),
+    "kernel.hwe_package": ("mi300x-8", {
+        **UBUNTU_HWE, "kernel": {"release": "6.8.0-60-generic"}, "packages": {"linux-image-generic-hwe-24.04": "6.17.0-19.19"},
+    }, None),
     "kernel.known_open": ("strix-halo-128", {"kernel": {"release": "7.0.2-1-generic"}}, None),
     "memory.pool": ("strix-halo-128", {}, None),
     "memory.pool_too_large": ("strix-halo-128", {"gpus": [{**HALO, "gtt_gib": 140}]}, None),
@@ -107,6 +117,7 @@ DEFECTS: dict[str, tuple[str, dict[str, Any], Callable[[Path], None] | None]] = 
         "firmware": {"package": "linux-firmware", "version": "20240318.git3b128b60-0ubuntu2.21", "mes": "0x83"},
     }, None),
     "driver.dkms_on_inbox": ("strix-halo-128", {"driver": {"source": "dkms", "version": "7.1.3.31500000"}}, None),
+    "driver.unpackaged": ("strix-halo-128", {"driver": {"source": "dkms", "version": "7.1.3.31500000"}}, forget_packages),
     "driver.kernel": ("mi300x-8", {"kernel": {"release": "7.2.12+deb12-amd64"}}, None),
     "driver.distribution": ("mi300x-8", {"gpus": [{"product": "mi210", "count": 8}]}, None),
     "driver.minor_version": ("mi300x-8-el9", {}, lambda root: rewrite(root / "etc/os-release", "9.6", "9.5")),
@@ -117,6 +128,8 @@ DEFECTS: dict[str, tuple[str, dict[str, Any], Callable[[Path], None] | None]] = 
     "driver.secure_boot": ("mi300x-8", {"secure_boot": True}, None),
     "driver.not_built": ("mi300x-8", {"kernel": {"release": "6.1.0-40-amd64", "others": ["6.1.0-41-amd64"]}}, other_kernel_boots),
     "rocm.legacy": ("mi300x-8", {"rocm": [{"version": "7.2.4", "layout": "legacy"}]}, None),
+    "rocm.installed": ("strix-halo-128", {"rocm": [{"version": "7.10.0", "layout": "therock"}]}, None),
+    "rocm.unlisted": ("strix-halo-128", {}, None),
     "rocm.distribution": ("strix-halo-128", {}, lambda root: rewrite(root / "etc/os-release", "13", "14")),
     "repository.latest": ("mi300x-8", apt("https://repo.radeon.com/amdgpu/latest/ubuntu jammy main"), None),
     "repository.unsigned": ("mi300x-8", apt("https://repo.radeon.com/amdgpu/31.50/ubuntu jammy main"), None),
@@ -160,8 +173,9 @@ SOUND = {
     "mi300x-8": {"devices.permissions", "host.memlock"},
     "mi300x-8-cpx": {"devices.permissions", "host.memlock"},
     "mi300x-8-el9": {"host.memlock", "host.numa_balancing", "host.iommu"},
-    "rx9070xt": {"devices.permissions"},
-    "strix-halo-128": {"devices.permissions", "memory.pool"},
+    "rx9070xt": {"devices.permissions", "rocm.unlisted"},
+    # On Debian, where AMD lists neither of the two.
+    "strix-halo-128": {"devices.permissions", "memory.pool", "rocm.unlisted"},
 }
 
 

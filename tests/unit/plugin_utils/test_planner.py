@@ -58,7 +58,7 @@ def test_strix_halo_with_everything_wrong(make_plan, ids):
     plan = make_plan("strix-halo-broken")
     assert ids(plan) == ["kernel.minimum"]
     assert set(ids(plan, "warn")) == {
-        "kernel.outdated_argument", "memory.pool", "firmware.refused", "firmware.loaded", "devices.permissions",
+        "kernel.outdated_argument", "memory.pool", "firmware.refused", "firmware.loaded", "devices.permissions", "rocm.unlisted",
     }  # fmt: skip
     assert plan["firmware"]["install"] == ["firmware-amd-graphics>=20260110"]
     text = sentence(plan["findings"][0])
@@ -374,6 +374,32 @@ def test_where_the_package_keeps_its_date_the_loaded_version_decides(make_plan, 
     own = make_plan("strix-halo-128", noble, firmware_version="20260319.git217ca6e4-0ubuntu1")
     assert own["firmware"]["install"] == ["linux-firmware=20260319.git217ca6e4-0ubuntu1"]
     assert "firmware.series" not in {finding["id"] for finding in own["findings"]}
+
+
+def test_tools_that_no_package_links_into_the_path_are_told_of(make_plan):
+    def told(**wants):
+        return [setting["value"] for setting in make_plan("mi300x-8", **wants)["settings"] if setting["setting"] == "tools"]
+
+    assert told() == ["/opt/rocm/core-10.0/bin"] and told(rocm_version="10.1.0") == ["/opt/rocm/core-10.1/bin"]
+    assert told(rocm_userspace="runtime") == told(rocm_userspace="sdk") == []
+
+
+def test_a_package_that_will_bring_an_hwe_kernel(make_plan, ids):
+    def hwe(name, release="6.8.0-60-generic"):
+        def change(_gpus, rocm):
+            rocm["os"] |= {"id": "ubuntu", "version": "24.04", "name": "Ubuntu 24.04.4 LTS"}
+            rocm["kernel"] |= dict.fromkeys(("release", "default_release"), release)
+            rocm["packages"][name] = "1"
+
+        return change
+
+    for name, release, found in (
+        ("linux-generic-hwe-24.04", "6.8.0-60-generic", True), ("linux-image-generic-hwe-24.04", "6.8.0-60-generic", True),
+        ("linux-generic", "6.8.0-60-generic", False), ("linux-generic-hwe-24.04", "6.14.0-33-generic", False),
+    ):  # fmt: skip
+        warned = ids(make_plan("mi300x-8-nodriver", hwe(name, release)), "warn")
+        assert ("kernel.hwe_package" in warned, "kernel.avoid" in warned) == (found, release.startswith("6.14")), (name, release)
+    assert "kernel.hwe_package" not in ids(make_plan("strix-halo-128", hwe("linux-generic-hwe-24.04", "6.17.0-19-generic")), "warn")
 
 
 # --- EL and SLES ----------------------------------------------------------------------------------------------------------------------
