@@ -65,11 +65,18 @@ def questions(wants: dict[str, t.Any], catalog: Catalog) -> dict[str, t.Any]:
 def section(host: Host) -> dict[str, t.Any]:
     """The section ``vllm`` of the plan."""
     wants = host.wants
-    nothing: dict[str, t.Any] = {"instances": [], "state": wants["vllm_state"], "version": None, "stale": [], "venvs": NO_VENVS}
+    state = {"state": wants["vllm_state"], "purge": False}
+    nothing: dict[str, t.Any] = {**state, "instances": [], "version": None, "stale": [], "venvs": NO_VENVS}
     if wants["vllm_state"] == "absent":
         there = host.rocm["venvs"]
         remove = [*there["found"], *there["uv"], *(link for link in ("current", "previous") if there[link])]
-        return {**nothing, "stale": host.rocm["vllm_units"], "venvs": {**NO_VENVS, "remove": remove, "change": bool(remove)}}
+        return {
+            **nothing,
+            "stale": host.rocm["vllm_units"],
+            "venvs": {**NO_VENVS, "remove": remove, "change": bool(remove)},
+            # What is left of it otherwise: keys that clients have, and what took long to download and to compile.
+            "purge": wants["vllm_purge"],
+        }
     if not wants["vllm_instances"]:
         return nothing
     accelerator = wants["vllm_accelerator"]
@@ -104,6 +111,7 @@ def section(host: Host) -> dict[str, t.Any]:
     installed = host.rocm["environments"].get(build.venv, {})
     return {
         "state": wants["vllm_state"],
+        "purge": False,
         "accelerator": accelerator,
         "kind": kind,
         "container": kind != "venv",
@@ -127,6 +135,8 @@ def section(host: Host) -> dict[str, t.Any]:
         and (not build.image_digest or build.image_digest in podman["image_digests"][build.image]),
         "image_archive": wants["vllm_image_archive"],
         "venv": build.venv,
+        # Of packages that an inventory names itself nothing is known.
+        "venv_gib": (not wants["vllm_packages"] and build.known.get("disk_gib")) or 0,
         "venv_present": bool(installed.get("vllm") and installed["checked"]),
         "venvs": builds.venvs(host, build) if kind == "venv" else NO_VENVS,
         "uv": build.uv,

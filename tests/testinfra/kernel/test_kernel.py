@@ -1,7 +1,13 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 from __future__ import annotations
 
+import json
+import os
 import re
+import subprocess
+from pathlib import Path
+
+CONVERGE = Path(__file__).resolve().parents[3] / "molecule/kernel/converge.yml"
 
 
 def next_boot(host) -> list[str]:
@@ -39,6 +45,28 @@ def test_sysctls(host):
     if file.exists:
         assert file.contains("^kernel.numa_balancing = 0$")
         assert host.check_output("cat /proc/sys/kernel/numa_balancing") == "0"
+
+
+def test_a_full_disk_leaves_the_menu_and_the_files_of_before(host):
+    """update-grub has no room for its menu: the run says so, and the next boot is what it was."""
+    name = host.check_output("hostname")
+    seen = "sha256sum /boot/grub/grub.cfg; find /etc/default/grub* -type f -exec sha256sum {} +"
+    before = host.check_output(seen)
+    size = int(host.check_output("stat --format=%s /boot/grub/grub.cfg")) // 4096 + 3
+    host.check_output(
+        "mount -t tmpfs -o size=%sk none /mnt && cp /boot/grub/grub.cfg /mnt/ && mount --move /mnt /boot/grub", str(4 * size)
+    )  # fmt: skip
+    try:
+        host.run("dd if=/dev/zero of=/boot/grub/rest bs=4096")
+        asked = json.dumps({"kernel_arguments_present": ["amdgpu.dc=0"]})
+        command = ["ansible-playbook", CONVERGE, "-i", os.environ["MOLECULE_INVENTORY_FILE"], "--limit", name, "-e", asked]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+        words = re.sub(r"\s+", " ", done.stdout)
+        assert done.returncode == 2 and "No space left on device" in words, done.stdout
+        assert host.check_output(seen) == before
+    finally:
+        host.check_output("umount /boot/grub")
+    assert host.check_output(seen) == before
 
 
 def test_nobody_rebooted(host):

@@ -291,3 +291,13 @@ def test_removal_leaves_models_and_keys(host, kind):
     assert host.check_output("ls -A /opt/vllm 2>/dev/null || true") == ""
     assert host.file("/srv/models/tiny-llama/config.json").exists
     assert host.file("/etc/vllm/tiny.secret").exists is (kind != "container")
+
+
+def test_a_purge_leaves_the_model_alone(host, kind):
+    for expected in (r"changed=[1-9]", r"changed=0 "):
+        result = play("playbooks/teardown.yml", "--tags", "vllm", "--limit", f"vllm-{kind}", "-e", "vllm_purge=true")
+        assert result.returncode == 0 and re.search(rf"vllm-{kind} .*{expected}", result.stdout), result.stdout
+    left = host.run("ls -d /etc/vllm /var/cache/vllm /var/cache/private/vllm /var/lib/vllm /var/lib/private/vllm 2>/dev/null").stdout
+    assert left == "" and host.file("/srv/models/tiny-llama/config.json").exists
+    if kind != "venv":
+        assert "vllm" not in host.check_output("podman volume ls --quiet")
