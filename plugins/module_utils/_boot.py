@@ -111,6 +111,7 @@ class Plan(NamedTuple):
     warnings: list[str]
     touched: list[str]  # files a command may rewrite: restored when something fails
     record: Kept | None = None
+    blind: bool = False  # what the next boot starts is not to be seen, so it may be without the arguments
     image: str = ""  # the unified kernel image of the next boot, where that is one
 
     @property
@@ -607,7 +608,7 @@ def plan_images(host: Host, loader: str, asked: Wanted, image: str) -> Plan:
     # A run that was killed wrote the file, and built nothing.
     halfway = host.purge and record.text() != read_text(record_place) and sorted(before) != sorted(becomes)
     if becomes == have and cmdline.satisfied(before, asked) and not halfway:
-        return Plan(loader, before, before, {}, [], [], [], [], Kept(record_place, record.meanwhile(), record.text()), image)
+        return Plan(loader, before, before, {}, [], [], [], [], Kept(record_place, record.meanwhile(), record.text()), image=image)
     commands = uki.builders(host.root, host.tool)
     if not commands:
         raise BootError(
@@ -620,7 +621,7 @@ def plan_images(host: Host, loader: str, asked: Wanted, image: str) -> Plan:
     actions = cmdline.edits(before, becomes) + [f"write {place}"] * (files[place][0] != files[place][1])
     actions += [f"run {cmdline.join(command)}" for command in commands]
     kept = Kept(record_place, record.meanwhile(), record.text())
-    return Plan(loader, before, becomes, files, commands, actions, [], [], kept, image)
+    return Plan(loader, before, becomes, files, commands, actions, [], [], kept, image=image)
 
 
 def build_again(host: Host, decided: Plan) -> list[str]:
@@ -696,11 +697,12 @@ def plan_entries(host: Host, loader: str, asked: Wanted, tools: bool = True) -> 
     if not entries and changed:
         warnings.append(
             f"Only {KERNEL_CMDLINE} was changed: there are no loader entries, so the images of the installed kernels"
-            " have to be built again (kernel-install)."
+            " have to be built again (kernel-install). No reboot is asked for, because it might not bring the arguments."
         )
     actions += [f"run {cmdline.join(command)}" for command in commands] + [f"write {place}" for place in changed]
     touched = entries + [kernel_place, follow(host.root, DEFAULTS)] + [below(host.root, path) for path in GRUBENV]
-    return Plan(loader, before, after, files, commands, actions, warnings, touched, Kept(record_place, record.meanwhile(), record.text()))
+    kept = Kept(record_place, record.meanwhile(), record.text())
+    return Plan(loader, before, after, files, commands, actions, warnings, touched, kept, blind=not entries)
 
 
 def entry_commands(host: Host, loader: str, asked: Wanted, before: Sequence[str], after: Sequence[str]) -> list[list[str]]:

@@ -128,7 +128,9 @@ running:
   elements: str
   sample: [BOOT_IMAGE=/boot/vmlinuz-6.8.0-60-generic, root=UUID=6f2c, ro, quiet]
 reboot_required:
-  description: Whether the running kernel differs from RV(after) in an argument that was asked for, or that this call purged.
+  description:
+    - Whether the running kernel differs from RV(after) in an argument that was asked for, or that this call purged. False where neither
+      loader entries nor images are to be seen, because a reboot might not bring what C(/etc/kernel/cmdline) says.
   returned: success
   type: bool
   sample: true
@@ -214,6 +216,8 @@ def main() -> None:
     reasons = cmdline.reboot_reasons(running, compared) if running is not None else []
     if running is None and plan.changed:
         reasons = ["the boot configuration changed, and what the running kernel was started with cannot be read"]
+    if plan.blind:
+        reasons = []
     result = {
         "changed": plan.changed,
         "boot_loader": plan.loader,

@@ -76,9 +76,10 @@ def _opted_in(host: Host, known: dict[str, t.Any], inventory: Wanted) -> Wanted:
         for argument in option["arguments"]:
             if not _overruled(argument, inventory):
                 taken.append(argument)
-                if option.get("load_at_boot") and host.wants["kernel_state"] == "present":
-                    host.loaded_late[argument] = option["load_at_boot"]
                 host.note("kernel", "argument", argument, _why(option), option["source"])
+            stays = any(_cmdline.same(argument, other) for other in [*taken, *inventory.present])
+            if "load_at_boot" in option and stays and host.wants["kernel_state"] == "present":
+                host.loaded_late[argument] = option["load_at_boot"]
     try:
         taken = _cmdline.wanted(taken, [], ("kernel_opt_in", "")).present
     except CmdlineError as error:
@@ -92,10 +93,14 @@ def _why(option: dict[str, t.Any]) -> str:
 
 def _overruled(argument: str, stronger: Wanted) -> bool:
     """Whether an argument must not stand beside what is asked for elsewhere with more weight."""
-    name = _cmdline.parse(argument).name
-    rivals = [other for other in stronger.present if _cmdline.parse(other).name == name]
-    taken = any(_cmdline.same(argument, other) for other in rivals) if _cmdline.repeatable(name) else bool(rivals)
-    return taken or any(_cmdline.matches(argument, pattern) for pattern in stronger.absent)
+    rival = any(_key(other) == _key(argument) for other in stronger.present)
+    return rival or any(_cmdline.matches(argument, pattern) for pattern in stronger.absent)
+
+
+def _key(argument: str) -> tuple[str, str]:
+    """What can be set once. Of a name that may repeat that is the part before the second equals sign: ``pci=realloc=off``."""
+    name, value = _cmdline.parse(argument)
+    return name, (value or "").partition("=")[0] if _cmdline.repeatable(name) else ""
 
 
 def _outdated(host: Host, settings: dict[str, t.Any], asked: Wanted) -> list[str]:

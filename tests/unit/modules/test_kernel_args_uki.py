@@ -143,6 +143,15 @@ def test_where_nothing_is_known_to_build_them_nothing_is_written(host, missing):
     assert not host(present=["iommu=off"])["changed"], "what the images hold already needs no tool"
 
 
+def test_where_no_image_is_to_be_seen_no_reboot_is_asked_for(host):
+    for release in ("6.11", "6.12"):
+        (host.root / IMAGES / f"id-{release}.efi").unlink()
+    first = host(present=["iommu=pt"])
+    assert first["changed"] and not first["reboot_required"] and "No reboot is asked for" in str(first["warnings"])
+    again = host(present=["iommu=pt"])
+    assert not again["changed"] and not again["reboot_required"]
+
+
 def test_presets_of_mkinitcpio(host):
     (host.root / "etc/kernel/install.conf").unlink()
     host.put("etc/mkinitcpio.d/linux.preset", "PRESETS=('default')\n#x_uki=1\ndefault_uki=/efi/EFI/Linux/id-6.12.efi\n")

@@ -30,6 +30,7 @@ def arguments(plan: dict) -> tuple[list[str], list[str]]:
         # A name that may repeat is added, not replaced.
         ("mi300x-8", {"kernel_arguments_present": ["pci=bfsort"]}, ["pci=realloc=off", "iommu=pt", "pci=bfsort"], []),
         ("mi300x-8", {"kernel_arguments_present": ["pci=realloc=off"]}, ["iommu=pt", "pci=realloc=off"], []),
+        ("mi300x-8", {"kernel_arguments_present": ["pci=realloc=on"]}, ["iommu=pt", "pci=realloc=on"], []),
         ("mi300x-8", {"kernel_arguments_absent": ["iommu"]}, ["pci=realloc=off"], ["iommu"]),
         ("mi300x-8", {"kernel_arguments_absent": ["iommu=off"]}, ["pci=realloc=off", "iommu=pt"], ["iommu=off"]),
         # An optional setting under the inventory, one argument of it or all.
@@ -134,6 +135,9 @@ def test_a_driver_that_is_kept_back_is_loaded_by_a_unit(make_plan):
     before = next(line for line in unit.splitlines() if line.startswith("Before="))
     assert {"amdgpu-fleet-partition.service", "docker.service", "kubelet.service", "vllm-main.service"} <= set(before[7:].split())
     assert "\nExecStart=/sbin/modprobe amdgpu\n" in unit
+
+    twice = make_plan("mi300x-8", blacklisted, **late, kernel_arguments_present=["modprobe.blacklist=amdgpu"])
+    assert twice["kernel"]["load_at_boot"] == "amdgpu" and twice["kernel"]["present"].count("modprobe.blacklist=amdgpu") == 1
 
     for without in ({}, {**late, "kernel_state": "absent"}, {**late, "kernel_arguments_absent": ["modprobe.blacklist"]}):
         plan = make_plan("mi300x-8", blacklisted, **without)
