@@ -17,6 +17,9 @@ from testbed.machine import BedError
 def process(tmp_path: Path):
     """A process with the test's folder in its command line."""
     with subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)", str(tmp_path)]) as started:
+        # Between fork and exec it has none, and counts as the one that was started.
+        while str(tmp_path).encode() not in Path(f"/proc/{started.pid}/cmdline").read_bytes():
+            assert started.poll() is None
         yield started
         started.kill()
 
