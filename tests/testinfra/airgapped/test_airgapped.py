@@ -43,4 +43,6 @@ def test_a_completion(host):
 def test_the_server_has_the_folder_and_asks_no_hub(host):
     unit = host.file("/etc/containers/systemd/vllm-tiny.container").content_string
     folder = "/var/lib/amdgpu-fleet/models/tiny/open"
-    assert f"Volume={folder}:{folder}:ro" in unit and f"Exec={folder} " in unit and "HF_HUB_OFFLINE=1" in unit and "HF_TOKEN" not in unit
+    environment = host.file("/etc/vllm/tiny.env").content_string
+    assert f"Volume={folder}:{folder}:ro" in unit and f"Exec=serve {folder} " in unit
+    assert "HF_HUB_OFFLINE=1" in environment.splitlines() and "HF_TOKEN" not in unit + environment
