@@ -177,7 +177,11 @@ class Misfit(t.NamedTuple):
     remedy: str
 
 
-CONTAINER = "Serve from a container: install Podman 4.4 or later and leave vllm_kind at auto"
+def _container(build: Build) -> str:
+    """The way around all of it."""
+    if build.image:
+        return "Serve from a container: install Podman 4.4 or later and leave vllm_kind at auto"
+    return "Serve from a container: name an image of this build with vllm_image"
 
 
 def misfits(host: Host, build: Build) -> t.Iterator[Misfit]:
@@ -191,7 +195,7 @@ def misfits(host: Host, build: Build) -> t.Iterator[Misfit]:
     needed, there = build.known.get("glibc"), os["glibc"]
     if needed and there and version_key(there) < version_key(needed):
         why = f"the wheels of {build.version} ({build.variant}) were built against {needed}"
-        yield Misfit(f"glibc {there}", f"glibc {needed} or later", why, CONTAINER)
+        yield Misfit(f"glibc {there}", f"glibc {needed} or later", why, _container(build))
     if build.known.get("needs_system_rocm"):
         release = ".".join(build.rocm.split(".")[:2])
         packages = ", ".join(" or ".join(group) for group in build.known["host_packages"])
@@ -199,22 +203,22 @@ def misfits(host: Host, build: Build) -> t.Iterator[Misfit]:
             f"{build.version} ({build.variant}) in a virtual environment",
             f"ROCm {release} in /opt/rocm, {packages}",
             "these wheels bring no ROCm along, and no role installs the old packages that they were built for",
-            f"{CONTAINER}; or take a build that brings its own, such as that of vLLM {default}",
+            f"{_container(build)}; or take a build that brings its own, such as that of vLLM {default}",
         )
 
 
 def _python_misfits(host: Host, build: Build) -> t.Iterator[Misfit]:
     wanted, given = build.known["python"], PYTHON.search(build.python)
-    reason = host.catalog.vllm["install"]["reason"].rstrip(".")
+    reason = host.catalog.vllm["install"]["reason"].rstrip(".") if build.accelerator == "rocm" else "the build has wheels for no other"
     if given and given.group(1) != wanted and not host.wants["vllm_packages"]:
-        remedy = f"Set vllm_python to a Python {wanted}. Or {CONTAINER[0].lower()}{CONTAINER[1:]}"
+        remedy = f"Set vllm_python to a Python {wanted}. Or {_container(build)[0].lower()}{_container(build)[1:]}"
         yield Misfit(f"vllm_python {build.python}", f"Python {wanted}", reason, remedy)
         return
     packaged, named = (host.distribution or {}).get("pythons"), "/" in build.python
     if host.rocm["programs"].get(build.python) or (not named and (packaged is None or wanted in packaged)):
         return
     seen = f"{build.python} is not there" if named else f"{build.python} is not there, and {host.rocm['os']['name']} has no package of it"
-    yield Misfit(seen, f"Python {wanted}", reason, f"{CONTAINER}; or install a Python {wanted} and name its path in vllm_python")
+    yield Misfit(seen, f"Python {wanted}", reason, f"{_container(build)}; or install a Python {wanted} and name its path in vllm_python")
 
 
 def venvs(host: Host, build: Build) -> dict[str, t.Any]:

@@ -58,7 +58,7 @@ def test_it_waits(host, tmp_path):
     run = host("mi300x-8")
     use(tmp_path, "renderD128", "vram", 100)
     threading.Thread(target=lambda: (time.sleep(1), use(tmp_path, "renderD128", "vram", 0.3))).start()
-    assert 0.2 < run("renderD128", timeout=20)["waited_seconds"] < 15
+    assert 0.1 < run("renderD128", timeout=20)["waited_seconds"] < 15
 
 
 def test_an_apu_holds_models_in_gtt(host, tmp_path):
