@@ -147,6 +147,7 @@ from ansible.module_utils.basic import AnsibleModule
 
 from ansible_collections.amdgpu.fleet.plugins.module_utils import _modprobe as modprobe
 from ansible_collections.amdgpu.fleet.plugins.module_utils import _write as files
+from ansible_collections.amdgpu.fleet.plugins.module_utils._answer import hold_to_text
 
 
 def main() -> None:
@@ -161,6 +162,7 @@ def main() -> None:
         },
         supports_check_mode=True,
     )
+    hold_to_text(module)
     root, path = module.params["root"], module.params["path"]
     if not os.path.isdir(root):
         module.fail_json(msg=f"root: {root} is not a directory.")

@@ -212,3 +212,9 @@ def test_a_directory_without_permission_is_one_sentence(host):
 def test_bytes_that_are_no_text_can_be_replaced(host):
     (host.root / "x").write_bytes(b"\xff\xfe\0")
     assert four_times(host, {"path": "/x", "content": "ü\n"})["changed"]
+
+
+def test_a_message_that_is_no_text(host):
+    command = [sys.executable, "-c", r"import sys; sys.stdout.buffer.write(b'error: ung\xfcltig'); sys.exit(1)", "%s"]
+    result = host({"path": "/x", "content": "a\n", "validate": command})
+    assert result["failed"] and "ung\ufffdltig" in result["msg"]

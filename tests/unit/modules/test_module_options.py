@@ -191,3 +191,12 @@ def test_garbage_in_the_files_never_ends_in_a_traceback(host):
     result = host(options={"ttm": {"pages_limit": 1}})
     assert result["changed"] and result["problems"]
     assert not host(options={"ttm": {"pages_limit": 1}})["changed"]
+
+
+def test_bytes_that_are_no_text_do_not_cost_the_answer(host):
+    host.put(OURS, "").write_bytes(b"options amdgpu a=\xff\n")
+    foreign = (host.root / "etc/modprobe.d").joinpath(os.fsdecode(b"zzz\xff.conf"))
+    foreign.write_text("options ttm pages_limit=1\n")
+    result = host(options={"amdgpu": {"a": 1}, "ttm": {"pages_limit": 2}})
+    assert "change amdgpu a from \ufffd to 1" in result["actions"] and result["conflicts"][0]["path"].endswith("/zzz\ufffd.conf")
+    assert "options amdgpu a=1" in host.text()
