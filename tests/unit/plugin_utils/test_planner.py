@@ -65,8 +65,9 @@ def test_strix_halo_with_everything_wrong(make_plan, ids):
     assert "6.12.57+deb13-amd64" in text and "6.18.4" in text and "backports" in text
 
 
-def test_an_accepted_finding_warns(make_plan, ids):
-    plan = make_plan("strix-halo-broken", plan_accept=["kernel.minimum"])
+@pytest.mark.parametrize("accept", [["kernel.minimum"], "kernel.minimum", "gpu.none, kernel.minimum"])
+def test_an_accepted_finding_warns(make_plan, ids, accept):
+    plan = make_plan("strix-halo-broken", plan_accept=accept)
     assert ids(plan) == [] and "kernel.minimum" in ids(plan, "warn")
 
 
@@ -262,6 +263,7 @@ def test_what_the_inventory_asks_for_is_said_to_come_from_it(make_plan):
         ({"vllm_instances": [{"name": "a", "model": "/m", "host": "999.1.1.1"}]}, ["vllm_instances[].host", "999.1.1.1"]),
         ({"vllm_instances": [{"name": "a", "model": "/m", "served_name": "a\nb"}]}, ["vllm_instances[].served_name", "one line"]),
         ({"partition_stop_services": ["x\ny"]}, ["partition_stop_services", "name of a unit"]),
+        ({"plan_accept": ["kernel.minimun"]}, ["plan_accept", "kernel.minimun", "kernel.minimum"]),
         ({"__secrets": {"vllm_api_key": False}}, ["vllm_api_key", "not a text"]),
         ({"kernel_opt_in": ["turbo"]}, ["turbo", "latency"]),
         ({"kernel_arguments_present": ["iommu=pt", "iommu=off"]}, ["kernel_arguments_present", "iommu=pt", "iommu=off", "one value"]),
