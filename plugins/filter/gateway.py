@@ -21,12 +21,19 @@ def replicas(hosts: t.Sequence[str], hostvars: t.Mapping[str, t.Any], instance: 
             instances = hostvars[host]["vllm_instances"]
         except KeyError as error:
             raise AnsibleFilterError(f"amdgpu.fleet.replicas: the inventory has no {error.args[0]} for {host}.") from error
-        entries = [each for each in instances if not instance or each["name"] == instance]
-        chosen = [server for each in entries for server in servers(each)]
+        try:
+            entries = [each for each in instances if not instance or each["name"] == instance]
+            chosen = [{"port": 8000, **server, "name": str(server["name"])} for each in entries for server in servers(each)]
+            ports = [int(each["port"]) for each in chosen]
+        except (AttributeError, KeyError, OverflowError, TypeError, ValueError) as error:
+            raise AnsibleFilterError(
+                f"amdgpu.fleet.replicas: vllm_instances of {host} is not a list of instances, each with a name and numbers as port and "
+                "count. Correct it in the inventory."
+            ) from error
         if not chosen:
             raise AnsibleFilterError(f"amdgpu.fleet.replicas: {host} has no instance {instance or 'at all'} in vllm_instances.")
-        for each in chosen:
-            together = groups.get(each.get("nodes") or "") or [host]
+        for each, port in zip(chosen, ports):
+            together = groups.get(str(each.get("nodes") or "")) or [host]
             if host != together[0]:
                 continue  # it computes for the first host of its group, which answers
             address = each.get("host") or LOOPBACK[0]
@@ -36,7 +43,7 @@ def replicas(hosts: t.Sequence[str], hostvars: t.Mapping[str, t.Any], instance: 
                     "on another host cannot reach it. Give it host, an address of its host."
                 )
             name = host if len(chosen) == 1 else f"{host}.{each['name']}"
-            found.append({"name": name, "address": address, "port": int(each.get("port", 8000))})
+            found.append({"name": name, "address": address, "port": port})
     return found
 
 

@@ -43,10 +43,12 @@ def container_unit(text: str, release: str | None, plan_catalog: dict[str, t.Any
 
 
 def inventory_nodes(
-    instances: t.Sequence[t.Mapping[str, t.Any]], groups: t.Mapping[str, t.Sequence[str]], hostvars: t.Mapping[str, t.Any]
+    instances: t.Any, groups: t.Mapping[str, t.Sequence[str]], hostvars: t.Mapping[str, t.Any]
 ) -> dict[str, list[dict[str, str]]]:
     found = {}
-    for group in dict.fromkeys(instance["nodes"] for instance in instances if instance.get("nodes")):
+    # What is written wrong is skipped: the plan reports it as a finding, with everything else it finds.
+    given = [instance.get("nodes") for instance in instances if isinstance(instance, dict)] if isinstance(instances, list) else []
+    for group in dict.fromkeys(nodes for nodes in given if nodes and isinstance(nodes, str)):
         members = []
         for name in groups.get(group, []):
             address = hostvars[name].get("vllm_node_address") or hostvars[name].get("ansible_host") or name

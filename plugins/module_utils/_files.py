@@ -23,6 +23,10 @@ from ._write import WriteError
 Run = Callable[[list[str]], tuple[int, str, str]]
 
 
+# The next number means "leave it as it is" to the kernel.
+LARGEST_ID = (1 << 32) - 2
+
+
 class File(NamedTuple):
     path: str
     content: bytes | None  # None: shall not be there
@@ -62,11 +66,13 @@ class Change(NamedTuple):
 def number(name: str | None, what: str, find: Callable[[str], int]) -> int | None:
     if name is None:
         return None
-    if name.isdigit():
+    if re.fullmatch(r"[0-9]+", name):
+        if len(name) > 10 or int(name) > LARGEST_ID:
+            raise WriteError(f"{name[:20]} cannot be the number of a {what}; the largest is {LARGEST_ID}.")
         return int(name)
     try:
         return find(name)
-    except KeyError as error:
+    except (KeyError, ValueError) as error:
         raise WriteError(f"There is no {what} {name!r} on this host; create it first, or give a number.") from error
 
 
@@ -81,11 +87,16 @@ def wanted(item: Mapping[str, Any]) -> File:
         command = shlex.split(validate) if isinstance(validate, str) else [str(word) for word in validate or []]
     except (TypeError, ValueError) as error:
         raise WriteError(f"{path}: validate cannot be split into words ({error}); give it as a list.") from error
+    content = item["content"].encode("utf-8", "surrogateescape") if item["state"] == "present" else None
+    if content is not None and len(content) > disk.LARGEST:
+        raise WriteError(f"{path}: the content is larger than {disk.LARGEST >> 20} MiB, too large for a configuration file.")
+    if path.endswith(("/", "/.")):
+        raise WriteError(f"{path} is the path of a directory; name the file.")
     if command and not any("%s" in word or "%d" in word for word in command):
         raise WriteError(f"{path}: validate must contain %s, where the name of the new file goes, or %d for its directory.")
     return File(
         path,
-        item["content"].encode("utf-8", "surrogateescape") if item["state"] == "present" else None,
+        content,
         int(str(mode), 8),
         number(item.get("owner"), "user", lambda name: pwd.getpwnam(name).pw_uid),
         number(item.get("group"), "group", lambda name: grp.getgrnam(name).gr_gid),

@@ -10,7 +10,7 @@ import glob
 import os
 import re
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Optional
 
 from . import _cmdline as cmdline
 from ._write import WriteError, below, read_text, shown
@@ -27,7 +27,8 @@ INITRAMFS = ("initrd*", "initramfs*", "*/*/initrd*", "*/*/initramfs*", "efi/*/*/
 # Whose options decide about a GPU.
 GPU_MODULES = ("amdgpu", "amdttm", "ttm")
 
-Options = dict[str, dict[str, str]]
+# A parameter without a value (`options amdgpu exp_hw_support`) has None: an empty one means something else to the kernel.
+Options = dict[str, dict[str, Optional[str]]]
 
 
 class ModprobeError(ValueError):
@@ -95,8 +96,7 @@ def parse(text: str | None) -> State:
         words = cmdline.split(line)
         if len(words) > 2 and words[0] == "options":
             mine = state.options.setdefault(module_name(words[1]), {})
-            for setting in settings("", line):
-                mine[setting.parameter] = setting.value
+            mine.update(cmdline.parse(word) for word in words[2:])
         elif len(words) == 2 and words[0] == "blacklist":
             if module_name(words[1]) not in state.blacklist:
                 state.blacklist.append(module_name(words[1]))
@@ -105,13 +105,26 @@ def parse(text: str | None) -> State:
     return state
 
 
+def said(name: str, value: str | None) -> str:
+    return name if value is None else f"{name}={value}"
+
+
+def written(name: str, value: str | None) -> str:
+    return f'{name}="{value}"' if value and re.search(r"\s", value) else said(name, value)
+
+
+def meant(parameters: Mapping[str, str | None], name: str) -> str | None:
+    """The value that the kernel sees; None where the parameter is not set. One without a value is a switch that is on."""
+    value = parameters.get(name)
+    return "1" if value is None and name in parameters else value
+
+
 def render(state: State) -> str | None:
     """The file; None where nothing is left to say."""
     text = [f"blacklist {name}" for name in state.blacklist]
     for module, parameters in state.options.items():
         if parameters:
-            values = (f'{name}="{value}"' if re.search(r"\s", value) else f"{name}={value}" for name, value in parameters.items())
-            text.append(f"options {module} {' '.join(values)}")
+            text.append(f"options {module} {' '.join(written(name, value) for name, value in parameters.items())}")
     if not text and not state.other:
         return None
     return HEAD + "".join(line + "\n" for line in state.other + text)
@@ -205,11 +218,12 @@ def edits(before: State, after: State) -> list[str]:
         old, new = before.options.get(module, {}), after.options.get(module, {})
         for parameter in dict.fromkeys([*old, *new]):
             if parameter not in new:
-                result.append(f"remove {module} {parameter}={old[parameter]}")
+                result.append(f"remove {module} {said(parameter, old[parameter])}")
             elif parameter not in old:
-                result.append(f"set {module} {parameter}={new[parameter]}")
+                result.append(f"set {module} {said(parameter, new[parameter])}")
             elif old[parameter] != new[parameter]:
-                result.append(f"change {module} {parameter} from {old[parameter]} to {new[parameter]}")
+                was = "no value" if old[parameter] is None else old[parameter]
+                result.append(f"change {module} {parameter} from {was} to {new[parameter]}")
     result += [f"blacklist {name}" for name in after.blacklist if name not in before.blacklist]
     return result + [f"remove blacklist {name}" for name in before.blacklist if name not in after.blacklist]
 
@@ -267,7 +281,7 @@ def conflicts(root: str, place: str, options: Options, problems: list[dict[str, 
     """Lines of other files, that are not leaving, which set one of these parameters to another value; wins: that file is read later."""
     result = []
     for setting in elsewhere(root, (place, *leaving), problems):
-        mine = options.get(setting.module, {}).get(setting.parameter)
+        mine = meant(options.get(setting.module, {}), setting.parameter)
         if mine is not None and not equal(mine, setting.value):
             result.append({**setting._asdict(), "wins": os.path.basename(setting.path) > os.path.basename(place)})
     return result
@@ -331,7 +345,7 @@ def reload_reasons(
         for parameter in dict.fromkeys([*named, *(name for name in held if name not in holds)]):
             if (module, parameter) in overruled:
                 continue
-            new, old = holds.get(parameter), held.get(parameter)
+            new, old = meant(holds, parameter), meant(held, parameter)
             try:
                 with open(os.path.join(folder, parameter), encoding="utf-8", errors="replace") as stream:
                     running: str | None = stream.read(4096).strip("\0\n ")

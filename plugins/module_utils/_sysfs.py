@@ -13,6 +13,8 @@ import os
 import re
 import typing as t
 
+from ansible_collections.amdgpu.fleet.plugins.module_utils._answer import readable
+
 # Not str.isdigit(): that takes superscripts, and Python refuses to convert thousands of digits.
 _WHOLE = re.compile(r"[0-9]{1,20}")
 MAX_BYTES = 1 << 20
@@ -131,14 +133,18 @@ class Tree:
         return pairs
 
     def names(self, *parts: str) -> list[str]:
-        """The names in a folder, sorted; none when there is no such folder."""
+        """The names in a folder that are text, sorted; none when there is no such folder."""
         try:
-            return sorted(os.listdir(self.path(*parts)))
+            found = sorted(os.listdir(self.path(*parts)))
         except FileNotFoundError:
             return []
         except (OSError, ValueError) as error:
             self._unreadable(self.path(*parts), error, required=True)
             return []
+        names = [name for name in found if name.isascii() or readable(name) == name]
+        if len(names) < len(found):
+            self.problem(self.host_path(self.path(*parts)), "holds a name that is not UTF-8 text")
+        return names
 
     def exists(self, *parts: str) -> bool:
         """Whether there is such a path (a link that leads nowhere does not count)."""

@@ -39,7 +39,7 @@ def below(root: str, path: str) -> str:
     if ".." in path.split("/"):
         raise WriteError(f"{path!r} holds '..'; give the path without it.")
     base = os.path.realpath(root)
-    place = os.path.join(base, path.strip("/"))
+    place = os.path.normpath(os.path.join(base, path.strip("/")))  # one place, however it is spelt
     parent = os.path.realpath(os.path.dirname(place))
     if base != "/" and parent != base and not parent.startswith(base + "/"):
         raise WriteError(f"{path} leaves {root} through a symbolic link (to {parent}); it is left alone.")
@@ -111,9 +111,11 @@ def stage(place: str, content: bytes, mode: int | None = None, uid: int | None =
                     os.setxattr(stream.fileno(), SELINUX, os.getxattr(place, SELINUX))
             os.fsync(stream.fileno())
         return temporary
-    except OSError as error:
+    except (OSError, OverflowError, ValueError) as error:
         if temporary is not None:
             discard([temporary])
+        if not isinstance(error, OSError):
+            raise WriteError(f"{place} cannot be written: {error}.") from error
         if isinstance(error, FileNotFoundError):
             raise WriteError(f"{place} cannot be written: its directory {os.path.dirname(place)} does not exist.") from error
         raise WriteError(f"{place} cannot be written: {why(error)}.") from error

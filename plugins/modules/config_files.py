@@ -128,6 +128,7 @@ actions:
 from ansible.module_utils.basic import AnsibleModule
 
 from ansible_collections.amdgpu.fleet.plugins.module_utils import _files as files
+from ansible_collections.amdgpu.fleet.plugins.module_utils._answer import hold_to_text
 from ansible_collections.amdgpu.fleet.plugins.module_utils._write import WriteError
 
 FILE = {
@@ -151,13 +152,14 @@ def main() -> None:
         },
         supports_check_mode=True,
     )
+    hold_to_text(module)
     module.run_command_environ_update = {"LC_ALL": "C", "LANGUAGE": "C"}
-    root = module.params["root"]
+    root, asked = module.params["root"], [dict(item) for item in module.params["files"]]
+    for item in module.params["files"]:  # they come back in the invocation of every result, that of a failure too
+        if item["secret"] and item["content"]:
+            item["content"] = "VALUE_SPECIFIED_IN_NO_LOG_PARAMETER"
     try:
-        wanted = [files.wanted(item) for item in module.params["files"]]
-        for item in module.params["files"]:  # they come back in the result's invocation
-            if item["secret"] and item["content"]:
-                item["content"] = "VALUE_SPECIFIED_IN_NO_LOG_PARAMETER"
+        wanted = [files.wanted(item) for item in asked]
         changes = files.plan(root, wanted)
         files.carry_out(changes, lambda command: module.run_command(command, handle_exceptions=False), module.check_mode)
     except WriteError as error:

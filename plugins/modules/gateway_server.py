@@ -111,6 +111,7 @@ from ansible.module_utils.basic import AnsibleModule
 
 from ansible_collections.amdgpu.fleet.plugins.module_utils import _gateway as gateway
 from ansible_collections.amdgpu.fleet.plugins.module_utils import _write as disk
+from ansible_collections.amdgpu.fleet.plugins.module_utils._answer import hold_to_text
 
 
 def shown(servers: list[gateway.Server]) -> dict[str, dict[str, object]]:
@@ -208,6 +209,7 @@ def main() -> None:
         },
         supports_check_mode=True,
     )
+    hold_to_text(module)
     start = time.monotonic()
     try:
         this = Gateway(module.params)

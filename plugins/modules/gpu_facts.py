@@ -116,6 +116,7 @@ ansible_facts:
 
 from ansible.module_utils.basic import AnsibleModule
 
+from ansible_collections.amdgpu.fleet.plugins.module_utils._answer import hold_to_text
 from ansible_collections.amdgpu.fleet.plugins.module_utils._gpus import detect
 from ansible_collections.amdgpu.fleet.plugins.module_utils._sysfs import Tree
 
@@ -128,6 +129,7 @@ def main() -> None:
         },
         supports_check_mode=True,
     )
+    hold_to_text(module)
     tree = Tree(module.params["root"])
     facts = detect(tree, full=module.params["detail"] == "full")
     module.exit_json(changed=False, ansible_facts={"amd_gpus": facts})

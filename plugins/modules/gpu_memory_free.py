@@ -62,6 +62,7 @@ import time
 
 from ansible.module_utils.basic import AnsibleModule
 
+from ansible_collections.amdgpu.fleet.plugins.module_utils._answer import hold_to_text
 from ansible_collections.amdgpu.fleet.plugins.module_utils._gpu_memory import Usage, holders, usage
 from ansible_collections.amdgpu.fleet.plugins.module_utils._sysfs import Tree
 
@@ -83,6 +84,7 @@ def main() -> None:
         },
         supports_check_mode=True,
     )
+    hold_to_text(module)
     params = module.params
     tree = Tree(params["root"])
     nodes = sorted({device.rpartition("/")[2] for device in params["devices"] if "renderD" in device})

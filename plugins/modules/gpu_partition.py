@@ -122,6 +122,7 @@ import time
 from ansible.module_utils.basic import AnsibleModule
 
 from ansible_collections.amdgpu.fleet.plugins.module_utils import _partition as partition
+from ansible_collections.amdgpu.fleet.plugins.module_utils._answer import hold_to_text
 from ansible_collections.amdgpu.fleet.plugins.module_utils._processes import holders
 from ansible_collections.amdgpu.fleet.plugins.module_utils._sysfs import Tree
 
@@ -162,6 +163,7 @@ def main() -> None:
         required_one_of=[["compute", "memory"]],
         supports_check_mode=True,
     )
+    hold_to_text(module)
     module.run_command_environ_update = {"LC_ALL": "C", "LANGUAGE": "C"}
     params = module.params
     if not os.path.isdir(params["root"]):

@@ -53,6 +53,7 @@ import time
 
 from ansible.module_utils.basic import AnsibleModule
 
+from ansible_collections.amdgpu.fleet.plugins.module_utils._answer import hold_to_text
 from ansible_collections.amdgpu.fleet.plugins.module_utils._inference import NoAnswer, Server
 
 
@@ -66,6 +67,7 @@ def main() -> None:
         },
         supports_check_mode=True,
     )
+    hold_to_text(module)
     params = module.params
     server = Server(params["url"], timeout=10, validate_certs=params["validate_certs"])
     start = time.monotonic()

@@ -86,6 +86,7 @@ import time
 
 from ansible.module_utils.basic import AnsibleModule
 
+from ansible_collections.amdgpu.fleet.plugins.module_utils._answer import hold_to_text
 from ansible_collections.amdgpu.fleet.plugins.module_utils._inference import NoAnswer, Server
 
 # A server that ended this often while it was waited for will not come up.
@@ -161,6 +162,7 @@ def main() -> None:
         },
         supports_check_mode=True,
     )
+    hold_to_text(module)
     params = module.params
     start = time.monotonic()
     server = Server(params["url"], api_key(module), validate_certs=params["validate_certs"])

@@ -160,6 +160,7 @@ from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.amdgpu.fleet.plugins.module_utils import _boot as boot
 from ansible_collections.amdgpu.fleet.plugins.module_utils import _cmdline as cmdline
 from ansible_collections.amdgpu.fleet.plugins.module_utils import _write as files
+from ansible_collections.amdgpu.fleet.plugins.module_utils._answer import hold_to_text
 
 
 def read_running(root: str) -> tuple[list[str] | None, list[dict[str, str]]]:
@@ -185,6 +186,7 @@ def main() -> None:
         },
         supports_check_mode=True,
     )
+    hold_to_text(module)
     module.run_command_environ_update = {"LC_ALL": "C", "LANGUAGE": "C"}
     asked_for = module.params
     root = asked_for["root"]

@@ -110,6 +110,7 @@ import shutil
 from ansible.module_utils.basic import AnsibleModule
 
 from ansible_collections.amdgpu.fleet.plugins.module_utils import _model, _model_store
+from ansible_collections.amdgpu.fleet.plugins.module_utils._answer import hold_to_text
 from ansible_collections.amdgpu.fleet.plugins.module_utils._model_store import StoreError
 from ansible_collections.amdgpu.fleet.plugins.module_utils._sysfs import Tree
 
@@ -219,6 +220,7 @@ def main() -> None:
         required_one_of=[("archive", "hub", "manifest")],
         supports_check_mode=True,
     )
+    hold_to_text(module)
     params, result = module.params, {}
     tree = Tree(params["root"])
     place, manifest = tree.path(params["path"]), params["manifest"]

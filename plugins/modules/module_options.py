@@ -147,6 +147,7 @@ from ansible.module_utils.basic import AnsibleModule
 
 from ansible_collections.amdgpu.fleet.plugins.module_utils import _modprobe as modprobe
 from ansible_collections.amdgpu.fleet.plugins.module_utils import _write as files
+from ansible_collections.amdgpu.fleet.plugins.module_utils._answer import hold_to_text
 
 
 def main() -> None:
@@ -161,6 +162,7 @@ def main() -> None:
         },
         supports_check_mode=True,
     )
+    hold_to_text(module)
     root, path = module.params["root"], module.params["path"]
     if not os.path.isdir(root):
         module.fail_json(msg=f"root: {root} is not a directory.")
@@ -181,6 +183,12 @@ def main() -> None:
         changed = written or old is not None
         actions += [f"{'remove' if wanted is None else 'write'} {path}"] * written
         actions += [f"remove {modprobe.OLD_PATH}"] * (old is not None)
+        # Before anything is written: it may find a path that leads out of the root.
+        problems: list[dict[str, str]] = []
+        conflicts = modprobe.conflicts(root, place, after.options, problems, [old[0]] if old else [])
+        overruled = {(entry["module"], entry["parameter"]) for entry in conflicts if entry["wins"]}
+        initramfs = modprobe.initramfs_reason(root, place, changed, whole)
+        reload = modprobe.reload_reasons(root, before, after, options, blacklist, overruled)
         if written and not module.check_mode and wanted is None:
             files.remove(place)
         elif written and not module.check_mode:
@@ -191,17 +199,12 @@ def main() -> None:
     except (modprobe.ModprobeError, files.WriteError) as error:
         module.fail_json(msg=str(error))
 
-    problems: list[dict[str, str]] = []
-    conflicts = modprobe.conflicts(root, place, after.options, problems, [old[0]] if old else [])
     for entry in conflicts:
         winner = "that file is read later and wins" if entry["wins"] else f"{path} is read later and wins"
         module.warn(
             f"{entry['path']} line {entry['line']} sets {entry['module']} {entry['parameter']}={entry['value']};"
             f" {winner}. Remove one of the two."
         )
-    initramfs = modprobe.initramfs_reason(root, place, changed, whole)
-    overruled = {(entry["module"], entry["parameter"]) for entry in conflicts if entry["wins"]}
-    reload = modprobe.reload_reasons(root, before, after, options, blacklist, overruled)
     result = {
         "changed": changed,
         "path": path,

@@ -116,6 +116,7 @@ from ansible.module_utils.basic import AnsibleModule
 from ansible.module_utils.urls import fetch_url
 
 from ansible_collections.amdgpu.fleet.plugins.module_utils import _repository, _write
+from ansible_collections.amdgpu.fleet.plugins.module_utils._answer import hold_to_text
 
 
 def fetch(module: AnsibleModule, url: str, what: str, remedy: str) -> bytes:
@@ -170,6 +171,7 @@ def main() -> None:
         required_if=[("state", "present", ["uri", "key_url", "fingerprint"])],
         supports_check_mode=True,
     )
+    hold_to_text(module)
     params = module.params
     try:
         kind = params["format"]

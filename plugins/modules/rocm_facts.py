@@ -207,6 +207,7 @@ from ansible_collections.amdgpu.fleet.plugins.module_utils import (
     _rocm,
     _security,
 )
+from ansible_collections.amdgpu.fleet.plugins.module_utils._answer import hold_to_text
 from ansible_collections.amdgpu.fleet.plugins.module_utils._sysfs import Tree, memory_bytes
 from ansible_collections.amdgpu.fleet.plugins.module_utils._write import WriteError
 
@@ -347,6 +348,7 @@ def main() -> None:
         },
         supports_check_mode=True,
     )
+    hold_to_text(module)
     module.exit_json(changed=False, ansible_facts={"amd_rocm": detect(module)})
 
 

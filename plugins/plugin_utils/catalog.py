@@ -19,6 +19,7 @@ except ImportError:
     from yaml import SafeLoader as Loader  # type: ignore[assignment]
 
 FOLDER = Path(__file__).resolve().parents[2] / "catalog"
+PROFILE = re.compile(r"[\w.-]{1,64}")
 FILES = ("gpus", "releases", "vllm", "podman", "known_issues")
 
 
@@ -45,12 +46,16 @@ def merge(base: t.Any, over: t.Any, path: str = "plan_catalog") -> t.Any:
     return over
 
 
+def _is_profile(folder: str, name: t.Any) -> bool:
+    return bool(PROFILE.fullmatch(str(name))) and (FOLDER / folder / f"{name}.yml").exists()
+
+
 def with_base(profile: dict[str, t.Any]) -> dict[str, t.Any]:
     """A profile merged over what it names as its base: a file in ``profiles/bases``, or another profile."""
     name = profile.get("base")
     if not name:
         return profile
-    folder = next((folder for folder in ("profiles/bases", "profiles") if (FOLDER / folder / f"{name}.yml").exists()), None)
+    folder = next((folder for folder in ("profiles/bases", "profiles") if _is_profile(folder, name)), None)
     if folder is None or name == profile.get("gfx"):
         raise CatalogError(f"plan_catalog.profiles: {name!r} is no profile to base one on. Correct base in plan_catalog.")
     path = FOLDER / folder / f"{name}.yml"
@@ -88,8 +93,7 @@ class Catalog:
 
     def profile(self, name: str) -> dict[str, t.Any] | None:
         """The profile of an architecture (or ``cpu``); ``None`` where the catalog has none."""
-        path = FOLDER / "profiles" / f"{name}.yml"
-        known = with_base(read_yaml(path)) if path.exists() else None
+        known = with_base(read_yaml(FOLDER / "profiles" / f"{name}.yml")) if _is_profile("profiles", name) else None
         override = self._override.get("profiles", {}).get(name)
         if override is None:
             return known
@@ -166,7 +170,10 @@ def _hold_to_schema(document: t.Any, schema: str, path: str) -> None:
     with (FOLDER / "schema" / f"{schema}.json").open(encoding="utf-8") as file:
         formats = jsonschema.Draft202012Validator.FORMAT_CHECKER
         validator = jsonschema.Draft202012Validator(json.load(file), format_checker=formats)
-    error = min(validator.iter_errors(document), key=lambda found: [str(part) for part in found.absolute_path], default=None)
+    try:
+        error = min(validator.iter_errors(document), key=lambda found: [str(part) for part in found.absolute_path], default=None)
+    except (OverflowError, RecursionError) as overflow:  # a pattern that repeats a letter more often than Python counts
+        raise CatalogError(f"{path}: a pattern in it cannot be used ({overflow}). Correct it in plan_catalog.") from overflow
     if error is not None:
         place = ".".join((path, *(str(part) for part in error.absolute_path)))
         raise CatalogError(f"{place}: {error.message[:200]}. Correct it in plan_catalog.")

@@ -9,6 +9,7 @@ where the kernel takes them as the same (``_cmdline``), which is also what the m
 from __future__ import annotations
 
 import posixpath
+import re
 import typing as t
 
 from ansible_collections.amdgpu.fleet.plugins.module_utils import _cmdline, _modprobe
@@ -59,6 +60,9 @@ def _arguments(host: Host, settings: dict[str, t.Any]) -> Wanted:
 
 def _asked_for(host: Host) -> Wanted:
     names = ("kernel_arguments_present", "kernel_arguments_absent")
+    for argument in host.wants[names[0]] if host.rocm["boot"]["loader"] in ("grub", "suse") else []:
+        if re.search(r"[$`\\']", argument):  # _boot.grub_argument
+            raise WantsError(f"{names[0]}: {argument!r} holds a character that GRUB reads as its own. Write it into /etc/default/grub.")
     try:
         return _cmdline.wanted(host.wants[names[0]], host.wants[names[1]], names)
     except CmdlineError as error:

@@ -8,6 +8,7 @@ decided, with its reason and its source, for people to read.
 
 from __future__ import annotations
 
+import difflib
 import fnmatch
 import typing as t
 
@@ -102,6 +103,7 @@ class Host:
 def plan(gpus: dict[str, t.Any], rocm: dict[str, t.Any], variables: dict[str, t.Any], host: str, unreachable: str = "") -> dict[str, t.Any]:
     """The plan of one host. Bad wants and bad overrides become findings; the host is then left alone, as one is that was not reached."""
     accepted = variables.get("plan_accept") or []
+    accepted = [name.strip() for name in accepted.split(",")] if isinstance(accepted, str) else accepted
     # Without wants and catalog there is no plan to go on with, so these cannot be accepted.
     accepted = [name for name in accepted if not str(name).startswith("inventory.")] if isinstance(accepted, list) else []
     findings = Findings(host, Catalog().known_issues, accepted)
@@ -115,6 +117,10 @@ def plan(gpus: dict[str, t.Any], rocm: dict[str, t.Any], variables: dict[str, t.
         catalog = Catalog(wants["plan_catalog"])
         catalog.check_overrides()
         findings.known = catalog.known_issues
+        for name in map(str.strip, wants["plan_accept"]):
+            if name not in findings.known:
+                close = difflib.get_close_matches(name, findings.known, n=1)
+                raise WantsError(f"plan_accept: there is no finding {name!r}.{f' Did you mean {close[0]}?' if close else ' Remove it.'}")
         subject = Host(host, gpus, rocm, wants, catalog, findings)
         examine(subject)
         host_memory(subject)

@@ -7,6 +7,7 @@ from __future__ import annotations
 import datetime
 import difflib
 import functools
+import ipaddress
 import re
 import typing as t
 from pathlib import Path
@@ -46,6 +47,27 @@ SECRETS = {"VLLM_API_KEY": "vllm_api_key", "HF_TOKEN": "model_hf_token", "HUGGIN
 SECRET_NAME = re.compile(r"(.*_)?(TOKEN|PASSWORD|PASSWD|SECRET|API_KEY|ACCESS_KEY|SECRET_KEY|CREDENTIALS?)", re.IGNORECASE)
 # More than the partitions of any host.
 MOST_SERVERS = 128
+# What a number can be: less or more would stop a role half-way, after others have changed the host.
+RANGES = {
+    "kernel_gtt_gib": (0, 1 << 20),
+    "model_timeout": (1, 1 << 31),
+    "vllm_start_timeout": (1, 1 << 31),
+    "vllm_check_interval": (0, 1 << 31),
+    "vllm_idle_memory_percent": (0, 100),
+}
+LINE = re.compile(r"[^\x00-\x1f\x7f\x85\u2028\u2029]*")
+ADDRESS = re.compile(r"\S*")
+# What the text of a variable, or of each entry of a list, has to be, and what that is called.
+FORMS = {
+    "driver_repository_uri": (ADDRESS, "an address without blanks"),
+    "driver_repository_key_url": (ADDRESS, "an address without blanks"),
+    "driver_repository_fingerprint": (re.compile(r"(\s*[0-9A-Fa-f]){40}\s*|"), "40 hexadecimal digits"),
+    "rocm_repository_uri": (ADDRESS, "an address without blanks"),
+    "rocm_repository_key_url": (ADDRESS, "an address without blanks"),
+    "rocm_repository_fingerprint": (re.compile(r"(\s*[0-9A-Fa-f]){40}\s*|"), "40 hexadecimal digits"),
+    "partition_stop_services": (re.compile(r"[A-Za-z0-9:_.\\@-]+"), "the name of a unit"),
+}
+SYSCTL = re.compile(r"-?[A-Za-z0-9_][^\s=#;]*")
 NUMA = re.compile(r"auto|none|[0-9]{1,3}")
 HOST = re.compile(r"[A-Za-z0-9.:*-]*")
 DROPIN = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*\.cfg")
@@ -78,10 +100,17 @@ def normalize(variables: dict[str, t.Any]) -> dict[str, t.Any]:
     given = {name: _plain(value, name) for name, value in variables.items() if name in known}
     if not isinstance(given.get("vllm_secret_environment", {}), dict):  # a text would become a mapping
         raise WantsError("vllm_secret_environment is not a mapping. Correct it in the inventory.")
-    result = ArgumentSpecValidator(known).validate(given)
+    try:
+        result = ArgumentSpecValidator(known).validate(given)
+    except (OverflowError, TypeError, ValueError) as error:  # an infinite number, and it does not say which
+        raise WantsError(f"{_unreadable(known, given)}: {error}. Correct it in the inventory.") from error
     if result.error_messages:
         raise WantsError(f"{result.error_messages[0]}. Correct it in the inventory.")
     wants = result.validated_parameters
+    _check_plain(wants)
+    for name, text in variables.get("__secrets", {}).items():
+        if not text:
+            raise WantsError(f"{name} is not a text. Put it in quotes, or remove it where there is none.")
     if wants["vllm_image"] and not IMAGE.fullmatch(wants["vllm_image"]):
         raise WantsError(
             f"vllm_image: {wants['vllm_image']!r} lacks its registry or its tag. Write it as docker.io/vllm/vllm-openai-rocm:v0.33.0."
@@ -89,8 +118,10 @@ def normalize(variables: dict[str, t.Any]) -> dict[str, t.Any]:
     if not DROPIN.fullmatch(wants["kernel_dropin"]):
         raise WantsError(f"kernel_dropin: {wants['kernel_dropin']!r} is not a file name that ends in .cfg. Correct it in the inventory.")
     for instance in wants["vllm_instances"]:
-        if not HOST.fullmatch(instance["host"]):
+        if not _address(instance["host"]):
             raise WantsError(f"vllm_instances[].host: {instance['host']!r} is not an address. Correct it in the inventory.")
+        if not LINE.fullmatch(instance["served_name"]):
+            raise WantsError(f"vllm_instances[].served_name: {instance['served_name']!r} is not one line. Correct it in the inventory.")
         instance["options"] = _options(instance["options"], "vllm_instances[].options")
         _check_environment(instance["environment"], "vllm_instances[].environment")
         _check_size(instance)
@@ -125,6 +156,40 @@ def servers(instance: t.Mapping[str, t.Any]) -> list[dict[str, t.Any]]:
     if count <= 1:
         return [{**instance, "share": (0, 1)}]
     return [{**instance, "name": f"{instance['name']}-{at}", "port": port + at, "share": (at, count)} for at in range(count)]
+
+
+def _unreadable(known: dict[str, t.Any], given: dict[str, t.Any]) -> str:
+    for name, value in given.items():
+        try:
+            ArgumentSpecValidator(known).validate({name: value})
+        except (OverflowError, TypeError, ValueError):
+            return name
+    return ", ".join(given)
+
+
+def _address(host: str) -> bool:
+    """Whether it may be listened on: a name, ``*``, or an address that is none but by its digits alone."""
+    if ":" in host or re.fullmatch(r"[0-9.]+", host):
+        try:
+            ipaddress.ip_address(host)
+        except ValueError:
+            return False
+    return bool(HOST.fullmatch(host))
+
+
+def _check_plain(wants: dict[str, t.Any]) -> None:
+    for name, (least, most) in RANGES.items():
+        if not least <= wants[name] <= most:
+            raise WantsError(f"{name}: {wants[name]} is not {least} to {most}. Correct it in the inventory.")
+    for name, (form, meaning) in FORMS.items():
+        for text in wants[name] if isinstance(wants[name], list) else [wants[name]]:
+            if not form.fullmatch(text):
+                raise WantsError(f"{name}: {text!r} is not {meaning}. Correct it in the inventory.")
+    for name, value in wants["kernel_sysctl"].items():
+        if not SYSCTL.fullmatch(name):
+            raise WantsError(f"kernel_sysctl: {name!r} is not the name of a sysctl. Correct it in the inventory.")
+        if isinstance(value, bool) or not isinstance(value, (str, int, float)) or not LINE.fullmatch(str(value)) or not str(value).strip():
+            raise WantsError(f"kernel_sysctl: {name} is {value!r}, and neither a number nor one line of text. Correct it in the inventory.")
 
 
 def _check_size(instance: dict[str, t.Any]) -> None:

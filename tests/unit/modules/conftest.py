@@ -72,6 +72,7 @@ def run_module(collections_path: Path, tmp_path_factory: pytest.TempPathFactory)
         except ValueError:
             pytest.fail(f"{_name} gave no JSON: rc {process.returncode}\n{process.stdout}\n{process.stderr}")
         assert isinstance(result, dict)
+        json.dumps(result, ensure_ascii=False).encode()  # Ansible refuses an answer that holds half a character
         assert bool(result.get("failed")) == (process.returncode != 0), result
         return result
 

@@ -212,3 +212,38 @@ def test_a_directory_without_permission_is_one_sentence(host):
 def test_bytes_that_are_no_text_can_be_replaced(host):
     (host.root / "x").write_bytes(b"\xff\xfe\0")
     assert four_times(host, {"path": "/x", "content": "ü\n"})["changed"]
+
+
+def test_a_message_that_is_no_text(host):
+    command = [sys.executable, "-c", r"import sys; sys.stdout.buffer.write(b'error: ung\xfcltig'); sys.exit(1)", "%s"]
+    result = host({"path": "/x", "content": "a\n", "validate": command})
+    assert result["failed"] and "ung\ufffdltig" in result["msg"]
+
+
+@pytest.mark.parametrize("wrong", [{"owner": "nobodyhere"}, {"mode": "999"}, {"validate": "true"}, {"path": "/x/"}, {"path": "x"}])
+def test_a_secret_is_not_shown_by_a_failure(host, wrong):
+    result = host({"path": "/x", "content": "S3CRET", "secret": True, **wrong})
+    assert result["failed"] and "S3CRET" not in json.dumps(result) and host.tree() == {}
+
+
+@pytest.mark.parametrize("name", ["99999999999", "4294967295", "9" * 5000, "\u00b2", "a\0b", "\udcff"])
+@pytest.mark.parametrize("who", ["owner", "group"])
+def test_a_number_that_is_of_nobody(host, who, name):
+    result = host({"path": "/x", "content": "a\n", who: name})
+    assert result["failed"] and len(result["msg"]) < 200 and host.tree() == {}
+
+
+@pytest.mark.parametrize("other", ["/d/./x", "/d//x", "//d/x"])
+def test_one_file_under_two_spellings(host, other):
+    result = host({"path": "/d/x", "content": "a\n"}, {"path": other, "content": "b\n"})
+    assert result["failed"] and "stands twice" in result["msg"] and host.tree() == {}
+
+
+@pytest.mark.parametrize(
+    ("file", "words"),
+    [({"path": "/new/."}, "is the path of a directory"), ({"path": "/x", "content": "a" * (5 << 20)}, "larger than 4 MiB")],
+)
+@pytest.mark.parametrize("check", [True, False])
+def test_what_a_second_run_would_stumble_over_is_refused_by_the_first(host, check, file, words):
+    result = host({"content": "a\n", **file}, _check=check)
+    assert result["failed"] and words in result["msg"] and host.tree() == {}

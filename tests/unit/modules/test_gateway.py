@@ -495,8 +495,12 @@ def test_an_entry_of_several_servers_is_several_replicas():
         ({}, "no a for a"),
         ({"a": {"vllm_instances": []}, "b": {}}, "a has no instance"),
         ({"a": {"vllm_instances": [{"name": "x"}]}, "b": {}}, "the instance x of a listens on 127.0.0.1"),
+        *(({"a": {"vllm_instances": wrong}, "b": {}}, "vllm_instances of a is not a list of instances") for wrong in (
+            None, 5, "abc", {"name": "x"}, [1], [{"model": "x"}], [{"name": "x", "host": "10.0.0.1", "port": "x"}],
+            [{"name": "x", "count": None}], [{"name": "x", "port": float("inf")}],
+        )),
     ],
-)
+)  # fmt: skip
 def test_an_inventory_that_has_no_replicas(hostvars, words):
     with pytest.raises(AnsibleFilterError, match=words):
         replicas_filter(["a", "b"], hostvars)

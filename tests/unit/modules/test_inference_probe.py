@@ -141,6 +141,11 @@ def test_a_slash_at_the_end_of_the_address_and_one_token(vllm, probe):
     assert vllm.asked[0][0] == "/health"
 
 
+def test_half_a_character(vllm, probe):
+    vllm.stream = [event("\ud83d"), event(usage=1), b"data: [DONE]\n\n"]
+    assert probe()["text"] == "\ufffd"
+
+
 def test_a_server_that_is_not_ready_yet(vllm, probe):
     vllm.health = [503, 503, 503, 200]
     assert probe()["text"] == "AMD GPUs are fine"

@@ -262,6 +262,13 @@ def test_what_cannot_be_done_is_one_sentence_and_nothing_is_written(host, argume
     assert host.tree() == before
 
 
+def test_bytes_that_are_no_text_do_not_cost_the_answer(host):
+    (host.root / "etc/default/grub").write_bytes(b'GRUB_CMDLINE_LINUX="foo=\xff quiet"\nGRUB_CMDLINE_LINUX_DEFAULT=""\n')
+    result = host(absent=["foo"])
+    assert not result.get("failed") and any("foo=\ufffd" in action for action in result["actions"]), result
+    assert host.boots_with() == ["quiet"]
+
+
 def test_characters_of_grub_are_quoted(host):
     result = host(present=["pci=resource_alignment=0;1"])
     assert result["after"][-1] == 'pci="resource_alignment=0;1"'

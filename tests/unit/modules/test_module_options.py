@@ -191,3 +191,31 @@ def test_garbage_in_the_files_never_ends_in_a_traceback(host):
     result = host(options={"ttm": {"pages_limit": 1}})
     assert result["changed"] and result["problems"]
     assert not host(options={"ttm": {"pages_limit": 1}})["changed"]
+
+
+def test_bytes_that_are_no_text_do_not_cost_the_answer(host):
+    host.put(OURS, "").write_bytes(b"options amdgpu a=\xff\n")
+    foreign = (host.root / "etc/modprobe.d").joinpath(os.fsdecode(b"zzz\xff.conf"))
+    foreign.write_text("options ttm pages_limit=1\n")
+    result = host(options={"amdgpu": {"a": 1}, "ttm": {"pages_limit": 2}})
+    assert "change amdgpu a from \ufffd to 1" in result["actions"] and result["conflicts"][0]["path"].endswith("/zzz\ufffd.conf")
+    assert "options amdgpu a=1" in host.text()
+
+
+def test_an_option_without_a_value_keeps_none(host):
+    host.put(OURS, "options amdgpu exp_hw_support ppfeaturemask=\n")
+    host.put("sys/module/amdgpu/parameters/exp_hw_support", "Y\n")
+    result = host(options={"amdgpu": {"noretry": 1}})
+    assert host.text().splitlines()[-1] == "options amdgpu exp_hw_support ppfeaturemask= noretry=1"
+    assert [action for action in result["actions"] if "exp_hw" in action] == [] and "exp_hw" not in result["reload_reason"]
+    assert not host(options={"amdgpu": {"noretry": 1}})["changed"]
+    gone = host(options={"amdgpu": {"exp_hw_support": None}})
+    assert "remove amdgpu exp_hw_support" in gone["actions"] and "still runs with exp_hw_support=Y" in gone["reload_reason"]
+
+
+def test_a_folder_of_the_kernel_that_leads_out_of_the_root(host, tmp_path):
+    (tmp_path / "elsewhere/module/amdgpu/parameters").mkdir(parents=True)
+    (host.root / "sys").symlink_to(tmp_path / "elsewhere")
+    for check in (True, False):
+        result = host(options={"amdgpu": {"noretry": 1}}, _check=check)
+        assert result["failed"] and "leaves" in result["msg"] and host.text() is None

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import subprocess
 from pathlib import Path
@@ -256,3 +257,13 @@ def test_headers_of_the_running_kernel(emulated, amd_rocm):
     assert amd_rocm(root)["kernel"]["headers"] is False
     (root / f"lib/modules/{KERNEL}/build").mkdir()
     assert amd_rocm(root)["kernel"]["headers"] is True
+
+
+def test_names_and_texts_that_are_no_text(emulated, amd_rocm):
+    root = emulated()
+    write(root, os.fsdecode(b"etc/yum.repos.d/\xff.repo"), "[x]\nbaseurl=https://repo.radeon.com/x\n")
+    write(root, os.fsdecode(b"lib/modules/6.1-\xff/vmlinuz"), "")
+    write(root, "models/chat/config.json", r'{"model_type": "\ud800"}')
+    rocm = amd_rocm(root, paths=["/models/chat"])
+    assert rocm["paths"]["/models/chat"]["model_type"] == "\ufffd"
+    assert "holds a name that is not UTF-8 text" in [problem["problem"] for problem in rocm["problems"]]

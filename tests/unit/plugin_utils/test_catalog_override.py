@@ -70,6 +70,9 @@ def test_a_text_of_the_catalog_can_be_replaced(make_plan):
         ({"known_issues": {"gpu.none": {"why": "{seen:>5q}"}}}, "plan_catalog.known_issues.gpu.none"),
         ({"profiles": {"gfx942": {"base": "nonsense"}}}, "plan_catalog.profiles"),
         ({"profiles": {"gfx999": {"gfx": "gfx999", "base": "gfx999"}}}, "plan_catalog.profiles"),
+        ({"profiles": {"g" * 300: {}}}, "plan_catalog.profiles"),
+        ({"profiles": {"gfx942": {"base": "g" * 300}}}, "plan_catalog.profiles"),
+        ({"releases": {"rocm": {"legacy": {"repository": "a{99999999999}"}}}}, "plan_catalog.releases"),
         ({"profiles": {"gfx1250": {"gfx": "gfx1250"}}}, "plan_catalog.profiles.gfx1250"),
     ],
 )

@@ -6,6 +6,7 @@ from __future__ import annotations
 import pytest
 
 from ansible_collections.amdgpu.fleet.plugins.filter.plan import inventory_nodes
+from ansible_collections.amdgpu.fleet.plugins.plugin_utils import planner
 from ansible_collections.amdgpu.fleet.plugins.plugin_utils.findings import sentence
 
 HOST = "mi300x-8-roce"
@@ -156,3 +157,13 @@ def test_what_the_inventory_says_of_a_group():
         ],
         "none": [],
     }
+
+
+@pytest.mark.parametrize("instances", [5, "abc", {"name": "x", "nodes": "rack"}, [1], [{"name": "x", "nodes": ["rack"]}], [None, {}]])
+def test_what_is_written_wrong_is_left_to_the_plan(instances):
+    assert inventory_nodes(instances, {"rack": ["a"]}, {"a": {}}) == {}
+    assert [finding["id"] for finding in planner.plan({}, {}, {"vllm_instances": instances}, "a")["findings"]] == ["inventory.variable"]
+
+
+def test_a_group_of_no_instance():
+    assert inventory_nodes(None, {"rack": ["a"]}, {"a": {}}) == {}

@@ -65,8 +65,9 @@ def test_strix_halo_with_everything_wrong(make_plan, ids):
     assert "6.12.57+deb13-amd64" in text and "6.18.4" in text and "backports" in text
 
 
-def test_an_accepted_finding_warns(make_plan, ids):
-    plan = make_plan("strix-halo-broken", plan_accept=["kernel.minimum"])
+@pytest.mark.parametrize("accept", [["kernel.minimum"], "kernel.minimum", "gpu.none, kernel.minimum"])
+def test_an_accepted_finding_warns(make_plan, ids, accept):
+    plan = make_plan("strix-halo-broken", plan_accept=accept)
     assert ids(plan) == [] and "kernel.minimum" in ids(plan, "warn")
 
 
@@ -245,6 +246,25 @@ def test_what_the_inventory_asks_for_is_said_to_come_from_it(make_plan):
         ({"fleet_fail_on": "warning"}, ["fleet_fail_on", "warning", "never"]),
         ({"fleet_serail": 2}, ["fleet_serail", "fleet_serial"]),
         ({"kernel_gtt_gib": "much"}, ["kernel_gtt_gib", "much"]),
+        ({"kernel_gtt_gib": -5}, ["kernel_gtt_gib", "-5"]),
+        ({"vllm_start_timeout": 0}, ["vllm_start_timeout", "0 is not 1 to"]),
+        ({"vllm_start_timeout": -1}, ["vllm_start_timeout", "-1"]),
+        ({"vllm_start_timeout": float("inf")}, ["vllm_start_timeout: ", "Infinity"]),
+        ({"vllm_instances": [{"name": "a", "model": "/m", "port": float("inf")}]}, ["vllm_instances: "]),
+        ({"vllm_idle_memory_percent": float("nan")}, ["vllm_idle_memory_percent", "nan"]),
+        ({"kernel_sysctl": {"vm.x": None}}, ["kernel_sysctl", "vm.x", "None"]),
+        ({"kernel_sysctl": {"vm.x": "1\nvm.y = 2"}}, ["kernel_sysctl", "vm.x", "one line"]),
+        ({"kernel_sysctl": {"vm.x\nvm.y": 1}}, ["kernel_sysctl", "name of a sysctl"]),
+        ({"driver_repository_fingerprint": "zz"}, ["driver_repository_fingerprint", "zz", "40 hexadecimal digits"]),
+        ({"driver_repository_uri": "http://a/\nb"}, ["driver_repository_uri", "without blanks"]),
+        ({"rocm_repository_key_url": "http://a/ b"}, ["rocm_repository_key_url", "without blanks"]),
+        ({"kernel_arguments_present": ["a=$x"]}, ["kernel_arguments_present", "a=$x", "GRUB"]),
+        ({"vllm_instances": [{"name": "a", "model": "/m", "host": "::::"}]}, ["vllm_instances[].host", "::::"]),
+        ({"vllm_instances": [{"name": "a", "model": "/m", "host": "999.1.1.1"}]}, ["vllm_instances[].host", "999.1.1.1"]),
+        ({"vllm_instances": [{"name": "a", "model": "/m", "served_name": "a\nb"}]}, ["vllm_instances[].served_name", "one line"]),
+        ({"partition_stop_services": ["x\ny"]}, ["partition_stop_services", "name of a unit"]),
+        ({"plan_accept": ["kernel.minimun"]}, ["plan_accept", "kernel.minimun", "kernel.minimum"]),
+        ({"__secrets": {"vllm_api_key": False}}, ["vllm_api_key", "not a text"]),
         ({"kernel_opt_in": ["turbo"]}, ["turbo", "latency"]),
         ({"kernel_arguments_present": ["iommu=pt", "iommu=off"]}, ["kernel_arguments_present", "iommu=pt", "iommu=off", "one value"]),
         ({"kernel_arguments_present": ["a.b-c"], "kernel_arguments_absent": ["a.b_c"]}, ["kernel_arguments_absent", "a.b_c"]),
@@ -263,6 +283,20 @@ def test_bad_wants_are_one_finding_that_names_value_and_remedy(make_plan, ids, w
     assert "driver" not in plan, "nothing is planned for a host whose wants are wrong"
     text = sentence(plan["findings"][0])
     assert all(word in text for word in words), text
+
+
+def test_what_a_role_takes_is_not_refused():
+    hosts = ("", "127.0.0.1", "0.0.0.0", "::", "fd00::1", "*", "gpu-1.example.net", "10.example")
+    fingerprint = "CA8B B472 7A47 B4D0 9B4E  E896 9386 B48A 1A69 3C5C"
+    normalize(
+        {
+            "vllm_instances": [{"name": f"a{at}", "model": "/m", "host": host} for at, host in enumerate(hosts)],
+            "driver_repository_fingerprint": fingerprint,
+            "partition_stop_services": ["gpuagent", r"a\x2db@1.service"],
+            "kernel_sysctl": {"net.ipv4.conf.eth0/1.rp_filter": 0, "-kernel.x": "a b"},
+            "__secrets": {"vllm_api_key": True, "model_hf_token": True},
+        }
+    )
 
 
 def test_variables_of_other_people_are_left_alone(make_plan, ids):
