@@ -15,7 +15,7 @@ import socket
 import ssl
 import time
 import typing as t
-from http.client import HTTPException
+from http.client import HTTPException, IncompleteRead
 from urllib.error import HTTPError, URLError
 from urllib.parse import urlsplit
 from urllib.request import HTTPDefaultErrorHandler, HTTPErrorProcessor, HTTPHandler, HTTPSHandler, OpenerDirector, Request, UnknownHandler
@@ -50,6 +50,8 @@ def read_all(response: t.Any) -> bytes:
     data = response.read(LARGEST + 1)
     if len(data) > LARGEST:
         raise OSError(f"the answer is longer than {LARGEST >> 20} MiB")
+    if getattr(response, "length", None):
+        raise IncompleteRead(data, response.length)
     return t.cast(bytes, data)
 
 
