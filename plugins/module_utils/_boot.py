@@ -15,7 +15,7 @@ import glob
 import os
 import re
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import NamedTuple
 
 from . import _cmdline as cmdline
@@ -46,6 +46,7 @@ from ._write import (
     read_text,
     refuse_special,
     remove,
+    remove_directories,
     stage,
     why,
     write_text,
@@ -202,7 +203,9 @@ def detect(root: str) -> str | None:
 
 # GRUB: what its shell files say -------------------------------------------------------------------
 
+# As grub-mkconfig does it: a command that fails ends it.
 EVALUATE = """
+set -e
 for file do
   if test -f "$file"; then { . "$file"; } >/dev/null; fi
 done
@@ -247,9 +250,19 @@ def reads_dropins(host: Host) -> bool:
     return exists(host.root, DROPINS) or "debian" in release_ids(host.root)
 
 
+def refuse_foreign(file: str, content: bytes) -> None:
+    """Refuse what an editor of another system left in a file: the shell takes it for a part of the words."""
+    if content.startswith((b"\xef\xbb\xbf", b"\xff\xfe", b"\xfe\xff")):
+        raise BootError(f"{file} begins with a byte order mark, which no shell understands; save it as UTF-8 without one, then run again.")
+    if b"\r" in content:
+        raise BootError(f"{file} has the line ends of Windows, which no shell understands; take them out with sed -i 's/\\r//' {file}.")
+
+
 def evaluate(host: Host, files: Sequence[str]) -> Grub:
     """Let sh read the files in a clean environment, as grub-mkconfig does."""
     environment = ["env", "-i", "PATH=/usr/sbin:/usr/bin:/sbin:/bin", "LC_ALL=C"]
+    for file in files:
+        refuse_foreign(file, read_bytes(file) or b"")
     code, out, err = called(host, environment + ["sh", "-c", EVALUATE, "sh"] + list(files))
     parts = out.split("\x1e")
     if code != 0 or len(parts) != 5 or parts[4] != "end":
@@ -333,7 +346,7 @@ def grub_argument(argument: str) -> str:
         )
     if re.search(r"[;&|<>(){}]", re.sub(r'"[^"]*"', "", argument)):
         name, value = cmdline.parse(argument)
-        return f'{name}="{value}"'
+        return f'"{name}"' if value is None else f'{name}="{value}"'
     return argument
 
 
@@ -765,6 +778,7 @@ def plan(host: Host, loader: str, asked: Wanted) -> Plan:
 def carry_out(host: Host, decided: Plan, asked: Wanted) -> None:
     """Do what plan() decided and look at the result. A failure puts every file back and raises BootError."""
     snapshot = Snapshot(list(decided.files) + decided.touched + ([decided.record.place] if decided.record else []))
+    made = lacking_folders(snapshot.files)
     try:
         # First: what is recorded and not done is harmless, what is done and not recorded is never taken back. What is taken
         # back stays recorded until it is done, or a run that was killed would not be finished.
@@ -805,12 +819,24 @@ def carry_out(host: Host, decided: Plan, asked: Wanted) -> None:
     except BaseException as error:
         full = full_folders(decided)
         problems = snapshot.restore()
+        remove_directories(made)
         if not isinstance(error, (BootError, WriteError, cmdline.CmdlineError)):
             raise
         problems += build_again(host, decided) if decided.image else []
         end = " The previous configuration was put back." if not problems else " Not everything could be put back: " + " ".join(problems)
         end = f" There is no room left in {', '.join(full)}." * bool(full) + end
         raise BootError(str(error) + ("" if decided.loader == "rpm-ostree" else end)) from error
+
+
+def lacking_folders(places: Iterable[str]) -> set[str]:
+    """The folders that will have to be made for these files."""
+    found = set()
+    for place in places:
+        folder = os.path.dirname(place)
+        while not os.path.isdir(folder):
+            found.add(folder)
+            folder = os.path.dirname(folder)
+    return found
 
 
 def full_folders(decided: Plan) -> list[str]:

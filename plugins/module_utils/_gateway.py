@@ -10,6 +10,8 @@ import socket
 from collections.abc import Callable
 from typing import NamedTuple
 
+from ansible_collections.amdgpu.fleet.plugins.module_utils._inference import LARGEST, within
+
 # Bits of srv_admin_state (HAProxy's management guide, "show servers state").
 MAINTENANCE = 0x01 | 0x02 | 0x04 | 0x20
 DRAIN = 0x08 | 0x10
@@ -41,11 +43,11 @@ def socket_at(path: str, timeout: float = 10) -> Ask:
     def ask(command: str) -> str:
         pieces: list[bytes] = []
         try:
-            with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as stream:
+            with within(timeout), socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as stream:
                 stream.settimeout(timeout)
                 stream.connect(path)
                 stream.sendall(command.encode() + b"\n")
-                while True:
+                while sum(map(len, pieces)) <= LARGEST:
                     piece = stream.recv(65536)
                     if not piece:
                         return b"".join(pieces).decode("utf-8", "replace")
@@ -55,6 +57,8 @@ def socket_at(path: str, timeout: float = 10) -> Ask:
                 f"HAProxy does not answer at {path} ({error.strerror or error}). Is the gateway running, and is become set?"
             ) from error
 
+        raise GatewayError(f"What answers at {path} has no end, so it is not HAProxy. Correct socket.")
+
     return ask
 
 
@@ -62,15 +66,18 @@ def servers(ask: Ask, backend: str) -> dict[str, Server]:
     """All servers of a backend, by name."""
     states = admin_states(ask(f"show servers state {backend}"), backend)
     found = {}
-    lines = ask("show stat").lstrip("# ").splitlines()
-    for line in csv.DictReader(lines):
+    try:
+        lines = list(csv.DictReader(ask("show stat").lstrip("# ").splitlines()))
+    except csv.Error as error:
+        raise GatewayError(f"HAProxy's statistics cannot be read ({error}).") from error
+    for line in lines:
         name = line.get("svname") or ""
         if line.get("pxname") != backend or name in ("FRONTEND", "BACKEND"):
             continue
         try:
             sessions = int(line["scur"] or 0) + int(line["qcur"] or 0)
-            found[name] = Server(name, states[name], line["status"], sessions)
-        except (KeyError, TypeError, ValueError) as error:
+            found[name] = Server(name, states[name], line["status"].strip(), sessions)
+        except (AttributeError, KeyError, TypeError, ValueError) as error:
             raise GatewayError(f"HAProxy's statistics of {backend}/{name} cannot be read ({error!r}).") from error
     return found
 
@@ -86,8 +93,11 @@ def admin_states(text: str, backend: str) -> dict[str, str]:
         fields = dict(zip(header, line.split()))
         if line.startswith("#") or len(fields) < len(header) - 1:
             continue
-        flags = int(fields["srv_admin_state"])
-        found[fields["srv_name"]] = "maint" if flags & MAINTENANCE else "drain" if flags & DRAIN else "ready"
+        try:
+            flags = int(fields["srv_admin_state"])
+            found[fields["srv_name"]] = "maint" if flags & MAINTENANCE else "drain" if flags & DRAIN else "ready"
+        except (KeyError, ValueError) as error:
+            raise GatewayError(f"HAProxy's states of the servers of {backend} cannot be read ({error!r}).") from error
     return found
 
 

@@ -12,6 +12,12 @@ from ansible_collections.amdgpu.fleet.plugins.module_utils._sysfs import Tree, n
 
 # What the firmware of an APU sets aside is smaller; its models lie in GTT. The GTT of a discrete GPU is memory of the host.
 SMALLEST_VRAM = 4 << 30
+# Bytes of memory that no GPU has.
+BEYOND = 1 << 60
+
+
+class Garbled(ValueError):
+    """A counter that says nothing; the text is a whole sentence."""
 
 
 class Usage(t.NamedTuple):
@@ -28,13 +34,25 @@ class Usage(t.NamedTuple):
 
 def usage(tree: Tree, node: str) -> Usage | None:
     """The pool that models lie in, or ``None`` where the driver shows none, as for a further partition of a GPU."""
-    vram, gtt = _pool(tree, node, "vram"), _pool(tree, node, "gtt")
-    return vram if vram and (vram.total >= SMALLEST_VRAM or not gtt) else gtt
+    vram = _pool(tree, node, "vram")
+    if vram is None or vram.total >= SMALLEST_VRAM:
+        return vram
+    pool = _pool(tree, node, "gtt") or vram
+    return pool if pool.total else None
 
 
 def _pool(tree: Tree, node: str, pool: str) -> Usage | None:
-    used, total = (tree.number(f"sys/class/drm/{node}/device/mem_info_{pool}_{what}", base=10) for what in ("used", "total"))
-    return Usage(node, used, total) if used is not None and total else None
+    used, total = (_counter(tree, f"sys/class/drm/{node}/device/mem_info_{pool}_{what}") for what in ("used", "total"))
+    return Usage(node, used, total) if used is not None and total is not None else None
+
+
+def _counter(tree: Tree, path: str) -> int | None:
+    if not tree.exists(path):
+        return None
+    value = tree.number(path, base=10)
+    if value is None or not 0 <= value < BEYOND:
+        raise Garbled(f"/{path} does not say how many bytes of the GPU's memory are in use. Look at dmesg: the GPU may be in a reset.")
+    return value
 
 
 def holders(tree: Tree) -> list[str]:

@@ -7,28 +7,75 @@ The role vllm puts this file on hosts, beside what a timer runs: it needs nothin
 
 from __future__ import annotations
 
+import contextlib
 import json
 import re
+import signal
 import socket
 import ssl
 import time
 import typing as t
-from http.client import HTTPException
+from http.client import HTTPException, IncompleteRead
 from urllib.error import HTTPError, URLError
+from urllib.parse import urlsplit
 from urllib.request import HTTPDefaultErrorHandler, HTTPErrorProcessor, HTTPHandler, HTTPSHandler, OpenerDirector, Request, UnknownHandler
 
 REQUESTS = re.compile(r"^vllm:num_requests_(?:running|waiting)(?:\{[^\n]*\})? +([0-9.]+(?:[eE][+-]?[0-9]+)?)", re.M)
+
+# Bytes of an answer, and of one line of it; more is none that was asked for.
+LARGEST, LONGEST_LINE = 4 << 20, 1 << 20
+# No completion has as many tokens.
+MOST_TOKENS = 1 << 32
+
+
+@contextlib.contextmanager
+def within(seconds: float) -> t.Iterator[None]:
+    """Raise ``socket.timeout`` in what takes longer. The timeout of a socket is for each piece: one that trickles never ends."""
+
+    def late(_signal: int, _frame: object) -> None:
+        raise socket.timeout(f"it took longer than {seconds:.0f} s")
+
+    before = signal.signal(signal.SIGALRM, late)
+    # Again every second, should something pass over the first.
+    signal.setitimer(signal.ITIMER_REAL, max(seconds, 0.001), 1)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+
+
+def read_all(response: t.Any) -> bytes:
+    """The answer, unless it is far too long."""
+    data = response.read(LARGEST + 1)
+    if len(data) > LARGEST:
+        raise OSError(f"the answer is longer than {LARGEST >> 20} MiB")
+    if getattr(response, "length", None):
+        raise IncompleteRead(data, response.length)
+    return t.cast(bytes, data)
 
 
 class NoAnswer(Exception):
     """The server did not answer as it should; the message says what was seen last."""
 
 
+def checked_url(url: str) -> str:
+    """The address as it is; ``ValueError`` with a sentence where nothing can ever answer at it."""
+    try:
+        parts = urlsplit(url)
+        fits = parts.scheme in ("http", "https") and parts.hostname and parts.port != 0
+    except ValueError:
+        fits = False
+    if not fits or not url.isprintable() or " " in url:
+        raise ValueError(f"url {url!r} is not the address of a server. Give it as http://127.0.0.1:8000 or https://gpu-01.example.net.")
+    return url
+
+
 class Server:
-    """One server. ``timeout`` (seconds) is that of a single request."""
+    """One server. ``timeout`` (seconds) is that of a single request. What can never work is a ``ValueError`` with a sentence."""
 
     def __init__(self, url: str, api_key: str | None = None, timeout: float = 60, validate_certs: bool = True) -> None:
-        self.url = url.rstrip("/")
+        self.url = checked_url(url).rstrip("/")
         self.timeout = timeout
         context = ssl.create_default_context()
         if not validate_certs:
@@ -40,6 +87,8 @@ class Server:
             self.opener.add_handler(handler)
         self.headers = {"Content-Type": "application/json"}
         if api_key:
+            if not re.fullmatch("[\x20-\x7e\xa0-\xff]+", api_key):
+                raise ValueError("The API key holds a character that no header of HTTP can carry. Write another one.")
             self.headers["Authorization"] = f"Bearer {api_key}"
 
     def request(self, path: str, body: dict[str, t.Any] | None = None, timeout: float | None = None) -> t.Any:
@@ -57,27 +106,34 @@ class Server:
     def healthy(self, timeout: float) -> None:
         """Return if the server says that it is well, within ``timeout`` seconds; else ``NoAnswer``."""
         try:
-            self.request("/health", timeout=min(timeout, self.timeout)).read()
+            with within(min(timeout, self.timeout)):
+                read_all(self.request("/health", timeout=min(timeout, self.timeout)))
         except (OSError, HTTPException) as error:
             raise NoAnswer(f"/health: {error}") from error
 
     def models(self) -> list[str]:
         """The names the server serves."""
         try:
-            return [str(entry["id"]) for entry in json.loads(self.request("/v1/models").read())["data"]]
-        except (ValueError, KeyError, TypeError, OSError, HTTPException) as error:
+            with within(self.timeout):
+                answer = read_all(self.request("/v1/models"))
+            return [str(entry["id"]) for entry in json.loads(answer)["data"]]
+        except (ValueError, KeyError, TypeError, RecursionError, OSError, HTTPException) as error:
             raise NoAnswer("/v1/models: the answer is not a list of models") from error
 
     def requests(self) -> int:
         """How many requests run or wait, over all models and engines of the server."""
         try:
-            text = self.request("/metrics").read().decode("utf-8", "replace")
+            with within(self.timeout):
+                text = read_all(self.request("/metrics")).decode("utf-8", "replace")
         except (OSError, HTTPException) as error:
             raise NoAnswer(f"/metrics: {error}") from error
         values = REQUESTS.findall(text)
         if not values:
             raise NoAnswer("/metrics: vLLM's numbers of requests are not among them")
-        return round(sum(float(value) for value in values))
+        try:
+            return round(sum(float(value) for value in values))
+        except (ValueError, OverflowError) as error:
+            raise NoAnswer("/metrics: vLLM's numbers of requests are no numbers") from error
 
     def completion(self, model: str, prompt: str, max_tokens: int, timeout: float) -> dict[str, t.Any]:
         """One streamed completion: ``text``, ``tokens``, time to the first token and per further token, in ms.
@@ -95,24 +151,34 @@ class Server:
         start = time.monotonic()
         first = last = None
         pieces: list[str] = []
-        tokens = 0
+        tokens = received = 0
         complete = False
         try:
-            for line in self.request("/v1/completions", body, timeout):
-                complete = complete or line.strip() == b"data: [DONE]"
-                if complete or not line.startswith(b"data: "):
-                    continue
-                event = json.loads(line[6:])
-                if event.get("error"):
-                    raise NoAnswer(f"/v1/completions: {event['error']}")
-                tokens = int((event.get("usage") or {}).get("completion_tokens", tokens))
-                for choice in event.get("choices") or []:
-                    last = time.monotonic()
-                    first = first or last
-                    pieces.append(choice.get("text") or "")
+            with within(timeout):
+                response = self.request("/v1/completions", body, timeout)
+                for line in iter(lambda: response.readline(LONGEST_LINE + 1), b""):
+                    if len(line) > LONGEST_LINE:
+                        raise ValueError("a line without an end")
+                    complete = complete or line.strip() == b"data: [DONE]"
+                    if complete or not line.startswith(b"data: "):
+                        continue
+                    event = json.loads(line[6:])
+                    if event.get("error"):
+                        raise NoAnswer(f"/v1/completions: {str(event['error'])[:400]}")
+                    tokens = int((event.get("usage") or {}).get("completion_tokens", tokens))
+                    if not 0 <= tokens <= MOST_TOKENS:
+                        raise ValueError("a number of tokens that cannot be")
+                    for choice in event.get("choices") or []:
+                        last = time.monotonic()
+                        first = first or last
+                        pieces.append(choice.get("text") or "")
+                        received += len(pieces[-1])
+                    if received > LARGEST:
+                        raise ValueError(f"more than {LARGEST >> 20} MiB came")
         except socket.timeout as error:
-            raise NoAnswer(f"/v1/completions: nothing came for {timeout:.0f} s; where kernels are compiled, give it longer") from error
-        except (ValueError, TypeError, AttributeError, OSError, HTTPException) as error:
+            seen = "it did not end within" if received else "nothing came for"
+            raise NoAnswer(f"/v1/completions: {seen} {timeout:.0f} s; where kernels are compiled, give it longer") from error
+        except (ValueError, TypeError, AttributeError, OverflowError, RecursionError, OSError, HTTPException) as error:
             raise NoAnswer(f"/v1/completions: the stream broke off ({error})") from error
         if first is None or last is None:
             raise NoAnswer("/v1/completions: the answer holds no text")

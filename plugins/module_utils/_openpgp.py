@@ -19,7 +19,9 @@ OF_THE_KEY = (0x10, 0x11, 0x12, 0x13, 0x1F)
 # Kinds of subpackets.
 CREATED, KEY_EXPIRES, ISSUER = 2, 9, 16
 ARMOR = re.compile(
-    rb"-----BEGIN PGP PUBLIC KEY BLOCK-----\r?\n(?:[^\r\n]+: [^\r\n]*\r?\n)*\r?\n(.*?)-----END PGP PUBLIC KEY BLOCK-----", re.S
+    # Whatever comes from the network: no part of it may match in two ways.
+    rb"^-----BEGIN PGP PUBLIC KEY BLOCK-----\r?\n(?:[^\r\n:]+: [^\r\n]*\r?\n)*\r?\n([^-]*)-----END PGP PUBLIC KEY BLOCK-----",
+    re.M,
 )
 
 

@@ -97,6 +97,14 @@ class Repository(t.NamedTuple):
         for name, value in (("uri", self.uri), ("suite", self.suite), ("components", "".join(self.components))):
             if re.search(r"\s", value):
                 raise RepositoryError(f"{name} may not hold spaces or line breaks, as {value!r} does.")
+        if not re.fullmatch(r"(https?|ftp|file):/.+", self.uri, re.IGNORECASE):
+            raise RepositoryError(
+                f"uri must be an address such as https://repo.example.net/debian or file:///srv/debian, not {self.uri!r}."
+            )
+        if self.kind == "deb" and not (self.components and all(self.components)):
+            raise RepositoryError(
+                "components are missing, and apt stops at a source without them. Give those of the suite, or leave them out."
+            )
         if self.kind == "deb" and not self.suite:
             raise RepositoryError("suite is missing: a repository of Debian packages has suites. Give suite.")
         if not re.fullmatch(r"[0-9A-F]{40}", self.fingerprint):

@@ -112,6 +112,7 @@ from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.amdgpu.fleet.plugins.module_utils import _gateway as gateway
 from ansible_collections.amdgpu.fleet.plugins.module_utils import _write as disk
 from ansible_collections.amdgpu.fleet.plugins.module_utils._answer import hold_to_text
+from ansible_collections.amdgpu.fleet.plugins.module_utils._waiting import wrong_interval
 
 
 def shown(servers: list[gateway.Server]) -> dict[str, dict[str, object]]:
@@ -148,6 +149,20 @@ class Gateway:
         if path and os.path.isdir(os.path.dirname(path)):
             disk.write_text(path, self.ask("show servers state"))
 
+    def put_back(self, servers: list[gateway.Server]) -> list[str]:
+        """Every server gets its state again, whatever becomes of the others; returns what could not be done, as sentences."""
+        problems = []
+        for server in servers:
+            try:
+                gateway.set_state(self.ask, self.params["backend"], server.name, server.state)
+            except gateway.GatewayError as error:
+                problems.append(f"{error}.")
+        try:
+            self.set({})
+        except (gateway.GatewayError, disk.WriteError) as error:
+            problems.append(str(error))
+        return problems
+
     def check_others(self) -> None:
         servers, known = self.look()
         refusal = gateway.refusal(known, [server.name for server in servers], self.params["keep"])
@@ -157,17 +172,17 @@ class Gateway:
     def change(self, servers: list[gateway.Server]) -> None:
         """Set the state, look again at the others (somebody else may drain one at the same time), and wait."""
         missed = any(server.takes_requests for server in servers)
-        self.set({server.name: self.wanted for server in servers})
         try:
+            self.set({server.name: self.wanted for server in servers})
             mine, known = self.look()
             left = sum(server.takes_requests for server in known.values() if server not in mine)
             if self.wanted != "ready" and missed and left < self.params["keep"]:
                 raise gateway.GatewayError(f"Another server was taken out of service at the same time; {left} would be left.")
             self.wait()
-        except gateway.GatewayError:
-            if self.wanted != "ready":
-                self.set({server.name: server.state for server in servers})
-            raise
+        except (gateway.GatewayError, disk.WriteError) as error:
+            problems = self.put_back(servers) if self.wanted != "ready" else []
+            said = str(error).rstrip(".") + "."
+            raise gateway.GatewayError(" ".join([said, *(problem for problem in problems if problem != said)])) from error
 
     def late(self) -> list[gateway.Server]:
         """The servers that the state has no effect on yet."""
@@ -210,6 +225,9 @@ def main() -> None:
         supports_check_mode=True,
     )
     hold_to_text(module)
+    wrong = wrong_interval(module.params["interval"])
+    if wrong:
+        module.fail_json(msg=wrong)
     start = time.monotonic()
     try:
         this = Gateway(module.params)

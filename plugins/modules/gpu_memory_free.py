@@ -63,8 +63,9 @@ import time
 from ansible.module_utils.basic import AnsibleModule
 
 from ansible_collections.amdgpu.fleet.plugins.module_utils._answer import hold_to_text
-from ansible_collections.amdgpu.fleet.plugins.module_utils._gpu_memory import Usage, holders, usage
+from ansible_collections.amdgpu.fleet.plugins.module_utils._gpu_memory import Garbled, Usage, holders, usage
 from ansible_collections.amdgpu.fleet.plugins.module_utils._sysfs import Tree
+from ansible_collections.amdgpu.fleet.plugins.module_utils._waiting import wrong_interval
 
 
 def sentence(full: list[Usage], processes: list[str], seconds: int) -> str:
@@ -86,11 +87,17 @@ def main() -> None:
     )
     hold_to_text(module)
     params = module.params
+    wrong = wrong_interval(params["interval"])
+    if wrong:
+        module.fail_json(msg=wrong)
     tree = Tree(params["root"])
     nodes = sorted({device.rpartition("/")[2] for device in params["devices"] if "renderD" in device})
     start = time.monotonic()
     while True:
-        seen = [each for each in (usage(tree, node) for node in nodes) if each]
+        try:
+            seen = [each for each in (usage(tree, node) for node in nodes) if each]
+        except Garbled as error:
+            module.fail_json(msg=str(error))
         full = [each for each in seen if each.percent > params["used_percent"]]
         waited = round(time.monotonic() - start, 1)
         if not full:

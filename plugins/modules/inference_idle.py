@@ -55,6 +55,7 @@ from ansible.module_utils.basic import AnsibleModule
 
 from ansible_collections.amdgpu.fleet.plugins.module_utils._answer import hold_to_text
 from ansible_collections.amdgpu.fleet.plugins.module_utils._inference import NoAnswer, Server
+from ansible_collections.amdgpu.fleet.plugins.module_utils._waiting import wrong_interval
 
 
 def main() -> None:
@@ -69,7 +70,13 @@ def main() -> None:
     )
     hold_to_text(module)
     params = module.params
-    server = Server(params["url"], timeout=10, validate_certs=params["validate_certs"])
+    wrong = wrong_interval(params["interval"])
+    if wrong:
+        module.fail_json(msg=wrong)
+    try:
+        server = Server(params["url"], timeout=10, validate_certs=params["validate_certs"])
+    except ValueError as error:
+        module.fail_json(msg=str(error))
     start = time.monotonic()
     first = None
     while True:

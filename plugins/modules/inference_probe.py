@@ -88,6 +88,7 @@ from ansible.module_utils.basic import AnsibleModule
 
 from ansible_collections.amdgpu.fleet.plugins.module_utils._answer import hold_to_text
 from ansible_collections.amdgpu.fleet.plugins.module_utils._inference import NoAnswer, Server
+from ansible_collections.amdgpu.fleet.plugins.module_utils._waiting import wrong_interval
 
 # A server that ended this often while it was waited for will not come up.
 MAX_RESTARTS = 3
@@ -101,7 +102,7 @@ def api_key(module: AnsibleModule) -> str | None:
         return None
     try:
         with open(path, encoding="utf-8", errors="replace") as file:
-            match = re.search(r"^VLLM_API_KEY=(.+)$", file.read(), re.M)
+            match = re.search(r"^VLLM_API_KEY=[^\S\n]*(\S.*)$", file.read(), re.M)
     except OSError as error:
         module.fail_json(msg=f"api_key_file {path} cannot be read ({error.strerror}). Run with become, or correct the path.")
     if not match:
@@ -164,8 +165,14 @@ def main() -> None:
     )
     hold_to_text(module)
     params = module.params
+    wrong = wrong_interval(params["interval"])
+    if wrong:
+        module.fail_json(msg=wrong)
     start = time.monotonic()
-    server = Server(params["url"], api_key(module), validate_certs=params["validate_certs"])
+    try:
+        server = Server(params["url"], api_key(module), validate_certs=params["validate_certs"])
+    except ValueError as error:
+        module.fail_json(msg=str(error))
     wait_for_health(module, server, start + params["timeout"])
     waited = round(time.monotonic() - start, 1)
     if not params["completion"]:

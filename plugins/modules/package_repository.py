@@ -107,9 +107,12 @@ actions:
   sample: [write /etc/apt/sources.list.d/amdgpu-fleet-driver.sources]
 """
 
+import gzip
+import io
 import os
 import re
 import time
+import zlib
 from http.client import HTTPException
 
 from ansible.module_utils.basic import AnsibleModule
@@ -117,18 +120,22 @@ from ansible.module_utils.urls import fetch_url
 
 from ansible_collections.amdgpu.fleet.plugins.module_utils import _repository, _write
 from ansible_collections.amdgpu.fleet.plugins.module_utils._answer import hold_to_text
+from ansible_collections.amdgpu.fleet.plugins.module_utils._inference import read_all, within
 
 
 def fetch(module: AnsibleModule, url: str, what: str, remedy: str) -> bytes:
     """The content of an address, or one sentence that says what could not be had and what to do."""
-    response, info = fetch_url(module, url, timeout=module.params["timeout"])
-    reason = re.sub(r"<url\w+ error (\[Errno -?\d+\] )?(.*)>", r"\2", str(info.get("msg", "no answer")))
-    data = None
-    if response is not None and info.get("status") in (200, None):
-        try:
-            data = response.read()
-        except (OSError, HTTPException) as error:
-            reason = f"the answer broke off: {error}"
+    data, reason = None, "no answer"
+    try:
+        with within(module.params["timeout"]):
+            response, info = fetch_url(module, url, timeout=module.params["timeout"], decompress=False)
+            reason = re.sub(r"<url\w+ error (\[Errno -?\d+\] )?(.*)>", r"\2", str(info.get("msg", "no answer")))
+            if response is not None and info.get("status") in (200, None):
+                data = read_all(response)
+        if data is not None and info.get("content-encoding", "").lower() == "gzip":
+            data = read_all(gzip.GzipFile(fileobj=io.BytesIO(data)))
+    except (OSError, EOFError, zlib.error, HTTPException) as error:
+        data, reason = None, f"the answer broke off: {error}"
     if data is None:
         module.fail_json(msg=f"{what} at {url} cannot be had ({reason}). {remedy}; the host was left as it was.")
     return data
@@ -173,6 +180,8 @@ def main() -> None:
     )
     hold_to_text(module)
     params = module.params
+    if params["timeout"] < 1:
+        module.fail_json(msg=f"timeout must be at least 1 second, not {params['timeout']}.")
     try:
         kind = params["format"]
         if kind == "auto":

@@ -16,17 +16,17 @@ def main() -> int:
     parser.add_argument("--no-completion", action="store_true", help="the server embeds or classifies: its name and health must do")
     options = parser.parse_args()
     key = os.environ.get("VLLM_API_KEY")  # not an argument, which everybody can see
-    server = Server(options.url, key, options.timeout)
     try:
+        server = Server(options.url, key, options.timeout)
         server.healthy(options.timeout)
         models = server.models()
         if options.model not in models:
             raise NoAnswer(f"/v1/models: {', '.join(models) or 'nothing'}, not {options.model}")
         result = None if options.no_completion else server.completion(options.model, "AMD GPUs are", 4, options.timeout)
-    except NoAnswer as error:
+    except (NoAnswer, ValueError) as error:
         # A server may repeat the key in what it answers.
         text = str(error).replace(key, "(the key)") if key else str(error)
-        print(f"{server.url} does not serve {options.model}: {text}", file=sys.stderr)
+        print(f"{options.url} does not serve {options.model}: {text}", file=sys.stderr)
         return 1
     told = ": {tokens} tokens, the first after {time_to_first_token_ms} ms".format(**result) if result else ""
     print(f"{server.url} serves {options.model}{told}")

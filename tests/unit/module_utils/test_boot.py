@@ -521,6 +521,14 @@ def test_a_failure_puts_the_record_back_too(fedora):
     assert tree(fedora) == before
 
 
+def test_a_failure_leaves_no_new_folder(fedora):
+    folders = sorted(path for path in fedora.rglob("*") if path.is_dir())
+    host = acting(make_host(fedora, None, ["grubby"])[0], lambda command: (1, "", "grubby: error"))
+    with pytest.raises(boot.BootError, match="put back"):
+        bring(host, asked=cmdline.wanted(["nokaslr"], []))
+    assert sorted(path for path in fedora.rglob("*") if path.is_dir()) == folders
+
+
 def test_roots_that_are_left_through_links_are_refused(tmp_path):
     root = tmp_path / "root"
     put(root, "etc/default/x", "")

@@ -6,6 +6,7 @@ from __future__ import annotations
 import base64
 import shutil
 import subprocess
+import time
 from pathlib import Path
 
 import pytest
@@ -202,3 +203,19 @@ def test_a_damaged_byte_never_raises_anything_else(keys, place, value, form):
     data = bytearray(keys["rsa2048"][form])
     data[place % len(data)] = value
     only_not_a_key(bytes(data))
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        b"-----BEGIN PGP PUBLIC KEY BLOCK-----\n" + b"A: : : : : : : : " * 5000,
+        b"-----BEGIN PGP PUBLIC KEY BLOCK-----\n" + b"A: b: c\n" * 100000,
+        b"-----BEGIN PGP PUBLIC KEY BLOCK-----\n\n" * 50000,
+        b"-----BEGIN PGP PUBLIC KEY BLOCK-----\n" + b"A: -----BEGIN PGP PUBLIC KEY BLOCK-----\n" * 50000,
+    ],
+)
+def test_armor_that_is_made_to_take_long(text):
+    started = time.monotonic()
+    with pytest.raises(NotAKey):
+        fingerprints(text)
+    assert time.monotonic() - started < 2

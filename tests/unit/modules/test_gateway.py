@@ -504,3 +504,106 @@ def test_an_entry_of_several_servers_is_several_replicas():
 def test_an_inventory_that_has_no_replicas(hostvars, words):
     with pytest.raises(AnsibleFilterError, match=words):
         replicas_filter(["a", "b"], hostvars)
+
+
+# --- a HAProxy that misbehaves ---------------------------------------------------------------------------------------------------------
+
+HEADER = "1\n# be_id be_name srv_id srv_name srv_addr srv_op_state srv_admin_state\n"
+STATES = HEADER + "".join(f"1 replicas {number} {name} 127.0.0.1 2 {{{name}}}\n" for number, name in enumerate("abc"))
+STAT = "# pxname,svname,qcur,scur,status\n" + "".join(f"replicas,{name},0,0,UP\n" for name in "abc")
+
+
+class Socket(threading.Thread):
+    """The runtime socket of a HAProxy with the servers a, b and c, all of them ready."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(daemon=True)
+        self.flags = dict.fromkeys("abc", "0")
+        self.states, self.stat, self.refuses = STATES, STAT, ""
+        self.trickle, self.flood = False, False
+        self.listener = socket.socket(socket.AF_UNIX)
+        self.listener.bind(str(path))
+        self.listener.listen()
+        self.start()
+
+    def run(self) -> None:
+        with contextlib.suppress(OSError):
+            while True:
+                stream, _address = self.listener.accept()
+                threading.Thread(target=self.serve, args=(stream,), daemon=True).start()
+
+    def serve(self, stream: socket.socket) -> None:
+        with stream, contextlib.suppress(OSError):
+            command = stream.recv(1000).decode().split()
+            for _piece in range(300 if self.trickle else 0):
+                stream.sendall(b" ")
+                time.sleep(0.1)
+            for _piece in range(100 if self.flood else 0):
+                stream.sendall(b" " * 65536)
+            stream.sendall(self.answer(command).encode())
+
+    def answer(self, command: list[str]) -> str:
+        if command[:2] == ["set", "server"]:
+            name = command[2].partition("/")[2]
+            if name == self.refuses:
+                return "No such server.\n"
+            self.flags[name] = {"ready": "0", "drain": "8", "maint": "1"}[command[4]]
+            return "\n"
+        return self.states.format(**self.flags) if "state" in command else self.stat
+
+    def close(self) -> None:
+        self.listener.shutdown(socket.SHUT_RDWR)
+        self.listener.close()
+
+
+@pytest.fixture
+def odd(tmp_path, run_module):
+    haproxy = Socket(tmp_path / "odd.sock")
+
+    def run(names, state="drain", **arguments):
+        places = {"socket": str(tmp_path / "odd.sock"), "state_file": str(tmp_path / "state")}
+        return run_module("gateway_server", servers=list(names), state=state, **{"timeout": 2, "interval": 0.05, **places, **arguments})
+
+    haproxy.gateway_server = run
+    yield haproxy
+    haproxy.close()
+
+
+def test_a_server_that_is_refused_leaves_no_other_drained(odd, tmp_path):
+    odd.refuses = "b"
+    result = odd.gateway_server("ab")
+    assert result["failed"] and "HAProxy refuses to set replicas/b to drain: No such server." in result["msg"]
+    remembered = (tmp_path / "state").read_text()
+    assert set(odd.flags.values()) == {"0"} and " 0\n" in remembered and " 8\n" not in remembered
+
+
+def test_a_state_file_that_cannot_be_written_leaves_nothing_drained(odd, tmp_path):
+    (tmp_path / "state").mkdir()
+    result = odd.gateway_server("a")
+    assert result["failed"] and result["msg"].count(str(tmp_path / "state")) == 1 and set(odd.flags.values()) == {"0"}
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "said"),
+    [
+        ("states", STATES.replace("srv_admin_state", "srv_other_state"), "states of the servers of replicas cannot be read"),
+        ("states", STATES.replace("{a}", "zz"), "states of the servers of replicas cannot be read"),
+        ("stat", STAT.replace("0,0,UP", "0,0", 1), "statistics of replicas/a cannot be read"),
+        ("stat", STAT + "replicas,c,0,0," + "U" * 200000 + "\n", "statistics cannot be read (field larger"),
+    ],
+)
+def test_answers_that_make_no_sense_are_a_sentence(odd, name, text, said):
+    setattr(odd, name, text)
+    assert said in odd.gateway_server("a")["msg"]
+
+
+def test_an_answer_without_an_end(odd, tmp_path):
+    odd.flood = True
+    assert "has no end" in odd.gateway_server("a")["msg"]
+    odd.flood, odd.trickle = False, True
+    with pytest.raises(gateway.GatewayError, match="it took longer than 1 s"):
+        gateway.socket_at(str(tmp_path / "odd.sock"), timeout=1)("show stat")
+
+
+def test_an_interval_that_is_none(odd):
+    assert odd.gateway_server("a", interval="-1")["msg"].startswith("interval must be between 0 and 3600 seconds, not -1")

@@ -69,12 +69,25 @@ def test_an_apu_holds_models_in_gtt(host, tmp_path):
     assert "40.0 of 64.0 GiB of renderD128 still in use" in run("renderD128")["msg"]
 
 
-@pytest.mark.parametrize("content", [b"", b"many\n", b"\0\0\0\0", None])
-def test_a_gpu_that_does_not_say_is_passed_over(host, tmp_path, content):
+def test_a_gpu_that_does_not_say_is_passed_over(host, tmp_path):
     run = host("rx9070xt")
     for pool in ("vram", "gtt"):
-        path = tmp_path / DRM / "renderD128/device" / f"mem_info_{pool}_used"
-        path.unlink()
-        if content is not None:
-            path.write_bytes(content)
+        (tmp_path / DRM / "renderD128/device" / f"mem_info_{pool}_used").unlink()
     assert run("renderD128", "renderD999")["gpus"] == []
+
+
+@pytest.mark.parametrize("content", [b"", b"many\n", b"\0\0\0\0", b"-1\n", b"9" * 400])
+@pytest.mark.parametrize("name", ["vram_used", "vram_total"])
+def test_a_counter_that_is_garbage_is_not_free_memory(host, tmp_path, name, content):
+    run = host("mi300x-8")
+    use(tmp_path, "renderD128", "vram", 170)
+    path = tmp_path / DRM / "renderD128/device" / f"mem_info_{name}"
+    path.unlink()
+    path.write_bytes(content)
+    result = run("renderD128")
+    assert result["failed"] and f"renderD128/device/mem_info_{name} does not say" in result["msg"]
+
+
+@pytest.mark.parametrize("interval", [-1, float("nan"), float("inf")])
+def test_an_interval_that_is_none(host, interval):
+    assert host("rx9070xt")("renderD128", interval=str(interval))["msg"].startswith("interval must be between 0 and 3600 seconds")

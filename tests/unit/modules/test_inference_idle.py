@@ -5,9 +5,12 @@ from __future__ import annotations
 
 import socket
 import threading
+import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
+
+from ansible_collections.amdgpu.fleet.plugins.module_utils._inference import NoAnswer, Server
 
 METRICS = """# HELP vllm:num_requests_running Number of requests in model execution batches.
 # TYPE vllm:num_requests_running gauge
@@ -28,6 +31,9 @@ class Handler(BaseHTTPRequestHandler):
         text = texts.pop(0) if len(texts) > 1 else texts[0]
         self.send_response(200 if self.path == "/metrics" else 404)
         self.end_headers()
+        for _piece in range(300 if text == "trickle" else 0):
+            self.wfile.write(b"x")
+            time.sleep(0.1)
         self.wfile.write(text.encode())
 
 
@@ -42,6 +48,7 @@ def idle(run_module):
             "inference_idle", **{"url": f"http://127.0.0.1:{server.server_port}", "timeout": 5, "interval": 0.05, **arguments}
         )
 
+    run.server = server
     yield run
     server.shutdown()
     server.server_close()
@@ -73,3 +80,19 @@ def test_nobody_listens(idle):
 def test_metrics_of_something_else(idle, text):
     result = idle(text)
     assert not result["reachable"] and "vLLM's numbers of requests are not among them" in result["seen"]
+
+
+@pytest.mark.parametrize("number", ["1.2.3", ".", "1e999"])
+def test_numbers_that_are_none(idle, number):
+    result = idle(METRICS.format(0, 0).replace(" 0.0", f" {number}"))
+    assert not result["reachable"] and "vLLM's numbers of requests are no numbers" in result["seen"]
+
+
+def test_metrics_without_an_end(idle):
+    assert "the answer is longer than 4 MiB" in idle("x" * (5 << 20))["seen"]
+
+
+def test_metrics_that_come_byte_by_byte(idle):
+    idle.server.texts = ["trickle"]
+    with pytest.raises(NoAnswer, match="/metrics: it took longer than 1 s"):
+        Server(f"http://127.0.0.1:{idle.server.server_port}", timeout=1).requests()

@@ -16,6 +16,8 @@ from pathlib import Path
 
 import pytest
 
+from ansible_collections.amdgpu.fleet.plugins.module_utils._inference import NoAnswer, Server
+
 REPOSITORY = Path(__file__).resolve().parents[3]
 KEY = "topsecretkeyofthetest"
 TEXT = ["AMD", " GPUs", " are", " fine"]
@@ -36,6 +38,7 @@ class Vllm(ThreadingHTTPServer):
         self.stream = [*(event(text) for text in TEXT), event(usage=len(TEXT)), b"data: [DONE]\n\n"]
         self.length = None  # of the stream, when the server promises one
         self.delay = 0.0
+        self.trickles = ""  # the path of an answer that comes byte by byte, for half a minute
         self.asked: list[tuple[str, dict | None]] = []
 
 
@@ -58,6 +61,12 @@ class Handler(BaseHTTPRequestHandler):
         self.end_headers()
         self.wfile.write(body)
 
+    def trickle(self, start: bytes = b"HTTP/1.1 200 OK\r\n\r\n") -> None:
+        self.wfile.write(start)
+        for _piece in range(300):
+            self.wfile.write(b"x")
+            time.sleep(0.1)
+
     def allowed(self) -> bool:
         given = self.headers.get("Authorization")
         if self.server.key is None or given == f"Bearer {self.server.key}":
@@ -67,8 +76,16 @@ class Handler(BaseHTTPRequestHandler):
 
     def do_GET(self) -> None:
         self.server.asked.append((self.path, None))
-        if self.path == "/health":
+        if self.path == self.server.trickles:
+            self.trickle()
+        elif self.path == "/health":
             code = self.server.health.pop(0) if len(self.server.health) > 1 else self.server.health[0]
+            if code == "slow":
+                self.trickle(b"")
+                return
+            if code == "slow error":
+                self.trickle(b"HTTP/1.1 500 No\r\n\r\n")
+                return
             if code == "garbage":
                 self.wfile.write(b"SSH-2.0-OpenSSH_10.0\r\n")
                 return
@@ -87,6 +104,8 @@ class Handler(BaseHTTPRequestHandler):
         self.server.asked.append((self.path, body))
         if not self.allowed():
             return
+        if self.path == self.server.trickles:
+            self.trickle(b"HTTP/1.1 200 OK\r\n\r\n" + event("x"))
         self.send_response(200)
         self.send_header("Content-Type", "text/event-stream")
         if self.server.length:
@@ -178,6 +197,37 @@ def test_the_completion_has_the_time_of_the_module(vllm, probe):
     assert probe(timeout=8)["text"] == "x"
 
 
+@pytest.mark.parametrize("health", ["slow", "slow error", 200])
+def test_a_health_that_comes_byte_by_byte(vllm, probe, health):
+    vllm.health, vllm.trickles = [health], "/health" if health == 200 else ""
+    started = time.monotonic()
+    assert "not ready after 1 s" in probe(timeout=1)["msg"] and time.monotonic() - started < 8
+
+
+def test_a_completion_that_comes_byte_by_byte(vllm, probe):
+    vllm.trickles = "/v1/completions"
+    started = time.monotonic()
+    assert "it did not end within 2 s" in probe(timeout=2)["msg"] and time.monotonic() - started < 10
+
+
+def test_a_list_of_models_that_comes_byte_by_byte(vllm):
+    vllm.trickles = "/v1/models"
+    with pytest.raises(NoAnswer, match="/v1/models"):
+        Server(vllm.url, timeout=1).models()
+
+
+@pytest.mark.parametrize("url", ["localhost:8000", "127.0.0.1:8000", "http://[::1", "http://", "http://a b", "ftp://host", "http://h:x"])
+def test_an_address_that_is_none_is_said_at_once(probe, run_module, url):
+    for result in (probe(url=url, timeout=50), run_module("inference_idle", url=url, timeout=50)):
+        assert result["failed"] and f"url {url!r} is not the address of a server" in result["msg"]
+
+
+@pytest.mark.parametrize("interval", [-1, float("nan"), float("inf")])
+def test_an_interval_that_is_none(probe, run_module, vllm, interval):
+    for result in (probe(interval=str(interval)), run_module("inference_idle", url=vllm.url, interval=str(interval))):
+        assert result["msg"].startswith("interval must be between 0 and 3600 seconds")
+
+
 def test_nobody_listens(probe):
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
@@ -226,6 +276,7 @@ def test_a_wrong_key_is_never_shown_even_if_the_server_repeats_it(vllm, probe, k
         (b"VLLM_KEY=x\n", ["no line VLLM_API_KEY"]),
         (b"", ["no line VLLM_API_KEY"]),
         (b"\xff\xfe\x00binary", ["no line VLLM_API_KEY"]),
+        (b"VLLM_API_KEY=   \nA=b\n", ["no line VLLM_API_KEY"]),
     ],
 )
 def test_a_key_file_that_holds_no_key(probe, tmp_path, content, words):
@@ -239,7 +290,7 @@ def test_a_key_file_that_holds_no_key(probe, tmp_path, content, words):
 # --- answers that are none -------------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("models", [b"<html>", b"{}", b"[]", b'{"data": 5}', b'{"data": [1]}', b'"chat"', b"\xff\xfe"])
+@pytest.mark.parametrize("models", [b"<html>", b"{}", b"[]", b'{"data": 5}', b'{"data": [1]}', b'"chat"', b"\xff\xfe", b"[" * 100000])
 def test_a_list_of_models_that_is_none(vllm, probe, models):
     vllm.models = models
     result = probe()
@@ -266,12 +317,25 @@ def test_a_server_with_no_model(vllm, probe):
         ([b"data: [DONE]\n\n"], "no text"),
         ([], "no text"),
         ([b"<html>hello</html>\n"], "no text"),
+        ([b'data: {"choices": [{"text": 5}]}\n\n'], "broke off"),
+        ([event("AMD"), b'data: {"usage": {"completion_tokens": 1e999}}\n\n', b"data: [DONE]\n\n"], "broke off"),
+        ([event("AMD"), b'data: {"usage": {"completion_tokens": ' + b"9" * 400 + b"}}\n\n", b"data: [DONE]\n\n"], "broke off"),
+        ([event("AMD"), b"data: " + b"[" * 100000 + b"\n\n"], "broke off"),
+        ([event("AMD"), b"data: " + b"x" * (2 << 20)], "a line without an end"),
+        ([event("x" * (1 << 19)) for _piece in range(10)], "more than 4 MiB came"),
     ],
 )
 def test_a_stream_that_breaks_off(vllm, probe, stream, words):
     vllm.stream = stream
     result = probe()
     assert result["failed"] and "/v1/completions" in result["msg"] and words in result["msg"], result
+
+
+def test_a_key_that_no_header_can_carry(probe, tmp_path):
+    path = tmp_path / "k"
+    path.write_text("VLLM_API_KEY=schl\u0142ssel\n", encoding="utf-8")
+    result = probe(api_key_file=str(path), timeout=50)
+    assert result["msg"].startswith("The API key holds a character that no header of HTTP can carry") and "schl" not in str(result["msg"])
 
 
 def test_fewer_bytes_than_promised(vllm, probe):

@@ -275,6 +275,29 @@ def test_characters_of_grub_are_quoted(host):
     assert not host(present=["pci=resource_alignment=0;1"])["changed"]
 
 
+def test_an_argument_without_a_value_is_quoted_whole(host):
+    four_times(host, present=["test{x}"])
+    assert '"test{x}"' in host.boots_with() and "None" not in host.text(DROPIN)
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        (b"\xef\xbb\xbfGRUB_DEFAULT=0\n", "begins with a byte order mark"),
+        ("GRUB_DEFAULT=0\n".encode("utf-16"), "begins with a byte order mark"),
+        (b"GRUB_DEFAULT=0\r\n", "has the line ends of Windows"),
+        (b"GRUB_DEFAULT=0\nfalse\n", "cannot read GRUB's defaults"),
+    ],
+)
+def test_what_grub_mkconfig_would_stop_at_is_said_before_anything_is_written(host, content, words):
+    (host.root / "etc/default/grub").write_bytes(content)
+    before = host.tree()
+    for check in (True, False):
+        result = host(present=["nokaslr"], _check=check)
+        assert result["failed"] and words in result["msg"] and "etc/default/grub" in result["msg"]
+    assert host.tree() == before
+
+
 def test_garbage_everywhere_never_ends_in_a_traceback(host):
     (host.root / "etc/default/grub").write_bytes(b"GRUB_CMDLINE_LINUX='\xff\xfe caf\xe9'\n")
     (host.root / "proc/cmdline").write_bytes(b"\0\0\xff\xfe\0")

@@ -3,13 +3,17 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
+import gzip
 import shutil
 import socket
 import stat
 import subprocess
 import threading
+import time
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 
 import pytest
 
@@ -33,6 +37,29 @@ class Handler(SimpleHTTPRequestHandler):
             self.send_header("Content-Length", "5000")
             self.end_headers()
             self.wfile.write(b"-----BEGIN PGP SIGNED MESSAGE-----\n")
+            return
+        if self.path.startswith("/trickle/"):
+            self.send_response(200)
+            self.end_headers()
+            with contextlib.suppress(OSError):
+                for _piece in range(300):
+                    self.wfile.write(b"x")
+                    time.sleep(0.1)
+            return
+        if self.path.startswith("/endless/"):
+            self.send_response(200)
+            self.end_headers()
+            with contextlib.suppress(OSError):
+                for _piece in range(100):
+                    self.wfile.write(b"x" * 65536)
+            return
+        if self.path.startswith("/gzip/"):
+            name, kind = self.path.rsplit("/", 2)[1:]
+            packed = gzip.compress(b"x" * (5 << 20) if kind == "bomb" else (Path(self.directory) / name).read_bytes())
+            self.send_response(200)
+            self.send_header("Content-Encoding", "gzip")
+            self.end_headers()
+            self.wfile.write({"cut": packed[:-20], "damaged": packed[:20] + b"\xff" * 40 + packed[60:]}.get(kind, packed))
             return
         super().do_GET()
 
@@ -180,6 +207,11 @@ def test_armored_and_binary_keys_give_the_same_keyring_that_gpgv_accepts(host, r
     assert done.returncode == 0, done.stderr
 
 
+def test_a_compressed_answer(host, repository):
+    assert host(key_url=f"{repository.url}/gzip/vendor.asc/whole")["changed"]
+    assert host.tree()[KEYRING][1] == (repository.folder / "vendor.gpg").read_bytes()
+
+
 def test_a_key_from_a_file_of_the_host(host, repository):
     assert host(key_url=f"file://{repository.folder}/vendor.asc")["changed"]
 
@@ -275,6 +307,18 @@ FAILURES = {
     "a fingerprint that is none": (lambda r: {"fingerprint": "x" * 40}, ["40 hexadecimal digits"]),
     "a name with a slash": (lambda r: {"name": "../../etc/x"}, ["name", "../../etc/x"]),
     "no uri": (lambda r: {"uri": None}, ["uri"]),
+    "an empty uri": (lambda r: {"uri": ""}, ["uri must be an address such as", "''"]),
+    "a uri without a scheme": (lambda r: {"uri": "repo.example.net/debian"}, ["uri must be an address such as", "repo.example.net"]),
+    "no components": (lambda r: {"components": []}, ["components are missing"]),
+    "an empty component": (lambda r: {"components": [""]}, ["components are missing"]),
+    "an empty component among others": (lambda r: {"components": ["main", ""]}, ["components are missing"]),
+    "no time": (lambda r: {"timeout": -1}, ["timeout must be at least 1 second, not -1"]),
+    "a key that trickles": (lambda r: {"key_url": f"{r.url}/trickle/k", "timeout": 1}, ["/trickle/k", "it took longer than 1 s"]),
+    "an index that trickles": (lambda r: {"uri": f"{r.url}/trickle", "timeout": 1}, ["/trickle/", "it took longer than 1 s"]),
+    "a key without an end": (lambda r: {"key_url": f"{r.url}/endless/k"}, ["/endless/k", "longer than 4 MiB"]),
+    "a compressed key cut short": (lambda r: {"key_url": f"{r.url}/gzip/vendor.asc/cut"}, ["vendor.asc", "broke off"]),
+    "a damaged compressed key": (lambda r: {"key_url": f"{r.url}/gzip/vendor.asc/damaged"}, ["vendor.asc", "broke off"]),
+    "a compressed key without an end": (lambda r: {"key_url": f"{r.url}/gzip/vendor.asc/bomb"}, ["vendor.asc", "longer than 4 MiB"]),
 }
 
 
