@@ -8,7 +8,7 @@ import pwd
 import re
 import typing as t
 
-from ansible_collections.amdgpu.fleet.plugins.module_utils._sysfs import Tree
+from ansible_collections.amdgpu.fleet.plugins.module_utils._sysfs import Tree, whole
 
 COMMANDS = ("newuidmap", "newgidmap", "crun", "pasta", "slirp4netns")
 STORE = ".local/share/containers/storage"
@@ -55,8 +55,8 @@ def storage_setting(text: str | None, key: str) -> str | None:
 def _passwd(tree: Tree, name: str) -> tuple[int | None, str | None]:
     for line in (tree.text("etc/passwd") or "").splitlines():
         fields = line.split(":")
-        if len(fields) == 7 and fields[0] == name and fields[2].isdigit():
-            return int(fields[2]), fields[5]
+        if len(fields) == 7 and fields[0] == name and whole(fields[2]) is not None:
+            return whole(fields[2]), fields[5]
     if not tree.root:  # accounts of a directory service are in no file
         try:
             found = pwd.getpwnam(name)
@@ -68,7 +68,7 @@ def _passwd(tree: Tree, name: str) -> tuple[int | None, str | None]:
 
 def _subordinate(tree: Tree, kind: str, name: str, uid: int) -> bool:
     ranges = [line.split(":") for line in (tree.text("etc", kind) or "").splitlines()]
-    if any(len(fields) == 3 and fields[0] in (name, str(uid)) and fields[2].isdigit() and int(fields[2]) > 0 for fields in ranges):
+    if any(len(fields) == 3 and fields[0] in (name, str(uid)) and (whole(fields[2]) or 0) > 0 for fields in ranges):
         return True
     # A directory service gives them out: nobody but newuidmap can say.
     return bool(re.search(r"^subid:\s*(?!files\s*$)\S", tree.text("etc/nsswitch.conf") or "", re.M))

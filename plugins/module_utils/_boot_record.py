@@ -37,7 +37,7 @@ def parse(text: str | None) -> dict[str, Change]:
             str(line): Change([str(entry) for entry in kept["added"]], [str(entry) for entry in kept["removed"]])
             for line, kept in lines.items()
         }
-    except (ValueError, TypeError, KeyError, AttributeError) as error:
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
         raise RecordError(
             f"{RECORD} does not say any more which kernel arguments were changed here ({error}); look at the arguments of the"
             " host, take out by hand what is not yours, then remove this file."

@@ -10,7 +10,7 @@ import re
 import typing as t
 
 from ansible_collections.amdgpu.fleet.plugins.module_utils import _cmdline
-from ansible_collections.amdgpu.fleet.plugins.module_utils._sysfs import Tree, natural
+from ansible_collections.amdgpu.fleet.plugins.module_utils._sysfs import Tree, natural, whole
 
 MODULE = "sys/module/amdgpu"
 DKMS = "var/lib/dkms/amdgpu"
@@ -30,7 +30,7 @@ def release_of(module_version: str | None) -> str | None:
     Source: ROCm/rocm-docs, versions page; for example 30300400 is release 30.30.4.
     """
     group = (module_version or "").rpartition(".")[2]
-    if len(group) != 8 or not group.isdigit():
+    if not re.fullmatch(r"[0-9]{8}", group):
         return None
     return f"{int(group[:2])}.{int(group[2:4])}.{int(group[4:6])}"
 
@@ -127,10 +127,10 @@ def driver(
     """The fact ``driver``; ``following`` is the kernel of the next boot. ``/sys/module/amdgpu/version`` is there with DKMS only.
     Signatures matter under Secure Boot only."""
     loaded = tree.exists(MODULE) and (tree.exists(MODULE, "initstate") or tree.exists(MODULE, "srcversion"))
-    version = tree.text(MODULE, "version") if loaded else None
+    version = tree.word(MODULE, "version") if loaded else None
     builds = dkms_builds(tree)
     files = module_files(tree, kernel) if kernel else []
-    running = tree.text(MODULE, "srcversion") if loaded else None
+    running = tree.word(MODULE, "srcversion") if loaded else None
     installed = srcversion_of(tree, files[0], modinfo) if files and running else None
     source = None
     if loaded:
@@ -166,9 +166,10 @@ TICKS = 100  # of a second, as /proc counts on every architecture
 
 def booted_at(tree: Tree) -> float | None:
     """When the first process began: of a machine its boot, and of a container host, which shares the kernel, its own start."""
-    btime = re.search(rb"^btime (\d+)", tree.raw("proc/stat") or b"", re.M)
+    btime = re.search(rb"^btime ([0-9]{1,15})$", tree.raw("proc/stat") or b"", re.M)
     fields = (tree.raw("proc/1/stat") or b"").rpartition(b")")[2].split()
-    return int(btime.group(1)) + int(fields[19]) / TICKS if btime and len(fields) > 19 and fields[19].isdigit() else None
+    started = whole(fields[19].decode("ascii", "replace")) if len(fields) > 19 else None
+    return int(btime.group(1)) + started / TICKS if btime and started is not None else None
 
 
 def installed_at(tree: Tree, package: str, rpm_time: t.Callable[[str], t.Optional[str]]) -> float | None:
@@ -188,7 +189,7 @@ def firmware(tree: Tree, packages: dict[str, str], rpm_time: t.Callable[[str], t
     vbios = None
     for name in tree.names("sys/class/drm"):
         if name.startswith("card") and name[4:].isdigit():
-            vbios = vbios or tree.text("sys/class/drm", name, "device/vbios_version")
+            vbios = vbios or tree.word("sys/class/drm", name, "device/vbios_version")
     boot, installed = booted_at(tree), installed_at(tree, package, rpm_time) if package else None
     return {
         "package": package,

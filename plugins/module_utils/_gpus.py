@@ -48,8 +48,8 @@ def product_of(pci_id: str | None, revision: str | None) -> Product:
 def _pci_device(tree: Tree, folder: str, address: str | None) -> PciDevice | None:
     uevent = tree.pairs(folder, "uevent")
     address = address or uevent.get("PCI_SLOT_NAME")
-    vendor = tree.text(folder, "vendor") or ""
-    device = tree.text(folder, "device") or ""
+    vendor = tree.word(folder, "vendor") or ""
+    device = tree.word(folder, "device") or ""
     pci_id = f"{vendor[2:]}:{device[2:]}" if vendor and device else uevent.get("PCI_ID", "").lower()
     if not address or not pci_id.startswith(AMD[2:] + ":"):
         return None
@@ -60,8 +60,8 @@ def _pci_device(tree: Tree, folder: str, address: str | None) -> PciDevice | Non
             return None
         if driver != "radeon":  # chips from before amdgpu: nothing to be known about them
             tree.problem(tree.host_path(tree.path(folder)), f"PCI id {pci_id} is not in the catalog")
-    revision = (tree.text(folder, "revision") or "")[2:] or None
-    unique_id = tree.text(folder, "unique_id")
+    revision = (tree.word(folder, "revision") or "")[2:] or None
+    unique_id = tree.word(folder, "unique_id")
     return PciDevice(
         address=address,
         pci_id=pci_id,
@@ -156,7 +156,7 @@ def _gpu(tree: Tree, device: PciDevice | None, nodes: list[_kfd.Node], memory: i
     folder = device.folder if device else ""
 
     def text(name: str) -> str | None:
-        return tree.text(folder, name) if folder else None
+        return tree.word(folder, name) if folder else None
 
     def number(name: str) -> int | None:
         return tree.number(folder, name, base=10) if folder else None

@@ -14,7 +14,7 @@ import typing as t
 from ansible_collections.amdgpu.fleet.plugins.module_utils import _cmdline
 from ansible_collections.amdgpu.fleet.plugins.module_utils._account import image_store, storage_setting
 from ansible_collections.amdgpu.fleet.plugins.module_utils._processes import Holder, holders
-from ansible_collections.amdgpu.fleet.plugins.module_utils._sysfs import Tree
+from ansible_collections.amdgpu.fleet.plugins.module_utils._sysfs import Tree, whole
 
 QUADLET_GENERATORS = ("usr/lib/systemd/system-generators/podman-system-generator", "usr/libexec/podman/quadlet")
 CONTAINER_INITS = ("usr/bin/catatonit", "usr/libexec/podman/catatonit", "usr/libexec/catatonit/catatonit")
@@ -78,7 +78,7 @@ def iommu(tree: Tree, arguments: t.Sequence[str]) -> dict[str, t.Any]:
     groups = len(tree.names("sys/kernel/iommu_groups"))
     mode = "off"
     if groups:
-        kind = tree.text("sys/kernel/iommu_groups/0/type")
+        kind = tree.word("sys/kernel/iommu_groups/0/type")
         mode = "pt" if kind == "identity" or _cmdline.holds(arguments, "iommu=pt") else "remap"
     return {"mode": mode, "groups": groups}
 
@@ -112,8 +112,8 @@ def groups(tree: Tree) -> tuple[dict[str, int | None], dict[str, list[str]]]:
     members: dict[str, list[str]] = {"render": [], "video": []}
     for line in (tree.text("etc/group") or "").splitlines():
         fields = line.split(":")
-        if len(fields) == 4 and fields[0] in numbers and fields[2].isdigit():
-            numbers[fields[0]] = int(fields[2])
+        if len(fields) == 4 and fields[0] in numbers and whole(fields[2]) is not None:
+            numbers[fields[0]] = whole(fields[2])
             members[fields[0]] = [name for name in fields[3].split(",") if name]
     return numbers, members
 
@@ -205,7 +205,7 @@ def _stored_images(tree: Tree, user: dict[str, t.Any] | None) -> dict[str, list[
                 digests = {entry.get("digest"), f"sha256:{entry.get('id')}", *(parts[key] for key in parts if key.startswith("manifest"))}
                 for name in entry.get("names") or []:
                     names.setdefault(name, sorted(digest for digest in digests if digest))
-        except (ValueError, AttributeError, TypeError):
+        except (ValueError, AttributeError, TypeError, RecursionError):
             tree.problem(f"/{store.strip('/')}/overlay-images/images.json", "is not a list of images")
     return names
 
@@ -217,8 +217,9 @@ def ports(tree: Tree, wanted: t.Sequence[int]) -> dict[str, dict[str, t.Any]]:
         data = tree.raw("proc/self/net" if not tree.root else "proc/net", name, limit=8 << 20) if wanted else None
         for line in (data or b"").decode("ascii", "replace").splitlines()[1:]:
             fields = line.split()
-            if len(fields) > 9 and fields[3] == LISTEN:
-                listening.setdefault(int(fields[1].rpartition(":")[2], 16), set()).add(f"socket:[{fields[9]}]")
+            local = fields[1].rpartition(":")[2] if len(fields) > 9 and fields[3] == LISTEN else ""
+            if re.fullmatch(r"[0-9A-Fa-f]{1,4}", local):
+                listening.setdefault(int(local, 16), set()).add(f"socket:[{fields[9]}]")
     held: dict[str, Holder] = {}
     for holder in holders(tree, set().union(*(listening.get(port, ()) for port in wanted))):
         for each in holder.held:

@@ -403,5 +403,5 @@ def checked_by(tree: Tree, path: str) -> str | None:
     try:
         known = json.loads(data)
         return known["manifest"] if known["fingerprint"] == fingerprint(tree.path(path)) else None
-    except (ValueError, KeyError, TypeError, OSError):
+    except (ValueError, KeyError, TypeError, OSError, RecursionError):
         return None

@@ -70,7 +70,7 @@ def _rdma(tree: Tree) -> list[dict[str, t.Any]]:
                     "name": device,
                     "port": int(number),
                     "up": tree.text(folder, "state") == ACTIVE,
-                    "link": tree.text(folder, "link_layer"),
+                    "link": tree.word(folder, "link_layer"),
                     "interface": next(iter(tree.names(RDMA, device, "device/net")), None),
                     "roce_v2": _roce_v2(tree, folder),
                 }

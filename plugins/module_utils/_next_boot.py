@@ -103,7 +103,7 @@ def entry_id(place: str) -> str:
 
 def version_key(place: str) -> list[tuple[int, object]]:
     """Orders entries by the numbers in their names, as boot loaders do."""
-    return [(1, int(part)) if part.isdigit() else (0, part) for part in re.findall(r"\d+|[a-zA-Z]+", os.path.basename(place))]
+    return [(1, int(part)) if part.isdigit() else (0, part) for part in re.findall(r"[0-9]{1,18}|[a-zA-Z]+", os.path.basename(place))]
 
 
 def default_loader_entry(files: t.Sequence[str], named: str) -> str:

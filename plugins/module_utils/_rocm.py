@@ -15,7 +15,7 @@ import typing as t
 
 from ansible_collections.amdgpu.fleet.plugins.module_utils._sysfs import Tree
 
-_VERSION = re.compile(r"\d+\.\d+(\.\d+)?")
+_VERSION = re.compile(r"[0-9]{1,9}\.[0-9]{1,9}(\.[0-9]{1,9})?")
 # Debian and Ubuntu split ROCm into libraries; the HSA runtime is the one that all others need.
 DISTRIBUTION_PACKAGES = ("libhsa-runtime64-1", "rocm-runtime", "hsa-rocr")
 FIRST_THEROCK = (7, 14)
@@ -96,7 +96,7 @@ def installations(tree: Tree, packages: dict[str, str], search_paths: t.Sequence
         for lib in tree.names(base, "lib"):
             folder = f"{base}/lib/{lib}/site-packages"
             for name in tree.names(folder):
-                match = re.fullmatch(r"rocm_sdk_core-(\d+\.\d+(?:\.\d+)?).*\.dist-info", name)
+                match = re.fullmatch(r"rocm_sdk_core-([0-9]{1,9}\.[0-9]{1,9}(?:\.[0-9]{1,9})?).*\.dist-info", name)
                 if match:
                     found.append(
                         {

@@ -18,6 +18,8 @@ from ansible_collections.amdgpu.fleet.plugins.module_utils._answer import readab
 # Not str.isdigit(): that takes superscripts, and Python refuses to convert thousands of digits.
 _WHOLE = re.compile(r"[0-9]{1,20}")
 MAX_BYTES = 1 << 20
+# Of a text that is a fact as it is: a damaged file must not become one of a megabyte.
+MAX_WORD = 300
 # A broken tree repeats the same defect in hundreds of files: a fact of a few KB names the first ones and counts the rest.
 MAX_PROBLEMS = 12
 
@@ -98,6 +100,11 @@ class Tree:
             return None
         return text
 
+    def word(self, *parts: str, required: bool = False, limit: int = MAX_WORD) -> str | None:
+        """The text of a file that holds a name or a version, cut where it is too long to be one."""
+        text = self.text(*parts, required=required)
+        return text[:limit] if text else None
+
     def number(self, *parts: str, required: bool = False, base: int = 0) -> int | None:
         """A file that holds one whole number (``0x`` prefix allowed)."""
         text = self.text(*parts, required=required)
@@ -129,7 +136,7 @@ class Tree:
         for line in (self.text(*parts) or "").splitlines():
             key, found, value = line.partition(separator)
             if found and not key.startswith("#"):
-                pairs[key.strip()] = value.strip().strip("\"'")
+                pairs[key.strip()] = value.strip().strip("\"'")[:MAX_WORD]
         return pairs
 
     def names(self, *parts: str) -> list[str]:
@@ -176,8 +183,13 @@ class Tree:
 
 def memory_bytes(tree: Tree) -> int | None:
     """``MemTotal`` in bytes."""
-    match = re.search(r"^MemTotal:\s+(\d+) kB", tree.text("proc/meminfo") or "", re.M)
+    match = re.search(r"^MemTotal:\s+([0-9]{1,15}) kB", tree.text("proc/meminfo") or "", re.M)
     return int(match.group(1)) * 1024 if match else None
+
+
+def whole(text: str) -> int | None:
+    """A whole number that stands alone; ``None`` for anything else."""
+    return int(text) if _WHOLE.fullmatch(text) else None
 
 
 def natural(names: t.Iterable[str]) -> list[str]:

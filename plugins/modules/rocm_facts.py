@@ -244,7 +244,7 @@ def detect(module: AnsibleModule) -> dict:
         return output("dmesg")
 
     arguments = _host.command_line(tree)
-    release = tree.text("proc/sys/kernel/osrelease", required=True)
+    release = tree.word("proc/sys/kernel/osrelease", required=True)
     kernels = _host.installed_kernels(tree)
     os = _host.operating_system(tree)
     manager = os["package_manager"]
@@ -261,7 +261,7 @@ def detect(module: AnsibleModule) -> dict:
     users = _processes.users_of(tree, [entry["path"] for entry in legacy])
     numbers, members = _host.groups(tree)
     account = _account.account(tree, params["user"])
-    mark = (tree.text("var/lib/amdgpu-fleet/rebooted") or "").partition(" ")
+    mark = (tree.word("var/lib/amdgpu-fleet/rebooted", limit=1000) or "").partition(" ")
     unread: list[dict[str, str]] = []
     try:
         module_options = _modprobe.of_others(params["root"], unread)
@@ -305,7 +305,7 @@ def detect(module: AnsibleModule) -> dict:
             "secure_boot": secure_boot,
             "mok_enrolled": _security.mok_enrolled(tree),
             "bootc": tree.exists("run/ostree-booted"),
-            "id": tree.text("proc/sys/kernel/random/boot_id"),
+            "id": tree.word("proc/sys/kernel/random/boot_id"),
             # Where nobody saw the host come back, the mark names the boot that was to end.
             "rebooted_from": mark[0][5:] if mark[0].startswith("from:") else None,
             "rebooted_into": None if mark[0].startswith("from:") else mark[0] or None,

@@ -181,4 +181,4 @@ def _hold_to_schema(document: t.Any, schema: str, path: str) -> None:
 
 def version_key(version: str) -> list[int]:
     """Orders versions by number (``10.1`` after ``7.14``), taking the numbers in front of any other text as one list."""
-    return [int(number) for number in re.findall(r"\d+", re.split(r"[+~]", version, maxsplit=1)[0])]
+    return [int(number) for number in re.findall(r"[0-9]{1,18}", re.split(r"[+~]", version, maxsplit=1)[0])]

@@ -10,6 +10,10 @@ from pathlib import Path
 
 import pytest
 
+from ansible_collections.amdgpu.fleet.plugins.module_utils._boot_record import RecordError, parse
+from ansible_collections.amdgpu.fleet.plugins.module_utils._model import record
+from ansible_collections.amdgpu.fleet.plugins.plugin_utils import planner
+
 KERNEL = "6.1.0-40-amd64"
 EFI = "sys/firmware/efi/efivars"
 CERTIFICATE = b"0\x82\x03\x1f0\x82\x02\x07DKMS module signing key"
@@ -267,3 +271,50 @@ def test_names_and_texts_that_are_no_text(emulated, amd_rocm):
     rocm = amd_rocm(root, paths=["/models/chat"])
     assert rocm["paths"]["/models/chat"]["model_type"] == "\ufffd"
     assert "holds a name that is not UTF-8 text" in [problem["problem"] for problem in rocm["problems"]]
+
+
+DEEP = "[" * 100000
+LONG = "9" * 5000
+TCP = "  sl  local_address\n   0: 0100007F:zzzz 00000000:0000 0A 0 0 0 0 0 77\n   1: 0100007F:1F40 00000000:0000 0A 0 0 0 0 0 78\n"
+
+
+@pytest.mark.parametrize(
+    ("path", "content"),
+    [
+        ("proc/net/tcp", TCP),
+        ("etc/group", "render:x:\u00b2:\nvideo:x:" + LONG + ":\n"),
+        ("etc/passwd", "gpu:x:\u00b2:1::/home/gpu:/bin/sh\ngpu:x:" + LONG + ":1::/home/gpu:/bin/sh\n"),
+        ("etc/subuid", "gpu:1:\u00b2\ngpu:1:" + LONG + "\n"),
+        ("sys/module/amdgpu/version", "1.\u00b2\u00b2\u00b2\u00b2\u00b2\u00b2\u00b2\u00b2"),
+        ("var/lib/containers/storage/overlay-images/images.json", DEEP),
+        ("models/chat/config.json", DEEP),
+        ("opt/rocm-7.2.4/.info/version", f"{LONG}.{LONG}"),
+        ("proc/meminfo", f"MemTotal: {LONG} kB\n"),
+        ("proc/sys/kernel/osrelease", LONG),
+        ("proc/1/stat", "1 (init) " + " ".join(["9" * 400] * 30)),
+        ("proc/stat", f"btime {LONG}\n"),
+        ("etc/os-release", f"ID=debian\nVERSION_ID={LONG}\nPRETTY_NAME={'x' * 1000000}\n"),
+        ("var/lib/amdgpu-fleet/rebooted", "x" * 1000000),
+    ],
+)
+def test_a_damaged_file_ends_nothing(emulated, amd_rocm, amd_gpus, path, content):
+    root = emulated()
+    write(root, path, content)
+    rocm = amd_rocm(root, ports=[8000], user="gpu", images=["x"], paths=["/models/chat"])
+    assert max(len(str(value)) for value in rocm.values()) < 30000
+    if path == "proc/net/tcp":
+        assert rocm["ports"]["8000"]["listening"]
+    plan = planner.plan(amd_gpus(root), rocm | {"network": {"interfaces": [], "rdma": []}}, {}, "host")
+    assert "kernel" in plan
+
+
+def test_a_record_of_a_model_that_is_deep_in_brackets(emulated, amd_rocm):
+    root = emulated()
+    write(root, "models/chat/config.json", "{}")
+    write(root, record("/models/chat"), DEEP)
+    assert amd_rocm(root, paths=["/models/chat"])["paths"]["/models/chat"]["checked_by"] is None
+
+
+def test_a_record_of_kernel_arguments_that_is_deep_in_brackets():
+    with pytest.raises(RecordError, match="does not say any more"):
+        parse(DEEP)
