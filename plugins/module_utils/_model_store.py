@@ -12,15 +12,21 @@ import re
 import shutil
 import tarfile
 import typing as t
+import zlib
 
 from ansible_collections.amdgpu.fleet.plugins.module_utils import _model
 from ansible_collections.amdgpu.fleet.plugins.module_utils._sysfs import Tree
 from ansible_collections.amdgpu.fleet.plugins.module_utils._write import why
 
+try:
+    from lzma import LZMAError
+except ImportError:  # a Python that was built without it; tarfile says so itself
+    LZMAError = tarfile.ReadError  # type: ignore[misc,assignment]
+
 # What is left free beside the model: a full disk stops more than the download.
 RESERVE = 1 << 30
 CHUNK = 4 << 20
-MANIFEST_LINE = re.compile(r"(?P<sum>[0-9a-f]{64}) [ *](?P<name>.+)")
+MANIFEST_LINE = re.compile(r"(?P<sum>[0-9a-f]{64}) [ *](?P<name>[^\0]+)")
 
 
 class StoreError(Exception):
@@ -45,7 +51,7 @@ def require_space(path: str, size: int, there: int = 0) -> None:
     """Refuse where the file system that ``path`` is to be on has no room; ``there`` bytes of it are already there."""
     existing = path
     while not os.path.exists(existing):
-        existing = os.path.dirname(existing)
+        existing = os.path.dirname(existing) or "."
     free = shutil.disk_usage(existing).free
     if size - there + RESERVE > free:
         raise StoreError(
@@ -107,7 +113,7 @@ def unpack(path: str, checksum: str, folder: str) -> None:
                 archive.extract(member, folder)
     except tarfile.TarError as error:
         raise StoreError(f"{path} cannot be unpacked: {error}. Pack it as tar, plain or with gzip, bzip2 or xz.") from error
-    except (OSError, EOFError) as error:
+    except (OSError, EOFError, LZMAError, zlib.error) as error:
         raise StoreError(f"{path} could not be unpacked to {folder}: {getattr(error, 'strerror', None) or error}.") from error
 
 
@@ -136,11 +142,17 @@ def check_manifest(folder: str, manifest: str) -> None:
 
 def remember(tree: Tree, path: str, manifest: str) -> None:
     """Write down that a folder, as it is, was checked, so that it is not read again in every run."""
+    try:
+        known = {"manifest": manifest, "fingerprint": _model.fingerprint(tree.path(path))}
+    except OSError as error:
+        raise StoreError(
+            f"{error.filename or path} cannot be looked at: {why(error)}. If it is a link that leads nowhere, remove it."
+        ) from error
     place = tree.path(_model.record(path))
     os.makedirs(os.path.dirname(place), mode=0o755, exist_ok=True)
     temporary = f"{place}.new"
     with open(temporary, "w", encoding="utf-8") as file:
-        json.dump({"manifest": manifest, "fingerprint": _model.fingerprint(tree.path(path))}, file)
+        json.dump(known, file)
     os.replace(temporary, place)
 
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import errno
 import os
+import shutil
 import typing as t
 
 from ansible_collections.amdgpu.fleet.plugins.module_utils import _kfd
@@ -442,6 +443,16 @@ def below_root(root: str, command: list[str]) -> list[str]:
         if os.access(program, os.X_OK):
             return [program, *command[1:]]
     raise FileNotFoundError(errno.ENOENT, f"there is none below {root}")
+
+
+def require_modprobe(root: str) -> None:
+    """Before a memory mode is asked for: the request stays with the driver until it is loaded again."""
+    try:
+        found = shutil.which("modprobe") if root.rstrip("/") == "" else below_root(root, ["modprobe"])
+    except FileNotFoundError:
+        found = None
+    if not found:
+        raise PartitionError("There is no modprobe to load the driver again with. Nothing was changed. Install kmod, and run with become.")
 
 
 class Services:

@@ -128,6 +128,8 @@ from ansible_collections.amdgpu.fleet.plugins.module_utils._sysfs import Tree
 
 
 def change(module: AnsibleModule, tree: Tree, todo: partition.Plan, services: partition.Services) -> list[partition.Gpu]:
+    if todo.reload:
+        partition.require_modprobe(module.params["root"])
     nodes = partition.devices_of(todo, tree)
     partition.refuse_holders(holders(tree, nodes), services.names)
     if module.check_mode:

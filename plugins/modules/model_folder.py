@@ -113,6 +113,7 @@ from ansible_collections.amdgpu.fleet.plugins.module_utils import _model, _model
 from ansible_collections.amdgpu.fleet.plugins.module_utils._answer import hold_to_text
 from ansible_collections.amdgpu.fleet.plugins.module_utils._model_store import StoreError
 from ansible_collections.amdgpu.fleet.plugins.module_utils._sysfs import Tree
+from ansible_collections.amdgpu.fleet.plugins.module_utils._write import WriteError, follow, why
 
 # The client brings certificates of its own, and knows nothing of an authority that the host trusts.
 CERTIFICATES = ("/etc/ssl/certs/ca-certificates.crt", "/etc/pki/tls/certs/ca-bundle.crt")
@@ -143,7 +144,12 @@ class Hub:
             self.environment["SSL_CERT_FILE"] = certificates
 
     def run(self, *words: str) -> str:
-        rc, out, err = self._module.run_command([self._client, *words], environ_update=self.environment)
+        try:
+            rc, out, err = self._module.run_command([self._client, *words], environ_update=self.environment, handle_exceptions=False)
+        except OSError as error:
+            raise StoreError(
+                f"client {self._client} cannot be run: {why(error)}. Install huggingface_hub there, or correct client."
+            ) from error
         if rc != 0:
             where = self.environment.get("HF_ENDPOINT", "the Hub")
             raise StoreError(
@@ -184,14 +190,14 @@ def make(module: AnsibleModule, path: str, manifest: str | None) -> dict:
     source = params["archive"] or params["hub"]
     try:
         if params["archive"]:
-            _model_store.unpack(params["archive"], params["sha256"], partial)
+            _model_store.unpack(params["archive"], params["sha256"].lower(), partial)
         else:
             result["commit"] = download(module, partial)
         _model_store.check_whole(partial, source, params["weights"])
         if manifest:
             _model_store.check_manifest(partial, manifest)
         _model_store.put_in_place(partial, path)
-    except StoreError:
+    except (StoreError, OSError):
         # What was downloaded is worth keeping: the next run goes on with it.
         if params["archive"]:
             shutil.rmtree(partial, ignore_errors=True)
@@ -222,8 +228,16 @@ def main() -> None:
     )
     hold_to_text(module)
     params, result = module.params, {}
-    tree = Tree(params["root"])
-    place, manifest = tree.path(params["path"]), params["manifest"]
+    if not os.path.isdir(params["root"]):
+        module.fail_json(msg=f"root: {params['root']} is not a directory.")
+    if not params["path"].startswith("/") or not params["path"].strip("/."):
+        module.fail_json(msg=f"path must be a folder of its own, given from the top as in /srv/models/NAME, not {params['path']!r}.")
+    tree, manifest = Tree(params["root"]), params["manifest"]
+    try:
+        # It may be a link to a larger disk: that stays, and the model is made where it leads.
+        place = follow(params["root"], params["path"])
+    except WriteError as error:
+        module.fail_json(msg=str(error))
     if manifest and manifest.startswith("/"):
         manifest = tree.path(manifest)
     whole = tree.exists(params["path"], "config.json") and not (params["weights"] and _model.missing(tree, params["path"]))

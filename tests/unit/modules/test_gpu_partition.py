@@ -324,6 +324,17 @@ def test_a_driver_that_does_not_unload(host):
     assert rack.commands()[-1] == "systemctl start gpuagent.service"
 
 
+@pytest.mark.parametrize("check", [True, False])
+def test_without_modprobe_no_memory_mode_is_asked_for(host, check):
+    rack = host("mi300x-8")
+    (rack.root / "usr/sbin/modprobe").unlink()
+    rack.running.write_text("gpuagent.service\n")
+    before = rack.modes()
+    result = rack(compute="CPX", memory="NPS4", stop_services=["gpuagent"], _check=check)
+    assert result["failed"] and "There is no modprobe" in result["msg"]
+    assert rack.modes() == before and not [line for line in rack.commands() if "stop" in line]
+
+
 def test_a_driver_that_does_not_come_back(host):
     rack = host("mi300x-8")
     rack.program("modprobe", '[ "$1" = -r ] || { echo "modprobe: ERROR: could not insert amdgpu: No such device" >&2; exit 1; }\n')

@@ -6,8 +6,11 @@ from __future__ import annotations
 import hashlib
 import io
 import json
+import lzma
+import random
 import struct
 import tarfile
+import zlib
 from pathlib import Path
 
 import pytest
@@ -40,6 +43,7 @@ def pack(path: Path, files: dict[str, bytes], mode: str = "w:gz", prefix: str = 
 def unpack(tmp_path, run_module):
     """unpack(files, ...) -> result, and the folder of the model."""
     folder = tmp_path / "host" / MODEL.lstrip("/")
+    (tmp_path / "host").mkdir()
 
     def run(files=FILES, _check=False, mode="w:gz", prefix="packed/", fields=(), **options):
         archive = tmp_path / "model.tar"
@@ -90,6 +94,7 @@ def test_what_was_only_a_part_is_replaced(unpack):
         ({"manifest": "SHA256SUMS"}, "SHA256SUMS cannot be read"),
         ({"files": {**FILES, "SHA256SUMS": b"0" * 64 + b"  config.json\n"}, "manifest": "SHA256SUMS"}, "config.json in "),
         ({"files": {**FILES, "SHA256SUMS": b"0" * 64 + b"  ../../etc/passwd\n"}, "manifest": "SHA256SUMS"}, "sha256sum did not write"),
+        ({"files": {**FILES, "SHA256SUMS": b"0" * 64 + b"  a\0b\n"}, "manifest": "SHA256SUMS"}, "sha256sum did not write"),
         ({"files": {**FILES, "SHA256SUMS": b""}, "manifest": "SHA256SUMS"}, "is empty"),
     ],
 )  # fmt: skip
@@ -104,6 +109,72 @@ def test_a_failure_keeps_the_model_that_was_there(unpack):
     (folder / "model.safetensors").unlink()
     result, folder = unpack(sha256="0" * 64)
     assert result["failed"] and names(folder) == ["config.json"] and names(folder.parent) == ["tiny"]
+
+
+def test_a_checksum_in_capitals(unpack, tmp_path):
+    known = pack(tmp_path / "model.tar", FILES)
+    assert unpack(sha256=known.upper())[0]["changed"]
+
+
+@pytest.mark.parametrize("kind", ["gzip", "xz"])
+def test_an_archive_that_was_damaged_before_its_checksum_was_taken(tmp_path, kind):
+    archive = tmp_path / "model.tar"
+    pack(archive, {**FILES, "noise": random.Random(1).randbytes(200000)}, "w")
+    data = archive.read_bytes()
+    if kind == "gzip":
+        packer = zlib.compressobj(wbits=31)
+        archive.write_bytes(packer.compress(data[:100000]) + packer.flush(zlib.Z_FULL_FLUSH) + b"\xff" * 100)
+    else:
+        packed = lzma.compress(data)
+        archive.write_bytes(packed[:100000] + b"\xff" * 1000 + packed[101000:])
+    known = hashlib.sha256(archive.read_bytes()).hexdigest()
+    with pytest.raises(_model_store.StoreError, match="unpacked"):
+        _model_store.unpack(str(archive), known, str(tmp_path / "out"))
+
+
+def test_a_link_to_a_larger_disk_stays(unpack, tmp_path):
+    disk = tmp_path / "host/disk"
+    disk.mkdir()
+    folder = tmp_path / "host" / MODEL.lstrip("/")
+    folder.parent.mkdir(parents=True)
+    folder.symlink_to("../../disk/tiny")
+    (disk / "tiny").mkdir()
+    assert unpack()[0]["changed"] and folder.is_symlink() and names(disk / "tiny") == sorted(FILES)
+    (disk / "tiny/model.safetensors").unlink()
+    assert unpack()[0]["changed"] and folder.is_symlink() and not unpack()[0]["changed"]
+    assert names(disk) == ["tiny"] and names(folder.parent) == ["tiny"]
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"root": "nowhere"}, "root: nowhere is not a directory."),
+        ({"path": "/"}, "path must be a folder of its own"),
+        ({"path": ""}, "path must be a folder of its own"),
+    ],
+)
+def test_a_place_that_is_none(run_module, tmp_path, options, said):
+    known = pack(tmp_path / "model.tar", FILES)
+    arguments = {"path": MODEL, "root": str(tmp_path), "archive": str(tmp_path / "model.tar"), "sha256": known, **options}
+    assert said in run_module("model_folder", **arguments)["msg"]
+    assert names(tmp_path) == ["model.tar"]
+
+
+def test_a_client_that_is_not_there(run_module, tmp_path):
+    arguments = {"path": MODEL, "root": str(tmp_path), "hub": "a/b", "client": "/nonexistent/hf"}
+    assert "client /nonexistent/hf cannot be run: no such file or directory" in run_module("model_folder", **arguments)["msg"]
+
+
+def test_a_link_that_leads_nowhere_has_a_remedy(tmp_path, run_module):
+    folder = tmp_path / MODEL.lstrip("/")
+    folder.mkdir(parents=True)
+    for name, content in FILES.items():
+        (folder / name).write_bytes(content)
+    (folder / "README.md").symlink_to("nowhere")
+    (tmp_path / "sums").write_text(f"{hashlib.sha256(FILES['config.json']).hexdigest()}  config.json\n")
+    result = run_module("model_folder", path=MODEL, manifest="/sums", root=str(tmp_path))
+    assert "README.md cannot be looked at" in result["msg"] and "remove it" in result["msg"]
+    assert not list(tmp_path.rglob("*.new"))
 
 
 def test_no_archive_at_all(unpack, tmp_path):
