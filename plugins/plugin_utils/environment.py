@@ -81,6 +81,12 @@ def of_instance(
     return environment
 
 
+def aiter_cache(environment: dict[str, str]) -> str:
+    """The folder to fill, where it lies in the volume: what is written elsewhere goes with the container that fills it."""
+    folder = environment.get(AITER_CACHE, "")
+    return folder if folder.startswith(f"{KEPT}/") else ""
+
+
 def _found_in_wheels(build: Build, put: t.Callable[[str, str, str, t.Any], None]) -> None:
     """The image has this folder on its path; wheels alone do not."""
     folder = build.known.get("python_path")

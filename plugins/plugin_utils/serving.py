@@ -364,7 +364,7 @@ def _instance(
         "nodes": {**together._asdict(), "last": together.last, "lifeline": together.ports[1]} if together else None,
         "environment": variables,
         # Where AITER compiles in a container; the folder is filled from the image first.
-        "aiter_cache": variables.get(environment.AITER_CACHE, "") if kind != "venv" else "",
+        "aiter_cache": environment.aiter_cache(variables) if kind != "venv" else "",
         "options": arguments,
         "completes": wanted["probe"] == "completion" or (wanted["probe"] == "auto" and options.completes(arguments)),
         "memory": memory.of_instance(host, rocm, build.version, wanted, arguments, variables, devices.gpus, there),

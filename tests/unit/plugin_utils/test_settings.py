@@ -88,6 +88,12 @@ def test_where_aiter_compiles_in_a_container(make_plan, host, environment, cache
     assert instance["aiter_cache"] == cache == instance["environment"].get("AITER_JIT_DIR", "")
 
 
+def test_a_folder_of_the_container_is_not_filled(make_plan):
+    environment = {"AITER_JIT_DIR": "/opt/mine"}
+    instance = first(make_plan("mi300x-8", with_podman, vllm_instances=[chat(environment=environment)]))
+    assert instance["aiter_cache"] == "" and instance["environment"]["AITER_JIT_DIR"] == "/opt/mine"
+
+
 # --- options ---------------------------------------------------------------------------------------------------------------------------
 
 
