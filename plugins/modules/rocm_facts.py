@@ -43,6 +43,11 @@ options:
     type: list
     elements: str
     default: []
+  programs:
+    description: Programs to look for, by name or by path.
+    type: list
+    elements: str
+    default: []
   user:
     description: Account whose store the images are looked for in, and of which C(user) tells.
     type: str
