@@ -27,7 +27,19 @@ TEMPLATES = Path(__file__).resolve().parent / "templates"
 COMMAND = "make docs"
 
 # The order in which site.yml runs them.
-ROLES = ("plan", "kernel", "firmware", "driver", "rocm", "devices", "partition", "model", "vllm", "gateway", "report")
+ROLES = (
+    "plan",
+    "kernel",
+    "firmware",
+    "driver",
+    "rocm",
+    "devices",
+    "partition",
+    "model",
+    "vllm",
+    "gateway",
+    "report",
+)
 ANSIBLE_MARKUP = re.compile(r"\b[COVEM]\(([^()]*)\)")
 CODE = re.compile(r"(`[^`]*`)")
 ISSUE = re.compile(r"\b([A-Za-z0-9-]+/[A-Za-z0-9_.-]+)#(\d+)")
@@ -49,10 +61,13 @@ def profiles(architectures: dict[str, Any]) -> dict[str, Any]:
     """Profiles in the order of their architectures, the CPU last."""
     found = [with_base(load(f"catalog/profiles/{path.name}")) for path in ROOT.glob("catalog/profiles/*.yml")]
     number = {gfx: entry["kfd_target_version"] for gfx, entry in architectures.items()}
-    return {profile["gfx"]: profile for profile in sorted(found, key=lambda each: number.get(each["gfx"], sys.maxsize))}
+    return {
+        profile["gfx"]: profile
+        for profile in sorted(found, key=lambda each: number.get(each["gfx"], sys.maxsize))
+    }
 
 
-# --- text ------------------------------------------------------------------------------------------------------------------------------
+# --- text
 
 
 def code(value: Any) -> str:
@@ -66,7 +81,8 @@ def outside_code(text: str, change: Callable[[str], str]) -> str:
 
 
 class Prose:
-    """Text of the catalog or of a specification as Markdown: nothing in it may turn into markup by accident."""
+    """Text of the catalog or of a specification as Markdown: nothing in it may turn into markup by
+    accident."""
 
     def __init__(self, variables: set[str]) -> None:
         names = "|".join(sorted(variables, key=len, reverse=True))
@@ -102,7 +118,8 @@ def flat(cells: tuple[Any, ...]) -> list[str]:
 
 
 def row(*cells: Any) -> str:
-    """One line of a table; a list is several cells. A pipe is escaped in code as well: GitHub takes tables apart first."""
+    """One line of a table; a list is several cells. A pipe is escaped in code as well: GitHub takes tables
+    apart first."""
     return "| " + " | ".join(cell.replace("|", "\\|") for cell in flat(cells)) + " |"
 
 
@@ -146,7 +163,9 @@ def condition(when: dict[str, Any] | None) -> str:
 def except_for(unless: dict[str, list[str]] | None) -> str:
     """The exceptions of an option, for people."""
     names = {"model_types": "model types", "quantization": "quantization"}
-    return "; ".join(f"{names[key]} {', '.join(code(value) for value in values)}" for key, values in (unless or {}).items())
+    return "; ".join(
+        f"{names[key]} {', '.join(code(value) for value in values)}" for key, values in (unless or {}).items()
+    )
 
 
 def refused(when: dict[str, Any]) -> str:
@@ -164,7 +183,7 @@ def refused(when: dict[str, Any]) -> str:
     return f"{about} ({rest})" if rest else about
 
 
-# --- what the templates are given ------------------------------------------------------------------------------------------------------
+# --- what the templates are given
 
 
 def described(options: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, dict[str, Any]]]:
@@ -197,7 +216,10 @@ def context() -> dict[str, Any]:
     known = profiles(gpus["architectures"])
     specifications = arguments()
     issues = load("catalog/known_issues.yml")
-    drivers = {*releases["drivers"]["releases"], *(name for entry in releases["rocm"]["releases"].values() for name in entry["drivers"])}
+    drivers = {
+        *releases["drivers"]["releases"],
+        *(name for entry in releases["rocm"]["releases"].values() for name in entry["drivers"]),
+    }
     return {
         "gpus": gpus,
         "releases": releases,
@@ -208,19 +230,35 @@ def context() -> dict[str, Any]:
         "issue_groups": list(dict.fromkeys(name.partition(".")[0] for name in issues)),
         "tested": load("catalog/tested.yml"),
         **load("catalog/guides.yml"),
-        "bare_metal": together((gfx, profile["serving"]["environment_bare_metal"]) for gfx, profile in known.items()),
+        "bare_metal": together(
+            (gfx, profile["serving"]["environment_bare_metal"]) for gfx, profile in known.items()
+        ),
         "opt_ins": together(
-            (gfx, {"name": name, **entry}) for gfx, profile in known.items() for name, entry in profile["host"]["kernel"]["opt_in"].items()
+            (gfx, {"name": name, **entry})
+            for gfx, profile in known.items()
+            for name, entry in profile["host"]["kernel"]["opt_in"].items()
         ),
         "kernel": {
-            kind: together((gfx, entry) for gfx, profile in known.items() for entry in profile["host"]["kernel"][kind])
+            kind: together(
+                (gfx, entry) for gfx, profile in known.items() for entry in profile["host"]["kernel"][kind]
+            )
             for kind in ("absent", "tolerated")
         },
-        "floors": together((gfx, entry) for gfx, profile in known.items() for entry in profile["host"]["minimum_kernel"]),
-        "avoided": together((gfx, entry) for gfx, profile in known.items() for entry in profile["host"]["avoid_kernel"]),
+        "floors": together(
+            (gfx, entry) for gfx, profile in known.items() for entry in profile["host"]["minimum_kernel"]
+        ),
+        "avoided": together(
+            (gfx, entry) for gfx, profile in known.items() for entry in profile["host"]["avoid_kernel"]
+        ),
         "driver_names": sorted(drivers, key=version_key, reverse=True),
-        "rocm_releases": dict(sorted(releases["rocm"]["releases"].items(), key=lambda item: version_key(item[0]), reverse=True)),
-        "prebuilt": [gfx for gfx in gpus["architectures"] if any(gfx in each["prebuilt_gfx"] for each in vllm["versions"].values())],
+        "rocm_releases": dict(
+            sorted(releases["rocm"]["releases"].items(), key=lambda item: version_key(item[0]), reverse=True)
+        ),
+        "prebuilt": [
+            gfx
+            for gfx in gpus["architectures"]
+            if any(gfx in each["prebuilt_gfx"] for each in vllm["versions"].values())
+        ],
     }
 
 
@@ -245,7 +283,9 @@ def render() -> dict[Path, str]:
     for template in sorted(environment.list_templates()):
         text = environment.get_template(template).render(words)
         header = f"<!-- Generated by `{COMMAND}` from catalog/ and roles/*/meta/argument_specs.yml. Do not edit. -->\n\n"
-        pages[ROOT / "docs" / template.removesuffix(".j2")] = header + re.sub(r"\n{3,}", "\n\n", text).strip() + "\n"
+        pages[ROOT / "docs" / template.removesuffix(".j2")] = (
+            header + re.sub(r"\n{3,}", "\n\n", text).strip() + "\n"
+        )
     return pages
 
 
@@ -253,7 +293,11 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--check", action="store_true", help="write nothing; fail when a page is not current")
     options = parser.parse_args()
-    stale = [(path, text) for path, text in render().items() if not path.exists() or path.read_text(encoding="utf-8") != text]
+    stale = [
+        (path, text)
+        for path, text in render().items()
+        if not path.exists() or path.read_text(encoding="utf-8") != text
+    ]
     for path, text in stale:
         if options.check:
             print(f"{path.relative_to(ROOT)} is not current: run {COMMAND}", file=sys.stderr)

@@ -65,30 +65,47 @@ def render(catalog: dict) -> str:
     architectures = catalog["architectures"]
     lines = ["# vendor:device -> product, gfx, virtual function, APU", "PRODUCTS: dict[str, Product] = {"]
     for entry in products:
-        fields = [quoted(entry["product"]), quoted(entry["gfx"]), str(entry["virtual_function"]), str(entry["apu"])]
+        fields = [
+            quoted(entry["product"]),
+            quoted(entry["gfx"]),
+            str(entry["virtual_function"]),
+            str(entry["apu"]),
+        ]
         lines.append(f"    {quoted(entry['pci_id'])}: Product({', '.join(fields)}),")
-    lines += ["}", "", "# (vendor:device, revision) -> product, where the revision decides", "REVISIONS: dict[tuple[str, str], str] = {"]
+    lines += [
+        "}",
+        "",
+        "# (vendor:device, revision) -> product, where the revision decides",
+        "REVISIONS: dict[tuple[str, str], str] = {",
+    ]
     for entry in products:
         for revision, product in sorted(entry.get("revisions", {}).items()):
             lines.append(f"    ({quoted(entry['pci_id'])}, {quoted(revision)}): {quoted(product)},")
     lines += ["}", "", "# gfx -> family, supported by ROCm", "ARCHITECTURES: dict[str, Architecture] = {"]
     for gfx in sorted(architectures, key=lambda name: architectures[name]["kfd_target_version"]):
         entry = architectures[gfx]
-        lines.append(f"    {quoted(gfx)}: Architecture({quoted(entry['family'])}, {entry['rocm'] == 'supported'}),")
+        lines.append(
+            f"    {quoted(gfx)}: Architecture({quoted(entry['family'])}, {entry['rocm'] == 'supported'}),"
+        )
     lines += ["}", ""]
     return HEADER + "\n".join(lines)
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--check", action="store_true", help="write nothing; fail when the table is not current")
+    parser.add_argument(
+        "--check", action="store_true", help="write nothing; fail when the table is not current"
+    )
     options = parser.parse_args()
     text = render(yaml.safe_load(CATALOG.read_text(encoding="utf-8")))
     current = TABLE.read_text(encoding="utf-8") if TABLE.exists() else None
     if text == current:
         return 0
     if options.check:
-        print(f"{TABLE.relative_to(ROOT)} is not current: run python {Path(__file__).relative_to(ROOT)}", file=sys.stderr)
+        print(
+            f"{TABLE.relative_to(ROOT)} is not current: run python {Path(__file__).relative_to(ROOT)}",
+            file=sys.stderr,
+        )
         return 1
     TABLE.write_text(text, encoding="utf-8")
     return 0

@@ -19,14 +19,17 @@ GIB = 1 << 30
 
 
 class ActionModule(ActionBase):
-    """Waits for a job of Ansible and says how large its folder has become; its documentation is that of the module of the same name."""
+    """Waits for a job of Ansible and says how large its folder has become; its documentation is that of the
+    module of the same name."""
 
     TRANSFERS_FILES = False
 
     def run(self, tmp: str | None = None, task_vars: dict[str, t.Any] | None = None) -> dict[str, t.Any]:
         super().run(tmp, task_vars)
         words = {"type": "str", "required": True}
-        _spec, arguments = self.validate_argument_spec(argument_spec={"jid": words, "folder": words, "what": words})
+        _spec, arguments = self.validate_argument_spec(
+            argument_spec={"jid": words, "folder": words, "what": words}
+        )
         who = f"{(task_vars or {}).get('inventory_hostname', '')}: {arguments['what']}"
         look, shown = FIRST_LOOK, time.monotonic() - LINE
         while True:
@@ -44,11 +47,20 @@ class ActionModule(ActionBase):
     def _status(self, jid: str, mode: str, task_vars: dict[str, t.Any] | None) -> dict[str, t.Any]:
         folder = self.get_shell_option("async_dir", default="~/.ansible_async")
         arguments = {"jid": jid, "mode": mode, "_async_dir": folder}
-        return self._execute_module(module_name="ansible.builtin.async_status", module_args=arguments, task_vars=task_vars)
+        return self._execute_module(
+            module_name="ansible.builtin.async_status", module_args=arguments, task_vars=task_vars
+        )
 
     def _size(self, folder: str) -> str:
-        """What is there, and of how much where that is written beside it; both without starting a Python on the host."""
+        """What is there, and of how much where that is written beside it; both without starting a Python on
+        the host."""
         place = shlex.quote(folder)
-        done = self._low_level_execute_command(f"du -sb {place} 2>/dev/null; cat {place}/.cache/expected_bytes 2>/dev/null; true")
-        numbers = [int(line.split()[0]) for line in done.get("stdout_lines", []) if line.split() and line.split()[0].isdigit()]
+        done = self._low_level_execute_command(
+            f"du -sb {place} 2>/dev/null; cat {place}/.cache/expected_bytes 2>/dev/null; true"
+        )
+        numbers = [
+            int(line.split()[0])
+            for line in done.get("stdout_lines", [])
+            if line.split() and line.split()[0].isdigit()
+        ]
         return " of ".join(f"{number / GIB:.1f}" for number in numbers) + " GiB" if numbers else "started"

@@ -21,7 +21,9 @@ class ActionModule(ActionBase):
 
     def run(self, tmp: str | None = None, task_vars: dict[str, t.Any] | None = None) -> dict[str, t.Any]:
         super().run(tmp, task_vars)
-        _spec, arguments = self.validate_argument_spec(argument_spec={"text": {"type": "str", "required": True}})
+        _spec, arguments = self.validate_argument_spec(
+            argument_spec={"text": {"type": "str", "required": True}}
+        )
         # One call for the whole text, so that the texts of several hosts never mix.
         display.display("\n" + arguments["text"].rstrip("\n"))
         return {"changed": False}

@@ -37,7 +37,8 @@ attributes:
     support: full
 """
 
-    # For modules that look at something and return it, without ansible_facts and without a change to the host.
+    # For modules that look at something and return it, without ansible_facts and without a change to the
+    # host.
     INFO = r"""
 options: {}
 attributes:

@@ -13,25 +13,36 @@ from ansible_collections.amdgpu.fleet.plugins.plugin_utils.serving import LOOPBA
 from ansible_collections.amdgpu.fleet.plugins.plugin_utils.wants import servers
 
 
-def replicas(hosts: t.Sequence[str], hostvars: t.Mapping[str, t.Any], instance: str = "") -> list[dict[str, t.Any]]:
+def replicas(
+    hosts: t.Sequence[str], hostvars: t.Mapping[str, t.Any], instance: str = ""
+) -> list[dict[str, t.Any]]:
     found = []
     groups = hostvars[hosts[0]].get("groups", {}) if hosts and hosts[0] in hostvars else {}
     for host in hosts:
         try:
             instances = hostvars[host]["vllm_instances"]
         except KeyError as error:
-            raise AnsibleFilterError(f"amdgpu.fleet.replicas: the inventory has no {error.args[0]} for {host}.") from error
+            raise AnsibleFilterError(
+                f"amdgpu.fleet.replicas: the inventory has no {error.args[0]} for {host}."
+            ) from error
         try:
             entries = [each for each in instances if not instance or each["name"] == instance]
-            chosen = [{"port": 8000, **server, "name": str(server["name"])} for each in entries for server in servers(each)]
+            chosen = [
+                {"port": 8000, **server, "name": str(server["name"])}
+                for each in entries
+                for server in servers(each)
+            ]
             ports = [int(each["port"]) for each in chosen]
         except (AttributeError, KeyError, OverflowError, TypeError, ValueError) as error:
             raise AnsibleFilterError(
-                f"amdgpu.fleet.replicas: vllm_instances of {host} is not a list of instances, each with a name and numbers as port and "
+                f"amdgpu.fleet.replicas: vllm_instances of {host} is not a list of instances, each with a "
+                f"name and numbers as port and "
                 "count. Correct it in the inventory."
             ) from error
         if not chosen:
-            raise AnsibleFilterError(f"amdgpu.fleet.replicas: {host} has no instance {instance or 'at all'} in vllm_instances.")
+            raise AnsibleFilterError(
+                f"amdgpu.fleet.replicas: {host} has no instance {instance or 'at all'} in vllm_instances."
+            )
         for each, port in zip(chosen, ports):
             together = groups.get(str(each.get("nodes") or "")) or [host]
             if host != together[0]:
@@ -39,7 +50,8 @@ def replicas(hosts: t.Sequence[str], hostvars: t.Mapping[str, t.Any], instance: 
             address = each.get("host") or LOOPBACK[0]
             if address in LOOPBACK and len(hosts) > 1:
                 raise AnsibleFilterError(
-                    f"amdgpu.fleet.replicas: the instance {each['name']} of {host} listens on {address}, where a gateway "
+                    f"amdgpu.fleet.replicas: the instance {each['name']} of {host} listens on {address}, "
+                    f"where a gateway "
                     "on another host cannot reach it. Give it host, an address of its host."
                 )
             name = host if len(chosen) == 1 else f"{host}.{each['name']}"

@@ -14,15 +14,29 @@ from ansible_collections.amdgpu.fleet.plugins.plugin_utils.catalog import Catalo
 from ansible_collections.amdgpu.fleet.plugins.plugin_utils.findings import sentence
 from ansible_collections.amdgpu.fleet.plugins.plugin_utils.wants import WantsError, normalize
 
-NO_QUESTIONS: dict[str, t.Any] = {"ports": [], "paths": [], "images": [], "search_paths": [], "programs": [], "user": "", "network": False}
+NO_QUESTIONS: dict[str, t.Any] = {
+    "ports": [],
+    "paths": [],
+    "images": [],
+    "search_paths": [],
+    "programs": [],
+    "user": "",
+    "network": False,
+}
 
 
 def plan(
-    amd_gpus: dict[str, t.Any], amd_rocm: dict[str, t.Any], wants: dict[str, t.Any], host: str, unreachable: str = ""
+    amd_gpus: dict[str, t.Any],
+    amd_rocm: dict[str, t.Any],
+    wants: dict[str, t.Any],
+    host: str,
+    unreachable: str = "",
 ) -> dict[str, t.Any]:
     for name, value in (("amd_gpus", amd_gpus), ("amd_rocm", amd_rocm), ("wants", wants)):
         if not isinstance(value, dict):
-            raise AnsibleFilterError(f"amdgpu.fleet.plan: {name} must be a mapping, not {type(value).__name__}.")
+            raise AnsibleFilterError(
+                f"amdgpu.fleet.plan: {name} must be a mapping, not {type(value).__name__}."
+            )
     return planner.plan(amd_gpus, amd_rocm, wants, host, unreachable)
 
 
@@ -47,7 +61,11 @@ def inventory_nodes(
 ) -> dict[str, list[dict[str, str]]]:
     found = {}
     # What is written wrong is skipped: the plan reports it as a finding, with everything else it finds.
-    given = [instance.get("nodes") for instance in instances if isinstance(instance, dict)] if isinstance(instances, list) else []
+    given = (
+        [instance.get("nodes") for instance in instances if isinstance(instance, dict)]
+        if isinstance(instances, list)
+        else []
+    )
     for group in dict.fromkeys(nodes for nodes in given if nodes and isinstance(nodes, str)):
         members = []
         for name in groups.get(group, []):
@@ -62,7 +80,9 @@ def sentences(findings: list[dict[str, t.Any]], severities: t.Sequence[str] = ("
 
 
 def failure_reason(result: dict[str, t.Any]) -> str:
-    failed = [item for item in result.get("results") or [] if isinstance(item, dict) and item.get("failed")] or [result]
+    failed = [
+        item for item in result.get("results") or [] if isinstance(item, dict) and item.get("failed")
+    ] or [result]
     reasons = []
     for item in failed:
         text = item.get("msg") or "no reason given"

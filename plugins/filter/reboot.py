@@ -18,7 +18,9 @@ def reboot_reasons(variables: t.Mapping[str, t.Any]) -> list[str]:
 
 
 def reboot_waiting(
-    plan: t.Mapping[str, t.Any], amd_rocm: t.Mapping[str, t.Any], variables: t.Mapping[str, t.Any] | None = None
+    plan: t.Mapping[str, t.Any],
+    amd_rocm: t.Mapping[str, t.Any],
+    variables: t.Mapping[str, t.Any] | None = None,
 ) -> list[str]:
     try:
         return reboot.waiting(plan, amd_rocm, variables)

@@ -15,9 +15,9 @@ STORE = ".local/share/containers/storage"
 
 
 def account(tree: Tree, name: str) -> dict[str, t.Any] | None:
-    """Who a name is: ``uid`` and ``home`` (``None`` where there is no such account), whether it has ``subordinate_ids``, whether its
-    services run without a login (``linger``), the ``lowest_port`` it may listen on, and which of ``COMMANDS`` the host has. ``None``
-    without a name."""
+    """Who a name is: ``uid`` and ``home`` (``None`` where there is no such account), whether it has
+    ``subordinate_ids``, whether its services run without a login (``linger``), the ``lowest_port`` it may
+    listen on, and which of ``COMMANDS`` the host has. ``None`` without a name."""
     if not name:
         return None
     uid, home = _passwd(tree, name)
@@ -26,10 +26,15 @@ def account(tree: Tree, name: str) -> dict[str, t.Any] | None:
         "name": name,
         "uid": uid,
         "home": home if home and tree.exists(home) else None,
-        "subordinate_ids": uid is not None and all(_subordinate(tree, kind, name, uid) for kind in ("subuid", "subgid")),
+        "subordinate_ids": uid is not None
+        and all(_subordinate(tree, kind, name, uid) for kind in ("subuid", "subgid")),
         "linger": tree.exists("var/lib/systemd/linger", name),
         "lowest_port": 1024 if lowest is None else lowest,
-        "commands": [command for command in COMMANDS if any(tree.exists(folder, command) for folder in ("usr/bin", "usr/local/bin"))],
+        "commands": [
+            command
+            for command in COMMANDS
+            if any(tree.exists(folder, command) for folder in ("usr/bin", "usr/local/bin"))
+        ],
     }
 
 
@@ -68,7 +73,10 @@ def _passwd(tree: Tree, name: str) -> tuple[int | None, str | None]:
 
 def _subordinate(tree: Tree, kind: str, name: str, uid: int) -> bool:
     ranges = [line.split(":") for line in (tree.text("etc", kind) or "").splitlines()]
-    if any(len(fields) == 3 and fields[0] in (name, str(uid)) and (whole(fields[2]) or 0) > 0 for fields in ranges):
+    if any(
+        len(fields) == 3 and fields[0] in (name, str(uid)) and (whole(fields[2]) or 0) > 0
+        for fields in ranges
+    ):
         return True
     # A directory service gives them out: nobody but newuidmap can say.
     return bool(re.search(r"^subid:\s*(?!files\s*$)\S", tree.text("etc/nsswitch.conf") or "", re.M))

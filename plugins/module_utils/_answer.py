@@ -2,7 +2,8 @@
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""What a module answers, held to what Ansible can read: it refuses the answer to a change over one byte of a file that is no text."""
+"""What a module answers, held to what Ansible can read: it refuses the answer to a change over one byte of a
+file that is no text."""
 
 from __future__ import annotations
 

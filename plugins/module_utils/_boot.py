@@ -4,9 +4,10 @@
 
 """Boot loaders: which one a host has, what it gives the kernel at the next boot, and how to change that.
 
-plan() reads and decides, it changes nothing. carry_out() writes, runs the loader's own tool and looks at the result;
-whatever goes wrong, the files are put back as they were. What a person wrote is kept: beside GRUB's drop-in a record
-(_boot_record.py) tells what to take back. Commands go through a function that the caller gives.
+plan() reads and decides, it changes nothing. carry_out() writes, runs the loader's own tool and looks at the
+result; whatever goes wrong, the files are put back as they were. What a person wrote is kept: beside GRUB's
+drop-in a record (_boot_record.py) tells what to take back. Commands go through a function that the caller
+gives.
 """
 
 from __future__ import annotations
@@ -66,7 +67,8 @@ class BootError(Exception):
 
 
 class Host(NamedTuple):
-    """Where to read, how to run a command (words -> rc, stdout, stderr), how to find a tool of the running system."""
+    """Where to read, how to run a command (words -> rc, stdout, stderr), how to find a tool of the running
+    system."""
 
     root: str
     run: Run
@@ -80,7 +82,8 @@ class Host(NamedTuple):
         return os.path.realpath(self.root) == "/"
 
     def tool(self, *names: str) -> list[str] | None:
-        """The command line of the first tool there is: of the running system, or by chroot below another root."""
+        """The command line of the first tool there is: of the running system, or by chroot below another
+        root."""
         for name in names:
             if self.real:
                 found = self.find(name)
@@ -95,7 +98,8 @@ class Host(NamedTuple):
 
 
 class Kept(NamedTuple):
-    """The record: its place, what it holds while the change is made, and what afterwards (None: no such file)."""
+    """The record: its place, what it holds while the change is made, and what afterwards (None: no such
+    file)."""
 
     place: str
     meanwhile: str | None
@@ -176,7 +180,8 @@ def variable(root: str, name: str) -> str:
 
 
 def booted_by(root: str) -> str | None:
-    """`systemd-boot` or `other`, by what the loader left in the EFI variables; None where there are none to be seen."""
+    """`systemd-boot` or `other`, by what the loader left in the EFI variables; None where there are none to
+    be seen."""
     if not glob.glob(os.path.join(glob.escape(below(root, "/sys/firmware/efi/efivars")), "*")):
         return None
     return "systemd-boot" if variable(root, "LoaderInfo").startswith("systemd-boot") else "other"
@@ -193,11 +198,16 @@ def detect(root: str) -> str | None:
         # The entries may be another system's, which shares the EFI system partition.
         return "grub" if exists(root, GRUB_CFG[0]) and booted_by(root) == "other" else "systemd-boot"
     if exists(root, "/etc/kernelstub/configuration") or any(
-        exists(root, path) for path in ("/boot/loader/loader.conf", "/efi/loader/loader.conf", "/boot/efi/loader/loader.conf")
+        exists(root, path)
+        for path in ("/boot/loader/loader.conf", "/efi/loader/loader.conf", "/boot/efi/loader/loader.conf")
     ):
         return "systemd-boot"
     if exists(root, DEFAULTS) or exists(root, DROPINS) or any(exists(root, path) for path in GRUB_CFG):
-        return "suse" if any(name.startswith(("suse", "opensuse", "sles", "sle")) for name in release_ids(root)) else "grub"
+        return (
+            "suse"
+            if any(name.startswith(("suse", "opensuse", "sles", "sle")) for name in release_ids(root))
+            else "grub"
+        )
     return "systemd-boot" if exists(root, KERNEL_CMDLINE) or uki.images(root) else None
 
 
@@ -226,7 +236,8 @@ class Grub(NamedTuple):
 
 
 def sources(host: Host, candidate: tuple[str, str] | None = None) -> list[str]:
-    """The files grub-mkconfig sources, in its order; candidate = (a place, the file to take instead of it)."""
+    """The files grub-mkconfig sources, in its order; candidate = (a place, the file to take instead of
+    it)."""
     places = [follow(host.root, DEFAULTS)]
     if reads_dropins(host):
         places += [place for place in dropin_files(host.root) if place not in host.retired]
@@ -253,9 +264,15 @@ def reads_dropins(host: Host) -> bool:
 def refuse_foreign(file: str, content: bytes) -> None:
     """Refuse what an editor of another system left in a file: the shell takes it for a part of the words."""
     if content.startswith((b"\xef\xbb\xbf", b"\xff\xfe", b"\xfe\xff")):
-        raise BootError(f"{file} begins with a byte order mark, which no shell understands; save it as UTF-8 without one, then run again.")
+        raise BootError(
+            f"{file} begins with a byte order mark, which no shell understands; save it as UTF-8 without "
+            f"one, then run again."
+        )
     if b"\r" in content:
-        raise BootError(f"{file} has the line ends of Windows, which no shell understands; take them out with sed -i 's/\\r//' {file}.")
+        raise BootError(
+            f"{file} has the line ends of Windows, which no shell understands; take them out with sed -i "
+            f"'s/\\r//' {file}."
+        )
 
 
 def evaluate(host: Host, files: Sequence[str]) -> Grub:
@@ -267,13 +284,18 @@ def evaluate(host: Host, files: Sequence[str]) -> Grub:
     parts = out.split("\x1e")
     if code != 0 or len(parts) != 5 or parts[4] != "end":
         said = first_line(err) if err.strip() else f"the shell stopped with return code {code}"
-        raise BootError(f"The shell cannot read GRUB's defaults ({', '.join(files)}): {said}; correct the file, then run again.")
+        raise BootError(
+            f"The shell cannot read GRUB's defaults ({', '.join(files)}): {said}; correct the file, then run "
+            f"again."
+        )
     return Grub(cmdline.split(parts[1]), cmdline.split(parts[2]), parts[3].strip() or "0")
 
 
 def try_text(host: Host, place: str, text: str) -> Grub:
     """What the defaults come to if place held this text; the file itself is not touched."""
-    with tempfile.NamedTemporaryFile("w", prefix="amdgpu-fleet-", suffix=".cfg", encoding="utf-8", errors="surrogateescape") as stream:
+    with tempfile.NamedTemporaryFile(
+        "w", prefix="amdgpu-fleet-", suffix=".cfg", encoding="utf-8", errors="surrogateescape"
+    ) as stream:
         stream.write(text)
         stream.flush()
         return evaluate(host, sources(host, (place, stream.name)))
@@ -289,7 +311,9 @@ DROPIN_HEAD = """\
 """
 
 # Stands where the drop-in goes until grub.cfg is generated without it: a run that is killed leaves a sign.
-DROPIN_EMPTY = "# Written by amdgpu.fleet.kernel_args: what stood here is taken back, grub.cfg has to be generated.\n"
+DROPIN_EMPTY = (
+    "# Written by amdgpu.fleet.kernel_args: what stood here is taken back, grub.cfg has to be generated.\n"
+)
 
 DROPIN_FILTER = r"""
 # Prints the arguments in $1 without those that are removed, or set below, and then $2.
@@ -329,19 +353,27 @@ GRUB_CMDLINE_LINUX_DEFAULT="${{GRUB_CMDLINE_LINUX_DEFAULT-}} {add}"
 
 
 def shell_pattern(argument: str) -> str:
-    """A case pattern for an argument written without its quotes: a dash and an underscore in the name are one."""
+    """A case pattern for an argument written without its quotes: a dash and an underscore in the name are
+    one."""
     name, value = cmdline.parse(argument)
-    text = "".join("[-_]" if char == "_" else char if char.isalnum() or char in ".,:/+@%" else "\\" + char for char in name)
+    text = "".join(
+        "[-_]" if char == "_" else char if char.isalnum() or char in ".,:/+@%" else "\\" + char
+        for char in name
+    )
     if value is None:
         return f"{text}|{text}=*"
-    return f"{text}=" + "".join(char if char.isalnum() or char in "._,:/+@%=-" else "\\" + char for char in value)
+    return f"{text}=" + "".join(
+        char if char.isalnum() or char in "._,:/+@%=-" else "\\" + char for char in value
+    )
 
 
 def grub_argument(argument: str) -> str:
-    """An argument as GRUB's language needs it: quoted where it means something there; what stays special is refused."""
+    """An argument as GRUB's language needs it: quoted where it means something there; what stays special is
+    refused."""
     if re.search(r"[$`\\']", argument):
         raise BootError(
-            f"{argument!r} holds a character that GRUB or its shell files read as their own ($, `, \\ or '); write"
+            f"{argument!r} holds a character that GRUB or its shell files read as their own ($, `, \\ or '); "
+            f"write"
             f" this argument into {DEFAULTS} by hand."
         )
     if re.search(r"[;&|<>(){}]", re.sub(r'"[^"]*"', "", argument)):
@@ -351,11 +383,16 @@ def grub_argument(argument: str) -> str:
 
 
 def render_dropin(add: Sequence[str], gone: Sequence[str], whole: bool = False) -> str:
-    """The drop-in. Where something has to go (or whole is set) it filters, so that later edits by hand are covered."""
+    """The drop-in. Where something has to go (or whole is set) it filters, so that later edits by hand are
+    covered."""
     text = DROPIN_HEAD.format(add=cmdline.join(add), remove=cmdline.join(gone))
     added = cmdline.join(grub_argument(entry) for entry in add).replace('"', '\\"')
     patterns = [shell_pattern(entry) for entry in gone]
-    patterns += [shell_pattern(name) for name in dict.fromkeys(cmdline.parse(entry).name for entry in add) if not cmdline.repeatable(name)]
+    patterns += [
+        shell_pattern(name)
+        for name in dict.fromkeys(cmdline.parse(entry).name for entry in add)
+        if not cmdline.repeatable(name)
+    ]
     if patterns or whole:
         lines = "".join(f"\n        {pattern}) token= ;;" for pattern in patterns)
         return text + DROPIN_FILTER.format(patterns=lines, add=added)
@@ -374,7 +411,11 @@ def parse_dropin(text: str | None) -> tuple[list[str], list[str]]:
 def next_dropin(host: Host, place: str, text: str | None, asked: Wanted) -> tuple[str | None, Grub]:
     """The drop-in that brings what was asked for, and what the defaults come to with it."""
     add, gone = parse_dropin(text)
-    names = {cmdline.parse(entry).name for entry in asked.present if not cmdline.repeatable(cmdline.parse(entry).name)}
+    names = {
+        cmdline.parse(entry).name
+        for entry in asked.present
+        if not cmdline.repeatable(cmdline.parse(entry).name)
+    }
     add = [entry for entry in add if cmdline.parse(entry).name not in names or entry in asked.present]
     add = [entry for entry in add if not any(cmdline.matches(entry, pattern) for pattern in asked.absent)]
     gone = [entry for entry in gone if not any(cmdline.matches(wish, entry) for wish in asked.present)]
@@ -384,7 +425,11 @@ def next_dropin(host: Host, place: str, text: str | None, asked: Wanted) -> tupl
 
     seen = try_text(host, place, draft() or "").arguments
     add += cmdline.missing(seen, asked)
-    gone += [pattern for pattern in asked.absent if any(cmdline.matches(entry, pattern) for entry in cmdline.for_kernel(seen))]
+    gone += [
+        pattern
+        for pattern in asked.absent
+        if any(cmdline.matches(entry, pattern) for entry in cmdline.for_kernel(seen))
+    ]
     first = try_text(host, place, draft() or "")
     if cmdline.satisfied(first.arguments, asked) or not (add or gone):
         return draft(), first
@@ -393,7 +438,9 @@ def next_dropin(host: Host, place: str, text: str | None, asked: Wanted) -> tupl
 
 def our_others(host: Host, place: str) -> tuple[str, ...]:
     """Drop-ins that we wrote under another name than place."""
-    others = sorted(other for other in dropin_files(host.root) if other != place and not os.path.islink(other))
+    others = sorted(
+        other for other in dropin_files(host.root) if other != place and not os.path.islink(other)
+    )
     return tuple(other for other in others if (read_text(other) or "").startswith(DROPIN_MARK))
 
 
@@ -415,7 +462,8 @@ def grubenv(root: str) -> dict[str, str]:
 
 
 def generator(host: Host) -> tuple[list[str] | None, str | None]:
-    """The command that writes grub.cfg and that file; None where there is no such tool, or no grub.cfg to renew."""
+    """The command that writes grub.cfg and that file; None where there is no such tool, or no grub.cfg to
+    renew."""
     path = next((path for path in GRUB_CFG if exists(host.root, path)), None)
     if path is None:
         return None, None
@@ -434,7 +482,8 @@ def carried(host: Host, place: str, default: str) -> list[str] | None:
 
 
 def plan_grub(host: Host, loader: str, asked: Wanted) -> Plan:
-    """GRUB with a generated grub.cfg: our drop-in where drop-ins are read, else one line of /etc/default/grub."""
+    """GRUB with a generated grub.cfg: our drop-in where drop-ins are read, else one line of
+    /etc/default/grub."""
     dropins = loader == "grub" and reads_dropins(host)
     place = below(host.root, f"{DROPINS}/{host.dropin}") if dropins else follow(host.root, DEFAULTS)
     if dropins:
@@ -453,7 +502,9 @@ def plan_grub(host: Host, loader: str, asked: Wanted) -> Plan:
             wanted_text, then = next_dropin(host, place, None if host.purge else text, asked)
         else:
             edited = edit_defaults(text or "", now, asked, record)
-            wanted_text, then = (text, now) if edited == (text or "") else (edited, try_text(host, place, edited))
+            wanted_text, then = (
+                (text, now) if edited == (text or "") else (edited, try_text(host, place, edited))
+            )
         after = then.arguments
         if not cmdline.satisfied(after, asked):
             left = cmdline.missing(after, asked) + cmdline.unwanted(after, asked)
@@ -461,18 +512,24 @@ def plan_grub(host: Host, loader: str, asked: Wanted) -> Plan:
                 f"{cmdline.join(left)} cannot be settled in {place}: a file that is read later decides"
                 f" ({later_files(host, place)}), or -- in"
                 " GRUB_CMDLINE_LINUX hands everything after it to init; correct that by hand, or give dropin"
-                " (of the role kernel: kernel_dropin) a name that sorts after them, such as zz-amdgpu-fleet.cfg."
+                " (of the role kernel: kernel_dropin) a name that sorts after them, such as "
+                "zz-amdgpu-fleet.cfg."
             )
         actions = cmdline.edits(before, after)
     stale = None
     if command and config and wanted_text in (text, None):
-        # A run that was killed before grub.cfg was generated: asked for and not there, or taken back and perhaps still there.
+        # A run that was killed before grub.cfg was generated: asked for and not there, or taken back and
+        # perhaps still there.
         halfway = host.purge and wanted_text is not None and newer(place, config)
         halfway = text == DROPIN_EMPTY or (halfway and (dropins or record.text() != read_text(record_place)))
         stale = carried(host, config, now.default) if halfway or wanted_text == text else None
         if stale is not None:
             settled = cmdline.satisfied(stale, asked)
-            stale = [entry for entry in stale if cmdline.parse(entry).name not in ("root", "ro", "rw") or entry in after]
+            stale = [
+                entry
+                for entry in stale
+                if cmdline.parse(entry).name not in ("root", "ro", "rw") or entry in after
+            ]
             same = sorted(entry for entry in stale if not entry.startswith("$")) == sorted(after)
             stale = None if settled and (same or not halfway) else stale
     if stale is not None:
@@ -484,7 +541,11 @@ def plan_grub(host: Host, loader: str, asked: Wanted) -> Plan:
     if changed:
         actions += [f"{'remove' if files[file][1] is None else 'write'} {file}" for file in changed]
         if not renew:
-            reason = "there is no grub.cfg" if config is None else f"{host.root} has no update-grub or grub-mkconfig that could be run"
+            reason = (
+                "there is no grub.cfg"
+                if config is None
+                else f"{host.root} has no update-grub or grub-mkconfig that could be run"
+            )
             warnings.append(f"grub.cfg was not generated: {reason}; the arguments take effect once it is.")
     commands = [command] if command and renew else []
     actions += [f"run {cmdline.join(command)}" for command in commands]
@@ -510,14 +571,17 @@ def newer(place: str, other: str) -> bool:
 
 
 def edit_defaults(text: str, now: Grub, asked: Wanted, record: Record, everywhere: bool = False) -> str:
-    """/etc/default/grub with what was asked for, every other line kept. everywhere: new ones for rescue entries too."""
+    """/etc/default/grub with what was asked for, every other line kept. everywhere: new ones for rescue
+    entries too."""
     lines = [f"{DEFAULTS} GRUB_CMDLINE_LINUX", f"{DEFAULTS} GRUB_CMDLINE_LINUX_DEFAULT"]
     always = cmdline.apply(record.start(lines[0], now.always), Wanted([], asked.absent))
     normal = cmdline.apply(record.start(lines[1], now.normal), Wanted([], asked.absent))
     for entry in cmdline.missing(always + normal, asked):
         name = cmdline.parse(entry).name
         single = not cmdline.repeatable(name)
-        in_normal, in_always = (single and any(cmdline.parse(other).name == name for other in line) for line in (normal, always))
+        in_normal, in_always = (
+            single and any(cmdline.parse(other).name == name for other in line) for line in (normal, always)
+        )
         if in_normal or not (in_always or everywhere):
             normal = cmdline.apply(normal, Wanted([entry], []))
             always = [other for other in always if not single or cmdline.parse(other).name != name]
@@ -533,15 +597,24 @@ def assign(text: str, name: str, arguments: Sequence[str]) -> str:
     """The text with the last assignment of a variable replaced, or one added at the end."""
     value = cmdline.join(grub_argument(entry) for entry in arguments)
     line = f"{name}='{value}'" if '"' in value else f'{name}="{value}"'
-    found = list(re.finditer(rf"^[ \t]*(?:export[ \t]+)?{name}=(\"[^\"\n]*\"|'[^'\n]*'|[^\s\"'#]*)[ \t]*(#[^\n]*)?$", text, re.MULTILINE))
+    found = list(
+        re.finditer(
+            rf"^[ \t]*(?:export[ \t]+)?{name}=(\"[^\"\n]*\"|'[^'\n]*'|[^\s\"'#]*)[ \t]*(#[^\n]*)?$",
+            text,
+            re.MULTILINE,
+        )
+    )
     if not found:
         if re.search(rf"\b{name}\+?=", re.sub(r"^\s*#.*$", "", text, flags=re.MULTILINE)):
-            raise BootError(f'{name} is set in {DEFAULTS} in a way that cannot be edited safely; write it as one line {name}="...".')
+            raise BootError(
+                f'{name} is set in {DEFAULTS} in a way that cannot be edited safely; write it as one line {name}="...".'
+            )
         return text + ("" if not text or text.endswith("\n") else "\n") + line + "\n"
     last = found[-1]
     if re.search(r"[$`\\]", last.group(1)):
         raise BootError(
-            f"{name} in {DEFAULTS} is computed by the shell ({last.group(1)}) and cannot be edited safely; write it"
+            f"{name} in {DEFAULTS} is computed by the shell ({last.group(1)}) and cannot be edited safely; "
+            f"write it"
             " as one line of plain text."
         )
     return text[: last.start()] + line + (f"  {last.group(2)}" if last.group(2) else "") + text[last.end() :]
@@ -551,8 +624,11 @@ def assign(text: str, name: str, arguments: Sequence[str]) -> str:
 
 
 def starts_linux(text: str) -> bool:
-    """Is a loader entry one of a kernel? A program of the firmware (memtest, a shell, another system) takes no kernel arguments."""
-    program = re.search(r"^efi[ \t]", text, re.MULTILINE) and any(cmdline.parse(entry).name == "root" for entry in options_of(text))
+    """Is a loader entry one of a kernel? A program of the firmware (memtest, a shell, another system) takes
+    no kernel arguments."""
+    program = re.search(r"^efi[ \t]", text, re.MULTILINE) and any(
+        cmdline.parse(entry).name == "root" for entry in options_of(text)
+    )
     return bool(program or re.search(r"^(?:linux|uki)[ \t]", text, re.MULTILINE))
 
 
@@ -564,12 +640,17 @@ def expand(arguments: Sequence[str], variables: dict[str, str]) -> list[str]:
     """Loader entries of GRUB may name variables of grubenv: $kernelopts."""
     result: list[str] = []
     for entry in arguments:
-        result += cmdline.split(variables.get("kernelopts", "")) if entry in ("$kernelopts", "${kernelopts}") else [entry]
+        result += (
+            cmdline.split(variables.get("kernelopts", ""))
+            if entry in ("$kernelopts", "${kernelopts}")
+            else [entry]
+        )
     return result
 
 
 def set_options(text: str, arguments: Sequence[str]) -> str:
-    """A loader entry with these options on one line, where the first options line stood; without any there is no such line."""
+    """A loader entry with these options on one line, where the first options line stood; without any there is
+    no such line."""
     line = "options " + cmdline.join(arguments)
     kept = []
     for old in text.splitlines():
@@ -593,7 +674,9 @@ def named_default(root: str) -> str:
     """What systemd-boot is told to take from now on; the empty text where it is left to it."""
     named = ""
     for folder in LOADER_FOLDERS:
-        named = named or named_entry(lambda name: variable(root, name), read_text(below(root, f"{folder}/loader.conf")), once=False)
+        named = named or named_entry(
+            lambda name: variable(root, name), read_text(below(root, f"{folder}/loader.conf")), once=False
+        )
     return named
 
 
@@ -611,7 +694,8 @@ def inside(image: str) -> list[str]:
 
 
 def plan_images(host: Host, loader: str, asked: Wanted, image: str) -> Plan:
-    """Images that hold their arguments: /etc/kernel/cmdline is what they are built from, again where need be."""
+    """Images that hold their arguments: /etc/kernel/cmdline is what they are built from, again where need
+    be."""
     record_place, record = the_record(host, asked)
     before = inside(image)
     place = follow(host.root, KERNEL_CMDLINE)
@@ -621,12 +705,25 @@ def plan_images(host: Host, loader: str, asked: Wanted, image: str) -> Plan:
     # A run that was killed wrote the file, and built nothing.
     halfway = host.purge and record.text() != read_text(record_place) and sorted(before) != sorted(becomes)
     if becomes == have and cmdline.satisfied(before, asked) and not halfway:
-        return Plan(loader, before, before, {}, [], [], [], [], Kept(record_place, record.meanwhile(), record.text()), image=image)
+        return Plan(
+            loader,
+            before,
+            before,
+            {},
+            [],
+            [],
+            [],
+            [],
+            Kept(record_place, record.meanwhile(), record.text()),
+            image=image,
+        )
     commands = uki.builders(host.root, host.tool)
     if not commands:
         raise BootError(
-            f"This host boots unified kernel images ({', '.join(uki.images(host.root))}), which hold their kernel arguments, and what"
-            f" builds them is not known: put {cmdline.join(becomes)} into {KERNEL_CMDLINE} and build them by hand, or let kernel-install"
+            f"This host boots unified kernel images ({', '.join(uki.images(host.root))}), which hold their "
+            f"kernel arguments, and what"
+            f" builds them is not known: put {cmdline.join(becomes)} into {KERNEL_CMDLINE} and build them by "
+            f"hand, or let kernel-install"
             " do it (layout=uki in /etc/kernel/install.conf, and systemd-ukify); nothing was changed."
         )
     files: dict[str, tuple[str | None, str | None]] = {}
@@ -642,12 +739,16 @@ def build_again(host: Host, decided: Plan) -> list[str]:
     for command in decided.commands:
         code, out, err = called(host, command)
         if code != 0:
-            return [f"{cmdline.join(command)} failed again ({first_line(err, out)}): images may hold the new arguments."]
+            return [
+                f"{cmdline.join(command)} failed again ({first_line(err, out)}): images may hold the new "
+                f"arguments."
+            ]
     return []
 
 
 def plan_entries(host: Host, loader: str, asked: Wanted, tools: bool = True) -> Plan:
-    """BLS entries, and what the entries of later kernels come from: /etc/kernel/cmdline, GRUB_CMDLINE_LINUX."""
+    """BLS entries, and what the entries of later kernels come from: /etc/kernel/cmdline,
+    GRUB_CMDLINE_LINUX."""
     variables = grubenv(host.root)
     record_place, record = the_record(host, asked)
     base = os.path.realpath(host.root)
@@ -675,7 +776,8 @@ def plan_entries(host: Host, loader: str, asked: Wanted, tools: bool = True) -> 
         before = after = cmdline.split(kernel_text)
     else:
         raise BootError(
-            f"There is no loader entry of a kernel below {', '.join(ENTRIES)} and no {KERNEL_CMDLINE} under {host.root}; the"
+            f"There is no loader entry of a kernel below {', '.join(ENTRIES)} and no {KERNEL_CMDLINE} under "
+            f"{host.root}; the"
             " kernel arguments of this host cannot be"
             " read. Mount the EFI system partition, or name the boot loader in boot_loader."
         )
@@ -686,13 +788,17 @@ def plan_entries(host: Host, loader: str, asked: Wanted, tools: bool = True) -> 
     rooted = kernel_text is not None or any(cmdline.parse(entry).name == "root" for entry in plain)
     if changing and not rooted:
         warnings.append(
-            f"{KERNEL_CMDLINE} was not made: the default loader entry names no root=, which the entry of a later kernel needs. A"
+            f"{KERNEL_CMDLINE} was not made: the default loader entry names no root=, which the entry of a "
+            f"later kernel needs. A"
             " kernel that is installed before the next boot gets the arguments of the running one."
         )
     if kernel_text is not None or (changing and rooted):
         becomes[kernel_place] = record.settle(KERNEL_CMDLINE, have)
         same = becomes[kernel_place] == have
-        files[kernel_place] = (kernel_text, kernel_text if same else cmdline.join(becomes[kernel_place]) + "\n")
+        files[kernel_place] = (
+            kernel_text,
+            kernel_text if same else cmdline.join(becomes[kernel_place]) + "\n",
+        )
         after = after if entries else becomes[kernel_place]
     else:
         record.new.pop(KERNEL_CMDLINE, None)
@@ -700,7 +806,9 @@ def plan_entries(host: Host, loader: str, asked: Wanted, tools: bool = True) -> 
     if defaults_text is not None:
         now = evaluate(host, [follow(host.root, DEFAULTS)])
         edit = host.purge or not cmdline.satisfied(now.arguments, asked)
-        wanted_text = edit_defaults(defaults_text, now, asked, record, everywhere=True) if edit else defaults_text
+        wanted_text = (
+            edit_defaults(defaults_text, now, asked, record, everywhere=True) if edit else defaults_text
+        )
         files[follow(host.root, DEFAULTS)] = (defaults_text, wanted_text)
     actions = cmdline.edits(before, after)
     commands: list[list[str]] = []
@@ -709,16 +817,24 @@ def plan_entries(host: Host, loader: str, asked: Wanted, tools: bool = True) -> 
     changed = [place for place, (old, new) in files.items() if old != new]
     if not entries and changed:
         warnings.append(
-            f"Only {KERNEL_CMDLINE} was changed: there are no loader entries, so the images of the installed kernels"
-            " have to be built again (kernel-install). No reboot is asked for, because it might not bring the arguments."
+            f"Only {KERNEL_CMDLINE} was changed: there are no loader entries, so the images of the installed "
+            f"kernels"
+            " have to be built again (kernel-install). No reboot is asked for, because it might not bring "
+            "the arguments."
         )
-    actions += [f"run {cmdline.join(command)}" for command in commands] + [f"write {place}" for place in changed]
-    touched = entries + [kernel_place, follow(host.root, DEFAULTS)] + [below(host.root, path) for path in GRUBENV]
+    actions += [f"run {cmdline.join(command)}" for command in commands] + [
+        f"write {place}" for place in changed
+    ]
+    touched = (
+        entries + [kernel_place, follow(host.root, DEFAULTS)] + [below(host.root, path) for path in GRUBENV]
+    )
     kept = Kept(record_place, record.meanwhile(), record.text())
     return Plan(loader, before, after, files, commands, actions, warnings, touched, kept, blind=not entries)
 
 
-def entry_commands(host: Host, loader: str, asked: Wanted, before: Sequence[str], after: Sequence[str]) -> list[list[str]]:
+def entry_commands(
+    host: Host, loader: str, asked: Wanted, before: Sequence[str], after: Sequence[str]
+) -> list[list[str]]:
     """The distribution's own tool, where it has one. What it leaves undone is edited afterwards."""
     new = [entry for entry in after if entry not in before] or cmdline.missing(before, asked)
     old = [entry for entry in before if entry not in after]
@@ -731,14 +847,17 @@ def entry_commands(host: Host, loader: str, asked: Wanted, before: Sequence[str]
     tool = host.tool("kernelstub")
     if not tool:
         return []
-    return [tool + ["--delete-options", entry] for entry in old] + [tool + ["--add-options", entry] for entry in new]
+    return [tool + ["--delete-options", entry] for entry in old] + [
+        tool + ["--add-options", entry] for entry in new
+    ]
 
 
 def plan_ostree(host: Host, loader: str, asked: Wanted) -> Plan:
     tool = host.tool("rpm-ostree") if host.real else None
     if not tool:
         raise BootError(
-            "This host boots an ostree deployment, but rpm-ostree cannot be run here; an image based host (bootc)"
+            "This host boots an ostree deployment, but rpm-ostree cannot be run here; an image based host "
+            "(bootc)"
             " gets kernel arguments from"
             " /usr/lib/bootc/kargs.d in its image, and another root than / is not supported."
         )
@@ -750,10 +869,23 @@ def plan_ostree(host: Host, loader: str, asked: Wanted) -> Plan:
     commands = []
     if before != after:
         commands = [
-            tool + ["kargs"] + [f"--delete-if-present={entry}" for entry in old] + [f"--append-if-missing={entry}" for entry in new]
+            tool
+            + ["kargs"]
+            + [f"--delete-if-present={entry}" for entry in old]
+            + [f"--append-if-missing={entry}" for entry in new]
         ]
     actions = cmdline.edits(before, after) + [f"run {cmdline.join(command)}" for command in commands]
-    return Plan(loader, before, after, {}, commands, actions, [], [], Kept(record_place, record.meanwhile(), record.text()))
+    return Plan(
+        loader,
+        before,
+        after,
+        {},
+        commands,
+        actions,
+        [],
+        [],
+        Kept(record_place, record.meanwhile(), record.text()),
+    )
 
 
 # Together -----------------------------------------------------------------------------------------
@@ -764,7 +896,8 @@ def plan(host: Host, loader: str, asked: Wanted) -> Plan:
     found = detect(host.root) if loader == "auto" else loader
     if found is None:
         raise BootError(
-            f"No boot loader configuration was found below {host.root} (looked for {DEFAULTS}, {', '.join(ENTRIES)},"
+            f"No boot loader configuration was found below {host.root} (looked for {DEFAULTS}, "
+            f"{', '.join(ENTRIES)},"
             f" {KERNEL_CMDLINE} and"
             " /run/ostree-booted); install one, or name it in boot_loader."
         )
@@ -777,11 +910,13 @@ def plan(host: Host, loader: str, asked: Wanted) -> Plan:
 
 def carry_out(host: Host, decided: Plan, asked: Wanted) -> None:
     """Do what plan() decided and look at the result. A failure puts every file back and raises BootError."""
-    snapshot = Snapshot(list(decided.files) + decided.touched + ([decided.record.place] if decided.record else []))
+    snapshot = Snapshot(
+        list(decided.files) + decided.touched + ([decided.record.place] if decided.record else [])
+    )
     made = lacking_folders(snapshot.files)
     try:
-        # First: what is recorded and not done is harmless, what is done and not recorded is never taken back. What is taken
-        # back stays recorded until it is done, or a run that was killed would not be finished.
+        # First: what is recorded and not done is harmless, what is done and not recorded is never taken back.
+        # What is taken back stays recorded until it is done, or a run that was killed would not be finished.
         write_record(decided, done=False)
         if decided.loader in ("grub", "suse"):
             write_files(emptied(decided) if decided.commands else decided)
@@ -794,9 +929,16 @@ def carry_out(host: Host, decided: Plan, asked: Wanted) -> None:
             for command in decided.commands:
                 checked(host, command)
             write_record(decided, done=True)
-            seen = cmdline.split(checked(host, [decided.commands[0][0], "kargs"])) if decided.commands else decided.after
+            seen = (
+                cmdline.split(checked(host, [decided.commands[0][0], "kargs"]))
+                if decided.commands
+                else decided.after
+            )
             if not cmdline.satisfied(seen, asked) or cmdline.edits(seen, decided.after):
-                raise BootError(f"rpm-ostree kargs ran, but the default deployment still lacks the change (it has: {cmdline.join(seen)}).")
+                raise BootError(
+                    f"rpm-ostree kargs ran, but the default deployment still lacks the change (it has: "
+                    f"{cmdline.join(seen)})."
+                )
         elif decided.image:
             write_files(decided)
             for command in decided.commands:
@@ -807,7 +949,9 @@ def carry_out(host: Host, decided: Plan, asked: Wanted) -> None:
             seen = inside(image)
             if not cmdline.satisfied(seen, asked):
                 left = cmdline.missing(seen, asked) + cmdline.unwanted(seen, asked)
-                raise BootError(f"{image} was to be built again, but does not show {cmdline.join(left)} as asked.")
+                raise BootError(
+                    f"{image} was to be built again, but does not show {cmdline.join(left)} as asked."
+                )
         else:
             for command in decided.commands:
                 checked(host, command)
@@ -815,7 +959,10 @@ def carry_out(host: Host, decided: Plan, asked: Wanted) -> None:
             write_record(decided, done=True)
             again = plan_entries(host, decided.loader, asked, tools=False)
             if again.changed:
-                raise BootError(f"The loader entries were written but do not show the change ({'; '.join(again.actions)}).")
+                raise BootError(
+                    f"The loader entries were written but do not show the change "
+                    f"({'; '.join(again.actions)})."
+                )
     except BaseException as error:
         full = full_folders(decided)
         problems = snapshot.restore()
@@ -823,7 +970,11 @@ def carry_out(host: Host, decided: Plan, asked: Wanted) -> None:
         if not isinstance(error, (BootError, WriteError, cmdline.CmdlineError)):
             raise
         problems += build_again(host, decided) if decided.image else []
-        end = " The previous configuration was put back." if not problems else " Not everything could be put back: " + " ".join(problems)
+        end = (
+            " The previous configuration was put back."
+            if not problems
+            else " Not everything could be put back: " + " ".join(problems)
+        )
         end = f" There is no room left in {', '.join(full)}." * bool(full) + end
         raise BootError(str(error) + ("" if decided.loader == "rpm-ostree" else end)) from error
 
@@ -847,9 +998,11 @@ def full_folders(decided: Plan) -> list[str]:
 
 
 def left_undone(host: Host, decided: Plan) -> Plan:
-    """The plan without the loader entries that the distribution's tool made what they should be, in whatever words.
+    """The plan without the loader entries that the distribution's tool made what they should be, in whatever
+    words.
 
-    A tool that changes every entry also changes those that were right: each is compared with what is there now.
+    A tool that changes every entry also changes those that were right: each is compared with what is there
+    now.
     """
     variables = grubenv(host.root)
     files = {}
@@ -897,7 +1050,10 @@ def remove_files(decided: Plan) -> None:
 
 def emptied(decided: Plan) -> Plan:
     """The plan that leaves an empty drop-in where none is to be."""
-    files = {place: (old, DROPIN_EMPTY if old is not None and new is None else new) for place, (old, new) in decided.files.items()}
+    files = {
+        place: (old, DROPIN_EMPTY if old is not None and new is None else new)
+        for place, (old, new) in decided.files.items()
+    }
     return decided._replace(files=files)
 
 

@@ -2,10 +2,12 @@
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""What was added to the lines of a boot configuration that people edit, and what was taken out of them: the way back.
+"""What was added to the lines of a boot configuration that people edit, and what was taken out of them: the
+way back.
 
-A drop-in tells whose an argument is; a loader entry, /etc/kernel/cmdline, /etc/default/grub and rpm-ostree's arguments do
-not. So that nothing has to be written between the lines of a person, the record has a file of its own.
+A drop-in tells whose an argument is; a loader entry, /etc/kernel/cmdline, /etc/default/grub and rpm-ostree's
+arguments do not. So that nothing has to be written between the lines of a person, the record has a file of
+its own.
 """
 
 from __future__ import annotations
@@ -34,28 +36,42 @@ def parse(text: str | None) -> dict[str, Change]:
     try:
         lines = json.loads(text) if text else {}
         return {
-            str(line): Change([str(entry) for entry in kept["added"]], [str(entry) for entry in kept["removed"]])
+            str(line): Change(
+                [str(entry) for entry in kept["added"]], [str(entry) for entry in kept["removed"]]
+            )
             for line, kept in lines.items()
         }
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
         raise RecordError(
-            f"{RECORD} does not say any more which kernel arguments were changed here ({error}); look at the arguments of the"
+            f"{RECORD} does not say any more which kernel arguments were changed here ({error}); look at the "
+            f"arguments of the"
             " host, take out by hand what is not yours, then remove this file."
         ) from error
 
 
 def _open_again(entry: str, asked: Wanted) -> bool:
     """Is an argument none of what is asked for, nor of a name that is given another value?"""
-    settled = {cmdline.parse(other).name for other in asked.present if not cmdline.repeatable(cmdline.parse(other).name)}
-    return cmdline.parse(entry).name not in settled and not any(cmdline.same(entry, other) for other in asked.present)
+    settled = {
+        cmdline.parse(other).name
+        for other in asked.present
+        if not cmdline.repeatable(cmdline.parse(other).name)
+    }
+    return cmdline.parse(entry).name not in settled and not any(
+        cmdline.same(entry, other) for other in asked.present
+    )
 
 
 def _returning(change: Change, asked: Wanted) -> list[str]:
-    return [entry for entry in change.removed if _open_again(entry, asked) and not any(cmdline.matches(entry, out) for out in asked.absent)]
+    return [
+        entry
+        for entry in change.removed
+        if _open_again(entry, asked) and not any(cmdline.matches(entry, out) for out in asked.absent)
+    ]
 
 
 def undone(arguments: Sequence[str], change: Change, asked: Wanted) -> list[str]:
-    """The line without the change, as far as it is not asked for again. What a person wrote meanwhile wins."""
+    """The line without the change, as far as it is not asked for again. What a person wrote meanwhile
+    wins."""
     back = _returning(change, asked)
     kernel = cmdline.for_kernel(arguments)
     init = list(arguments[len(kernel) :])
@@ -64,16 +80,23 @@ def undone(arguments: Sequence[str], change: Change, asked: Wanted) -> list[str]
         if place is None:
             continue
         name = cmdline.parse(entry).name
-        instead = [other for other in back if cmdline.parse(other).name == name and not cmdline.repeatable(name)][:1]
+        instead = [
+            other for other in back if cmdline.parse(other).name == name and not cmdline.repeatable(name)
+        ][:1]
         kernel[place : place + 1] = instead
         back = [other for other in back if other not in instead]
     there = {cmdline.parse(entry).name for entry in kernel}
-    back = [entry for entry in back if cmdline.repeatable(cmdline.parse(entry).name) or cmdline.parse(entry).name not in there]
+    back = [
+        entry
+        for entry in back
+        if cmdline.repeatable(cmdline.parse(entry).name) or cmdline.parse(entry).name not in there
+    ]
     return cmdline.apply(kernel + init, Wanted(back, []))
 
 
 def followed(change: Change, before: Sequence[str], after: Sequence[str]) -> Change:
-    """The record of a line that goes from before to after. Of a name that may stand once, the newest value goes back."""
+    """The record of a line that goes from before to after. Of a name that may stand once, the newest value
+    goes back."""
     new, gone = _without(after, before), _without(before, after)
     added = [entry for entry in change.added if entry in after]
     removed = [entry for entry in change.removed if entry not in after]
@@ -85,7 +108,11 @@ def followed(change: Change, before: Sequence[str], after: Sequence[str]) -> Cha
 
 def _newest(removed: Sequence[str]) -> list[str]:
     newest = {cmdline.parse(entry).name: entry for entry in removed}
-    return [entry for entry in removed if cmdline.repeatable(cmdline.parse(entry).name) or entry in newest.values()]
+    return [
+        entry
+        for entry in removed
+        if cmdline.repeatable(cmdline.parse(entry).name) or entry in newest.values()
+    ]
 
 
 def _without(entries: Sequence[str], others: Sequence[str]) -> list[str]:
@@ -107,11 +134,15 @@ class Record:
         self.new = dict(self.old)
 
     def forget_other(self, entries: Sequence[str]) -> None:
-        """Entries of kernels that were removed are forgotten. Not where none is seen: the partition may not be mounted."""
-        self.new = {line: change for line, change in self.new.items() if line in entries or not line.endswith(".conf")}
+        """Entries of kernels that were removed are forgotten. Not where none is seen: the partition may not
+        be mounted."""
+        self.new = {
+            line: change for line, change in self.new.items() if line in entries or not line.endswith(".conf")
+        }
 
     def start(self, line: str, have: Sequence[str], like: str = "") -> list[str]:
-        """What a line holds before anything is asked of it. like = the line it was made from, where it has no record yet."""
+        """What a line holds before anything is asked of it. like = the line it was made from, where it has no
+        record yet."""
         return undone(have, self._change(line, like), self.asked) if self.purge else list(have)
 
     def note(self, line: str, have: Sequence[str], becomes: Sequence[str], like: str = "") -> None:
@@ -136,7 +167,8 @@ class Record:
         return _text(self.new)
 
     def meanwhile(self) -> str | None:
-        """The record while lines are written: what was and what will be, so that a run that is killed is finished by the next."""
+        """The record while lines are written: what was and what will be, so that a run that is killed is
+        finished by the next."""
         nothing = Change([], [])
         both = {}
         for line in {**self.old, **self.new}:

@@ -4,9 +4,9 @@
 
 """The kernel command line: split it, compare its arguments and work out the line that holds what is wanted.
 
-An argument is kept as the text it was written as. Two arguments are the same when the kernel takes them as the same:
-name="a b" and "name=a b" are one argument, and a dash equals an underscore in a name. What stands after -- belongs to
-init and is never touched.
+An argument is kept as the text it was written as. Two arguments are the same when the kernel takes them as
+the same: name="a b" and "name=a b" are one argument, and a dash equals an underscore in a name. What stands
+after -- belongs to init and is never touched.
 """
 
 from __future__ import annotations
@@ -65,14 +65,16 @@ class CmdlineError(ValueError):
 
 
 class Argument(NamedTuple):
-    """An argument as the kernel sees it: its name with underscores, its value without quotes (None: no value)."""
+    """An argument as the kernel sees it: its name with underscores, its value without quotes (None: no
+    value)."""
 
     name: str
     value: str | None
 
 
 def split(text: str) -> list[str]:
-    """Split like the kernel: at white space outside double quotes. A quote that is not closed takes the rest."""
+    """Split like the kernel: at white space outside double quotes. A quote that is not closed takes the
+    rest."""
     arguments: list[str] = []
     current: list[str] = []
     quoted = False
@@ -119,7 +121,8 @@ def same(one: str, other: str) -> bool:
 
 
 def matches(argument: str, pattern: str) -> bool:
-    """Does a pattern name this argument? A name alone names it with any value, name=value only with that one."""
+    """Does a pattern name this argument? A name alone names it with any value, name=value only with that
+    one."""
     have, want = parse(argument), parse(pattern)
     return have.name == want.name and (want.value is None or have.value == want.value)
 
@@ -132,17 +135,24 @@ def check(argument: str, option: str) -> str:
         raise CmdlineError(f"{option} holds an empty argument; remove it from the list.")
     if re.search(r"[\x00-\x08\x0a-\x1f\x7f]", text):
         raise CmdlineError(
-            f"{option}: {shown} holds a line break, a NUL or another control character; a kernel argument is one line of text."
+            f"{option}: {shown} holds a line break, a NUL or another control character; a kernel argument is "
+            f"one line of text."
         )
     if not balanced(text):
-        raise CmdlineError(f'{option}: {shown} has a double quote that is not closed; close it, as in dyndbg="file x +p".')
+        raise CmdlineError(
+            f'{option}: {shown} has a double quote that is not closed; close it, as in dyndbg="file x +p".'
+        )
     if len(split(text)) != 1:
         raise CmdlineError(
-            f"{option}: {shown} is {len(split(text))} arguments; give each one as an entry of the list, or put a"
+            f"{option}: {shown} is {len(split(text))} arguments; give each one as an entry of the list, or "
+            f"put a"
             " value that holds spaces in double quotes."
         )
     if text == "--":
-        raise CmdlineError(f"{option}: '--' ends the kernel's arguments; what follows it belongs to init and is not managed here.")
+        raise CmdlineError(
+            f"{option}: '--' ends the kernel's arguments; what follows it belongs to init and is not managed "
+            f"here."
+        )
     if not parse(text).name:
         raise CmdlineError(f"{option}: {shown} has no name before the equals sign; write name or name=value.")
     return text
@@ -155,8 +165,11 @@ class Wanted(NamedTuple):
     absent: list[str]
 
 
-def wanted(present: Sequence[str], absent: Sequence[str], names: tuple[str, str] = ("present", "absent")) -> Wanted:
-    """Check what was asked for, by options of these names. Raises CmdlineError with one sentence that names the value and the remedy."""
+def wanted(
+    present: Sequence[str], absent: Sequence[str], names: tuple[str, str] = ("present", "absent")
+) -> Wanted:
+    """Check what was asked for, by options of these names. Raises CmdlineError with one sentence that names
+    the value and the remedy."""
     wish, ban = names
     keep: list[str] = []
     for text in (check(entry, wish) for entry in present):
@@ -165,7 +178,8 @@ def wanted(present: Sequence[str], absent: Sequence[str], names: tuple[str, str]
                 break
             if parse(other).name == parse(text).name and not repeatable(parse(text).name):
                 raise CmdlineError(
-                    f"{wish} asks for {other!r} and for {text!r}, but this argument can have one value only; remove one of them."
+                    f"{wish} asks for {other!r} and for {text!r}, but this argument can have one value only; "
+                    f"remove one of them."
                 )
         else:
             keep.append(text)
@@ -176,9 +190,11 @@ def wanted(present: Sequence[str], absent: Sequence[str], names: tuple[str, str]
                 raise CmdlineError(f"{text!r} stands in {wish} and in {ban}; remove it from one of them.")
             if matches(other, text):
                 raise CmdlineError(
-                    f"{ban} names {text!r}, which removes it with any value, but {wish} asks for {other!r}; remove"
+                    f"{ban} names {text!r}, which removes it with any value, but {wish} asks for {other!r}; "
+                    f"remove"
                     " one of them"
-                    f" or name the old value in {ban} ({text}=...). A name that can have one value only is replaced"
+                    f" or name the old value in {ban} ({text}=...). A name that can have one value only is "
+                    f"replaced"
                     " without that."
                 )
         if not any(same(other, text) for other in drop):
@@ -208,7 +224,9 @@ def missing(arguments: Sequence[str], asked: Wanted) -> list[str]:
 
 def unwanted(arguments: Sequence[str], asked: Wanted) -> list[str]:
     """Arguments that stand in the line and were asked to be absent."""
-    return [entry for entry in for_kernel(arguments) if any(matches(entry, pattern) for pattern in asked.absent)]
+    return [
+        entry for entry in for_kernel(arguments) if any(matches(entry, pattern) for pattern in asked.absent)
+    ]
 
 
 def satisfied(arguments: Sequence[str], asked: Wanted) -> bool:
@@ -216,7 +234,8 @@ def satisfied(arguments: Sequence[str], asked: Wanted) -> bool:
 
 
 def apply(arguments: Sequence[str], asked: Wanted) -> list[str]:
-    """The line with what was asked for: a replaced argument keeps its place, a new one comes last (before --)."""
+    """The line with what was asked for: a replaced argument keeps its place, a new one comes last (before
+    --)."""
     kernel = for_kernel(arguments)
     init = list(arguments[len(kernel) :])
     kernel = [entry for entry in kernel if not any(matches(entry, pattern) for pattern in asked.absent)]
@@ -224,7 +243,11 @@ def apply(arguments: Sequence[str], asked: Wanted) -> list[str]:
         if holds(kernel, entry):
             continue
         name = parse(entry).name
-        places = [] if repeatable(name) else [place for place, other in enumerate(kernel) if parse(other).name == name]
+        places = (
+            []
+            if repeatable(name)
+            else [place for place, other in enumerate(kernel) if parse(other).name == name]
+        )
         if places:
             kernel[places[-1]] = entry
             for place in reversed(places[:-1]):
@@ -233,7 +256,8 @@ def apply(arguments: Sequence[str], asked: Wanted) -> list[str]:
             broken = [other for other in kernel if not balanced(other)]
             if broken:
                 raise CmdlineError(
-                    f"The command line holds a double quote that is not closed, at {broken[0]!r}: whatever is added"
+                    f"The command line holds a double quote that is not closed, at {broken[0]!r}: whatever "
+                    f"is added"
                     " would become part of that value;"
                     " correct it by hand first."
                 )
@@ -251,7 +275,11 @@ def edits(before: Sequence[str], after: Sequence[str]) -> list[str]:
             new.append(entry)
     result = []
     for entry in new:
-        old = [other for other in gone if parse(other).name == parse(entry).name and not repeatable(parse(entry).name)]
+        old = [
+            other
+            for other in gone
+            if parse(other).name == parse(entry).name and not repeatable(parse(entry).name)
+        ]
         for other in old:
             gone.remove(other)
         result.append(f"replace {join(old)} by {entry}" if old else f"add {entry}")
@@ -265,9 +293,18 @@ def reboot_reasons(running: Sequence[str], asked: Wanted) -> list[str]:
 
 
 def with_purged(before: Sequence[str], after: Sequence[str], asked: Wanted) -> Wanted:
-    """What was asked for together with what a purge changed unasked: the running kernel is compared with all of it."""
+    """What was asked for together with what a purge changed unasked: the running kernel is compared with all
+    of it."""
     names = {parse(entry).name for entry in asked.present if not repeatable(parse(entry).name)}
-    back = [entry for entry in after if entry not in before and parse(entry).name not in names and entry not in asked.present]
-    gone = [entry for entry in before if entry not in after and parse(entry).name not in names | {parse(other).name for other in back}]
+    back = [
+        entry
+        for entry in after
+        if entry not in before and parse(entry).name not in names and entry not in asked.present
+    ]
+    gone = [
+        entry
+        for entry in before
+        if entry not in after and parse(entry).name not in names | {parse(other).name for other in back}
+    ]
     gone = [entry for entry in gone if not any(matches(entry, pattern) for pattern in asked.absent)]
     return Wanted(asked.present + back, asked.absent + gone)

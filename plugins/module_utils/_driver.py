@@ -55,7 +55,10 @@ def srcversion_of(tree: Tree, path: str, modinfo: Modinfo) -> str | None:
     if not path.endswith(".ko"):
         return modinfo("srcversion", tree.path(path))
     try:
-        with open(tree.path(path), "rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
+        with (
+            open(tree.path(path), "rb") as file,
+            mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data,
+        ):
             match = re.search(rb"(?:^|\0)srcversion=([0-9A-F]+)", data)
             return match.group(1).decode() if match else None
     except (OSError, ValueError):
@@ -64,10 +67,11 @@ def srcversion_of(tree: Tree, path: str, modinfo: Modinfo) -> str | None:
 
 
 def dkms_builds(tree: Tree) -> list[dict[str, t.Any]]:
-    """``{version, kernel, state}`` of every amdgpu build DKMS knows; ``state`` is ``added``, ``built`` or ``installed``.
+    """``{version, kernel, state}`` of every amdgpu build DKMS knows; ``state`` is ``added``, ``built`` or
+    ``installed``.
 
-    Read from DKMS's own tree, which is the same for DKMS 2 and 3, while the lines of ``dkms status`` are not: a link
-    ``kernel-RELEASE-ARCH`` leads to the build that is installed for a kernel.
+    Read from DKMS's own tree, which is the same for DKMS 2 and 3, while the lines of ``dkms status`` are not:
+    a link ``kernel-RELEASE-ARCH`` leads to the build that is installed for a kernel.
     """
     names = tree.names(DKMS)
     installed = {name: tree.link_target(DKMS, name) or "" for name in names if name.startswith("kernel-")}
@@ -80,10 +84,17 @@ def dkms_builds(tree: Tree) -> list[dict[str, t.Any]]:
             builds.append({"version": version, "kernel": None, "state": "added"})
         for kernel in kernels:
             linked = any(
-                name.startswith(f"kernel-{kernel}-") and target.split("/")[-3:-1] == [version, kernel] for name, target in installed.items()
+                name.startswith(f"kernel-{kernel}-") and target.split("/")[-3:-1] == [version, kernel]
+                for name, target in installed.items()
             )
             outside = [path for path in module_files(tree, kernel) if "/kernel/drivers/" not in path]
-            builds.append({"version": version, "kernel": kernel, "state": "installed" if linked and outside else "built"})
+            builds.append(
+                {
+                    "version": version,
+                    "kernel": kernel,
+                    "state": "installed" if linked and outside else "built",
+                }
+            )
     return builds
 
 
@@ -114,7 +125,8 @@ def blacklisted_by(tree: Tree, command_line: t.Sequence[str]) -> list[str]:
 
 
 def next_module(tree: Tree, release: str | None) -> str | None:
-    """The kind of amdgpu module that a kernel would load: ``dkms`` (outside of its own modules), ``inbox`` or ``None``."""
+    """The kind of amdgpu module that a kernel would load: ``dkms`` (outside of its own modules), ``inbox`` or
+    ``None``."""
     files = module_files(tree, release) if release else []
     if not files:
         return None
@@ -122,10 +134,15 @@ def next_module(tree: Tree, release: str | None) -> str | None:
 
 
 def driver(
-    tree: Tree, kernel: str | None, following: str | None, command_line: t.Sequence[str], modinfo: Modinfo, secure_boot: bool | None
+    tree: Tree,
+    kernel: str | None,
+    following: str | None,
+    command_line: t.Sequence[str],
+    modinfo: Modinfo,
+    secure_boot: bool | None,
 ) -> dict[str, t.Any]:
-    """The fact ``driver``; ``following`` is the kernel of the next boot. ``/sys/module/amdgpu/version`` is there with DKMS only.
-    Signatures matter under Secure Boot only."""
+    """The fact ``driver``; ``following`` is the kernel of the next boot. ``/sys/module/amdgpu/version`` is
+    there with DKMS only. Signatures matter under Secure Boot only."""
     loaded = tree.exists(MODULE) and (tree.exists(MODULE, "initstate") or tree.exists(MODULE, "srcversion"))
     version = tree.word(MODULE, "version") if loaded else None
     builds = dkms_builds(tree)
@@ -155,7 +172,9 @@ def mes_version(tree: Tree) -> str | None:
     base = "sys/kernel/debug/dri"
     for name in natural(tree.names(base)) if os.access(tree.path(base), os.R_OK | os.X_OK) else []:
         text = tree.text(base, name, "amdgpu_firmware_info") or ""
-        match = re.search(r"^MES feature version: \S+ firmware version: (0x[0-9a-fA-F]+)", text.replace(",", ""), re.M)
+        match = re.search(
+            r"^MES feature version: \S+ firmware version: (0x[0-9a-fA-F]+)", text.replace(",", ""), re.M
+        )
         if match:
             return hex(int(match.group(1), 16) & 0xFFF)
     return None
@@ -165,7 +184,8 @@ TICKS = 100  # of a second, as /proc counts on every architecture
 
 
 def booted_at(tree: Tree) -> float | None:
-    """When the first process began: of a machine its boot, and of a container host, which shares the kernel, its own start."""
+    """When the first process began: of a machine its boot, and of a container host, which shares the kernel,
+    its own start."""
     btime = re.search(rb"^btime ([0-9]{1,15})$", tree.raw("proc/stat") or b"", re.M)
     fields = (tree.raw("proc/1/stat") or b"").rpartition(b")")[2].split()
     started = whole(fields[19].decode("ascii", "replace")) if len(fields) > 19 else None
@@ -183,7 +203,9 @@ def installed_at(tree: Tree, package: str, rpm_time: t.Callable[[str], t.Optiona
     return float(seconds) if re.fullmatch(r"\d{1,12}", seconds) else None
 
 
-def firmware(tree: Tree, packages: dict[str, str], rpm_time: t.Callable[[str], t.Optional[str]]) -> dict[str, t.Any]:
+def firmware(
+    tree: Tree, packages: dict[str, str], rpm_time: t.Callable[[str], t.Optional[str]]
+) -> dict[str, t.Any]:
     """The fact ``firmware``: the package that wins, its version, and what is loaded."""
     package = next((name for name in FIRMWARE_PACKAGES if name in packages), None)
     vbios = None

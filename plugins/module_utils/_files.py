@@ -2,7 +2,8 @@
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Several small files as one change: look at all, stage and validate all, then move all into place or none."""
+"""Several small files as one change: look at all, stage and validate all, then move all into place or
+none."""
 
 from __future__ import annotations
 
@@ -73,27 +74,40 @@ def number(name: str | None, what: str, find: Callable[[str], int]) -> int | Non
     try:
         return find(name)
     except (KeyError, ValueError) as error:
-        raise WriteError(f"There is no {what} {name!r} on this host; create it first, or give a number.") from error
+        raise WriteError(
+            f"There is no {what} {name!r} on this host; create it first, or give a number."
+        ) from error
 
 
 def wanted(item: Mapping[str, Any]) -> File:
     """One entry of the module's list, checked."""
     path, mode, validate = item["path"], item["mode"], item.get("validate")
     if not re.fullmatch(r"0?[0-7]{3,4}", str(mode)):
-        raise WriteError(f"{path}: the mode {mode!r} is not an octal number; write it in quotes, as in '0644'.")
+        raise WriteError(
+            f"{path}: the mode {mode!r} is not an octal number; write it in quotes, as in '0644'."
+        )
     if item["state"] == "present" and item.get("content") is None:
         raise WriteError(f"{path}: there is no content; give it, or state: absent.")
     try:
-        command = shlex.split(validate) if isinstance(validate, str) else [str(word) for word in validate or []]
+        command = (
+            shlex.split(validate) if isinstance(validate, str) else [str(word) for word in validate or []]
+        )
     except (TypeError, ValueError) as error:
-        raise WriteError(f"{path}: validate cannot be split into words ({error}); give it as a list.") from error
+        raise WriteError(
+            f"{path}: validate cannot be split into words ({error}); give it as a list."
+        ) from error
     content = item["content"].encode("utf-8", "surrogateescape") if item["state"] == "present" else None
     if content is not None and len(content) > disk.LARGEST:
-        raise WriteError(f"{path}: the content is larger than {disk.LARGEST >> 20} MiB, too large for a configuration file.")
+        raise WriteError(
+            f"{path}: the content is larger than {disk.LARGEST >> 20} MiB, too large for a configuration "
+            f"file."
+        )
     if path.endswith(("/", "/.")):
         raise WriteError(f"{path} is the path of a directory; name the file.")
     if command and not any("%s" in word or "%d" in word for word in command):
-        raise WriteError(f"{path}: validate must contain %s, where the name of the new file goes, or %d for its directory.")
+        raise WriteError(
+            f"{path}: validate must contain %s, where the name of the new file goes, or %d for its directory."
+        )
     return File(
         path,
         content,
@@ -112,7 +126,11 @@ def rights_of(mode: int, uid: int, gid: int) -> str:
 
 def wanted_rights(file: File, now: str) -> str:
     found = re.findall(r"\d+", now)
-    return rights_of(file.mode, int(found[1]) if file.uid is None else file.uid, int(found[2]) if file.gid is None else file.gid)
+    return rights_of(
+        file.mode,
+        int(found[1]) if file.uid is None else file.uid,
+        int(found[2]) if file.gid is None else file.gid,
+    )
 
 
 def plan(root: str, files: Sequence[File]) -> list[Change]:
@@ -135,16 +153,24 @@ def plan(root: str, files: Sequence[File]) -> list[Change]:
         if file.content is None:
             actions = [f"remove {file.path}"] if before is not None else []
         elif before is None:
-            actions = [f"create directory {folder}" for folder in missing_parents(file.path, place)] + [f"create {file.path}"]
+            actions = [f"create directory {folder}" for folder in missing_parents(file.path, place)] + [
+                f"create {file.path}"
+            ]
         else:
             actions = [f"write {file.path}"] if before != file.content else []
             wish = wanted_rights(file, rights)
-            actions += [f"set {wish[2:].strip()} of {file.path} (was {rights[2:].strip()})"] if wish != rights else []
+            actions += (
+                [f"set {wish[2:].strip()} of {file.path} (was {rights[2:].strip()})"]
+                if wish != rights
+                else []
+            )
         changes.append(Change(file, place, before, rights, actions))
     for change in changes:
         for place, path in seen.items():
             if change.place.startswith(place + "/"):
-                raise WriteError(f"{change.file.path} would be inside {path}, which is a file of the same list.")
+                raise WriteError(
+                    f"{change.file.path} would be inside {path}, which is a file of the same list."
+                )
     return changes
 
 
@@ -153,7 +179,9 @@ def missing_parents(path: str, place: str) -> list[str]:
     names, place, path = [], os.path.dirname(place), os.path.dirname(path.rstrip("/"))
     while not os.path.isdir(place):
         if os.path.lexists(place):
-            raise WriteError(f"{place} is not a directory, so {path} cannot hold a file; remove it or choose another path.")
+            raise WriteError(
+                f"{place} is not a directory, so {path} cannot hold a file; remove it or choose another path."
+            )
         names.append(path)
         place, path = os.path.dirname(place), os.path.dirname(path)
     return names[::-1]
@@ -166,7 +194,12 @@ def validated(file: File, temporary: str, run: Run) -> None:
         with tempfile.TemporaryDirectory(prefix="amdgpu-fleet-") as directory:
             place = os.path.join(directory, os.path.basename(file.path))
             shutil.copyfile(temporary, place)
-            refused([word.replace("%d", directory).replace("%s", place) for word in file.validate], file, place, run)
+            refused(
+                [word.replace("%d", directory).replace("%s", place) for word in file.validate],
+                file,
+                place,
+                run,
+            )
     else:
         refused([word.replace("%s", temporary) for word in file.validate], file, temporary, run)
 
@@ -176,17 +209,34 @@ def refused(command: list[str], file: File, temporary: str, run: Run) -> None:
     try:
         code, out, err = run(command)
     except OSError as error:
-        raise WriteError(f"{file.path}: validate cannot run {command[0]}: {disk.why(error)}; nothing was changed.") from error
+        raise WriteError(
+            f"{file.path}: validate cannot run {command[0]}: {disk.why(error)}; nothing was changed."
+        ) from error
     if code != 0:
         lines = [line.strip() for line in (err + "\n" + out).splitlines() if line.strip()] or ["no message"]
         # Some programs say who they are first.
-        said = next((line for line in lines if re.search(r"\b(alert|error|fatal|unsupported)\b", line, re.IGNORECASE)), lines[0])
-        detail = "its message is not shown, the file is secret" if file.secret else said.replace(temporary, file.path)[:300]
-        raise WriteError(f"{file.path}: {file.validator} refuses the new content with return code {code} ({detail}); nothing was changed.")
+        said = next(
+            (
+                line
+                for line in lines
+                if re.search(r"\b(alert|error|fatal|unsupported)\b", line, re.IGNORECASE)
+            ),
+            lines[0],
+        )
+        detail = (
+            "its message is not shown, the file is secret"
+            if file.secret
+            else said.replace(temporary, file.path)[:300]
+        )
+        raise WriteError(
+            f"{file.path}: {file.validator} refuses the new content with return code {code} ({detail}); "
+            f"nothing was changed."
+        )
 
 
 def carry_out(changes: Sequence[Change], run: Run, check_mode: bool) -> None:
-    """Stage and validate everything, then replace. A failure takes back whatever was done, the directories too."""
+    """Stage and validate everything, then replace. A failure takes back whatever was done, the directories
+    too."""
     todo = [change for change in changes if change.actions]
     if check_mode:
         for change in todo:

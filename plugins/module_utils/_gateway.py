@@ -54,7 +54,8 @@ def socket_at(path: str, timeout: float = 10) -> Ask:
                     pieces.append(piece)
         except OSError as error:
             raise GatewayError(
-                f"HAProxy does not answer at {path} ({error.strerror or error}). Is the gateway running, and is become set?"
+                f"HAProxy does not answer at {path} ({error.strerror or error}). Is the gateway running, and "
+                f"is become set?"
             ) from error
 
         raise GatewayError(f"What answers at {path} has no end, so it is not HAProxy. Correct socket.")
@@ -78,7 +79,9 @@ def servers(ask: Ask, backend: str) -> dict[str, Server]:
             sessions = int(line["scur"] or 0) + int(line["qcur"] or 0)
             found[name] = Server(name, states[name], line["status"].strip(), sessions)
         except (AttributeError, KeyError, TypeError, ValueError) as error:
-            raise GatewayError(f"HAProxy's statistics of {backend}/{name} cannot be read ({error!r}).") from error
+            raise GatewayError(
+                f"HAProxy's statistics of {backend}/{name} cannot be read ({error!r})."
+            ) from error
     return found
 
 
@@ -87,7 +90,10 @@ def admin_states(text: str, backend: str) -> dict[str, str]:
     lines = text.splitlines()
     header = next((line[1:].split() for line in lines if line.startswith("# ")), None)
     if header is None:
-        raise GatewayError(f"HAProxy has no backend {backend} ({text.strip() or 'no answer'}). Apply the role gateway to it first.")
+        raise GatewayError(
+            f"HAProxy has no backend {backend} ({text.strip() or 'no answer'}). Apply the role gateway to it "
+            f"first."
+        )
     found = {}
     for line in lines:
         fields = dict(zip(header, line.split()))
@@ -95,9 +101,13 @@ def admin_states(text: str, backend: str) -> dict[str, str]:
             continue
         try:
             flags = int(fields["srv_admin_state"])
-            found[fields["srv_name"]] = "maint" if flags & MAINTENANCE else "drain" if flags & DRAIN else "ready"
+            found[fields["srv_name"]] = (
+                "maint" if flags & MAINTENANCE else "drain" if flags & DRAIN else "ready"
+            )
         except (KeyError, ValueError) as error:
-            raise GatewayError(f"HAProxy's states of the servers of {backend} cannot be read ({error!r}).") from error
+            raise GatewayError(
+                f"HAProxy's states of the servers of {backend} cannot be read ({error!r})."
+            ) from error
     return found
 
 
@@ -107,7 +117,8 @@ def chosen(known: dict[str, Server], names: list[str], backend: str, must_exist:
     if must_exist and not found:
         there = ", ".join(known) or "none"
         raise GatewayError(
-            f"{backend} has no server {' or '.join(names)}; it has {there}. Correct gateway_replicas and apply the role gateway."
+            f"{backend} has no server {' or '.join(names)}; it has {there}. Correct gateway_replicas and "
+            f"apply the role gateway."
         )
     return found
 
@@ -121,7 +132,8 @@ def refusal(known: dict[str, Server], names: list[str], keep: int) -> str | None
     if not missed or len(left) >= keep:
         return None
     return (
-        f"Without {' and '.join(missed)}, {len(left)} of {len(others)} other servers would take requests ({', '.join(left) or 'none'}), "
+        f"Without {' and '.join(missed)}, {len(left)} of {len(others)} other servers would take requests "
+        f"({', '.join(left) or 'none'}), "
         f"and {keep} must. Bring the others up first, or lower keep."
     )
 

@@ -8,10 +8,11 @@ from ansible_collections.amdgpu.fleet.plugins.module_utils._gpu_table import ARC
 
 
 def name_of(target_version: int) -> str | None:
-    """``90402 -> gfx942``, ``90010 -> gfx90a``: major and minor are decimal, the stepping is one hexadecimal digit.
+    """``90402 -> gfx942``, ``90010 -> gfx90a``: major and minor are decimal, the stepping is one hexadecimal
+    digit.
 
-    ``None`` for 0 (a CPU node, or a kernel that does not tell). Source: Linux ``kfd_device.c``, where the value is
-    ``major * 10000 + minor * 100 + stepping``.
+    ``None`` for 0 (a CPU node, or a kernel that does not tell). Source: Linux ``kfd_device.c``, where the
+    value is ``major * 10000 + minor * 100 + stepping``.
     """
     if target_version <= 0:
         return None

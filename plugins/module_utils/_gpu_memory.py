@@ -10,7 +10,8 @@ import typing as t
 
 from ansible_collections.amdgpu.fleet.plugins.module_utils._sysfs import Tree, natural
 
-# What the firmware of an APU sets aside is smaller; its models lie in GTT. The GTT of a discrete GPU is memory of the host.
+# What the firmware of an APU sets aside is smaller; its models lie in GTT. The GTT of a discrete GPU is
+# memory of the host.
 SMALLEST_VRAM = 4 << 30
 # Bytes of memory that no GPU has.
 BEYOND = 1 << 60
@@ -33,7 +34,8 @@ class Usage(t.NamedTuple):
 
 
 def usage(tree: Tree, node: str) -> Usage | None:
-    """The pool that models lie in, or ``None`` where the driver shows none, as for a further partition of a GPU."""
+    """The pool that models lie in, or ``None`` where the driver shows none, as for a further partition of a
+    GPU."""
     vram = _pool(tree, node, "vram")
     if vram is None or vram.total >= SMALLEST_VRAM:
         return vram
@@ -42,7 +44,9 @@ def usage(tree: Tree, node: str) -> Usage | None:
 
 
 def _pool(tree: Tree, node: str, pool: str) -> Usage | None:
-    used, total = (_counter(tree, f"sys/class/drm/{node}/device/mem_info_{pool}_{what}") for what in ("used", "total"))
+    used, total = (
+        _counter(tree, f"sys/class/drm/{node}/device/mem_info_{pool}_{what}") for what in ("used", "total")
+    )
     return Usage(node, used, total) if used is not None and total is not None else None
 
 
@@ -51,7 +55,10 @@ def _counter(tree: Tree, path: str) -> int | None:
         return None
     value = tree.number(path, base=10)
     if value is None or not 0 <= value < BEYOND:
-        raise Garbled(f"/{path} does not say how many bytes of the GPU's memory are in use. Look at dmesg: the GPU may be in a reset.")
+        raise Garbled(
+            f"/{path} does not say how many bytes of the GPU's memory are in use. Look at dmesg: the GPU may "
+            f"be in a reset."
+        )
     return value
 
 

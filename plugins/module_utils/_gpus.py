@@ -1,6 +1,7 @@
 # Copyright: (c) 2026, the amdgpu.fleet authors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The GPUs of a host, put together from PCI (there before any driver is) and KFD (the authority once it is)."""
+"""The GPUs of a host, put together from PCI (there before any driver is) and KFD (the authority once it
+is)."""
 
 from __future__ import annotations
 
@@ -14,7 +15,8 @@ from ansible_collections.amdgpu.fleet.plugins.module_utils._sysfs import Tree, m
 PCI_DEVICES = "sys/bus/pci/devices"
 DRM = "sys/class/drm"
 AMD = "0x1002"
-# Display controllers (03xx) and processing accelerators (1200): what an id that nobody has heard of yet must be.
+# Display controllers (03xx) and processing accelerators (1200): what an id that nobody has heard of yet must
+# be.
 GPU_CLASSES = ("0x03", "0x12")
 
 
@@ -75,7 +77,8 @@ def _pci_device(tree: Tree, folder: str, address: str | None) -> PciDevice | Non
 def pci_gpus(tree: Tree) -> list[PciDevice]:
     """Every AMD GPU on the PCI bus, in PCI order, with or without a driver.
 
-    A virtual function whose physical function is on the same host is a part of that GPU (the host hands it to a guest).
+    A virtual function whose physical function is on the same host is a part of that GPU (the host hands it to
+    a guest).
     """
     found: dict[str, PciDevice] = {}
     for address in tree.names(PCI_DEVICES):
@@ -101,7 +104,8 @@ def _slot(address: str | None) -> str | None:
 
 
 def _group(nodes: list[_kfd.Node]) -> list[list[_kfd.Node]]:
-    """KFD nodes by physical GPU: the same unique id, or the same domain, bus and device where there is none."""
+    """KFD nodes by physical GPU: the same unique id, or the same domain, bus and device where there is
+    none."""
     groups: dict[str, list[_kfd.Node]] = {}
     for node in nodes:
         key = node.unique_id or _slot(node.pci_address) or f"node {node.number}"
@@ -118,7 +122,8 @@ class _Devices:
         self.left = {device.address: device for device in devices}
 
     def claim(self, node: _kfd.Node) -> PciDevice | None:
-        """The device behind a node: by address, else by unique id, else by slot (partitions are functions of it)."""
+        """The device behind a node: by address, else by unique id, else by slot (partitions are functions of
+        it)."""
         device = (
             self.left.get(node.pci_address or "")
             or self._only(lambda device: bool(node.unique_id) and device.unique_id == node.unique_id)
@@ -126,7 +131,9 @@ class _Devices:
         )
         if device is None and "domain" not in node.properties:
             # Kernels before 5.6 do not tell the PCI domain.
-            device = self._only(lambda device: device.address.partition(":")[2] == (node.pci_address or "").partition(":")[2])
+            device = self._only(
+                lambda device: device.address.partition(":")[2] == (node.pci_address or "").partition(":")[2]
+            )
         return self.left.pop(device.address) if device else None
 
     def _only(self, fits: t.Callable[[PciDevice], bool]) -> PciDevice | None:
@@ -148,7 +155,9 @@ def _link_speed(text: str | None) -> str | None:
     return text.replace(" PCIe", "") if text and text[0].isdigit() else None
 
 
-def _gpu(tree: Tree, device: PciDevice | None, nodes: list[_kfd.Node], memory: int | None, full: bool) -> dict[str, t.Any]:
+def _gpu(
+    tree: Tree, device: PciDevice | None, nodes: list[_kfd.Node], memory: int | None, full: bool
+) -> dict[str, t.Any]:
     first = nodes[0] if nodes else None
     pci_id = device.pci_id if device else first.pci_id if first else None
     product = product_of(pci_id, device.revision if device else None)
@@ -190,10 +199,13 @@ def _gpu(tree: Tree, device: PciDevice | None, nodes: list[_kfd.Node], memory: i
         "available_compute_partitions": (text("available_compute_partition") or "").replace(",", " ").split(),
         "partitions": len(nodes),
         "kfd_nodes": [node.number for node in nodes],
-        "render_nodes": [node.render_node for node in nodes if node.render_node] or _render_nodes(tree, folder),
+        "render_nodes": [node.render_node for node in nodes if node.render_node]
+        or _render_nodes(tree, folder),
     }
     if full:
-        gpu["available_memory_partitions"] = (text("available_memory_partition") or "").replace(",", " ").split()
+        gpu["available_memory_partitions"] = (
+            (text("available_memory_partition") or "").replace(",", " ").split()
+        )
         gpu["revision"] = device.revision if device else None
         gpu["vbios"] = text("vbios_version")
         gpu["links"] = {str(node.number): _kfd.links(tree, node) for node in nodes}
@@ -231,15 +243,20 @@ def detect(tree: Tree, full: bool = False) -> dict[str, t.Any]:
     claimed = [(devices.claim(group[0]), group) for group in _group(nodes)]
     for owner, group in claimed:
         if owner is None and any(device.driver == "amdgpu" for device in devices.left.values()):
-            # A damaged address: counting the node and the device that it belongs to would count one GPU twice.
-            tree.problem(f"/{_kfd.NODES}/{group[0].number}/properties", "names a device that is not on the PCI bus")
+            # A damaged address: counting the node and the device that it belongs to would count one GPU
+            # twice.
+            tree.problem(
+                f"/{_kfd.NODES}/{group[0].number}/properties", "names a device that is not on the PCI bus"
+            )
         else:
             gpus.append(_gpu(tree, owner, group, memory, full))
     for device in devices.left.values():
         gpu = _gpu(tree, device, [], memory, full)
         gpus.append(gpu)
         if nodes and gpu["driver"] == "amdgpu" and gpu["supported"] and not denied:
-            tree.problem(tree.host_path(tree.path(device.folder)), "amdgpu drives this GPU but KFD does not show it")
+            tree.problem(
+                tree.host_path(tree.path(device.folder)), "amdgpu drives this GPU but KFD does not show it"
+            )
 
     _missing_partitions(tree, gpus)
     gpus.sort(key=lambda gpu: gpu["pci_address"] or "")

@@ -16,11 +16,15 @@ from ansible_collections.amdgpu.fleet.plugins.module_utils._account import image
 from ansible_collections.amdgpu.fleet.plugins.module_utils._processes import Holder, holders
 from ansible_collections.amdgpu.fleet.plugins.module_utils._sysfs import Tree, whole
 
-QUADLET_GENERATORS = ("usr/lib/systemd/system-generators/podman-system-generator", "usr/libexec/podman/quadlet")
+QUADLET_GENERATORS = (
+    "usr/lib/systemd/system-generators/podman-system-generator",
+    "usr/libexec/podman/quadlet",
+)
 CONTAINER_INITS = ("usr/bin/catatonit", "usr/libexec/podman/catatonit", "usr/libexec/catatonit/catatonit")
 IMAGE_STORE = "var/lib/containers/storage"
 VENVS = "opt/vllm"
-# VERSION-VARIANT, and a digest where an inventory puts it together differently. What else lies there is somebody else's.
+# VERSION-VARIANT, and a digest where an inventory puts it together differently. What else lies there is
+# somebody else's.
 VENV_NAME = re.compile(r"\d[\w.]*-(?:cpu|rocm\d+)(?:-[0-9a-f]{8})?")
 # Left behind when an environment is complete and was checked: an installation that was broken off has none.
 VENV_CHECKED = "checked-by-amdgpu-fleet"
@@ -30,7 +34,8 @@ PROGRAMS = ("usr/local/bin", "usr/bin")
 
 
 def operating_system(tree: Tree) -> dict[str, t.Any]:
-    """``{id, version, codename, name, package_manager}`` from os-release, and what the running system says of ``machine`` and ``glibc``."""
+    """``{id, version, codename, name, package_manager}`` from os-release, and what the running system says of
+    ``machine`` and ``glibc``."""
     release = tree.pairs("etc/os-release") or tree.pairs("usr/lib/os-release")
     identity = [release.get("ID", ""), *release.get("ID_LIKE", "").split()]
     manager = None
@@ -61,7 +66,8 @@ def _glibc() -> str | None:
 
 
 def command_line(tree: Tree) -> list[str]:
-    """The arguments the running kernel was started with; a quoted value is one argument, and keeps its quotes."""
+    """The arguments the running kernel was started with; a quoted value is one argument, and keeps its
+    quotes."""
     return _cmdline.split(tree.text("proc/cmdline") or "")
 
 
@@ -93,7 +99,11 @@ def numa_nodes(tree: Tree) -> dict[str, str]:
     """The CPUs of each node of memory that has some, as the kernel lists them (``0-63,128-191``)."""
     found = {}
     for name in tree.names("sys/devices/system/node"):
-        cpus = tree.text("sys/devices/system/node", name, "cpulist") if re.fullmatch(r"node[0-9]{1,4}", name) else None
+        cpus = (
+            tree.text("sys/devices/system/node", name, "cpulist")
+            if re.fullmatch(r"node[0-9]{1,4}", name)
+            else None
+        )
         if cpus and re.fullmatch(r"[0-9,-]{1,400}", cpus):
             found[name[4:]] = cpus
     return found
@@ -102,7 +112,9 @@ def numa_nodes(tree: Tree) -> dict[str, str]:
 def installed_kernels(tree: Tree) -> list[str]:
     """Releases with modules and an image, whatever the next boot starts."""
     return [
-        name for name in tree.names("lib/modules") if tree.exists("boot", f"vmlinuz-{name}") or tree.exists("lib/modules", name, "vmlinuz")
+        name
+        for name in tree.names("lib/modules")
+        if tree.exists("boot", f"vmlinuz-{name}") or tree.exists("lib/modules", name, "vmlinuz")
     ]
 
 
@@ -161,11 +173,18 @@ def devices(tree: Tree) -> dict[str, t.Any]:
     return {"kfd": {"present": kfd is not None, **(kfd or absent)}, "render": render}
 
 
-def podman(tree: Tree, installed: dict[str, str], images: t.Sequence[str], user: dict[str, t.Any] | None = None) -> dict[str, t.Any]:
-    """``version``, whether it has an ``init`` for containers, which ``images`` it stores (for root or the ``user``), the
-    release whose keys its ``quadlet`` knows (``None`` where units are not generated), and ``open_store``."""
+def podman(
+    tree: Tree, installed: dict[str, str], images: t.Sequence[str], user: dict[str, t.Any] | None = None
+) -> dict[str, t.Any]:
+    """``version``, whether it has an ``init`` for containers, which ``images`` it stores (for root or the
+    ``user``), the release whose keys its ``quadlet`` knows (``None`` where units are not generated), and
+    ``open_store``."""
     match = re.match(r"(?:\d+:)?((\d+\.\d+)\.\d+)", installed.get("podman", ""))
-    stored = {name: digests for name, digests in _stored_images(tree, user).items() if name in images} if images else {}
+    stored = (
+        {name: digests for name, digests in _stored_images(tree, user).items() if name in images}
+        if images
+        else {}
+    )
     generates = any(tree.exists(path) for path in QUADLET_GENERATORS)
     return {
         "version": match.group(1) if match else None,
@@ -187,7 +206,8 @@ def _open_store(tree: Tree) -> str | None:
 
 
 def _stored_images(tree: Tree, user: dict[str, t.Any] | None) -> dict[str, list[str]]:
-    """Names of images, with every digest that one has: of its manifests and of its configuration, which is its id."""
+    """Names of images, with every digest that one has: of its manifests and of its configuration, which is
+    its id."""
     if user:
         own = image_store(tree, user)
         stores = [own] if own else []
@@ -202,7 +222,11 @@ def _stored_images(tree: Tree, user: dict[str, t.Any] | None) -> dict[str, list[
             entries = json.loads(data) if data else []
             for entry in entries:
                 parts = entry.get("big-data-digests") or {}
-                digests = {entry.get("digest"), f"sha256:{entry.get('id')}", *(parts[key] for key in parts if key.startswith("manifest"))}
+                digests = {
+                    entry.get("digest"),
+                    f"sha256:{entry.get('id')}",
+                    *(parts[key] for key in parts if key.startswith("manifest")),
+                }
                 for name in entry.get("names") or []:
                     names.setdefault(name, sorted(digest for digest in digests if digest))
         except (ValueError, AttributeError, TypeError, RecursionError):
@@ -214,7 +238,11 @@ def ports(tree: Tree, wanted: t.Sequence[int]) -> dict[str, dict[str, t.Any]]:
     """For each TCP port asked for: ``listening``, and the systemd ``unit`` and ``process`` that hold it."""
     listening: dict[int, set[str]] = {}
     for name in ("tcp", "tcp6"):
-        data = tree.raw("proc/self/net" if not tree.root else "proc/net", name, limit=8 << 20) if wanted else None
+        data = (
+            tree.raw("proc/self/net" if not tree.root else "proc/net", name, limit=8 << 20)
+            if wanted
+            else None
+        )
         for line in (data or b"").decode("ascii", "replace").splitlines()[1:]:
             fields = line.split()
             local = fields[1].rpartition(":")[2] if len(fields) > 9 and fields[3] == LISTEN else ""
@@ -228,7 +256,11 @@ def ports(tree: Tree, wanted: t.Sequence[int]) -> dict[str, dict[str, t.Any]]:
     for port in wanted:
         found = next((held[each] for each in sorted(listening.get(port, ())) if each in held), None)
         unit = next((unit for unit in found.units if unit.endswith(".service")), None) if found else None
-        result[str(port)] = {"listening": port in listening, "unit": unit, "process": found.process if found else None}
+        result[str(port)] = {
+            "listening": port in listening,
+            "unit": unit,
+            "process": found.process if found else None,
+        }
     return result
 
 
@@ -237,14 +269,18 @@ def vllm_units(tree: Tree) -> list[str]:
     found = []
     for folder, suffix in (("etc/systemd/system", ".service"), ("etc/containers/systemd", ".container")):
         for name in tree.names(folder):
-            if name.startswith("vllm-") and name.endswith(suffix) and (tree.text(folder, name) or "").startswith(WRITTEN_BY_US):
+            if (
+                name.startswith("vllm-")
+                and name.endswith(suffix)
+                and (tree.text(folder, name) or "").startswith(WRITTEN_BY_US)
+            ):
                 found.append(f"/{folder}/{name}")
     return found
 
 
 def venvs(tree: Tree) -> dict[str, t.Any]:
-    """The virtual environments that this collection made: ``found`` for vLLM, those that the links ``current`` and ``previous`` name, and
-    ``uv`` for the installer."""
+    """The virtual environments that this collection made: ``found`` for vLLM, those that the links
+    ``current`` and ``previous`` name, and ``uv`` for the installer."""
     there = [name for name in tree.names(VENVS) if tree.exists(VENVS, name, "pyvenv.cfg")]
     return {
         "current": tree.link_name(VENVS, "current"),
@@ -255,16 +291,25 @@ def venvs(tree: Tree) -> dict[str, t.Any]:
 
 
 def programs(tree: Tree, wanted: t.Sequence[str]) -> dict[str, str | None]:
-    """Where each program is: a name is looked for where distributions and administrators put programs, a path is taken as it is."""
-    places = {name: [name] if "/" in name else [f"/{folder}/{name}" for folder in PROGRAMS] for name in wanted}
+    """Where each program is: a name is looked for where distributions and administrators put programs, a path
+    is taken as it is."""
+    places = {
+        name: [name] if "/" in name else [f"/{folder}/{name}" for folder in PROGRAMS] for name in wanted
+    }
     return {name: next((path for path in paths if tree.exists(path)), None) for name, paths in places.items()}
 
 
 def environments(tree: Tree, wanted: t.Sequence[str]) -> dict[str, dict[str, t.Any]]:
-    """For each virtual environment asked for: its Python, the versions of the packages that serve, and whether it was found to be right."""
+    """For each virtual environment asked for: its Python, the versions of the packages that serve, and
+    whether it was found to be right."""
     result: dict[str, dict[str, t.Any]] = {}
     for base in wanted:
-        found: dict[str, t.Any] = {"python": None, "vllm": None, "torch": None, "checked": tree.exists(base, VENV_CHECKED)}
+        found: dict[str, t.Any] = {
+            "python": None,
+            "vllm": None,
+            "torch": None,
+            "checked": tree.exists(base, VENV_CHECKED),
+        }
         for lib in tree.names(base, "lib"):
             if not lib.startswith("python"):
                 continue

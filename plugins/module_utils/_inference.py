@@ -18,9 +18,19 @@ import typing as t
 from http.client import HTTPException, IncompleteRead
 from urllib.error import HTTPError, URLError
 from urllib.parse import urlsplit
-from urllib.request import HTTPDefaultErrorHandler, HTTPErrorProcessor, HTTPHandler, HTTPSHandler, OpenerDirector, Request, UnknownHandler
+from urllib.request import (
+    HTTPDefaultErrorHandler,
+    HTTPErrorProcessor,
+    HTTPHandler,
+    HTTPSHandler,
+    OpenerDirector,
+    Request,
+    UnknownHandler,
+)
 
-REQUESTS = re.compile(r"^vllm:num_requests_(?:running|waiting)(?:\{[^\n]*\})? +([0-9.]+(?:[eE][+-]?[0-9]+)?)", re.M)
+REQUESTS = re.compile(
+    r"^vllm:num_requests_(?:running|waiting)(?:\{[^\n]*\})? +([0-9.]+(?:[eE][+-]?[0-9]+)?)", re.M
+)
 
 # Bytes of an answer, and of one line of it; more is none that was asked for.
 LARGEST, LONGEST_LINE = 4 << 20, 1 << 20
@@ -30,7 +40,8 @@ MOST_TOKENS = 1 << 32
 
 @contextlib.contextmanager
 def within(seconds: float) -> t.Iterator[None]:
-    """Raise ``socket.timeout`` in what takes longer. The timeout of a socket is for each piece: one that trickles never ends."""
+    """Raise ``socket.timeout`` in what takes longer. The timeout of a socket is for each piece: one that
+    trickles never ends."""
 
     def late(_signal: int, _frame: object) -> None:
         raise socket.timeout(f"it took longer than {seconds:.0f} s")
@@ -67,14 +78,20 @@ def checked_url(url: str) -> str:
     except ValueError:
         fits = False
     if not fits or not url.isprintable() or " " in url:
-        raise ValueError(f"url {url!r} is not the address of a server. Give it as http://127.0.0.1:8000 or https://gpu-01.example.net.")
+        raise ValueError(
+            f"url {url!r} is not the address of a server. Give it as http://127.0.0.1:8000 or "
+            f"https://gpu-01.example.net."
+        )
     return url
 
 
 class Server:
-    """One server. ``timeout`` (seconds) is that of a single request. What can never work is a ``ValueError`` with a sentence."""
+    """One server. ``timeout`` (seconds) is that of a single request. What can never work is a ``ValueError``
+    with a sentence."""
 
-    def __init__(self, url: str, api_key: str | None = None, timeout: float = 60, validate_certs: bool = True) -> None:
+    def __init__(
+        self, url: str, api_key: str | None = None, timeout: float = 60, validate_certs: bool = True
+    ) -> None:
         self.url = checked_url(url).rstrip("/")
         self.timeout = timeout
         context = ssl.create_default_context()
@@ -83,12 +100,20 @@ class Server:
             context.verify_mode = ssl.CERT_NONE
         # HTTP and nothing else: no proxy, and no other address that an answer leads to.
         self.opener = OpenerDirector()
-        for handler in (HTTPHandler(), HTTPSHandler(context=context), HTTPErrorProcessor(), HTTPDefaultErrorHandler(), UnknownHandler()):
+        for handler in (
+            HTTPHandler(),
+            HTTPSHandler(context=context),
+            HTTPErrorProcessor(),
+            HTTPDefaultErrorHandler(),
+            UnknownHandler(),
+        ):
             self.opener.add_handler(handler)
         self.headers = {"Content-Type": "application/json"}
         if api_key:
             if not re.fullmatch("[\x20-\x7e\xa0-\xff]+", api_key):
-                raise ValueError("The API key holds a character that no header of HTTP can carry. Write another one.")
+                raise ValueError(
+                    "The API key holds a character that no header of HTTP can carry. Write another one."
+                )
             self.headers["Authorization"] = f"Bearer {api_key}"
 
     def request(self, path: str, body: dict[str, t.Any] | None = None, timeout: float | None = None) -> t.Any:
@@ -101,7 +126,9 @@ class Server:
             said = error.read(400).decode("utf-8", "replace").strip()
             raise NoAnswer(f"{path} answered {error.code}{': ' + said if said else ''}") from error
         except (URLError, OSError, ValueError, HTTPException) as error:
-            raise NoAnswer(f"{path}: {getattr(error, 'reason', None) or str(error) or type(error).__name__}") from error
+            raise NoAnswer(
+                f"{path}: {getattr(error, 'reason', None) or str(error) or type(error).__name__}"
+            ) from error
 
     def healthy(self, timeout: float) -> None:
         """Return if the server says that it is well, within ``timeout`` seconds; else ``NoAnswer``."""
@@ -136,7 +163,8 @@ class Server:
             raise NoAnswer("/metrics: vLLM's numbers of requests are no numbers") from error
 
     def completion(self, model: str, prompt: str, max_tokens: int, timeout: float) -> dict[str, t.Any]:
-        """One streamed completion: ``text``, ``tokens``, time to the first token and per further token, in ms.
+        """One streamed completion: ``text``, ``tokens``, time to the first token and per further token, in
+        ms.
 
         The server may be silent for ``timeout`` seconds: the first completion may compile kernels.
         """
@@ -177,8 +205,18 @@ class Server:
                         raise ValueError(f"more than {LARGEST >> 20} MiB came")
         except socket.timeout as error:
             seen = "it did not end within" if received else "nothing came for"
-            raise NoAnswer(f"/v1/completions: {seen} {timeout:.0f} s; where kernels are compiled, give it longer") from error
-        except (ValueError, TypeError, AttributeError, OverflowError, RecursionError, OSError, HTTPException) as error:
+            raise NoAnswer(
+                f"/v1/completions: {seen} {timeout:.0f} s; where kernels are compiled, give it longer"
+            ) from error
+        except (
+            ValueError,
+            TypeError,
+            AttributeError,
+            OverflowError,
+            RecursionError,
+            OSError,
+            HTTPException,
+        ) as error:
             raise NoAnswer(f"/v1/completions: the stream broke off ({error})") from error
         if first is None or last is None:
             raise NoAnswer("/v1/completions: the answer holds no text")

@@ -12,7 +12,8 @@ from ansible_collections.amdgpu.fleet.plugins.module_utils._sysfs import Tree
 LOGS = ("var/log/dmesg", "var/log/kern.log")
 MAX_LINES = 8
 MAX_LENGTH = 160
-# A line must speak of a GPU or of what carries it, and of trouble. The catalog says what each kind of line means.
+# A line must speak of a GPU or of what carries it, and of trouble. The catalog says what each kind of line
+# means.
 _SUBJECT = re.compile(r"amdgpu|amdkfd|kfd|\[drm|pci(eport)?\b|\bBAR \d|\bMES\b|hardware error|AMD-Vi", re.I)
 _TROUBLE = re.compile(
     r"atomic ops is not supported|error|fail|fault|hang|timeout"
@@ -24,8 +25,8 @@ _STAMP = re.compile(r"^(<\d+>)?(\[[\s\d.]+\]\s*|\w{3}\s+\d+ [\d:]+ \S+ kernel: (
 
 
 def trouble(tree: Tree, dmesg: t.Callable[[], str | None]) -> list[dict[str, t.Any]]:
-    """``{line, count}``: the eight latest kinds of lines; lines that differ in numbers and devices only are one kind. Without a real host
-    (``root`` is a folder) the log is read from ``/var/log``."""
+    """``{line, count}``: the eight latest kinds of lines; lines that differ in numbers and devices only are
+    one kind. Without a real host (``root`` is a folder) the log is read from ``/var/log``."""
     log = "\n".join(filter(None, (tree.text(path) for path in LOGS))) if tree.root else dmesg()
     found: dict[str, dict[str, t.Any]] = {}
     for line in (log or "").splitlines():

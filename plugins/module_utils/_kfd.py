@@ -56,7 +56,8 @@ class Node(t.NamedTuple):
 
 
 def state(tree: Tree) -> str:
-    """``present``, ``absent`` (driver not loaded, or no KFD in it) or ``denied`` (a device cgroup hides the GPUs)."""
+    """``present``, ``absent`` (driver not loaded, or no KFD in it) or ``denied`` (a device cgroup hides the
+    GPUs)."""
     if not tree.exists(NODES):
         return "absent"
     return "present"
@@ -85,7 +86,8 @@ def gpu_nodes(tree: Tree) -> tuple[list[Node], int]:
 def memory_bytes(tree: Tree, node: Node) -> int | None:
     """The memory banks of a node that engines allocate from.
 
-    ``local_mem_size`` is 0 on current kernels and the only source on kernels before 4.19, which have no bank for it.
+    ``local_mem_size`` is 0 on current kernels and the only source on kernels before 4.19, which have no bank
+    for it.
     """
     total = 0
     banks = f"{NODES}/{node.number}/mem_banks"
@@ -97,7 +99,8 @@ def memory_bytes(tree: Tree, node: Node) -> int | None:
 
 
 def links(tree: Tree, node: Node) -> list[dict[str, t.Any]]:
-    """The links of a node to others: ``{to, type, weight, bandwidth_mb_s}`` (KFD gives bandwidths in MB/s)."""
+    """The links of a node to others: ``{to, type, weight, bandwidth_mb_s}`` (KFD gives bandwidths in
+    MB/s)."""
     found = []
     folder = f"{NODES}/{node.number}/io_links"
     for name in natural(tree.names(folder)):

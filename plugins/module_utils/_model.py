@@ -1,9 +1,10 @@
 # Copyright: (c) 2026, the amdgpu.fleet authors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What a host tells about a model folder: whether it is one, how many bytes its weights are, and the shape of the model.
+"""What a host tells about a model folder: whether it is one, how many bytes its weights are, and the shape of
+the model.
 
-The shape is the few numbers of ``config.json`` from which memory is computed, named alike whatever the model calls them.
-Weights are never read, only their sizes.
+The shape is the few numbers of ``config.json`` from which memory is computed, named alike whatever the model
+calls them. Weights are never read, only their sizes.
 """
 
 from __future__ import annotations
@@ -32,21 +33,30 @@ END_OF_TENSOR = re.compile(rb'"data_offsets":\s*\[\s*\d+\s*,\s*(\d{1,18})\s*\]')
 # Files beside the weights, and a second copy of them in another format (vLLM loads neither).
 NOT_WEIGHTS = re.compile(r"(adapter_|consolidated|training_args|optimizer|scheduler|scaler|rng_state)")
 
-# Names of one number, the first that is there counts (vLLM's transformers_utils/model_arch_config_convertor.py).
+# Names of one number, the first that is there counts (vLLM's
+# transformers_utils/model_arch_config_convertor.py).
 LAYERS = ("num_hidden_layers", "n_layer", "n_layers", "num_layers")
 HEADS = ("num_attention_heads", "n_head", "n_heads")
-KV_HEADS = ("n_head_kv", "num_kv_heads", "num_key_value_heads", "multi_query_group_num", "num_attention_groups")
+KV_HEADS = (
+    "n_head_kv",
+    "num_kv_heads",
+    "num_key_value_heads",
+    "multi_query_group_num",
+    "num_attention_groups",
+)
 HIDDEN = ("hidden_size", "n_embd", "d_model")
 HEAD_DIM = ("head_dim", "hidden_size_per_head", "kv_channels")
 CONTEXT = (
     "max_position_embeddings", "n_positions", "max_seq_len", "seq_length", "model_max_length", "max_target_positions",
     "max_sequence_length", "max_seq_length", "seq_len",
 )  # fmt: skip
-# What transformers fills in where config.json names a window and not which layers have it: every n-th layer sees all.
+# What transformers fills in where config.json names a window and not which layers have it: every n-th layer
+# sees all.
 PATTERNS = {"gemma2": 2, "gemma3": 6, "gemma3_text": 6, "cohere2": 4}
 # These keep their context already scaled, or are an own limit (vLLM's config/model.py).
 ROPE_WITHOUT_FACTOR = ("su", "longrope", "llama3", "yarn", "deepseek_yarn", "deepseek_llama_scaling")
-# Caches that are not keys and values of every token, or not of every layer in one way: nothing is computed where these stand.
+# Caches that are not keys and values of every token, or not of every layer in one way: nothing is computed
+# where these stand.
 UNCOUNTED = (
     "compress_ratios", "index_topk", "hybrid_override_pattern", "attn_layer_period", "attn_type_list", "block_configs", "layers_block_type",
     "num_kv_shared_layers", "per_layer_config", "global_head_dim", "num_global_key_value_heads", "ssm_cfg", "state_size", "mamba_d_state",
@@ -64,7 +74,8 @@ LARGEST = 10**9
 
 
 def paths(tree: Tree, wanted: t.Sequence[str]) -> dict[str, dict[str, t.Any]]:
-    """For each model path asked for: whether it is there, whether it is a model, its weights and its shape."""
+    """For each model path asked for: whether it is there, whether it is a model, its weights and its
+    shape."""
     return {path: _model(tree, path) for path in wanted}
 
 
@@ -107,7 +118,8 @@ def quantization(configuration: dict[str, t.Any]) -> str | None:
 
 
 def fp8_scales(configuration: dict[str, t.Any]) -> str | None:
-    """What shares a scale in weights of 8 bits: ``tensor``, ``channel`` or ``block``; ``None`` where they are not FP8."""
+    """What shares a scale in weights of 8 bits: ``tensor``, ``channel`` or ``block``; ``None`` where they are
+    not FP8."""
     found = _quantization(configuration)
     if found.get("quant_method") == "fp8":
         return "block" if found.get("weight_block_size") else "tensor"
@@ -130,8 +142,8 @@ def _quantization(configuration: dict[str, t.Any]) -> dict[str, t.Any]:
 def shape(configuration: dict[str, t.Any]) -> dict[str, t.Any] | None:
     """The numbers that memory is computed from, ``None`` where ``config.json`` has no layers or no heads.
 
-    ``attention`` counts layers: ``full`` keep every token, ``sliding`` the last ``window``, ``state`` a fixed amount a sequence.
-    ``uncounted`` names what makes the cache another one than these numbers say.
+    ``attention`` counts layers: ``full`` keep every token, ``sliding`` the last ``window``, ``state`` a fixed
+    amount a sequence. ``uncounted`` names what makes the cache another one than these numbers say.
     """
     text = _text_part(configuration)
     layers, heads, hidden = _number(text, *LAYERS), _number(text, *HEADS), _number(text, *HIDDEN)
@@ -212,19 +224,33 @@ def _context(text: dict[str, t.Any], kind: str | None) -> int | None:
         return limit
     name = rope.get("rope_type") or rope.get("type")
     if name == "longrope":
-        return _number(text, "original_max_position_embeddings") or _number(rope, "original_max_position_embeddings") or limit
+        return (
+            _number(text, "original_max_position_embeddings")
+            or _number(rope, "original_max_position_embeddings")
+            or limit
+        )
     factor = rope.get("factor")
-    if name in ROPE_WITHOUT_FACTOR or isinstance(factor, bool) or not isinstance(factor, (int, float)) or not 0 < factor < 1 << 20:
+    if (
+        name in ROPE_WITHOUT_FACTOR
+        or isinstance(factor, bool)
+        or not isinstance(factor, (int, float))
+        or not 0 < factor < 1 << 20
+    ):
         return limit
     return max(min(int(limit * factor), LARGEST), 1)
 
 
 def _kv_dtype(configuration: dict[str, t.Any]) -> str | None:
-    """``fp8`` where the checkpoint itself asks for such a cache (vLLM: compressed-tensors and ModelOpt, nothing else)."""
+    """``fp8`` where the checkpoint itself asks for such a cache (vLLM: compressed-tensors and ModelOpt,
+    nothing else)."""
     found = _quantization(configuration)
     method = str(found.get("quant_method"))
     scheme = found.get("kv_cache_scheme")
-    if isinstance(scheme, dict) and scheme.get("num_bits") == 8 and method.replace("_", "-") == "compressed-tensors":
+    if (
+        isinstance(scheme, dict)
+        and scheme.get("num_bits") == 8
+        and method.replace("_", "-") == "compressed-tensors"
+    ):
         return "fp8"
     asked = str(scheme or found.get("kv_cache_quant_algo")).lower()
     eight_bits = "fp8" in asked or (isinstance(scheme, dict) and scheme.get("num_bits") == 8)
@@ -249,11 +275,14 @@ def _number(part: dict[str, t.Any], *names: str) -> int | None:
 
 
 def _weights_bytes(tree: Tree, path: str) -> int | None:
-    """Bytes of the weight files: safetensors, or bin where there are none; what the index says where files are missing."""
+    """Bytes of the weight files: safetensors, or bin where there are none; what the index says where files
+    are missing."""
     names = tree.names(path) if os.path.isdir(tree.path(path)) else []
     for suffix in (".safetensors", ".bin"):
         files = [name for name in names if name.endswith(suffix)]
-        weights = [name for name in files if not NOT_WEIGHTS.match(name)] or [name for name in files if name.startswith("consolidated")]
+        weights = [name for name in files if not NOT_WEIGHTS.match(name)] or [
+            name for name in files if name.startswith("consolidated")
+        ]
         if not weights:
             continue
         sizes = {name: _size(tree, path, name) for name in weights}
@@ -290,7 +319,8 @@ def _size_by_index(tree: Tree, path: str) -> int | None:
 
 
 def missing(tree: Tree, path: str) -> str | None:
-    """What keeps the weights of a folder from being whole, ``None`` where nothing does; by the index, or by the names of the shards."""
+    """What keeps the weights of a folder from being whole, ``None`` where nothing does; by the index, or by
+    the names of the shards."""
     if not tree.exists(path, "config.json"):
         return None
     names = tree.names(path)
@@ -308,7 +338,9 @@ def missing(tree: Tree, path: str) -> str | None:
                 there = sum(_same_shards(name, other) for other in names)
                 if there < int(match.group(1)):
                     return f"{int(match.group(1)) - there} of {match.group(1)} parts like {name}"
-    short = next((name for name in names if name.endswith(".safetensors") and _cut_off(tree, path, name)), None)
+    short = next(
+        (name for name in names if name.endswith(".safetensors") and _cut_off(tree, path, name)), None
+    )
     if short:
         return f"the end of {short}"
     return None if any(name.endswith(WEIGHTS) for name in names) else "the weights"
@@ -320,10 +352,11 @@ def place(tree: Tree, path: str) -> str:
 
 
 def elsewhere(tree: Tree, path: str) -> list[str]:
-    """Folders outside of a model's, in which its files lie: the cache of the Hub has links to ``../../blobs``.
+    """Folders outside of a model's, in which its files lie: the cache of the Hub has links to
+    ``../../blobs``.
 
-    A server that sees the model's folder and these finds what the links name. Links into folders of the system are left out, for a
-    container has its own.
+    A server that sees the model's folder and these finds what the links name. Links into folders of the
+    system are left out, for a container has its own.
     """
     found: set[str] = set()
     folder = place(tree, path)
@@ -333,10 +366,18 @@ def elsewhere(tree: Tree, path: str) -> list[str]:
         for name in names:
             targets = list(_targets(tree, f"{tree.host_path(base)}/{name}"))
             if targets and os.path.isfile(tree.path(targets[-1])):
-                found.update(hop for hop in map(os.path.dirname, targets) if hop != folder and not hop.startswith(f"{folder}/"))
+                found.update(
+                    hop
+                    for hop in map(os.path.dirname, targets)
+                    if hop != folder and not hop.startswith(f"{folder}/")
+                )
     barred = {hop for hop in found if SYSTEM.match(hop) or not os.path.isdir(tree.path(hop))}
     if barred or len(found) > FOLDERS:
-        tree.problem(path, f"has links into {', '.join(sorted(barred)) or f'{len(found)} folders'}, which no server is given")
+        tree.problem(
+            path,
+            f"has links into {', '.join(sorted(barred)) or f'{len(found)} folders'}, which no server is "
+            f"given",
+        )
     return sorted(found - barred)[:FOLDERS]
 
 
@@ -364,7 +405,8 @@ def _indexed(tree: Tree, path: str, index: str) -> list[str]:
 
 
 def _cut_off(tree: Tree, path: str, name: str) -> bool:
-    """Whether a safetensors file is shorter than its header says. The header names tensors in the order in which they lie."""
+    """Whether a safetensors file is shorter than its header says. The header names tensors in the order in
+    which they lie."""
     try:
         with open(tree.path(path, name), "rb") as file:
             (length,) = struct.unpack("<Q", file.read(8))
@@ -386,7 +428,11 @@ def fingerprint(folder: str) -> str:
         for name in sorted(names):
             path = os.path.join(base, name)
             state = os.stat(path)
-            total.update(f"{os.path.relpath(path, folder)} {state.st_size} {state.st_mtime_ns}\n".encode("utf-8", "surrogateescape"))
+            total.update(
+                f"{os.path.relpath(path, folder)} {state.st_size} {state.st_mtime_ns}\n".encode(
+                    "utf-8", "surrogateescape"
+                )
+            )
     return total.hexdigest()
 
 

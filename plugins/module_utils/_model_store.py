@@ -1,6 +1,7 @@
 # Copyright: (c) 2026, the amdgpu.fleet authors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Putting a model folder in its place, whole or not at all: archives, manifests, space, and the one rename at the end."""
+"""Putting a model folder in its place, whole or not at all: archives, manifests, space, and the one rename at
+the end."""
 
 from __future__ import annotations
 
@@ -48,40 +49,56 @@ def sha256(path: str) -> str:
 
 
 def require_space(path: str, size: int, there: int = 0) -> None:
-    """Refuse where the file system that ``path`` is to be on has no room; ``there`` bytes of it are already there."""
+    """Refuse where the file system that ``path`` is to be on has no room; ``there`` bytes of it are already
+    there."""
     existing = path
     while not os.path.exists(existing):
         existing = os.path.dirname(existing) or "."
     free = shutil.disk_usage(existing).free
     if size - there + RESERVE > free:
         raise StoreError(
-            f"{path} needs {gib(max(size - there, 0))} and {gib(RESERVE)} to spare, and {existing} has {gib(free)} free. "
+            f"{path} needs {gib(max(size - there, 0))} and {gib(RESERVE)} to spare, and {existing} has "
+            f"{gib(free)} free. "
             "Make room there, or set model_directory to a larger disk."
         )
 
 
 def expect(folder: str, size: int) -> None:
-    """Leave word of how large a folder will be, for whoever waits; it goes with everything else in ``.cache``."""
+    """Leave word of how large a folder will be, for whoever waits; it goes with everything else in
+    ``.cache``."""
     os.makedirs(f"{folder}/.cache", exist_ok=True)
     with open(f"{folder}/.cache/expected_bytes", "w", encoding="ascii") as file:
         file.write(str(size))
 
 
 def size_of(folder: str) -> int:
-    return sum(os.lstat(os.path.join(base, name)).st_size for base, _folders, names in os.walk(folder) for name in names)
+    return sum(
+        os.lstat(os.path.join(base, name)).st_size
+        for base, _folders, names in os.walk(folder)
+        for name in names
+    )
 
 
 def _members(archive: tarfile.TarFile, path: str) -> tuple[list[tarfile.TarInfo], int]:
-    """The files of the model in an archive, named as they lie beside its config.json, and how many bytes they are."""
+    """The files of the model in an archive, named as they lie beside its config.json, and how many bytes they
+    are."""
     files = [member for member in archive if not member.isdir()]
     strange = next((member for member in files if not member.isreg()), None)
     if strange is not None:
-        raise StoreError(f"{path} holds {strange.name}, which is no regular file. Pack it again with tar --dereference.")
+        raise StoreError(
+            f"{path} holds {strange.name}, which is no regular file. Pack it again with tar --dereference."
+        )
     for member in files:
         member.name = os.path.normpath(member.name)
         if member.name.startswith(("/", "../")):
-            raise StoreError(f"{path} holds {member.name}, which would lie outside of the model. Pack it again with relative names.")
-    tops = sorted((os.path.dirname(member.name) for member in files if os.path.basename(member.name) == "config.json"), key=len)
+            raise StoreError(
+                f"{path} holds {member.name}, which would lie outside of the model. Pack it again with "
+                f"relative names."
+            )
+    tops = sorted(
+        (os.path.dirname(member.name) for member in files if os.path.basename(member.name) == "config.json"),
+        key=len,
+    )
     if not tops:
         raise StoreError(f"{path} holds no config.json, so it is not a model. Pack the folder that has one.")
     prefix = f"{tops[0]}/" if tops[0] else ""
@@ -99,9 +116,15 @@ def unpack(path: str, checksum: str, folder: str) -> None:
     try:
         seen = sha256(path)
     except OSError as error:
-        raise StoreError(f"{path} cannot be read: {why(error)}. Put the archive there, or correct archive in model_sources.") from error
+        raise StoreError(
+            f"{path} cannot be read: {why(error)}. Put the archive there, or correct archive in "
+            f"model_sources."
+        ) from error
     if seen != checksum:
-        raise StoreError(f"{path} has the SHA-256 {seen}, not {checksum}. Copy it again, or correct sha256 in model_sources.")
+        raise StoreError(
+            f"{path} has the SHA-256 {seen}, not {checksum}. Copy it again, or correct sha256 in "
+            f"model_sources."
+        )
     try:
         with tarfile.open(path) as archive:
             members, size = _members(archive, path)
@@ -112,9 +135,13 @@ def unpack(path: str, checksum: str, folder: str) -> None:
             for member in members:
                 archive.extract(member, folder)
     except tarfile.TarError as error:
-        raise StoreError(f"{path} cannot be unpacked: {error}. Pack it as tar, plain or with gzip, bzip2 or xz.") from error
+        raise StoreError(
+            f"{path} cannot be unpacked: {error}. Pack it as tar, plain or with gzip, bzip2 or xz."
+        ) from error
     except (OSError, EOFError, LZMAError, zlib.error) as error:
-        raise StoreError(f"{path} could not be unpacked to {folder}: {getattr(error, 'strerror', None) or error}.") from error
+        raise StoreError(
+            f"{path} could not be unpacked to {folder}: {getattr(error, 'strerror', None) or error}."
+        ) from error
 
 
 def check_manifest(folder: str, manifest: str) -> None:
@@ -129,13 +156,21 @@ def check_manifest(folder: str, manifest: str) -> None:
         match = MANIFEST_LINE.fullmatch(line)
         name = os.path.normpath(match["name"]) if match else ""
         if match is None or name.startswith(("/", "../")):
-            raise StoreError(f"{place} holds {line[:80]!r}, which sha256sum did not write. Make it with sha256sum inside of the folder.")
+            raise StoreError(
+                f"{place} holds {line[:80]!r}, which sha256sum did not write. Make it with sha256sum inside "
+                f"of the folder."
+            )
         try:
             seen = sha256(os.path.join(folder, name))
         except OSError as error:
-            raise StoreError(f"{place} names {name}, which cannot be read in {folder}: {why(error)}.") from error
+            raise StoreError(
+                f"{place} names {name}, which cannot be read in {folder}: {why(error)}."
+            ) from error
         if seen != match["sum"]:
-            raise StoreError(f"{name} in {folder} has the SHA-256 {seen}, not {match['sum']} as {place} says. Fetch the file again.")
+            raise StoreError(
+                f"{name} in {folder} has the SHA-256 {seen}, not {match['sum']} as {place} says. Fetch the "
+                f"file again."
+            )
     if not lines:
         raise StoreError(f"{place} is empty. Make it with sha256sum inside of the folder.")
 
@@ -146,7 +181,8 @@ def remember(tree: Tree, path: str, manifest: str) -> None:
         known = {"manifest": manifest, "fingerprint": _model.fingerprint(tree.path(path))}
     except OSError as error:
         raise StoreError(
-            f"{error.filename or path} cannot be looked at: {why(error)}. If it is a link that leads nowhere, remove it."
+            f"{error.filename or path} cannot be looked at: {why(error)}. If it is a link that leads "
+            f"nowhere, remove it."
         ) from error
     place = tree.path(_model.record(path))
     os.makedirs(os.path.dirname(place), mode=0o755, exist_ok=True)
@@ -157,7 +193,8 @@ def remember(tree: Tree, path: str, manifest: str) -> None:
 
 
 def check_whole(folder: str, source: str, weights: bool = True) -> None:
-    """Refuse what is no model, or a part of one; of ``weights`` in a format of their own names and index say nothing."""
+    """Refuse what is no model, or a part of one; of ``weights`` in a format of their own names and index say
+    nothing."""
     tree = Tree()
     if not tree.exists(folder, "config.json"):
         raise StoreError(f"{source} has no config.json, so it is not a model that vLLM can serve.")
@@ -208,4 +245,8 @@ def listed_bytes(listing: t.Any, exclude: t.Sequence[str]) -> int:
         sizes = {str(entry["path"]): int(entry.get("size") or 0) for entry in listing}
     except (TypeError, KeyError, ValueError, AttributeError) as error:
         raise StoreError("What the Hub answers is not a list of files. Correct model_hub.") from error
-    return sum(size for path, size in sizes.items() if not any(fnmatch.fnmatchcase(path, pattern) for pattern in patterns))
+    return sum(
+        size
+        for path, size in sizes.items()
+        if not any(fnmatch.fnmatchcase(path, pattern) for pattern in patterns)
+    )

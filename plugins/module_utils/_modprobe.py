@@ -2,7 +2,8 @@
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""modprobe.d: read it, change one file of it, and say who else sets the same and what the running kernel has."""
+"""modprobe.d: read it, change one file of it, and say who else sets the same and what the running kernel
+has."""
 
 from __future__ import annotations
 
@@ -15,19 +16,27 @@ from typing import Any, NamedTuple, Optional
 from . import _cmdline as cmdline
 from ._write import WriteError, below, read_text, shown
 
-# Read after what amd-smi writes (ttm.conf): of two values modprobe hands over both, and the kernel takes the later one.
+# Read after what amd-smi writes (ttm.conf): of two values modprobe hands over both, and the kernel takes the
+# later one.
 PATH = "/etc/modprobe.d/zz-amdgpu-fleet.conf"
 # What PATH was called before.
 OLD_PATH = "/etc/modprobe.d/amdgpu-fleet.conf"
 HEAD = "# Written by amdgpu.fleet.module_options. Lines of another kind may be added and are kept.\n"
 # A file hides one of the same name in a folder that stands later here.
-FOLDERS = ("/etc/modprobe.d", "/run/modprobe.d", "/usr/local/lib/modprobe.d", "/usr/lib/modprobe.d", "/lib/modprobe.d")
+FOLDERS = (
+    "/etc/modprobe.d",
+    "/run/modprobe.d",
+    "/usr/local/lib/modprobe.d",
+    "/usr/lib/modprobe.d",
+    "/lib/modprobe.d",
+)
 INITRAMFS = ("initrd*", "initramfs*", "*/*/initrd*", "*/*/initramfs*", "efi/*/*/initrd*")
 
 # Whose options decide about a GPU.
 GPU_MODULES = ("amdgpu", "amdttm", "ttm")
 
-# A parameter without a value (`options amdgpu exp_hw_support`) has None: an empty one means something else to the kernel.
+# A parameter without a value (`options amdgpu exp_hw_support`) has None: an empty one means something else to
+# the kernel.
 Options = dict[str, dict[str, Optional[str]]]
 
 
@@ -43,7 +52,10 @@ class State(NamedTuple):
     other: list[str]
 
     def public(self) -> dict[str, Any]:
-        options = {name: {key: shown(value) for key, value in values.items()} for name, values in self.options.items()}
+        options = {
+            name: {key: shown(value) for key, value in values.items()}
+            for name, values in self.options.items()
+        }
         return {"options": options, "blacklist": [shown(name) for name in self.blacklist]}
 
 
@@ -86,7 +98,9 @@ def settings(path: str, text: str) -> list[Setting]:
         if len(words) > 2 and words[0] == "options":
             for word in words[2:]:
                 name, value = cmdline.parse(word)
-                result.append(Setting(path, number, module_name(words[1]), name, "" if value is None else value))
+                result.append(
+                    Setting(path, number, module_name(words[1]), name, "" if value is None else value)
+                )
     return result
 
 
@@ -114,7 +128,8 @@ def written(name: str, value: str | None) -> str:
 
 
 def meant(parameters: Mapping[str, str | None], name: str) -> str | None:
-    """The value that the kernel sees; None where the parameter is not set. One without a value is a switch that is on."""
+    """The value that the kernel sees; None where the parameter is not set. One without a value is a switch
+    that is on."""
     value = parameters.get(name)
     return "1" if value is None and name in parameters else value
 
@@ -124,7 +139,9 @@ def render(state: State) -> str | None:
     text = [f"blacklist {name}" for name in state.blacklist]
     for module, parameters in state.options.items():
         if parameters:
-            text.append(f"options {module} {' '.join(written(name, value) for name, value in parameters.items())}")
+            text.append(
+                f"options {module} {' '.join(written(name, value) for name, value in parameters.items())}"
+            )
     if not text and not state.other:
         return None
     return HEAD + "".join(line + "\n" for line in state.other + text)
@@ -133,7 +150,9 @@ def render(state: State) -> str | None:
 def name_of(value: object, what: str) -> str:
     text = str(value).strip()
     if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.-]*", text):
-        raise ModprobeError(f"{str(value)[:80]!r} is not the name of a {what}; names are letters, digits, - and _.")
+        raise ModprobeError(
+            f"{str(value)[:80]!r} is not the name of a {what}; names are letters, digits, - and _."
+        )
     return text.replace("-", "_")
 
 
@@ -145,18 +164,22 @@ def value_of(module: str, parameter: str, value: object) -> str | None:
         return "1" if value else "0"
     if not isinstance(value, (str, int, float)):
         raise ModprobeError(
-            f"options: {module}.{parameter} is a {type(value).__name__}; give a text or a number (a list as one text: '1,2')."
+            f"options: {module}.{parameter} is a {type(value).__name__}; give a text or a number (a list as "
+            f"one text: '1,2')."
         )
     text = str(value)
     if re.search(r'[\x00-\x1f\x7f"\\]', text):
         raise ModprobeError(
-            f"options: the value of {module}.{parameter} holds a line break, a double quote or a backslash; a value"
+            f"options: the value of {module}.{parameter} holds a line break, a double quote or a backslash; "
+            f"a value"
             " is one line of plain text."
         )
     return text
 
 
-def wanted(options: Mapping[str, object], blacklist: Sequence[object]) -> tuple[dict[str, dict[str, str | None]], list[str]]:
+def wanted(
+    options: Mapping[str, object], blacklist: Sequence[object]
+) -> tuple[dict[str, dict[str, str | None]], list[str]]:
     """Check and normalise what was asked for."""
     result: dict[str, dict[str, str | None]] = {}
     for module, parameters in options.items():
@@ -171,7 +194,9 @@ def wanted(options: Mapping[str, object], blacklist: Sequence[object]) -> tuple[
             key = name_of(parameter, "module parameter")
             text = value_of(name, key, value)
             if key in mine and mine[key] != text:
-                raise ModprobeError(f"options: {name}.{key} is given twice with different values; keep one of them.")
+                raise ModprobeError(
+                    f"options: {name}.{key} is given twice with different values; keep one of them."
+                )
             mine[key] = text
     return result, list(dict.fromkeys(name_of(entry, "kernel module") for entry in blacklist))
 
@@ -186,10 +211,19 @@ def predecessor(root: str, path: str) -> tuple[str, str] | None:
 
 
 def apply(
-    state: State, options: Mapping[str, Mapping[str, str | None]], blacklist: Sequence[str], present: bool, purge: bool = False
+    state: State,
+    options: Mapping[str, Mapping[str, str | None]],
+    blacklist: Sequence[str],
+    present: bool,
+    purge: bool = False,
 ) -> State:
-    """The state with these options set (or taken away); what this file already held of others stays, unless it is purged."""
-    kept: Options = {} if present and purge else {module: dict(parameters) for module, parameters in state.options.items()}
+    """The state with these options set (or taken away); what this file already held of others stays, unless
+    it is purged."""
+    kept: Options = (
+        {}
+        if present and purge
+        else {module: dict(parameters) for module, parameters in state.options.items()}
+    )
     result = State(kept, [] if present and purge else list(state.blacklist), list(state.other))
     if not present and not options and not blacklist:
         return State({}, [], [])
@@ -271,31 +305,49 @@ def of_others(root: str, problems: list[dict[str, str]]) -> list[dict[str, str]]
     ours = [below(root, PATH), *([old[0]] if old else [])]
     base = os.path.realpath(root)
     return [
-        {"path": f"/{os.path.relpath(seen.path, base)}", "module": seen.module, "parameter": seen.parameter, "value": seen.value}
+        {
+            "path": f"/{os.path.relpath(seen.path, base)}",
+            "module": seen.module,
+            "parameter": seen.parameter,
+            "value": seen.value,
+        }
         for seen in elsewhere(root, ours, problems)
         if seen.module in GPU_MODULES
     ]
 
 
-def conflicts(root: str, place: str, options: Options, problems: list[dict[str, str]], leaving: Sequence[str] = ()) -> list[dict[str, Any]]:
-    """Lines of other files, that are not leaving, which set one of these parameters to another value; wins: that file is read later."""
+def conflicts(
+    root: str, place: str, options: Options, problems: list[dict[str, str]], leaving: Sequence[str] = ()
+) -> list[dict[str, Any]]:
+    """Lines of other files, that are not leaving, which set one of these parameters to another value; wins:
+    that file is read later."""
     result = []
     for setting in elsewhere(root, (place, *leaving), problems):
         mine = meant(options.get(setting.module, {}), setting.parameter)
         if mine is not None and not equal(mine, setting.value):
-            result.append({**setting._asdict(), "wins": os.path.basename(setting.path) > os.path.basename(place)})
+            result.append(
+                {**setting._asdict(), "wins": os.path.basename(setting.path) > os.path.basename(place)}
+            )
     return result
 
 
 def installed_images(root: str) -> list[str]:
-    """The newest image of each installed kernel; where names tell nothing about kernels, the newest one there is."""
+    """The newest image of each installed kernel; where names tell nothing about kernels, the newest one there
+    is."""
     boot = below(root, "/boot")
-    images = [image for pattern in INITRAMFS for image in glob.glob(os.path.join(glob.escape(boot), pattern)) if os.path.isfile(image)]
+    images = [
+        image
+        for pattern in INITRAMFS
+        for image in glob.glob(os.path.join(glob.escape(boot), pattern))
+        if os.path.isfile(image)
+    ]
     images.sort(key=_written)
     newest = {}
     for folder in glob.glob(os.path.join(glob.escape(below(root, "/lib/modules")), "*", "")):
         release = os.path.basename(os.path.dirname(folder))
-        names = {f"{kind}-{release}{end}" for kind in ("initrd.img", "initrd", "initramfs") for end in ("", ".img")}
+        names = {
+            f"{kind}-{release}{end}" for kind in ("initrd.img", "initrd", "initramfs") for end in ("", ".img")
+        }
         for image in images:
             if os.path.basename(image) in names or os.path.basename(os.path.dirname(image)) == release:
                 newest[release] = image
@@ -310,7 +362,8 @@ def _written(place: str) -> float:
 
 
 def initramfs_reason(root: str, place: str, changed: bool, whole: bool = False) -> str:
-    """Why the initramfs has to be built again (empty: it has not). Without an image there is nothing to build.
+    """Why the initramfs has to be built again (empty: it has not). Without an image there is nothing to
+    build.
 
     whole: the file is to be gone. A run that was interrupted after that left a trace on the directory alone.
     """
@@ -334,7 +387,8 @@ def reload_reasons(
     blacklist: Sequence[str],
     overruled: Collection[tuple[str, str]] = (),
 ) -> list[str]:
-    """Where a loaded module still runs with another value than the files now say. Another one is not got by loading what is overruled."""
+    """Where a loaded module still runs with another value than the files now say. Another one is not got by
+    loading what is overruled."""
     reasons = []
     for module in dict.fromkeys([*asked, *before.options]):
         folder = below(root, f"/sys/module/{module}/parameters")
@@ -358,5 +412,9 @@ def reload_reasons(
                 reasons.append(f"{module} runs with {parameter}={running}, wanted is {new}")
             elif new is None and old is not None and equal(running, old):
                 reasons.append(f"{module} still runs with {parameter}={running}")
-    loaded = [name for name in blacklist if name in after.blacklist and os.path.isdir(below(root, f"/sys/module/{name}"))]
+    loaded = [
+        name
+        for name in blacklist
+        if name in after.blacklist and os.path.isdir(below(root, f"/sys/module/{name}"))
+    ]
     return reasons + [f"{name} is blacklisted but loaded" for name in loaded]

@@ -20,10 +20,18 @@ def network(tree: Tree) -> dict[str, t.Any]:
     """``interfaces`` with an address or an RDMA device, and the ports of ``rdma`` devices."""
     rdma = _rdma(tree)
     networks = _networks(tree)
-    names = [name for name in tree.names(NET) if name != "lo" and (name in networks or any(name == port["interface"] for port in rdma))]
+    names = [
+        name
+        for name in tree.names(NET)
+        if name != "lo" and (name in networks or any(name == port["interface"] for port in rdma))
+    ]
     return {
         "interfaces": [
-            {"name": name, "up": tree.text(NET, name, "operstate") in ("up", "unknown"), "networks": networks.get(name, [])}
+            {
+                "name": name,
+                "up": tree.text(NET, name, "operstate") in ("up", "unknown"),
+                "networks": networks.get(name, []),
+            }
             for name in names[:MOST]
         ],
         "rdma": rdma[:MOST],
@@ -49,7 +57,9 @@ def _networks(tree: Tree) -> dict[str, list[str]]:
             # Scope 00: addresses that other hosts reach without naming an interface.
             if fields[3] == "00":
                 address = ipaddress.IPv6Address(int(fields[0], 16))
-                found.setdefault(fields[5], []).append(str(ipaddress.ip_network(f"{address}/{int(fields[2], 16)}", strict=False)))
+                found.setdefault(fields[5], []).append(
+                    str(ipaddress.ip_network(f"{address}/{int(fields[2], 16)}", strict=False))
+                )
         except (IndexError, ValueError):
             tree.problem(tree.host_path(tree.path(base, "if_inet6")), "has a line that is no address")
     return found
@@ -79,7 +89,8 @@ def _rdma(tree: Tree) -> list[dict[str, t.Any]]:
 
 
 def _roce_v2(tree: Tree, folder: str) -> list[int]:
-    """Indexes of the entries for RoCE v2, those of an IPv4 address first: they are routed, link-local ones are not."""
+    """Indexes of the entries for RoCE v2, those of an IPv4 address first: they are routed, link-local ones
+    are not."""
     routed: list[int] = []
     others: list[int] = []
     for index in natural(tree.names(folder, "gids")):

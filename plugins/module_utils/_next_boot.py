@@ -1,6 +1,7 @@
 # Copyright: (c) 2026, the amdgpu.fleet authors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What the next boot starts: the entry that grub.cfg, GRUB's environment block, loader entries and loader.conf lead to."""
+"""What the next boot starts: the entry that grub.cfg, GRUB's environment block, loader entries and
+loader.conf lead to."""
 
 from __future__ import annotations
 
@@ -16,7 +17,8 @@ GRUB_CFG = ("/boot/grub/grub.cfg", "/boot/grub2/grub.cfg")
 GRUBENV = ("/boot/grub2/grubenv", "/boot/grub/grubenv")
 LOADER_FOLDERS = ("/boot/loader", "/efi/loader", "/boot/efi/loader")
 ENTRIES = tuple(f"{folder}/entries" for folder in LOADER_FOLDERS)
-# What systemd-boot and bootctl tell each other. GRUB leaves LoaderInfo too, newer ones alone, with its own name in it.
+# What systemd-boot and bootctl tell each other. GRUB leaves LoaderInfo too, newer ones alone, with its own
+# name in it.
 LOADER_VARIABLE = "/sys/firmware/efi/efivars/{}-4a67b082-0a4c-41cf-b6c7-440b29bb8c4f"
 _KERNEL = re.compile(r"vmlinuz-(\S+)")
 
@@ -32,7 +34,12 @@ class MenuEntry(t.NamedTuple):
 def words(line: str) -> list[str]:
     """The words of one line of GRUB's language, without the quotes around them."""
     pieces = re.findall(r"""((?:[^\s"']|"(?:\\.|[^"])*"|'[^']*')+)""", line)
-    return [re.sub(r"""'([^']*)'|"((?:\\.|[^"])*)\"""", lambda match: match.group(1) or match.group(2) or "", piece) for piece in pieces]
+    return [
+        re.sub(
+            r"""'([^']*)'|"((?:\\.|[^"])*)\"""", lambda match: match.group(1) or match.group(2) or "", piece
+        )
+        for piece in pieces
+    ]
 
 
 def menu(text: str) -> list[MenuEntry]:
@@ -50,7 +57,15 @@ def menu(text: str) -> list[MenuEntry]:
             counts[-1] += 1
             counts.append(0)
             if opened.group(1) == "menuentry":
-                entries.append(MenuEntry([item[1] for item in stack], [item[2] for item in stack], [item[3] for item in stack], [], []))
+                entries.append(
+                    MenuEntry(
+                        [item[1] for item in stack],
+                        [item[2] for item in stack],
+                        [item[3] for item in stack],
+                        [],
+                        [],
+                    )
+                )
         elif re.match(r"\s*\}\s*$", line) and stack:
             stack.pop()
             counts.pop()
@@ -75,7 +90,9 @@ def default_entry(text: str, default: str, saved: str = "") -> MenuEntry | None:
 
 def environment_block(text: str | None) -> dict[str, str]:
     """The variables of a grubenv file."""
-    return dict(line.split("=", 1) for line in (text or "").splitlines() if "=" in line and not line.startswith("#"))
+    return dict(
+        line.split("=", 1) for line in (text or "").splitlines() if "=" in line and not line.startswith("#")
+    )
 
 
 def configured_default(text: str | None) -> str:
@@ -90,27 +107,37 @@ def loader_variable(data: bytes | None) -> str:
 
 
 def named_entry(variable: t.Callable[[str], str], configuration: str | None, once: bool = True) -> str:
-    """What systemd-boot takes: the entry of one boot only, else the one set with bootctl, else that of loader.conf."""
+    """What systemd-boot takes: the entry of one boot only, else the one set with bootctl, else that of
+    loader.conf."""
     named = variable("LoaderEntryOneShot") if once else ""
     named = named or variable("LoaderEntryDefault") or configured_default(configuration)
     return variable("LoaderEntryLastBooted") if named == "@saved" else named
 
 
 def entry_id(place: str) -> str:
-    """What loader.conf and bootctl call an entry: without .conf, and without the tries that are left (+3, +2-1)."""
+    """What loader.conf and bootctl call an entry: without .conf, and without the tries that are left (+3,
+    +2-1)."""
     return re.sub(r"\+\d+(-\d+)?$", "", os.path.basename(place).removesuffix(".conf"))
 
 
 def version_key(place: str) -> list[tuple[int, object]]:
     """Orders entries by the numbers in their names, as boot loaders do."""
-    return [(1, int(part)) if part.isdigit() else (0, part) for part in re.findall(r"[0-9]{1,18}|[a-zA-Z]+", os.path.basename(place))]
+    return [
+        (1, int(part)) if part.isdigit() else (0, part)
+        for part in re.findall(r"[0-9]{1,18}|[a-zA-Z]+", os.path.basename(place))
+    ]
 
 
 def default_loader_entry(files: t.Sequence[str], named: str) -> str:
-    """The loader entry the next boot takes: the saved or configured one, else the newest that is no rescue entry."""
+    """The loader entry the next boot takes: the saved or configured one, else the newest that is no rescue
+    entry."""
     # An entry whose tries are used up (+0-3) failed to boot: the loader takes it last.
     files = [place for place in files if not re.search(r"\+0(-\d+)?\.conf$", place)] or files
-    fits = [place for place in files if named and fnmatch.fnmatchcase(entry_id(place), named.removesuffix(".conf"))]
+    fits = [
+        place
+        for place in files
+        if named and fnmatch.fnmatchcase(entry_id(place), named.removesuffix(".conf"))
+    ]
     normal = fits or [place for place in files if "rescue" not in os.path.basename(place)] or list(files)
     return max(normal, key=version_key)
 
@@ -129,20 +156,31 @@ def default_release(tree: Tree, loader: str | None = None) -> str | None:
 
     What a boot loader left behind that is no longer the host's does not count: loader is the one that is.
     """
-    environment = next((environment_block(text) for text in (tree.text(path) for path in GRUBENV) if text), {})
+    environment = next(
+        (environment_block(text) for text in (tree.text(path) for path in GRUBENV) if text), {}
+    )
     text = next((text for text in (tree.text(path) for path in GRUB_CFG) if text), None)
     if text is not None and "blscfg" not in text and loader != "systemd-boot":
         entry = default_entry(text, _grub_default(text, environment))
         return entry.kernels[0] if entry and entry.kernels else None
     for folder in LOADER_FOLDERS:
-        files = [f"{folder}/entries/{name}" for name in tree.names(folder, "entries") if name.endswith(".conf")]
+        files = [
+            f"{folder}/entries/{name}" for name in tree.names(folder, "entries") if name.endswith(".conf")
+        ]
         if files:
             # GRUB keeps its choice in grubenv.
-            named = "" if loader == "systemd-boot" else environment.get("next_entry") or environment.get("saved_entry", "")
+            named = (
+                ""
+                if loader == "systemd-boot"
+                else environment.get("next_entry") or environment.get("saved_entry", "")
+            )
             named = named or named_entry(
-                lambda name: loader_variable(tree.raw(LOADER_VARIABLE.format(name))), tree.text(folder, "loader.conf")
+                lambda name: loader_variable(tree.raw(LOADER_VARIABLE.format(name))),
+                tree.text(folder, "loader.conf"),
             )
             entry_text = tree.text(default_loader_entry(files, named)) or ""
-            release = re.search(r"^version[ \t]+(\S+)", entry_text, re.MULTILINE) or _KERNEL.search(entry_text)
+            release = re.search(r"^version[ \t]+(\S+)", entry_text, re.MULTILINE) or _KERNEL.search(
+                entry_text
+            )
             return release.group(1) if release else None
     return None

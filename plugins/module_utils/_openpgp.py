@@ -1,8 +1,10 @@
 # Copyright: (c) 2026, the amdgpu.fleet authors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Fingerprints and expiry of OpenPGP public keys, so that a repository key can be checked on a host that has no gpg.
+"""Fingerprints and expiry of OpenPGP public keys, so that a repository key can be checked on a host that has
+no gpg.
 
-Only the fingerprint is computed here (RFC 4880, 12.2), and the date of expiry read; signatures are verified by apt and dnf.
+Only the fingerprint is computed here (RFC 4880, 12.2), and the date of expiry read; signatures are verified
+by apt and dnf.
 """
 
 from __future__ import annotations
@@ -37,7 +39,10 @@ def dearmored(data: bytes) -> bytes:
     try:
         # The last line of a block is its checksum and begins with "=".
         return b"".join(
-            base64.b64decode(b"".join(line for line in block.split() if not line.startswith(b"=")), validate=True) for block in blocks
+            base64.b64decode(
+                b"".join(line for line in block.split() if not line.startswith(b"=")), validate=True
+            )
+            for block in blocks
         )
     except binascii.Error as error:
         raise NotAKey(f"the armored key is damaged ({error})") from error
@@ -55,7 +60,16 @@ def armored(data: bytes) -> bytes:
                 checksum ^= 0x1864CFB
     lines = re.findall(rb".{1,64}", base64.b64encode(data))
     end = b"=" + base64.b64encode(checksum.to_bytes(3, "big"))
-    return b"\n".join([b"-----BEGIN PGP PUBLIC KEY BLOCK-----", b"", *lines, end, b"-----END PGP PUBLIC KEY BLOCK-----", b""])
+    return b"\n".join(
+        [
+            b"-----BEGIN PGP PUBLIC KEY BLOCK-----",
+            b"",
+            *lines,
+            end,
+            b"-----END PGP PUBLIC KEY BLOCK-----",
+            b"",
+        ]
+    )
 
 
 def fingerprints(data: bytes) -> list[str]:
@@ -67,7 +81,8 @@ def fingerprints(data: bytes) -> list[str]:
 
 
 def expires_at(data: bytes) -> int | None:
-    """When the first key of a keyring expires, in seconds since 1970, by its own latest signature; ``None`` where it never does."""
+    """When the first key of a keyring expires, in seconds since 1970, by its own latest signature; ``None``
+    where it never does."""
     key, latest, expires = b"", -1, None
     for tag, body in _packets(dearmored(data)):
         if tag in (PUBLIC_KEY, PUBLIC_SUBKEY) and key:
@@ -117,7 +132,12 @@ def _subpackets(signature: bytes) -> tuple[dict[int, bytes], dict[int, bytes]]:
         while position < min(end, len(signature)):
             length, size = signature[position], 1
             if 192 <= length < 255:
-                length, size = ((length - 192) << 8) + int.from_bytes(signature[position + 1 : position + 2], "big") + 192, 2
+                length, size = (
+                    ((length - 192) << 8)
+                    + int.from_bytes(signature[position + 1 : position + 2], "big")
+                    + 192,
+                    2,
+                )
             elif length == 255:
                 length, size = int.from_bytes(signature[position + 1 : position + 5], "big"), 5
             body = signature[position + size : position + size + length]
@@ -146,4 +166,8 @@ def _packet(data: bytes, position: int) -> tuple[int, int, int]:
     size = 1 << (header & 3)
     if size == 8:
         raise NotAKey("a packet has no length")
-    return header >> 2 & 0xF, position + 1 + size, int.from_bytes(data[position + 1 : position + 1 + size], "big")
+    return (
+        header >> 2 & 0xF,
+        position + 1 + size,
+        int.from_bytes(data[position + 1 : position + 1 + size], "big"),
+    )

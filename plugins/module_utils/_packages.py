@@ -1,6 +1,7 @@
 # Copyright: (c) 2026, the amdgpu.fleet authors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Installed packages and the repositories that they come from, read from the files of dpkg, pacman, apt and dnf."""
+"""Installed packages and the repositories that they come from, read from the files of dpkg, pacman, apt and
+dnf."""
 
 from __future__ import annotations
 
@@ -21,33 +22,47 @@ WANTED = re.compile(
     # What always leads to the newest kernel: never a kernel itself, whose name holds its release.
     r"|linux-(image-|headers-)?((generic-hwe|virtual-hwe|oem)-\S+|(cloud-)?amd64|generic|virtual|lowlatency)"
 )
-AMD_HOSTS = re.compile(r"https?://(?:[\w.-]+\.)?(?:repo\.amd\.com|repo\.radeon\.com|rocm\.nightlies\.amd\.com)/\S*")
+AMD_HOSTS = re.compile(
+    r"https?://(?:[\w.-]+\.)?(?:repo\.amd\.com|repo\.radeon\.com|rocm\.nightlies\.amd\.com)/\S*"
+)
 # A repository is enabled unless it says otherwise, in the words of dnf or of apt.
 SWITCHED_OFF = re.compile(r"^\s*enabled\s*[=:]\s*(0|no|false)\s*$", re.M | re.I)
-# The kernel driver and the graphics stack carry the release of a legacy ROCm in their versions too, and are not part of it.
+# The kernel driver and the graphics stack carry the release of a legacy ROCm in their versions too, and are
+# not part of it.
 OF_LEGACY_ROCM = re.compile(r"amdgpu-install|(?!.*amdgpu).+")
 OURS = "amdgpu-fleet-"
 HELD = "var/lib/amdgpu-fleet/held"
 VERSIONLOCK = "etc/dnf/plugins/versionlock.list"
 
 
-def packages(tree: Tree, manager: str | None, rpm: t.Callable[[], str | None], wanted: re.Pattern[str] = WANTED) -> dict[str, str]:
-    """``{name: version}`` of the installed packages that are ``wanted``. ``rpm`` gives ``name version`` lines.
+def packages(
+    tree: Tree, manager: str | None, rpm: t.Callable[[], str | None], wanted: re.Pattern[str] = WANTED
+) -> dict[str, str]:
+    """``{name: version}`` of the installed packages that are ``wanted``. ``rpm`` gives ``name version``
+    lines.
 
-    The distribution decides whose database is asked: a host with rpm may have dpkg as well, and the other way round.
+    The distribution decides whose database is asked: a host with rpm may have dpkg as well, and the other way
+    round.
     """
     if manager not in RPM_MANAGERS and tree.exists(DPKG_STATUS):
         return {name: version for name, (version, _on_hold) in _dpkg(tree, wanted).items()}
     if manager not in RPM_MANAGERS and tree.exists(PACMAN_LOCAL):
         # Folders are called name-version-release.
         split = (name.rsplit("-", 2) for name in tree.names(PACMAN_LOCAL))
-        return {parts[0]: f"{parts[1]}-{parts[2]}" for parts in split if len(parts) == 3 and wanted.fullmatch(parts[0])}
+        return {
+            parts[0]: f"{parts[1]}-{parts[2]}"
+            for parts in split
+            if len(parts) == 3 and wanted.fullmatch(parts[0])
+        }
     pairs = (line.partition(" ") for line in (rpm() or "").splitlines())
     return {name: version for name, _space, version in pairs if version and wanted.fullmatch(name)}
 
 
-def legacy_rocm(tree: Tree, manager: str | None, rpm: t.Callable[[], str | None], releases: t.Iterable[str]) -> list[str]:
-    """The packages of legacy ROCm releases: AMD writes the release into the version of each, 7.2.4 as ``.70204-``."""
+def legacy_rocm(
+    tree: Tree, manager: str | None, rpm: t.Callable[[], str | None], releases: t.Iterable[str]
+) -> list[str]:
+    """The packages of legacy ROCm releases: AMD writes the release into the version of each, 7.2.4 as
+    ``.70204-``."""
     codes = []
     for release in releases:
         major, minor, patch = [*(int(part) for part in release.split(".")), 0][:3]
@@ -55,7 +70,9 @@ def legacy_rocm(tree: Tree, manager: str | None, rpm: t.Callable[[], str | None]
     if not codes:
         return []
     code = re.compile(rf"\.({'|'.join(codes)})-")
-    return sorted(name for name, version in packages(tree, manager, rpm, OF_LEGACY_ROCM).items() if code.search(version))
+    return sorted(
+        name for name, version in packages(tree, manager, rpm, OF_LEGACY_ROCM).items() if code.search(version)
+    )
 
 
 def _dpkg(tree: Tree, wanted: re.Pattern[str] = WANTED) -> dict[str, tuple[str, bool]]:
@@ -75,7 +92,9 @@ def _dpkg(tree: Tree, wanted: re.Pattern[str] = WANTED) -> dict[str, tuple[str, 
 def held(tree: Tree, manager: str | None) -> list[str]:
     """What this collection keeps from being upgraded; what a person holds is not in it."""
     if manager in RPM_MANAGERS:
-        found = re.search(r"^# BEGIN amdgpu\.fleet$(.*?)^# END amdgpu\.fleet$", tree.text(VERSIONLOCK) or "", re.M | re.S)
+        found = re.search(
+            r"^# BEGIN amdgpu\.fleet$(.*?)^# END amdgpu\.fleet$", tree.text(VERSIONLOCK) or "", re.M | re.S
+        )
         return found.group(1).split() if found else []
     ours = (tree.text(HELD) or "").split()
     known = _dpkg(tree) if ours else {}
@@ -100,7 +119,10 @@ def repositories(tree: Tree) -> list[dict[str, t.Any]]:
     ``signed``: a key is named, or gpgcheck is on. ``mixed``: the file holds repositories of others too.
     """
     found = []
-    for folder, suffixes in (("etc/apt/sources.list.d", (".list", ".sources")), ("etc/yum.repos.d", (".repo",))):
+    for folder, suffixes in (
+        ("etc/apt/sources.list.d", (".list", ".sources")),
+        ("etc/yum.repos.d", (".repo",)),
+    ):
         for name in tree.names(folder):
             if name.endswith(suffixes) and not name.startswith(OURS):
                 found += _repositories_in(tree, f"{folder}/{name}")
@@ -109,9 +131,12 @@ def repositories(tree: Tree) -> list[dict[str, t.Any]]:
 
 def _repositories_in(tree: Tree, path: str) -> list[dict[str, t.Any]]:
     found = []
-    text = "\n".join(line for line in (tree.text(path) or "").splitlines() if not line.lstrip().startswith("#"))
+    text = "\n".join(
+        line for line in (tree.text(path) or "").splitlines() if not line.lstrip().startswith("#")
+    )
     mixed = any(not AMD_HOSTS.match(uri) for uri in re.findall(r"https?://\S+", text))
-    # One line of a .list file is a repository; stanzas and sections of the other kinds are parted by blank lines or brackets.
+    # One line of a .list file is a repository; stanzas and sections of the other kinds are parted by blank
+    # lines or brackets.
     blocks = text.splitlines() if path.endswith(".list") else re.split(r"\n\s*\n|^(?=\[)", text, flags=re.M)
     for block in blocks:
         if SWITCHED_OFF.search(block):

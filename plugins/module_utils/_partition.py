@@ -2,9 +2,9 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Partition modes of Instinct GPUs: what they are, what a wanted mode takes, and how it is carried out.
 
-The driver takes a compute mode at once, if nobody has the GPU open. A memory mode is only a request: it is for all GPUs that are
-linked (a hive), and the driver carries it out when it is loaded again. The compute mode does not survive that. So memory goes
-first, then the driver, then compute, both up and back.
+The driver takes a compute mode at once, if nobody has the GPU open. A memory mode is only a request: it is
+for all GPUs that are linked (a hive), and the driver carries it out when it is loaded again. The compute mode
+does not survive that. So memory goes first, then the driver, then compute, both up and back.
 """
 
 from __future__ import annotations
@@ -23,7 +23,8 @@ COMPUTE = ("SPX", "DPX", "TPX", "QPX", "CPX")
 MEMORY = ("NPS1", "NPS2", "NPS4", "NPS8")
 DEVICES = {"SPX": 1, "DPX": 2, "TPX": 3, "QPX": 4}
 KFD_DEVICE = "/dev/kfd"
-# The driver shows the devices of a new mode before the write returns; what is not there a little later will not come.
+# The driver shows the devices of a new mode before the write returns; what is not there a little later will
+# not come.
 DEVICES_TIMEOUT = 20.0
 INTERVAL = 0.2
 
@@ -66,11 +67,17 @@ class Gpu(t.NamedTuple):
         return self.xccs if compute == "CPX" else DEVICES.get(compute or "")
 
     def state(self) -> dict[str, t.Any]:
-        return {"address": self.address, "compute": self.compute, "memory": self.memory, "devices": self.devices}
+        return {
+            "address": self.address,
+            "compute": self.compute,
+            "memory": self.memory,
+            "devices": self.devices,
+        }
 
 
 class Plan(t.NamedTuple):
-    """What has to be done. ``compute`` is what each GPU is in afterwards, as far as this changes it or a reload would."""
+    """What has to be done. ``compute`` is what each GPU is in afterwards, as far as this changes it or a
+    reload would."""
 
     gpus: list[Gpu]
     memory: str | None
@@ -109,7 +116,11 @@ class Plan(t.NamedTuple):
             lines.append("load the driver amdgpu again")
         by_address = {gpu.address: gpu for gpu in self.gpus}
         for address, mode in self.compute.items():
-            lines.append(f"set {address} to {mode}" if by_address[address].compute != mode else f"set {address} to {mode} again")
+            lines.append(
+                f"set {address} to {mode}"
+                if by_address[address].compute != mode
+                else f"set {address} to {mode} again"
+            )
         return lines
 
 
@@ -121,9 +132,14 @@ def read(tree: Tree) -> list[Gpu]:
     for gpu in detect(tree, full=True)["gpus"]:
         address = gpu["pci_address"] or ""
         folder = folders.get(address, "")
-        # Newer drivers list in available_compute_partition only what fits the present memory mode, and all of it here.
+        # Newer drivers list in available_compute_partition only what fits the present memory mode, and all of
+        # it here.
         all_modes = tree.text(folder, "compute_partition_config/supported_xcp_configs") if folder else None
-        own = [f"/dev/dri/{name}" for name in tree.names(folder, "drm") if name.startswith(("card", "renderD"))] if folder else []
+        own = (
+            [f"/dev/dri/{name}" for name in tree.names(folder, "drm") if name.startswith(("card", "renderD"))]
+            if folder
+            else []
+        )
         gpus.append(
             Gpu(
                 number=gpu["index"],
@@ -132,7 +148,10 @@ def read(tree: Tree) -> list[Gpu]:
                 folder=folder,
                 compute=gpu["compute_partition"] if gpu["compute_partition"] in COMPUTE else None,
                 memory=gpu["memory_partition"] if gpu["memory_partition"] in MEMORY else None,
-                computes=_modes([*gpu["available_compute_partitions"], *(all_modes or "").replace(",", " ").split()], COMPUTE)
+                computes=_modes(
+                    [*gpu["available_compute_partitions"], *(all_modes or "").replace(",", " ").split()],
+                    COMPUTE,
+                )
                 if gpu["available_compute_partitions"]
                 else (),
                 memories=_modes(gpu["available_memory_partitions"], MEMORY),
@@ -161,7 +180,9 @@ def choose(gpus: list[Gpu], wanted: t.Sequence[str]) -> list[Gpu]:
         return chosen
     chosen = []
     for name in wanted:
-        found = [gpu for gpu in gpus if name in (str(gpu.number), gpu.address) or f"0000:{name}" == gpu.address]
+        found = [
+            gpu for gpu in gpus if name in (str(gpu.number), gpu.address) or f"0000:{name}" == gpu.address
+        ]
         if not found:
             known = ", ".join(f"{gpu.number} ({gpu.address})" for gpu in gpus) or "none"
             raise PartitionError(f"gpus: there is no GPU {name} on this host. There are: {known}.")
@@ -200,14 +221,17 @@ def plan(gpus: list[Gpu], compute: str | None, memory: str | None, wanted: t.Seq
         # A reload takes the mode from every GPU of the host, also from those that this is not about.
         if gpu.offers and mode and (mode != gpu.compute or hive):
             modes[gpu.address] = mode
-    return Plan(gpus=[gpu for gpu in gpus if gpu.offers], memory=memory if hive else None, hive=hive, compute=modes)
+    return Plan(
+        gpus=[gpu for gpu in gpus if gpu.offers], memory=memory if hive else None, hive=hive, compute=modes
+    )
 
 
 def _refuse(gpu: Gpu, compute: str | None, memory: str | None) -> None:
     if gpu.compute is None or (memory and gpu.memories and gpu.memory is None):
         what = "compute" if gpu.compute is None else "memory"
         raise PartitionError(
-            f"The {what} mode of {gpu.name} cannot be read (current_{what}_partition in /{gpu.folder}). The GPU may be in a reset, or the"
+            f"The {what} mode of {gpu.name} cannot be read (current_{what}_partition in /{gpu.folder}). The "
+            f"GPU may be in a reset, or the"
             " driver did not come up: look at dmesg."
         )
     if compute and compute not in gpu.computes:
@@ -215,16 +239,24 @@ def _refuse(gpu: Gpu, compute: str | None, memory: str | None) -> None:
         waits = memory is not None and memory != gpu.memory
         if not (waits and compute == "SPX"):
             hint = f" in {gpu.memory}. Set memory alone first if {memory} is needed for it" if waits else ""
-            raise PartitionError(f"{gpu.name} does not offer {compute}; it offers {', '.join(gpu.computes)}{hint}.")
+            raise PartitionError(
+                f"{gpu.name} does not offer {compute}; it offers {', '.join(gpu.computes)}{hint}."
+            )
     if memory and memory not in gpu.memories and memory != gpu.memory:
-        offers = f"it offers {', '.join(gpu.memories)}" if gpu.memories else "it offers no memory modes (no available_memory_partition)"
+        offers = (
+            f"it offers {', '.join(gpu.memories)}"
+            if gpu.memories
+            else "it offers no memory modes (no available_memory_partition)"
+        )
         raise PartitionError(f"{gpu.name} does not offer {memory}; {offers}.")
     mode, banks = compute or gpu.compute, memory or gpu.memory
     devices = gpu.expected(mode)
     if mode and banks and devices is not None and int(banks[3:]) > devices and (compute or memory):
         raise PartitionError(
-            f"{banks} with {mode} is not possible on {gpu.name}: there would be more memory partitions ({banks[3:]}) than"
-            f" compute partitions ({devices}). Give compute and memory together, for example SPX with NPS1 or CPX with {banks}."
+            f"{banks} with {mode} is not possible on {gpu.name}: there would be more memory partitions "
+            f"({banks[3:]}) than"
+            f" compute partitions ({devices}). Give compute and memory together, for example SPX with NPS1 "
+            f"or CPX with {banks}."
         )
 
 
@@ -233,25 +265,32 @@ def _whole_hive(gpus: list[Gpu], chosen: list[Gpu], memory: str | None) -> None:
     left = [gpu for gpu in gpus if gpu.hive in hives and gpu.offers and gpu not in chosen]
     if left:
         raise PartitionError(
-            f"The memory mode is one for all GPUs that are linked by XGMI, and {', '.join(gpu.address for gpu in left)} would be left"
+            f"The memory mode is one for all GPUs that are linked by XGMI, and "
+            f"{', '.join(gpu.address for gpu in left)} would be left"
             f" out of {memory}. Leave gpus empty, or name all of them."
         )
 
 
-# --- who has the GPUs open -------------------------------------------------------------------------------------------------------------
+# --- who has the GPUs open
 
 
 def devices_of(plan: Plan, tree: Tree) -> set[str]:
-    """The device nodes that nobody may have open: those of the GPUs that change, or of all GPUs where the driver goes."""
+    """The device nodes that nobody may have open: those of the GPUs that change, or of all GPUs where the
+    driver goes."""
     nodes = {KFD_DEVICE}
     for gpu in plan.gpus:
         if plan.reload or gpu.address in plan.compute:
-            # A display on the card itself does not keep the compute mode from changing; an unloaded driver it does.
+            # A display on the card itself does not keep the compute mode from changing; an unloaded driver it
+            # does.
             nodes.update(node for node in gpu.nodes if plan.reload or "/renderD" in node)
     if plan.reload:
         for device in pci_gpus(tree):
             if device.driver == "amdgpu":
-                nodes.update(f"/dev/dri/{name}" for name in tree.names(device.folder, "drm") if name.startswith(("card", "renderD")))
+                nodes.update(
+                    f"/dev/dri/{name}"
+                    for name in tree.names(device.folder, "drm")
+                    if name.startswith(("card", "renderD"))
+                )
         # amdgpu_xcp_0 is amdgpu_xcp.0 with newer drivers.
         for name in tree.names("sys/devices/platform"):
             if name.startswith("amdgpu_xcp"):
@@ -271,12 +310,13 @@ def refuse_holders(found: t.Iterable[Holder], told: t.Sequence[str], after: str 
         units = sorted({holder.units[-1] for holder in strangers if holder.units})
         remedy = f"add {', '.join(units)} to stop_services" if units else "end it"
         raise PartitionError(
-            f"The GPUs are in use{after}: {'; '.join(str(holder) for holder in strangers)}. Nothing was changed."
+            f"The GPUs are in use{after}: {'; '.join(str(holder) for holder in strangers)}. Nothing was "
+            f"changed."
             f" Stop what uses them, or {remedy}."
         )
 
 
-# --- carrying it out -------------------------------------------------------------------------------------------------------------------
+# --- carrying it out
 
 
 def write_mode(path: str, mode: str) -> None:
@@ -304,7 +344,8 @@ def refused_write(gpu: Gpu, mode: str, error: OSError) -> str:
 
 
 class Work:
-    """Carries out a plan. The write to sysfs, commands and the clock are given, so that a driver that refuses can be tested."""
+    """Carries out a plan. The write to sysfs, commands and the clock are given, so that a driver that refuses
+    can be tested."""
 
     def __init__(self, tree: Tree, run: Run, clock: t.Any, timeout: float, write: Write = write_mode) -> None:
         self.tree = tree
@@ -329,14 +370,19 @@ class Work:
                 self.write(self._file(gpu, "current_memory_partition"), mode)
             except OSError as error:
                 pending = ", ".join(before.address for before in todo.hive[:number])
-                kept = f" The request of {pending} stays with the driver until it is loaded again." if pending else " Nothing was changed."
+                kept = (
+                    f" The request of {pending} stays with the driver until it is loaded again."
+                    if pending
+                    else " Nothing was changed."
+                )
                 raise PartitionError(refused_write(gpu, mode, error) + kept) from error
         for command in (["modprobe", "-r", "amdgpu"], ["modprobe", "amdgpu"]):
             rc, out, err = self.run(command)
             if rc != 0:
                 said = (err or out).strip().splitlines()[-1:] or ["no reason given"]
                 state = (
-                    f"The GPUs keep their modes until the driver is loaded again; the request for {mode} stays."
+                    f"The GPUs keep their modes until the driver is loaded again; the request for {mode} "
+                    f"stays."
                     if "-r" in command
                     else "The driver is not loaded now. Run modprobe amdgpu and look at dmesg."
                 )
@@ -345,7 +391,8 @@ class Work:
         if seen:
             shown = ", ".join(f"{gpu.address} shows {gpu.memory or 'no memory mode'}" for gpu in seen)
             raise PartitionError(
-                f"The driver was loaded again, but {mode} did not come within {self.timeout:g} s: {shown}. The GPUs stay as the driver"
+                f"The driver was loaded again, but {mode} did not come within {self.timeout:g} s: {shown}. "
+                f"The GPUs stay as the driver"
                 " left them. Look at dmesg, and check that the firmware of the board knows the mode."
             )
 
@@ -354,9 +401,13 @@ class Work:
         count = self.tree.number("sys/module/amdgpu/refcnt")
         if count:
             others = (
-                ", ".join(self.tree.names("sys/module/amdgpu/holders")) or "something that is not a process, such as a console on the GPU"
+                ", ".join(self.tree.names("sys/module/amdgpu/holders"))
+                or "something that is not a process, such as a console on the GPU"
             )
-            raise PartitionError(f"The driver amdgpu cannot be unloaded: it is in use {count} times, by {others}. Nothing was changed.")
+            raise PartitionError(
+                f"The driver amdgpu cannot be unloaded: it is in use {count} times, by {others}. Nothing was "
+                f"changed."
+            )
 
     def _compute(self, todo: Plan) -> None:
         before = {gpu.address: gpu for gpu in todo.gpus}
@@ -371,11 +422,17 @@ class Work:
             except OSError as error:
                 raise PartitionError(f"{refused_write(gpu, mode, error)} {self._back(todo, done)}") from error
             done.append(before[address])
-        wrong = self._wait(self.timeout, lambda gpus: [gpu for gpu in gpus if gpu.compute != todo.compute.get(gpu.address)], _named(todo))
+        wrong = self._wait(
+            self.timeout,
+            lambda gpus: [gpu for gpu in gpus if gpu.compute != todo.compute.get(gpu.address)],
+            _named(todo),
+        )
         if wrong:
             shown = ", ".join(f"{gpu.address} shows {gpu.compute or 'nothing'}" for gpu in wrong)
             wanted = ", ".join(sorted({todo.compute[gpu.address] for gpu in wrong}))
-            raise PartitionError(f"{wanted} did not come within {self.timeout:g} s: {shown}. {self._back(todo, done)}")
+            raise PartitionError(
+                f"{wanted} did not come within {self.timeout:g} s: {shown}. {self._back(todo, done)}"
+            )
 
     def _back(self, todo: Plan, done: list[Gpu]) -> str:
         """Put compute modes back; says what the GPUs are in."""
@@ -392,35 +449,44 @@ class Work:
         return "All GPUs are in the mode they had." if done else "Nothing was changed."
 
     def _devices(self, todo: Plan) -> list[Gpu]:
-        """Wait for the devices of KFD. Some may never come: a display chip of the BMC takes a minor number of DRM."""
+        """Wait for the devices of KFD. Some may never come: a display chip of the BMC takes a minor number of
+        DRM."""
         had = {gpu.address for gpu in todo.gpus if gpu.devices}
         # From before the change: a GPU that lacks a device counts too few dies afterwards.
         wanted = {gpu.address: gpu.expected(todo.compute[gpu.address]) for gpu in _named(todo)}
 
         def short(gpus: list[Gpu]) -> list[Gpu]:
-            return [gpu for gpu in gpus if gpu.address in had and wanted[gpu.address] not in (None, gpu.devices)]
+            return [
+                gpu for gpu in gpus if gpu.address in had and wanted[gpu.address] not in (None, gpu.devices)
+            ]
 
         lacking = self._wait(min(self.timeout, DEVICES_TIMEOUT), short, _named(todo))
         gone = [gpu.address for gpu in lacking if not gpu.devices]
         if gone:
             raise PartitionError(
-                f"The mode was set, but the compute driver shows no device of {', '.join(gone)} any more. Look at dmesg; a reboot brings"
+                f"The mode was set, but the compute driver shows no device of {', '.join(gone)} any more. "
+                f"Look at dmesg; a reboot brings"
                 " the default mode back."
             )
         for gpu in lacking:
             self.warnings.append(
-                f"{gpu.name} is in {gpu.compute} and shows {gpu.devices} of {wanted[gpu.address]} devices. Where a display chip of the BMC"
+                f"{gpu.name} is in {gpu.compute} and shows {gpu.devices} of {wanted[gpu.address]} devices. "
+                f"Where a display chip of the BMC"
                 " takes a minor number, kernel_opt_in: [free_drm_minors] gives it back."
             )
         return read(self.tree)
 
-    def _wait(self, seconds: float, wrong: t.Callable[[list[Gpu]], list[Gpu]], gpus: t.Sequence[Gpu]) -> list[Gpu]:
+    def _wait(
+        self, seconds: float, wrong: t.Callable[[list[Gpu]], list[Gpu]], gpus: t.Sequence[Gpu]
+    ) -> list[Gpu]:
         """Read the GPUs until nothing is wrong with these; returns what still is."""
         addresses = [gpu.address for gpu in gpus]
         deadline = self.clock.monotonic() + seconds
         while True:
             seen = {gpu.address: gpu for gpu in read(self.tree)}
-            absent = [gpu._replace(compute=None, memory=None, devices=0) for gpu in gpus if gpu.address not in seen]
+            absent = [
+                gpu._replace(compute=None, memory=None, devices=0) for gpu in gpus if gpu.address not in seen
+            ]
             bad = wrong([seen[address] for address in addresses if address in seen] + absent)
             if not bad or self.clock.monotonic() >= deadline:
                 return bad
@@ -435,7 +501,8 @@ def _named(todo: Plan) -> list[Gpu]:
 
 
 def below_root(root: str, command: list[str]) -> list[str]:
-    """The command with its program below the root. For another tree than this machine's, its driver is not ours to unload."""
+    """The command with its program below the root. For another tree than this machine's, its driver is not
+    ours to unload."""
     if root.rstrip("/") == "":
         return command
     for folder in ("usr/sbin", "sbin", "usr/bin", "bin"):
@@ -452,7 +519,10 @@ def require_modprobe(root: str) -> None:
     except FileNotFoundError:
         found = None
     if not found:
-        raise PartitionError("There is no modprobe to load the driver again with. Nothing was changed. Install kmod, and run with become.")
+        raise PartitionError(
+            "There is no modprobe to load the driver again with. Nothing was changed. Install kmod, and run "
+            "with become."
+        )
 
 
 class Services:
@@ -481,10 +551,16 @@ class Services:
             rc, out, err = self.run(["systemctl", "start", name])
             if rc != 0:
                 said = (err or out).strip() or f"systemctl ended with {rc}"
-                problems.append(f"{name} was stopped for the change and did not start again: {said}. Look at journalctl -u {name}.")
+                problems.append(
+                    f"{name} was stopped for the change and did not start again: {said}. Look at journalctl "
+                    f"-u {name}."
+                )
         return problems
 
 
 def shown(states: t.Iterable[dict[str, t.Any]]) -> str:
     """The modes as text, for the diff."""
-    return "".join(f"{state['address']} {state['compute']} {state['memory']} devices={state['devices']}\n" for state in states)
+    return "".join(
+        f"{state['address']} {state['compute']} {state['memory']} devices={state['devices']}\n"
+        for state in states
+    )

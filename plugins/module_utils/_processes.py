@@ -27,10 +27,13 @@ class Holder(t.NamedTuple):
 
 
 def holders(tree: Tree, targets: set[str]) -> t.Iterator[Holder]:
-    """The processes, in the order of their numbers, that have one of ``targets`` open: paths, or ``socket:[12345]``."""
+    """The processes, in the order of their numbers, that have one of ``targets`` open: paths, or
+    ``socket:[12345]``."""
     for pid in natural(tree.names("proc")) if targets else ():
         # A descriptor that is closed while we look must not hide the others; a process that ended has none.
-        held = targets.intersection(tree.link_target("proc", pid, "fd", number) or "" for number in _descriptors(tree, pid))
+        held = targets.intersection(
+            tree.link_target("proc", pid, "fd", number) or "" for number in _descriptors(tree, pid)
+        )
         if held:
             yield _holder(tree, pid, *sorted(held))
 
@@ -43,7 +46,9 @@ def users_of(tree: Tree, folders: t.Sequence[str]) -> t.Iterator[Holder]:
                 text = maps.read()
             for folder in folders:
                 # A container may have a folder of the same name.
-                if f" {folder}/" in text and os.path.samefile(tree.path("proc", pid, "root") + folder, tree.path(folder.lstrip("/"))):
+                if f" {folder}/" in text and os.path.samefile(
+                    tree.path("proc", pid, "root") + folder, tree.path(folder.lstrip("/"))
+                ):
                     yield _holder(tree, pid, folder)
         except (OSError, ValueError):  # the process ended while we looked
             continue

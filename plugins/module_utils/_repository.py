@@ -10,7 +10,13 @@ import typing as t
 
 from ansible_collections.amdgpu.fleet.plugins.module_utils import _files
 from ansible_collections.amdgpu.fleet.plugins.module_utils._host import operating_system
-from ansible_collections.amdgpu.fleet.plugins.module_utils._openpgp import NotAKey, armored, dearmored, expires_at, fingerprints
+from ansible_collections.amdgpu.fleet.plugins.module_utils._openpgp import (
+    NotAKey,
+    armored,
+    dearmored,
+    expires_at,
+    fingerprints,
+)
 from ansible_collections.amdgpu.fleet.plugins.module_utils._sysfs import Tree
 from ansible_collections.amdgpu.fleet.plugins.module_utils._write import below
 
@@ -33,7 +39,9 @@ def format_of(root: str, wanted: bool) -> str:
     if manager is None:
         return "rpm" if tree.exists("etc/yum.repos.d") else "deb"
     if manager not in FORMATS and wanted:
-        raise RepositoryError(f"The package manager {manager} is not supported; repositories are written for apt and dnf.")
+        raise RepositoryError(
+            f"The package manager {manager} is not supported; repositories are written for apt and dnf."
+        )
     return FORMATS.get(manager, "deb")
 
 
@@ -50,11 +58,19 @@ class Repository(t.NamedTuple):
 
     @property
     def key_path(self) -> str:
-        return f"/etc/apt/keyrings/{self.name}.gpg" if self.kind == "deb" else f"/etc/pki/rpm-gpg/RPM-GPG-KEY-{self.name}"
+        return (
+            f"/etc/apt/keyrings/{self.name}.gpg"
+            if self.kind == "deb"
+            else f"/etc/pki/rpm-gpg/RPM-GPG-KEY-{self.name}"
+        )
 
     @property
     def path(self) -> str:
-        return f"/etc/apt/sources.list.d/{self.name}.sources" if self.kind == "deb" else f"/etc/yum.repos.d/{self.name}.repo"
+        return (
+            f"/etc/apt/sources.list.d/{self.name}.sources"
+            if self.kind == "deb"
+            else f"/etc/yum.repos.d/{self.name}.repo"
+        )
 
     @property
     def index_url(self) -> str:
@@ -81,7 +97,8 @@ class Repository(t.NamedTuple):
                 "enabled=1",
                 "priority=50",
                 "gpgcheck=1",
-                # Said either way: a host may ask for signed indexes by default, and most repositories have none.
+                # Said either way: a host may ask for signed indexes by default, and most repositories have
+                # none.
                 f"repo_gpgcheck={int(self.repo_gpgcheck)}",
                 f"gpgkey=file://{self.key_path}",
             ]
@@ -94,16 +111,22 @@ class Repository(t.NamedTuple):
 
     def check_source(self) -> None:
         """The same for what only a repository that is wanted needs."""
-        for name, value in (("uri", self.uri), ("suite", self.suite), ("components", "".join(self.components))):
+        for name, value in (
+            ("uri", self.uri),
+            ("suite", self.suite),
+            ("components", "".join(self.components)),
+        ):
             if re.search(r"\s", value):
                 raise RepositoryError(f"{name} may not hold spaces or line breaks, as {value!r} does.")
         if not re.fullmatch(r"(https?|ftp|file):/.+", self.uri, re.IGNORECASE):
             raise RepositoryError(
-                f"uri must be an address such as https://repo.example.net/debian or file:///srv/debian, not {self.uri!r}."
+                f"uri must be an address such as https://repo.example.net/debian or file:///srv/debian, not "
+                f"{self.uri!r}."
             )
         if self.kind == "deb" and not (self.components and all(self.components)):
             raise RepositoryError(
-                "components are missing, and apt stops at a source without them. Give those of the suite, or leave them out."
+                "components are missing, and apt stops at a source without them. Give those of the suite, or "
+                "leave them out."
             )
         if self.kind == "deb" and not self.suite:
             raise RepositoryError("suite is missing: a repository of Debian packages has suites. Give suite.")
@@ -113,25 +136,36 @@ class Repository(t.NamedTuple):
     def check_index(self, data: bytes) -> None:
         """Raise where the answer is not that of a repository, or not of one whose packages can be trusted."""
         if self.kind == "deb" and b"PGP SIGNED MESSAGE" not in data:
-            raise RepositoryError(f"{self.index_url} is not signed, so no package of it can be trusted. The host was left as it was.")
+            raise RepositoryError(
+                f"{self.index_url} is not signed, so no package of it can be trusted. The host was left as "
+                f"it was."
+            )
         if self.kind == "rpm" and b"<repomd" not in data:
-            raise RepositoryError(f"{self.index_url} is no index of an rpm repository. Correct uri; the host was left as it was.")
+            raise RepositoryError(
+                f"{self.index_url} is no index of an rpm repository. Correct uri; the host was left as it "
+                f"was."
+            )
 
     def key(self, data: bytes, origin: str, now: float) -> bytes:
-        """The key as the package manager wants it: binary for apt, armored for rpm. Raises where it is another one, or out of date."""
+        """The key as the package manager wants it: binary for apt, armored for rpm. Raises where it is
+        another one, or out of date."""
         try:
             found, expires = fingerprints(data), expires_at(data)
         except NotAKey as error:
-            raise RepositoryError(f"{origin} is no repository key: {error}. Correct key_url; the host was left as it was.") from error
+            raise RepositoryError(
+                f"{origin} is no repository key: {error}. Correct key_url; the host was left as it was."
+            ) from error
         if found != [self.fingerprint]:
             raise RepositoryError(
-                f"{origin} holds the key {', '.join(found)}, not the pinned {self.fingerprint}. If the vendor announced a new key, give "
+                f"{origin} holds the key {', '.join(found)}, not the pinned {self.fingerprint}. If the "
+                f"vendor announced a new key, give "
                 "its fingerprint; otherwise somebody else signs this repository. The host was left as it was."
             )
         if expires is not None and expires <= now:
             day = time.strftime("%Y-%m-%d", time.gmtime(expires))
             raise RepositoryError(
-                f"{origin} holds the pinned key, which expired on {day}: nothing that it signs is accepted. Give a key_url with the key as "
+                f"{origin} holds the pinned key, which expired on {day}: nothing that it signs is accepted. "
+                f"Give a key_url with the key as "
                 "the vendor issued it again, or set the clock of the host right. The host was left as it was."
             )
         return dearmored(data) if self.kind == "deb" else armored(data)
@@ -155,7 +189,9 @@ def change(root: str, contents: t.Mapping[str, bytes | None]) -> None:
 
     _files.carry_out(
         [
-            _files.Change(_files.File(path, content, 0o644, None, None, False, []), below(root, path), None, "", [path])
+            _files.Change(
+                _files.File(path, content, 0o644, None, None, False, []), below(root, path), None, "", [path]
+            )
             for path, content in contents.items()
         ],
         nothing,

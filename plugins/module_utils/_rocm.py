@@ -50,8 +50,11 @@ def _target(tree: Tree, link: str) -> str | None:
     return path if path != "/" + link and tree.exists(path) else None
 
 
-def installations(tree: Tree, packages: dict[str, str], search_paths: t.Sequence[str] = ()) -> list[dict[str, t.Any]]:
-    """Every installation: ``{version, path, layout, current}``; ``version`` is ``None`` where nothing tells it."""
+def installations(
+    tree: Tree, packages: dict[str, str], search_paths: t.Sequence[str] = ()
+) -> list[dict[str, t.Any]]:
+    """Every installation: ``{version, path, layout, current}``; ``version`` is ``None`` where nothing tells
+    it."""
     found: list[dict[str, t.Any]] = []
     current = _target(tree, "opt/rocm")
     if not current and tree.link_name("opt/rocm"):
@@ -75,7 +78,14 @@ def installations(tree: Tree, packages: dict[str, str], search_paths: t.Sequence
         cores = ["opt/rocm/core"]
     for folder in cores:
         is_current = linked_core == "/" + folder or (linked_core is None and len(cores) == 1)
-        found.append({"version": _version_in(tree, folder), "path": "/" + folder, "layout": "therock", "current": is_current})
+        found.append(
+            {
+                "version": _version_in(tree, folder),
+                "path": "/" + folder,
+                "layout": "therock",
+                "current": is_current,
+            }
+        )
 
     for name in DISTRIBUTION_PACKAGES:
         # AMD's own legacy packages are called hsa-rocr too.
@@ -96,7 +106,9 @@ def installations(tree: Tree, packages: dict[str, str], search_paths: t.Sequence
         for lib in tree.names(base, "lib"):
             folder = f"{base}/lib/{lib}/site-packages"
             for name in tree.names(folder):
-                match = re.fullmatch(r"rocm_sdk_core-([0-9]{1,9}\.[0-9]{1,9}(?:\.[0-9]{1,9})?).*\.dist-info", name)
+                match = re.fullmatch(
+                    r"rocm_sdk_core-([0-9]{1,9}\.[0-9]{1,9}(?:\.[0-9]{1,9})?).*\.dist-info", name
+                )
                 if match:
                     found.append(
                         {

@@ -1,6 +1,7 @@
 # Copyright: (c) 2026, the amdgpu.fleet authors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What may keep a module from loading or a container from a device: Secure Boot, enrolled keys, SELinux, locked memory."""
+"""What may keep a module from loading or a container from a device: Secure Boot, enrolled keys, SELinux,
+locked memory."""
 
 from __future__ import annotations
 
@@ -25,20 +26,26 @@ def secure_boot(tree: Tree) -> bool | None:
 
 
 def mok_enrolled(tree: Tree) -> bool | None:
-    """Whether shim trusts the key that DKMS signs modules with; ``None`` where there is no such key or no list to look in.
+    """Whether shim trusts the key that DKMS signs modules with; ``None`` where there is no such key or no
+    list to look in.
 
-    shim lists what it trusts in ``MokListRT`` (continued in ``MokListRT1`` and so on), each certificate as it is.
+    shim lists what it trusts in ``MokListRT`` (continued in ``MokListRT1`` and so on), each certificate as it
+    is.
     """
     certificates = [data for data in (tree.raw(path) for path in CERTIFICATES) if data]
-    lists = [tree.raw(EFI_VARIABLES, name) or b"" for name in tree.names(EFI_VARIABLES) if name.startswith("MokListRT")]
+    lists = [
+        tree.raw(EFI_VARIABLES, name) or b""
+        for name in tree.names(EFI_VARIABLES)
+        if name.startswith("MokListRT")
+    ]
     if not certificates or not lists:
         return None
     return any(certificate in trusted for certificate in certificates for trusted in lists)
 
 
 def selinux(tree: Tree) -> dict[str, t.Any]:
-    """``mode`` (enforcing, permissive or disabled), the ``booleans`` that let containers use devices, where they exist, and those of
-    them that this collection switched on (``ours``)."""
+    """``mode`` (enforcing, permissive or disabled), the ``booleans`` that let containers use devices, where
+    they exist, and those of them that this collection switched on (``ours``)."""
     enforce = tree.number(SELINUX, "enforce")
     mode = "disabled" if enforce is None else "enforcing" if enforce else "permissive"
     booleans = {}
@@ -56,10 +63,13 @@ def _configurations(tree: Tree, file: str, folder: str) -> list[str]:
 
 
 def memlock(tree: Tree) -> dict[str, str | None]:
-    """Limits of locked memory as they are set: ``users`` (for everybody, in KiB or ``unlimited``), ``services`` (systemd's default)."""
+    """Limits of locked memory as they are set: ``users`` (for everybody, in KiB or ``unlimited``),
+    ``services`` (systemd's default)."""
     users = None
     for path in _configurations(tree, "etc/security/limits.conf", "etc/security/limits.d"):
-        for domain, kind, value in re.findall(r"^\s*(\S+)\s+(soft|hard|-)\s+memlock\s+(\S+)", tree.text(path) or "", re.M):
+        for domain, kind, value in re.findall(
+            r"^\s*(\S+)\s+(soft|hard|-)\s+memlock\s+(\S+)", tree.text(path) or "", re.M
+        ):
             if domain == "*" and kind != "soft":
                 users = value
     services = None

@@ -2,8 +2,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Reading small kernel and configuration files below a root, without ever raising.
 
-A host that is being brought up is often half broken. Whatever cannot be read becomes ``None`` and one entry in
-``problems``, so that detection says what it could not see instead of ending in a traceback.
+A host that is being brought up is often half broken. Whatever cannot be read becomes ``None`` and one entry
+in ``problems``, so that detection says what it could not see instead of ending in a traceback.
 """
 
 from __future__ import annotations
@@ -20,7 +20,8 @@ _WHOLE = re.compile(r"[0-9]{1,20}")
 MAX_BYTES = 1 << 20
 # Of a text that is a fact as it is: a damaged file must not become one of a megabyte.
 MAX_WORD = 300
-# A broken tree repeats the same defect in hundreds of files: a fact of a few KB names the first ones and counts the rest.
+# A broken tree repeats the same defect in hundreds of files: a fact of a few KB names the first ones and
+# counts the rest.
 MAX_PROBLEMS = 12
 
 
@@ -50,7 +51,8 @@ class Tree:
 
     @property
     def problems(self) -> list[dict[str, t.Any]]:
-        """At most ``MAX_PROBLEMS`` entries ``{path, problem, count}``; the last one says how many were left out."""
+        """At most ``MAX_PROBLEMS`` entries ``{path, problem, count}``; the last one says how many were left
+        out."""
         entries = list(self._problems.values())
         if len(entries) <= MAX_PROBLEMS:
             return entries
@@ -59,7 +61,8 @@ class Tree:
         return [*kept, {"path": "", "problem": "further problems, not listed", "count": left}]
 
     def raw(self, *parts: str, required: bool = False, limit: int = MAX_BYTES) -> bytes | None:
-        """The bytes of a file, ``None`` when it cannot be read. A missing file is a problem only when ``required``."""
+        """The bytes of a file, ``None`` when it cannot be read. A missing file is a problem only when
+        ``required``."""
         path = self.path(*parts)
         try:
             descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
@@ -67,7 +70,8 @@ class Tree:
             self._unreadable(path, error, required)
             return None
         try:
-            # Until nothing comes: of a long list the kernel gives the lines that fill a page, and the rest when asked again.
+            # Until nothing comes: of a long list the kernel gives the lines that fill a page, and the rest
+            # when asked again.
             data = piece = os.read(descriptor, 65536)
             while piece and len(data) < limit:
                 piece = os.read(descriptor, 65536)
@@ -178,7 +182,9 @@ class Tree:
             if required:
                 self.problem(self.host_path(path), "is missing")
         else:
-            self.problem(self.host_path(path), f"cannot be read ({getattr(error, 'strerror', None) or error})")
+            self.problem(
+                self.host_path(path), f"cannot be read ({getattr(error, 'strerror', None) or error})"
+            )
 
 
 def memory_bytes(tree: Tree) -> int | None:

@@ -2,7 +2,8 @@
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Unified kernel images: which ones a host has, the kernel arguments inside, and the commands that build them again."""
+"""Unified kernel images: which ones a host has, the kernel arguments inside, and the commands that build them
+again."""
 
 from __future__ import annotations
 
@@ -74,19 +75,32 @@ def named(places: Sequence[str], name: str) -> list[str]:
 
 
 def default(places: Sequence[str], name: str) -> str:
-    """The image the next boot takes: the one that is named, else the newest that is no fallback and has tries left."""
+    """The image the next boot takes: the one that is named, else the newest that is no fallback and has tries
+    left."""
     alive = [place for place in places if not re.search(r"\+0(-\d+)?\.efi$", place)] or list(places)
     normal = [place for place in alive if not re.search(r"rescue|fallback", os.path.basename(place))]
     return max(named(alive, name) or normal or alive, key=version_key)
 
 
 def builders(root: str, tool: Callable[[str], list[str] | None]) -> list[list[str]]:
-    """The commands that build the images of all installed kernels from /etc/kernel/cmdline; none where that is not certain."""
+    """The commands that build the images of all installed kernels from /etc/kernel/cmdline; none where that
+    is not certain."""
     texts = (read_text(below(root, f"{folder}/install.conf")) for folder in INSTALL_CONF)
-    install = tool("kernel-install") if re.search(r"^layout=uki\s*$", next(filter(None, texts), ""), re.MULTILINE) else None
+    install = (
+        tool("kernel-install")
+        if re.search(r"^layout=uki\s*$", next(filter(None, texts), ""), re.MULTILINE)
+        else None
+    )
     if install:
-        kernels = [os.path.basename(place) for place in sorted(glob.glob(os.path.join(glob.escape(below(root, "/lib/modules")), "*")))]
-        files = [(name, path) for name in kernels for path in (f"/lib/modules/{name}/vmlinuz", f"/boot/vmlinuz-{name}")]
+        kernels = [
+            os.path.basename(place)
+            for place in sorted(glob.glob(os.path.join(glob.escape(below(root, "/lib/modules")), "*")))
+        ]
+        files = [
+            (name, path)
+            for name in kernels
+            for path in (f"/lib/modules/{name}/vmlinuz", f"/boot/vmlinuz-{name}")
+        ]
         there = {name: path for name, path in reversed(files) if os.path.isfile(below(root, path))}
         return [[*install, "add", name, there[name]] for name in kernels if name in there]
     presets = glob.glob(os.path.join(glob.escape(below(root, "/etc/mkinitcpio.d")), "*.preset"))

@@ -2,7 +2,8 @@
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Read and write small files below a root folder: a temporary file beside the target, one rename, and a way back."""
+"""Read and write small files below a root folder: a temporary file beside the target, one rename, and a way
+back."""
 
 from __future__ import annotations
 
@@ -35,7 +36,10 @@ def why(error: OSError) -> str:
 def below(root: str, path: str) -> str:
     """The real place of an absolute path as seen from root. Refuses what would leave the root."""
     if not path.startswith("/") or "\0" in path or "\n" in path:
-        raise WriteError(f"{path!r} is not an absolute path; give it from the top, as in /etc/modprobe.d/zz-amdgpu-fleet.conf.")
+        raise WriteError(
+            f"{path!r} is not an absolute path; give it from the top, as in "
+            f"/etc/modprobe.d/zz-amdgpu-fleet.conf."
+        )
     if ".." in path.split("/"):
         raise WriteError(f"{path!r} holds '..'; give the path without it.")
     base = os.path.realpath(root)
@@ -55,9 +59,14 @@ def refuse_special(place: str) -> None:
     except OSError as error:
         raise WriteError(f"{place} cannot be looked at: {why(error)}.") from error
     if stat.S_ISLNK(mode):
-        raise WriteError(f"{place} is a symbolic link to {os.readlink(place)}; name the file it points to, or remove the link first.")
+        raise WriteError(
+            f"{place} is a symbolic link to {os.readlink(place)}; name the file it points to, or remove the "
+            f"link first."
+        )
     if stat.S_ISDIR(mode):
-        raise WriteError(f"{place} is a directory, a file was expected there; remove it or choose another path.")
+        raise WriteError(
+            f"{place} is a directory, a file was expected there; remove it or choose another path."
+        )
     if not stat.S_ISREG(mode):
         raise WriteError(f"{place} is not a regular file; remove it or choose another path.")
 
@@ -72,7 +81,10 @@ def read_bytes(place: str) -> bytes | None:
     except OSError as error:
         raise WriteError(f"{place} cannot be read: {why(error)}.") from error
     if len(content) > LARGEST:
-        raise WriteError(f"{place} is larger than {LARGEST // 1024 // 1024} MiB, too large for a configuration file; it is left alone.")
+        raise WriteError(
+            f"{place} is larger than {LARGEST // 1024 // 1024} MiB, too large for a configuration file; it "
+            f"is left alone."
+        )
     return content
 
 
@@ -86,15 +98,20 @@ def shown(text: str | None) -> str:
     return "" if text is None else text.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
 
 
-def stage(place: str, content: bytes, mode: int | None = None, uid: int | None = None, gid: int | None = None) -> str:
-    """Write a temporary file beside place with the final mode and owner; None keeps them (new: 0644, the caller)."""
+def stage(
+    place: str, content: bytes, mode: int | None = None, uid: int | None = None, gid: int | None = None
+) -> str:
+    """Write a temporary file beside place with the final mode and owner; None keeps them (new: 0644, the
+    caller)."""
     temporary = None
     try:
         try:
             old: os.stat_result | None = os.stat(place)
         except FileNotFoundError:
             old = None
-        handle, temporary = tempfile.mkstemp(prefix=f".{os.path.basename(place)[:200]}.", suffix=".new", dir=os.path.dirname(place))
+        handle, temporary = tempfile.mkstemp(
+            prefix=f".{os.path.basename(place)[:200]}.", suffix=".new", dir=os.path.dirname(place)
+        )
         with os.fdopen(handle, "wb") as stream:
             stream.write(content)
             stream.flush()
@@ -107,7 +124,9 @@ def stage(place: str, content: bytes, mode: int | None = None, uid: int | None =
             if rights != stat.S_IMODE(os.fstat(stream.fileno()).st_mode):
                 os.fchmod(stream.fileno(), rights)
             if old is not None:
-                with contextlib.suppress(OSError):  # no SELinux here, or a file system without labels: there is nothing to keep
+                with contextlib.suppress(
+                    OSError
+                ):  # no SELinux here, or a file system without labels: there is nothing to keep
                     os.setxattr(stream.fileno(), SELINUX, os.getxattr(place, SELINUX))
             os.fsync(stream.fileno())
         return temporary
@@ -117,7 +136,9 @@ def stage(place: str, content: bytes, mode: int | None = None, uid: int | None =
         if not isinstance(error, OSError):
             raise WriteError(f"{place} cannot be written: {error}.") from error
         if isinstance(error, FileNotFoundError):
-            raise WriteError(f"{place} cannot be written: its directory {os.path.dirname(place)} does not exist.") from error
+            raise WriteError(
+                f"{place} cannot be written: its directory {os.path.dirname(place)} does not exist."
+            ) from error
         raise WriteError(f"{place} cannot be written: {why(error)}.") from error
 
 
@@ -142,7 +163,9 @@ def move(temporary: str, place: str) -> None:
         raise WriteError(f"{place} cannot be replaced: {why(error)}.") from error
 
 
-def write(place: str, content: bytes, mode: int | None = None, uid: int | None = None, gid: int | None = None) -> None:
+def write(
+    place: str, content: bytes, mode: int | None = None, uid: int | None = None, gid: int | None = None
+) -> None:
     move(stage(place, content, mode, uid, gid), place)
 
 
@@ -225,7 +248,8 @@ class Snapshot:
 
 
 def follow(root: str, path: str) -> str:
-    """Like below(), and where a symbolic link stands, the file it points to, as long as that is inside the root."""
+    """Like below(), and where a symbolic link stands, the file it points to, as long as that is inside the
+    root."""
     place = below(root, path)
     target = os.path.realpath(place)
     if target == place:

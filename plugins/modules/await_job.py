@@ -12,7 +12,8 @@ version_added: 0.1.0
 author:
   - The amdgpu.fleet authors (@amdgpu-fleet)
 description:
-  - Waits for a task that was started with C(async) and C(poll=0), and prints every half minute how large its folder has become.
+  - Waits for a task that was started with C(async) and C(poll=0), and prints every half minute how large its
+    folder has become.
     Ansible's own polling says only that the job still runs.
   - Returns what the task returned, and fails where it failed.
 extends_documentation_fragment:

@@ -13,7 +13,8 @@ author:
   - The amdgpu.fleet authors (@amdgpu-fleet)
 description:
   - Writes and removes any number of small text files in one module execution.
-  - Every file is written beside its target and validated first; only when all of them are right are they moved into
+  - Every file is written beside its target and validated first; only when all of them are right are they
+    moved into
     place. If one fails, nothing changes.
   - A missing parent directory is created with mode 0755 and reported.
 options:
@@ -24,7 +25,8 @@ options:
     required: true
     suboptions:
       path:
-        description: The file, from the top, as seen from O(root). It must not be a symbolic link or a directory.
+        description: The file, from the top, as seen from O(root). It must not be a symbolic link or a
+          directory.
         type: str
         required: true
       content:
@@ -36,7 +38,8 @@ options:
         default: '0644'
       owner:
         description:
-          - Name or number of the owner. Not given, a file keeps its owner and a new one belongs to the user who runs
+          - Name or number of the owner. Not given, a file keeps its owner and a new one belongs to the user
+            who runs
             the module.
         type: str
       group:
@@ -50,20 +53,24 @@ options:
       secret:
         description:
           - Whether the content must not be shown in the diff, in a message or in the result.
-          - Ansible itself writes the arguments of modules to the log of the host. Set C(no_log) on a task with such an O(files[].content).
+          - Ansible itself writes the arguments of modules to the log of the host. Set C(no_log) on a task
+            with such an O(files[].content).
         type: bool
         default: false
       validate:
         description:
-          - A command that must succeed on the new file before anything is replaced. C(%s) is the temporary file. Where the command holds
+          - A command that must succeed on the new file before anything is replaced. C(%s) is the temporary
+            file. Where the command holds
             C(%d), that is a directory with the new file alone, under its own name.
           - One text is split like a shell would, without running a shell.
         type: raw
       validator:
-        description: What to call O(files[].validate) in a message. Not given, it is the first word of the command.
+        description: What to call O(files[].validate) in a message. Not given, it is the first word of the
+          command.
         type: str
   root:
-    description: The folder under which the files are. Names of owners and groups are those of the running system.
+    description: The folder under which the files are. Names of owners and groups are those of the running
+      system.
     type: path
     default: /
 extends_documentation_fragment:
@@ -155,19 +162,27 @@ def main() -> None:
     hold_to_text(module)
     module.run_command_environ_update = {"LC_ALL": "C", "LANGUAGE": "C"}
     root, asked = module.params["root"], [dict(item) for item in module.params["files"]]
-    for item in module.params["files"]:  # they come back in the invocation of every result, that of a failure too
+    for item in module.params[
+        "files"
+    ]:  # they come back in the invocation of every result, that of a failure too
         if item["secret"] and item["content"]:
             item["content"] = "VALUE_SPECIFIED_IN_NO_LOG_PARAMETER"
     try:
         wanted = [files.wanted(item) for item in asked]
         changes = files.plan(root, wanted)
-        files.carry_out(changes, lambda command: module.run_command(command, handle_exceptions=False), module.check_mode)
+        files.carry_out(
+            changes, lambda command: module.run_command(command, handle_exceptions=False), module.check_mode
+        )
     except WriteError as error:
         module.fail_json(msg=str(error))
     result = {
         "changed": any(change.actions for change in changes),
-        "changed_paths": [change.file.path for change in changes if change.actions and change.file.content is not None],
-        "absent_paths": [change.file.path for change in changes if change.actions and change.file.content is None],
+        "changed_paths": [
+            change.file.path for change in changes if change.actions and change.file.content is not None
+        ],
+        "absent_paths": [
+            change.file.path for change in changes if change.actions and change.file.content is None
+        ],
         "actions": list(dict.fromkeys(action for change in changes for action in change.actions)),
     }
     if module._diff:

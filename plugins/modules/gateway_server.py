@@ -12,9 +12,11 @@ version_added: 0.1.0
 author:
   - The amdgpu.fleet authors (@amdgpu-fleet)
 description:
-  - Sets the administrative state of HAProxy servers through the runtime socket and waits until it has an effect. A drained server is
+  - Sets the administrative state of HAProxy servers through the runtime socket and waits until it has an
+    effect. A drained server is
     out of service when its last request ended; one that is ready is in service when its health check says so.
-  - Refuses to take servers out of service where too few others would be left, and takes them back where their requests do not end in time.
+  - Refuses to take servers out of service where too few others would be left, and takes them back where their
+    requests do not end in time.
   - Remembers the states in O(state_file), where HAProxy reads them when it is reloaded.
 extends_documentation_fragment:
   - amdgpu.fleet.attributes
@@ -101,7 +103,8 @@ after:
   type: dict
   returned: success
   sample: {gpu-01: {state: drain, health: UP, sessions: 0}}
-waited_seconds: {description: Seconds until the state had its effect., type: float, returned: success, sample: 4.2}
+waited_seconds: {description: Seconds until the state had its effect., type: float, returned: success, sample:
+  4.2}
 """
 
 import os
@@ -116,7 +119,10 @@ from ansible_collections.amdgpu.fleet.plugins.module_utils._waiting import wrong
 
 
 def shown(servers: list[gateway.Server]) -> dict[str, dict[str, object]]:
-    return {server.name: {"state": server.state, "health": server.health, "sessions": server.sessions} for server in servers}
+    return {
+        server.name: {"state": server.state, "health": server.health, "sessions": server.sessions}
+        for server in servers
+    }
 
 
 def lines(servers: list[gateway.Server]) -> str:
@@ -134,7 +140,9 @@ class Gateway:
     def look(self) -> tuple[list[gateway.Server], dict[str, gateway.Server]]:
         """The servers that are meant, and all of the backend."""
         known = gateway.servers(self.ask, self.params["backend"])
-        return gateway.chosen(known, self.params["servers"], self.params["backend"], self.params["must_exist"]), known
+        return gateway.chosen(
+            known, self.params["servers"], self.params["backend"], self.params["must_exist"]
+        ), known
 
     def left_alone(self, server: gateway.Server) -> bool:
         return self.params["leave_maintenance"] and server.state == "maint"
@@ -150,7 +158,8 @@ class Gateway:
             disk.write_text(path, self.ask("show servers state"))
 
     def put_back(self, servers: list[gateway.Server]) -> list[str]:
-        """Every server gets its state again, whatever becomes of the others; returns what could not be done, as sentences."""
+        """Every server gets its state again, whatever becomes of the others; returns what could not be done,
+        as sentences."""
         problems = []
         for server in servers:
             try:
@@ -170,24 +179,33 @@ class Gateway:
             raise gateway.GatewayError(refusal)
 
     def change(self, servers: list[gateway.Server]) -> None:
-        """Set the state, look again at the others (somebody else may drain one at the same time), and wait."""
+        """Set the state, look again at the others (somebody else may drain one at the same time), and
+        wait."""
         missed = any(server.takes_requests for server in servers)
         try:
             self.set({server.name: self.wanted for server in servers})
             mine, known = self.look()
             left = sum(server.takes_requests for server in known.values() if server not in mine)
             if self.wanted != "ready" and missed and left < self.params["keep"]:
-                raise gateway.GatewayError(f"Another server was taken out of service at the same time; {left} would be left.")
+                raise gateway.GatewayError(
+                    f"Another server was taken out of service at the same time; {left} would be left."
+                )
             self.wait()
         except (gateway.GatewayError, disk.WriteError) as error:
             problems = self.put_back(servers) if self.wanted != "ready" else []
             said = str(error).rstrip(".") + "."
-            raise gateway.GatewayError(" ".join([said, *(problem for problem in problems if problem != said)])) from error
+            raise gateway.GatewayError(
+                " ".join([said, *(problem for problem in problems if problem != said)])
+            ) from error
 
     def late(self) -> list[gateway.Server]:
         """The servers that the state has no effect on yet."""
         servers = [server for server in self.look()[0] if not self.left_alone(server)]
-        return [server for server in servers if (not server.takes_requests if self.wanted == "ready" else server.sessions)]
+        return [
+            server
+            for server in servers
+            if (not server.takes_requests if self.wanted == "ready" else server.sessions)
+        ]
 
     def wait(self) -> None:
         deadline = time.monotonic() + self.params["timeout"]
@@ -203,7 +221,8 @@ class Gateway:
         if self.wanted == "ready":
             return f"{server.name} is {server.health} for the gateway after {seconds} s. Can the gateway reach its address and port?"
         return (
-            f"{server.name} still has {server.sessions} requests after {seconds} s, so it was put back into service. "
+            f"{server.name} still has {server.sessions} requests after {seconds} s, so it was put back into "
+            f"service. "
             "Give it longer with timeout, or wait for a quieter hour."
         )
 
@@ -244,7 +263,10 @@ def main() -> None:
     except (gateway.GatewayError, disk.WriteError) as error:
         module.fail_json(msg=str(error))
     if module.check_mode:
-        after = [server._replace(state=this.wanted) if server in this.to_change(after) else server for server in after]
+        after = [
+            server._replace(state=this.wanted) if server in this.to_change(after) else server
+            for server in after
+        ]
     result = {
         "changed": bool(change),
         "before": shown(before),

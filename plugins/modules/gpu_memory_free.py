@@ -12,7 +12,8 @@ version_added: 0.1.0
 author:
   - The amdgpu.fleet authors (@amdgpu-fleet)
 description:
-  - Waits until less than a given share of the memory of each GPU is in use. The engine is a child process and can outlive its server;
+  - Waits until less than a given share of the memory of each GPU is in use. The engine is a child process and
+    can outlive its server;
     the next one would then find too little memory.
   - Where the time is up, the message names the processes that KFD knows.
 extends_documentation_fragment:
@@ -20,7 +21,8 @@ extends_documentation_fragment:
   - amdgpu.fleet.attributes.info
 options:
   devices:
-    description: Render nodes of the GPUs, as V(renderD128) or V(/dev/dri/renderD128). Other devices are passed over.
+    description: Render nodes of the GPUs, as V(renderD128) or V(/dev/dri/renderD128). Other devices are
+      passed over.
     type: list
     elements: str
     required: true
@@ -69,8 +71,14 @@ from ansible_collections.amdgpu.fleet.plugins.module_utils._waiting import wrong
 
 
 def sentence(full: list[Usage], processes: list[str], seconds: int) -> str:
-    gpus = ", ".join(f"{each.used / 2**30:.1f} of {each.total / 2**30:.1f} GiB of {each.node}" for each in full)
-    held = f"KFD knows {', '.join(processes)}: end what does not belong there." if processes else "KFD knows no process that holds it."
+    gpus = ", ".join(
+        f"{each.used / 2**30:.1f} of {each.total / 2**30:.1f} GiB of {each.node}" for each in full
+    )
+    held = (
+        f"KFD knows {', '.join(processes)}: end what does not belong there."
+        if processes
+        else "KFD knows no process that holds it."
+    )
     return f"{gpus} still in use after {seconds} s. {held}"
 
 

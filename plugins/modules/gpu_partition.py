@@ -12,15 +12,20 @@ version_added: 0.1.0
 author:
   - The amdgpu.fleet authors (@amdgpu-fleet)
 description:
-  - Sets the compute partition mode (V(SPX), V(DPX), V(TPX), V(QPX), V(CPX)) and the memory partition mode (V(NPS1), V(NPS2),
+  - Sets the compute partition mode (V(SPX), V(DPX), V(TPX), V(QPX), V(CPX)) and the memory partition mode
+    (V(NPS1), V(NPS2),
     V(NPS4), V(NPS8)) through C(/sys) alone. No vendor tool is needed.
-  - Refuses what the GPU does not offer in C(available_compute_partition) and C(available_memory_partition), more memory than
+  - Refuses what the GPU does not offer in C(available_compute_partition) and C(available_memory_partition),
+    more memory than
     compute partitions, and a memory mode for some of the GPUs that are linked by XGMI.
-  - A new memory mode takes effect when the driver is loaded again, so the module unloads and loads C(amdgpu). This takes the
+  - A new memory mode takes effect when the driver is loaded again, so the module unloads and loads C(amdgpu).
+    This takes the
     compute mode from all GPUs of the host; the module sets it again.
-  - Before anything is touched it looks who has the GPUs open. Units in O(stop_services) are stopped and started again; any
+  - Before anything is touched it looks who has the GPUs open. Units in O(stop_services) are stopped and
+    started again; any
     other process is named and the module fails.
-  - Modes are lost when the host restarts. The role P(amdgpu.fleet.partition#role) installs a unit that restores them.
+  - Modes are lost when the host restarts. The role P(amdgpu.fleet.partition#role) installs a unit that
+    restores them.
 options:
   compute:
     description: Compute partition mode. Not given, it stays.
@@ -32,13 +37,15 @@ options:
     choices: [NPS1, NPS2, NPS4, NPS8]
   gpus:
     description:
-      - PCI addresses or indexes (as M(amdgpu.fleet.gpu_facts) gives them) of the GPUs. Empty means all that offer partitions.
+      - PCI addresses or indexes (as M(amdgpu.fleet.gpu_facts) gives them) of the GPUs. Empty means all that
+        offer partitions.
     type: list
     elements: str
     default: []
   stop_services:
     description:
-      - Units of systemd that may be stopped while the mode changes. Those that run are stopped if there is something to change, and
+      - Units of systemd that may be stopped while the mode changes. Those that run are stopped if there is
+        something to change, and
         started again afterwards, also when the change failed.
     type: list
     elements: str
@@ -50,7 +57,8 @@ options:
   root:
     description:
       - The folder under which C(/sys) and C(/proc) are read and written.
-      - With another root than C(/), C(modprobe) and C(systemctl) are those below it, so that the driver of this machine is left alone.
+      - With another root than C(/), C(modprobe) and C(systemctl) are those below it, so that the driver of
+        this machine is left alone.
     type: path
     default: /
 extends_documentation_fragment:
@@ -127,7 +135,9 @@ from ansible_collections.amdgpu.fleet.plugins.module_utils._processes import hol
 from ansible_collections.amdgpu.fleet.plugins.module_utils._sysfs import Tree
 
 
-def change(module: AnsibleModule, tree: Tree, todo: partition.Plan, services: partition.Services) -> list[partition.Gpu]:
+def change(
+    module: AnsibleModule, tree: Tree, todo: partition.Plan, services: partition.Services
+) -> list[partition.Gpu]:
     if todo.reload:
         partition.require_modprobe(module.params["root"])
     nodes = partition.devices_of(todo, tree)
@@ -139,7 +149,9 @@ def change(module: AnsibleModule, tree: Tree, todo: partition.Plan, services: pa
     seen: list[partition.Gpu] = []
     try:
         services.stop()
-        partition.refuse_holders(holders(tree, nodes), [], after=" although stop_services were stopped" if services.stopped else "")
+        partition.refuse_holders(
+            holders(tree, nodes), [], after=" although stop_services were stopped" if services.stopped else ""
+        )
         seen = work.carry_out(todo)
     except partition.PartitionError as error:
         failure = str(error)

@@ -12,7 +12,8 @@ version_added: 0.1.0
 author:
   - The amdgpu.fleet authors (@amdgpu-fleet)
 description:
-  - Waits until no request runs or waits in vLLM, as its C(/metrics) say. vLLM breaks off what runs when it is stopped.
+  - Waits until no request runs or waits in vLLM, as its C(/metrics) say. vLLM breaks off what runs when it is
+    stopped.
   - A server that does not answer has nothing to wait for. That is no error; RV(reachable) says so.
 extends_documentation_fragment:
   - amdgpu.fleet.attributes
@@ -89,7 +90,9 @@ def main() -> None:
         first = requests if first is None else first
         waited = round(time.monotonic() - start, 1)
         if not requests:
-            module.exit_json(changed=False, reachable=seen is None, seen=seen, requests=first, waited_seconds=waited)
+            module.exit_json(
+                changed=False, reachable=seen is None, seen=seen, requests=first, waited_seconds=waited
+            )
         if waited >= params["timeout"]:
             module.fail_json(
                 msg=f"{server.url} still computes {requests} requests after {params['timeout']} s. They do not come through the "

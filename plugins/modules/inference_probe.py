@@ -12,7 +12,8 @@ version_added: 0.1.0
 author:
   - The amdgpu.fleet authors (@amdgpu-fleet)
 description:
-  - Waits until C(/health) answers, checks the model name in C(/v1/models) and asks C(/v1/completions) for a few tokens.
+  - Waits until C(/health) answers, checks the model name in C(/v1/models) and asks C(/v1/completions) for a
+    few tokens.
   - Gives up at once when the systemd unit of the server has failed, with the last lines of its journal.
   - An open port is not enough. The server is ready when a completion came back.
 extends_documentation_fragment:
@@ -47,7 +48,8 @@ options:
     default: 16
   timeout:
     description:
-      - Seconds until the server must have answered. The first completion may compile kernels for minutes - it has what is left of them,
+      - Seconds until the server must have answered. The first completion may compile kernels for minutes - it
+        has what is left of them,
         and where the server came up late a minute more, if O(timeout) is as long as that.
     type: int
     default: 1800
@@ -74,7 +76,8 @@ text: {description: The completion., type: str, returned: with O(completion)}
 tokens: {description: Tokens of the completion., type: int, returned: with O(completion), sample: 16}
 models: {description: Names the server serves., type: list, elements: str, returned: with O(completion)}
 waited_seconds: {description: Seconds until C(/health) answered., type: float, returned: success}
-time_to_first_token_ms: {description: Milliseconds until the first token., type: float, returned: with O(completion)}
+time_to_first_token_ms: {description: Milliseconds until the first token., type: float, returned: with
+  O(completion)}
 time_per_output_token_ms:
   description: Milliseconds for each further token; null for a single token.
   type: float
@@ -104,9 +107,13 @@ def api_key(module: AnsibleModule) -> str | None:
         with open(path, encoding="utf-8", errors="replace") as file:
             match = re.search(r"^VLLM_API_KEY=[^\S\n]*(\S.*)$", file.read(), re.M)
     except OSError as error:
-        module.fail_json(msg=f"api_key_file {path} cannot be read ({error.strerror}). Run with become, or correct the path.")
+        module.fail_json(
+            msg=f"api_key_file {path} cannot be read ({error.strerror}). Run with become, or correct the path."
+        )
     if not match:
-        module.fail_json(msg=f"api_key_file {path} has no line VLLM_API_KEY=... Write one, or leave api_key_file out.")
+        module.fail_json(
+            msg=f"api_key_file {path} has no line VLLM_API_KEY=... Write one, or leave api_key_file out."
+        )
     key = match.group(1).strip()
     module.no_log_values.add(key)  # a server may repeat it in what it answers
     return key
@@ -121,11 +128,15 @@ def unit_failure(module: AnsibleModule) -> str | None:
     rc, out, _err = module.run_command(command, environ_update={"LC_ALL": "C"})
     state = dict(line.split("=", 1) for line in out.splitlines() if "=" in line)
     restarts = state.get("NRestarts", "")
-    gone = state.get("ActiveState") in ("failed", "inactive") or (restarts.isdigit() and int(restarts) >= MAX_RESTARTS)
+    gone = state.get("ActiveState") in ("failed", "inactive") or (
+        restarts.isdigit() and int(restarts) >= MAX_RESTARTS
+    )
     waiting = state.get("Job", "0") not in ("", "0")  # for the network, say, before it starts
     if rc != 0 or not gone or waiting:
         return None
-    _rc, journal, _err = module.run_command(["journalctl", "--no-pager", "--output=cat", "--lines=15", "--unit", unit])
+    _rc, journal, _err = module.run_command(
+        ["journalctl", "--no-pager", "--output=cat", "--lines=15", "--unit", unit]
+    )
     return f"{unit} is {state['ActiveState']} ({state.get('Result', 'unknown')}). Its last lines:\n{journal.strip()}"
 
 

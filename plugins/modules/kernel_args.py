@@ -12,21 +12,27 @@ version_added: 0.1.0
 author:
   - The amdgpu.fleet authors (@amdgpu-fleet)
 description:
-  - Adds and removes single kernel arguments in the configuration of whatever boot loader the host has, and keeps
+  - Adds and removes single kernel arguments in the configuration of whatever boot loader the host has, and
+    keeps
     everything a person wrote there.
-  - GRUB on Debian and Ubuntu gets a drop-in of its own in C(/etc/default/grub.d), then C(update-grub). Files of the
+  - GRUB on Debian and Ubuntu gets a drop-in of its own in C(/etc/default/grub.d), then C(update-grub). Files
+    of the
     user are never edited;
-    an argument to be removed that stands in one of them is filtered out by the drop-in, also from what is written
+    an argument to be removed that stands in one of them is filtered out by the drop-in, also from what is
+    written
     there later.
   - GRUB with loader entries (EL, Fedora) is changed with C(grubby), together with C(/etc/kernel/cmdline) and
     C(/etc/default/grub), so that a
     kernel installed later has the arguments too. systemd-boot (C(/etc/kernel/cmdline), loader entries,
     C(kernelstub)), C(rpm-ostree) and GRUB without drop-ins
     (SUSE, Arch) are handled in their own way.
-  - Unified kernel images (C(EFI/Linux) of the EFI system partition) hold their arguments, so C(/etc/kernel/cmdline) is changed and all of
-    them are built again, by C(kernel-install) where its layout is C(uki) or by C(mkinitcpio) where its presets make them. Elsewhere
+  - Unified kernel images (C(EFI/Linux) of the EFI system partition) hold their arguments, so
+    C(/etc/kernel/cmdline) is changed and all of
+    them are built again, by C(kernel-install) where its layout is C(uki) or by C(mkinitcpio) where its
+    presets make them. Elsewhere
     nothing is changed, and the message says what to do.
-  - A tool that fails, or a result that does not show the arguments, puts every file back as it was and fails with the
+  - A tool that fails, or a result that does not show the arguments, puts every file back as it was and fails
+    with the
     reason.
 options:
   present:
@@ -39,36 +45,43 @@ options:
     default: []
   absent:
     description:
-      - Arguments the next boot must not have. V(name) removes the argument with any value, V(name=value) only with
+      - Arguments the next boot must not have. V(name) removes the argument with any value, V(name=value) only
+        with
         that value.
     type: list
     elements: str
     default: []
   boot_loader:
     description:
-      - The boot loader. V(auto) finds out. V(suse) is GRUB whose C(/etc/default/grub) has to be edited because it
+      - The boot loader. V(auto) finds out. V(suse) is GRUB whose C(/etc/default/grub) has to be edited
+        because it
         reads no drop-ins.
     type: str
     choices: [auto, grub, bls, systemd-boot, rpm-ostree, suse]
     default: auto
   dropin:
     description:
-      - Name of the drop-in in C(/etc/default/grub.d). A file there that sorts later and sets the arguments anew makes
-        another name necessary. With O(purge) it takes over from a drop-in that this module wrote under another name.
+      - Name of the drop-in in C(/etc/default/grub.d). A file there that sorts later and sets the arguments
+        anew makes
+        another name necessary. With O(purge) it takes over from a drop-in that this module wrote under
+        another name.
     type: str
     default: 60-amdgpu-fleet.cfg
   purge:
     description:
-      - Take back what earlier calls added or took away and this call does not ask for. What a person wrote, before or since, stays.
+      - Take back what earlier calls added or took away and this call does not ask for. What a person wrote,
+        before or since, stays.
       - GRUB's drop-in tells what that is. For other boot loaders C(/var/lib/amdgpu-fleet/kernel-arguments) does, which is there as long as
         there is something to take back.
-      - A C(/etc/kernel/cmdline) that was made for later kernels stays, with the host's own arguments, because a kernel that is installed
+      - A C(/etc/kernel/cmdline) that was made for later kernels stays, with the host's own arguments, because
+        a kernel that is installed
         before the next boot would otherwise copy those of the running one.
     type: bool
     default: false
   root:
     description:
-      - The folder under which the host's files are, for images and chroots. Its C(/etc/default/grub) is read by a
+      - The folder under which the host's files are, for images and chroots. Its C(/etc/default/grub) is read
+        by a
         shell.
       - The tool of the boot loader is run below another root only by C(chroot), and only if that root has it.
     type: path
@@ -129,8 +142,10 @@ running:
   sample: [BOOT_IMAGE=/boot/vmlinuz-6.8.0-60-generic, root=UUID=6f2c, ro, quiet]
 reboot_required:
   description:
-    - Whether the running kernel differs from RV(after) in an argument that was asked for, or that this call purged. False where neither
-      loader entries nor images are to be seen, because a reboot might not bring what C(/etc/kernel/cmdline) says.
+    - Whether the running kernel differs from RV(after) in an argument that was asked for, or that this call
+      purged. False where neither
+      loader entries nor images are to be seen, because a reboot might not bring what C(/etc/kernel/cmdline)
+      says.
   returned: success
   type: bool
   sample: true
@@ -170,7 +185,9 @@ def read_running(root: str) -> tuple[list[str] | None, list[dict[str, str]]]:
     except files.WriteError as error:
         return None, [{"path": place, "problem": str(error)}]
     if text is None or not text.strip("\0 \n"):
-        return None, [{"path": place, "problem": "there is no such file" if text is None else "the file is empty"}]
+        return None, [
+            {"path": place, "problem": "there is no such file" if text is None else "the file is empty"}
+        ]
     return cmdline.split(files.shown(text.replace("\0", " "))), []
 
 
@@ -190,8 +207,14 @@ def main() -> None:
     module.run_command_environ_update = {"LC_ALL": "C", "LANGUAGE": "C"}
     asked_for = module.params
     root = asked_for["root"]
-    if "/" in asked_for["dropin"] or not asked_for["dropin"].endswith(".cfg") or asked_for["dropin"].startswith("."):
-        module.fail_json(msg=f"dropin: {asked_for['dropin']!r} is not the name of a drop-in; give a file name that ends in .cfg.")
+    if (
+        "/" in asked_for["dropin"]
+        or not asked_for["dropin"].endswith(".cfg")
+        or asked_for["dropin"].startswith(".")
+    ):
+        module.fail_json(
+            msg=f"dropin: {asked_for['dropin']!r} is not the name of a drop-in; give a file name that ends in .cfg."
+        )
     if not os.path.isdir(root):
         module.fail_json(msg=f"root: {root} is not a directory.")
     host = boot.Host(
@@ -217,7 +240,9 @@ def main() -> None:
     compared = cmdline.with_purged(plan.before, plan.after, asked) if asked_for["purge"] else asked
     reasons = cmdline.reboot_reasons(running, compared) if running is not None else []
     if running is None and plan.changed:
-        reasons = ["the boot configuration changed, and what the running kernel was started with cannot be read"]
+        reasons = [
+            "the boot configuration changed, and what the running kernel was started with cannot be read"
+        ]
     if plan.blind:
         reasons = []
     result = {
@@ -235,7 +260,12 @@ def main() -> None:
         texts = {place: text for place, text in plan.files.items() if text[0] != text[1]}
         texts = texts or {"kernel arguments": ("\n".join(plan.before) + "\n", "\n".join(plan.after) + "\n")}
         result["diff"] = [
-            {"before": files.shown(old), "after": files.shown(new), "before_header": place, "after_header": place}
+            {
+                "before": files.shown(old),
+                "after": files.shown(new),
+                "before_header": place,
+                "after_header": place,
+            }
             for place, (old, new) in texts.items()
         ]
     module.exit_json(**result)

@@ -12,10 +12,12 @@ version_added: 0.1.0
 author:
   - The amdgpu.fleet authors (@amdgpu-fleet)
 description:
-  - Makes the folder beside its place and moves it there with one rename, when nothing is missing and every checksum is right.
+  - Makes the folder beside its place and moves it there with one rename, when nothing is missing and every
+    checksum is right.
   - Space is looked at before anything is unpacked or downloaded.
   - A folder that is whole already, and was checked against O(manifest) where one is given, is left alone.
-  - From a Hub the work is done by huggingface_hub's own C(hf). An interrupted download goes on where it was, in C(PATH.partial).
+  - From a Hub the work is done by huggingface_hub's own C(hf). An interrupted download goes on where it was,
+    in C(PATH.partial).
 extends_documentation_fragment:
   - amdgpu.fleet.attributes
 attributes:
@@ -33,7 +35,8 @@ options:
     type: path
     required: true
   archive:
-    description: A tar on the host, plain or compressed, that holds the model, at its top or in a folder. Needs O(sha256).
+    description: A tar on the host, plain or compressed, that holds the model, at its top or in a folder.
+      Needs O(sha256).
     type: path
   sha256:
     description: SHA-256 of O(archive).
@@ -60,10 +63,12 @@ options:
     elements: str
     default: []
   manifest:
-    description: File with checksums as C(sha256sum) writes them, with names relative to the model; itself relative to O(path), or absolute.
+    description: File with checksums as C(sha256sum) writes them, with names relative to the model; itself
+      relative to O(path), or absolute.
     type: str
   weights:
-    description: Whether the weights must be whole. Of those that vLLM loads with a C(load-format) of their own only a manifest tells.
+    description: Whether the weights must be whole. Of those that vLLM loads with a C(load-format) of their
+      own only a manifest tells.
     type: bool
     default: true
   root:
@@ -145,16 +150,21 @@ class Hub:
 
     def run(self, *words: str) -> str:
         try:
-            rc, out, err = self._module.run_command([self._client, *words], environ_update=self.environment, handle_exceptions=False)
+            rc, out, err = self._module.run_command(
+                [self._client, *words], environ_update=self.environment, handle_exceptions=False
+            )
         except OSError as error:
             raise StoreError(
-                f"client {self._client} cannot be run: {why(error)}. Install huggingface_hub there, or correct client."
+                f"client {self._client} cannot be run: {why(error)}. Install huggingface_hub there, or "
+                f"correct client."
             ) from error
         if rc != 0:
             where = self.environment.get("HF_ENDPOINT", "the Hub")
             raise StoreError(
-                f"{self._name} could not be fetched from {where}: {_model_store.hub_failure(err or out)}. Correct model or revision, give "
-                "model_hf_token where the model is private or gated, or set model_hub to a Hub that the host reaches."
+                f"{self._name} could not be fetched from {where}: {_model_store.hub_failure(err or out)}. "
+                f"Correct model or revision, give "
+                "model_hf_token where the model is private or gated, or set model_hub to a Hub that the host "
+                "reaches."
             )
         return out
 
@@ -163,14 +173,18 @@ class Hub:
         try:
             return json.loads(text)
         except ValueError as error:
-            raise StoreError(f"{self._client} {' '.join(words)} answered {text.strip()[:80]!r}, which is not JSON.") from error
+            raise StoreError(
+                f"{self._client} {' '.join(words)} answered {text.strip()[:80]!r}, which is not JSON."
+            ) from error
 
 
 def download(module: AnsibleModule, partial: str) -> str:
     """Fetch the files of one commit, and hold each to the checksum that the Hub has for it."""
     params = module.params
     hub, name, excluded = Hub(module, partial), params["hub"], params["exclude"]
-    commit = _model_store.commit(name, hub.ask("models", "info", name, "--revision", params["revision"], "--expand", "sha"))
+    commit = _model_store.commit(
+        name, hub.ask("models", "info", name, "--revision", params["revision"], "--expand", "sha")
+    )
     listing = hub.ask("models", "list", name, "--revision", commit, "--recursive")
     expected = _model_store.listed_bytes(listing, excluded)
     _model_store.require_space(partial, expected, _model_store.size_of(partial))
@@ -231,7 +245,9 @@ def main() -> None:
     if not os.path.isdir(params["root"]):
         module.fail_json(msg=f"root: {params['root']} is not a directory.")
     if not params["path"].startswith("/") or not params["path"].strip("/."):
-        module.fail_json(msg=f"path must be a folder of its own, given from the top as in /srv/models/NAME, not {params['path']!r}.")
+        module.fail_json(
+            msg=f"path must be a folder of its own, given from the top as in /srv/models/NAME, not {params['path']!r}."
+        )
     tree, manifest = Tree(params["root"]), params["manifest"]
     try:
         # It may be a link to a larger disk: that stays, and the model is made where it leads.
@@ -240,9 +256,13 @@ def main() -> None:
         module.fail_json(msg=str(error))
     if manifest and manifest.startswith("/"):
         manifest = tree.path(manifest)
-    whole = tree.exists(params["path"], "config.json") and not (params["weights"] and _model.missing(tree, params["path"]))
+    whole = tree.exists(params["path"], "config.json") and not (
+        params["weights"] and _model.missing(tree, params["path"])
+    )
     make_it = not whole and (params["archive"] or params["hub"])
-    check_it = params["manifest"] and (make_it or _model.checked_by(tree, params["path"]) != params["manifest"])
+    check_it = params["manifest"] and (
+        make_it or _model.checked_by(tree, params["path"]) != params["manifest"]
+    )
     if (make_it or check_it) and not module.check_mode:
         try:
             if make_it:

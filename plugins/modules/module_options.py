@@ -19,7 +19,8 @@ options:
   options:
     description:
       - Module, parameter and value. A value of null takes the parameter out of this file.
-      - V(true) and V(false) are written as 1 and 0. With O(state=absent) the values do not matter, and a module with
+      - V(true) and V(false) are written as 1 and 0. With O(state=absent) the values do not matter, and a
+        module with
         an empty dictionary loses all its parameters.
     type: dict
     default: {}
@@ -30,22 +31,26 @@ options:
     default: []
   state:
     description:
-      - V(absent) takes the named options and blacklist entries out of the file. Where neither is given, the whole
+      - V(absent) takes the named options and blacklist entries out of the file. Where neither is given, the
+        whole
         file goes.
     type: str
     choices: [present, absent]
     default: present
   purge:
     description:
-      - Take options and blacklist entries out of the file that this call does not ask for. Lines of another kind stay.
+      - Take options and blacklist entries out of the file that this call does not ask for. Lines of another
+        kind stay.
       - Has no effect with O(state=absent).
     type: bool
     default: false
   path:
     description:
       - The file, as seen from O(root). It is removed once nothing is left in it.
-      - Files are read in the order of their names, and of two values the later one counts. The default is read after C(ttm.conf), which
-        C(amd-smi set --gtt) writes. It takes over from a C(/etc/modprobe.d/amdgpu-fleet.conf) that this module wrote.
+      - Files are read in the order of their names, and of two values the later one counts. The default is
+        read after C(ttm.conf), which
+        C(amd-smi set --gtt) writes. It takes over from a C(/etc/modprobe.d/amdgpu-fleet.conf) that this
+        module wrote.
     type: str
     default: /etc/modprobe.d/zz-amdgpu-fleet.conf
   root:
@@ -96,7 +101,8 @@ after:
   sample: {options: {ttm: {pages_limit: "25165824"}}, blacklist: []}
 conflicts:
   description:
-    - Lines of other files that set one of these parameters to another value; C(wins) is true where that file is read
+    - Lines of other files that set one of these parameters to another value; C(wins) is true where that file
+      is read
       later than this one. No reload is asked for a parameter that another file wins.
   returned: success
   type: list
@@ -117,7 +123,8 @@ initramfs_reason:
   sample: initramfs-tools copies /etc/modprobe.d into the initramfs
 reload_required:
   description:
-    - Whether a loaded module runs with another value (from C(/sys/module)), so that it must be loaded again or the
+    - Whether a loaded module runs with another value (from C(/sys/module)), so that it must be loaded again
+      or the
       host rebooted.
   returned: success
   type: bool
@@ -175,7 +182,9 @@ def main() -> None:
         text = files.read_text(place)
         old = modprobe.predecessor(root, path)
         before = modprobe.parse((old[1] if old else "") + (text or ""))
-        after = modprobe.apply(before, options, blacklist, module.params["state"] == "present", module.params["purge"])
+        after = modprobe.apply(
+            before, options, blacklist, module.params["state"] == "present", module.params["purge"]
+        )
         actions = modprobe.edits(before, after)
         whole = module.params["state"] == "absent" and not options and not blacklist
         wanted = modprobe.render(after) if whole or old or after != before else text
@@ -202,7 +211,8 @@ def main() -> None:
     for entry in conflicts:
         winner = "that file is read later and wins" if entry["wins"] else f"{path} is read later and wins"
         module.warn(
-            f"{entry['path']} line {entry['line']} sets {entry['module']} {entry['parameter']}={entry['value']};"
+            f"{entry['path']} line {entry['line']} sets {entry['module']} "
+            f"{entry['parameter']}={entry['value']};"
             f" {winner}. Remove one of the two."
         )
     result = {
@@ -221,7 +231,12 @@ def main() -> None:
     if module._diff:
         texts = {path: (text, wanted), **({modprobe.OLD_PATH: (old[1], None)} if old else {})}
         diffs = [
-            {"before": files.shown(was), "after": files.shown(becomes), "before_header": name, "after_header": name}
+            {
+                "before": files.shown(was),
+                "after": files.shown(becomes),
+                "before_header": name,
+                "after_header": name,
+            }
             for name, (was, becomes) in texts.items()
         ]
         result["diff"] = diffs if old else diffs[0]

@@ -12,11 +12,16 @@ version_added: 0.1.0
 author:
   - The amdgpu.fleet authors (@amdgpu-fleet)
 description:
-  - Writes the source, deb822 for apt or a C(.repo) file for dnf, and the key that signs it. Either both files are written or none.
-  - With dnf every package must be signed (C(gpgcheck=1)). A key that rpm has imported stays in its database when the repository goes.
-  - The key must be the one with O(fingerprint), and alone in its file. A key that was issued again with a new expiry date
-    has the same fingerprint and is accepted. One that has expired, or expires within two weeks, is fetched again.
-  - Before anything is written the repository must answer. A repository that cannot be reached leaves the host as it was.
+  - Writes the source, deb822 for apt or a C(.repo) file for dnf, and the key that signs it. Either both files
+    are written or none.
+  - With dnf every package must be signed (C(gpgcheck=1)). A key that rpm has imported stays in its database
+    when the repository goes.
+  - The key must be the one with O(fingerprint), and alone in its file. A key that was issued again with a new
+    expiry date
+    has the same fingerprint and is accepted. One that has expired, or expires within two weeks, is fetched
+    again.
+  - Before anything is written the repository must answer. A repository that cannot be reached leaves the host
+    as it was.
   - A repository that is already in place is not asked for anything.
 extends_documentation_fragment:
   - amdgpu.fleet.attributes
@@ -30,7 +35,8 @@ attributes:
 options:
   name:
     description:
-      - Name of the files below C(/etc/apt/sources.list.d) and C(/etc/apt/keyrings), or C(/etc/yum.repos.d) and C(/etc/pki/rpm-gpg).
+      - Name of the files below C(/etc/apt/sources.list.d) and C(/etc/apt/keyrings), or C(/etc/yum.repos.d)
+        and C(/etc/pki/rpm-gpg).
     type: str
     required: true
   format:
@@ -42,7 +48,8 @@ options:
     description: Base address of the repository (C(baseurl) of dnf). Required when O(state=present).
     type: str
   suite:
-    description: Suite of the repository. Required for Debian packages when O(state=present), not used for rpm.
+    description: Suite of the repository. Required for Debian packages when O(state=present), not used for
+      rpm.
     type: str
   components:
     description: Components of the suite. Not used for rpm.
@@ -50,14 +57,17 @@ options:
     elements: str
     default: [main]
   key_url:
-    description: Where the public key is fetched from, C(http), C(https) or C(file). Required when O(state=present).
+    description: Where the public key is fetched from, C(http), C(https) or C(file). Required when
+      O(state=present).
     type: str
   fingerprint:
-    description: Fingerprint of the key, 40 hexadecimal digits; spaces are ignored. Required when O(state=present).
+    description: Fingerprint of the key, 40 hexadecimal digits; spaces are ignored. Required when
+      O(state=present).
     type: str
   repo_gpgcheck:
     description:
-      - Whether dnf demands a signature of the index (C(repodata/repomd.xml.asc)) as well. AMD's repositories are not known to have one;
+      - Whether dnf demands a signature of the index (C(repodata/repomd.xml.asc)) as well. AMD's repositories
+        are not known to have one;
         their packages are signed.
     type: bool
     default: false
@@ -129,7 +139,9 @@ def fetch(module: AnsibleModule, url: str, what: str, remedy: str) -> bytes:
     try:
         with within(module.params["timeout"]):
             response, info = fetch_url(module, url, timeout=module.params["timeout"], decompress=False)
-            reason = re.sub(r"<url\w+ error (\[Errno -?\d+\] )?(.*)>", r"\2", str(info.get("msg", "no answer")))
+            reason = re.sub(
+                r"<url\w+ error (\[Errno -?\d+\] )?(.*)>", r"\2", str(info.get("msg", "no answer"))
+            )
             if response is not None and info.get("status") in (200, None):
                 data = read_all(response)
         if data is not None and info.get("content-encoding", "").lower() == "gzip":
@@ -137,18 +149,24 @@ def fetch(module: AnsibleModule, url: str, what: str, remedy: str) -> bytes:
     except (OSError, EOFError, zlib.error, HTTPException) as error:
         data, reason = None, f"the answer broke off: {error}"
     if data is None:
-        module.fail_json(msg=f"{what} at {url} cannot be had ({reason}). {remedy}; the host was left as it was.")
+        module.fail_json(
+            msg=f"{what} at {url} cannot be had ({reason}). {remedy}; the host was left as it was."
+        )
     return data
 
 
-def present(module: AnsibleModule, wanted: _repository.Repository, before: bytes | None) -> dict[str, bytes | None]:
+def present(
+    module: AnsibleModule, wanted: _repository.Repository, before: bytes | None
+) -> dict[str, bytes | None]:
     """The new content of each file that changes."""
     params = module.params
     wanted.check_source()
     changes: dict[str, bytes | None] = {}
     there, now = _write.read_bytes(_write.below(params["root"], wanted.key_path)), time.time()
     if not wanted.key_in_place(there, now):
-        data = fetch(module, params["key_url"], "The repository key", "Correct key_url or the network of the host")
+        data = fetch(
+            module, params["key_url"], "The repository key", "Correct key_url or the network of the host"
+        )
         key = wanted.key(data, params["key_url"], now)
         # One that is about to expire may not have been issued again yet.
         if key != there:
@@ -156,7 +174,14 @@ def present(module: AnsibleModule, wanted: _repository.Repository, before: bytes
     if before != wanted.text().encode():
         changes[wanted.path] = wanted.text().encode()
     if changes:
-        wanted.check_index(fetch(module, wanted.index_url, "The package repository", "Correct its address or the network of the host"))
+        wanted.check_index(
+            fetch(
+                module,
+                wanted.index_url,
+                "The package repository",
+                "Correct its address or the network of the host",
+            )
+        )
     return changes
 
 
@@ -199,7 +224,9 @@ def main() -> None:
         places = {path: _write.below(params["root"], path) for path in (wanted.key_path, wanted.path)}
         before = _write.read_bytes(places[wanted.path])
         if params["state"] == "absent":
-            changes: dict[str, bytes | None] = {path: None for path, place in places.items() if os.path.lexists(place)}
+            changes: dict[str, bytes | None] = {
+                path: None for path, place in places.items() if os.path.lexists(place)
+            }
         else:
             changes = present(module, wanted, before)
         if changes and not module.check_mode:

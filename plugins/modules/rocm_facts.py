@@ -12,9 +12,12 @@ version_added: 0.1.0
 author:
   - The amdgpu.fleet authors (@amdgpu-fleet)
 description:
-  - Reads ROCm installations, the kernel driver, firmware, kernel, boot loader, IOMMU, device permissions and Podman.
-  - Reads files. The only commands are C(dmesg), C(rpm) on distributions that use it, and C(modinfo) for a compressed or signed module.
-  - A file that is missing, unreadable or damaged gives a V(null) value and an entry in C(problems), never an error.
+  - Reads ROCm installations, the kernel driver, firmware, kernel, boot loader, IOMMU, device permissions and
+    Podman.
+  - Reads files. The only commands are C(dmesg), C(rpm) on distributions that use it, and C(modinfo) for a
+    compressed or signed module.
+  - A file that is missing, unreadable or damaged gives a V(null) value and an entry in C(problems), never an
+    error.
 extends_documentation_fragment:
   - amdgpu.fleet.attributes
   - amdgpu.fleet.attributes.facts
@@ -80,18 +83,21 @@ ansible_facts:
       returned: always
       contains:
         installations:
-          description: "Each installation: version, path, layout (legacy, therock, distribution or wheel), current (bool)."
+          description: "Each installation: version, path, layout (legacy, therock, distribution or wheel),
+            current (bool)."
           type: list
           elements: dict
           returned: always
         version: {description: Version of the current installation., type: str, returned: always, sample: 10.0.0}
         legacy:
-          description: "Of ROCm before 7.14: packages (names), used_by (units, and processes that belong to none, which run code of it)."
+          description: "Of ROCm before 7.14: packages (names), used_by (units, and processes that belong to
+            none, which run code of it)."
           type: dict
           returned: always
         os:
           description:
-            - "id, version, codename, name, package_manager, machine (x86_64), glibc (version; with machine null where O(root) is not the
+            - "id, version, codename, name, package_manager, machine (x86_64), glibc (version; with machine
+              null where O(root) is not the
               running system)."
           type: dict
           returned: always
@@ -100,7 +106,8 @@ ansible_facts:
         cpu_vendor: {description: "amd, intel or null.", type: str, returned: always}
         packages: {description: Versions of the installed packages a plan can need., type: dict, returned: always}
         held: {description: Packages that this collection keeps from being upgraded., type: list, elements: str, returned: always}
-        dnf_repositories: {description: Names of the enabled repositories of dnf., type: list, elements: str, returned: always}
+        dnf_repositories: {description: Names of the enabled repositories of dnf., type: list, elements: str,
+          returned: always}
         repositories:
           description:
             - "AMD's repositories that somebody else configured: path, uri, signed (whether a key is named), mixed (whether the file holds
@@ -110,83 +117,108 @@ ansible_facts:
           returned: always
         driver:
           description:
-            - "loaded, source (dkms, inbox or null), version of the module, release (31.50.0), dkms (version, kernel, state), build_log (of
-              a build that failed), built_for_running_kernel, next_module (the kind that the next boot would load: dkms, inbox or null),
-              reload_needed (the running module is not the installed one), signer of the module (under Secure Boot), blacklisted_by."
+            - "loaded, source (dkms, inbox or null), version of the module, release (31.50.0), dkms (version,
+              kernel, state), build_log (of
+              a build that failed), built_for_running_kernel, next_module (the kind that the next boot would
+              load: dkms, inbox or null),
+              reload_needed (the running module is not the installed one), signer of the module (under Secure
+              Boot), blacklisted_by."
           type: dict
           returned: always
         firmware:
           description:
-            - "package, version, newer_than_boot (whether the package was installed after this boot began, null where that is not known),
+            - "package, version, newer_than_boot (whether the package was installed after this boot began,
+              null where that is not known),
               mes (loaded MES version, hexadecimal), vbios."
           type: dict
           returned: always
         kernel:
           description:
-            - "release, flavour, command_line (list), default_release (what the next boot starts), installed (releases), headers (bool, of
-              the running one), without_headers and without_modules (releases that have none), modules (bool, whether the running one has
-              its own GPU modules), module_options (of amdgpu and TTM in files of modprobe.d that we did not write: path, module, parameter,
+            - "release, flavour, command_line (list), default_release (what the next boot starts), installed
+              (releases), headers (bool, of
+              the running one), without_headers and without_modules (releases that have none), modules (bool,
+              whether the running one has
+              its own GPU modules), module_options (of amdgpu and TTM in files of modprobe.d that we did not
+              write: path, module, parameter,
               value), trouble (lines of the kernel log about GPUs that are not well: line, count)."
           type: dict
           returned: always
         boot:
           description:
-            - "loader, secure_boot (null without EFI), mok_enrolled (whether shim trusts the key of DKMS), bootc, id (of this boot),
-              rebooted_into, or rebooted_from where it was not seen to come back, and rebooted_for (the last reboot that this collection
+            - "loader, secure_boot (null without EFI), mok_enrolled (whether shim trusts the key of DKMS),
+              bootc, id (of this boot),
+              rebooted_into, or rebooted_from where it was not seen to come back, and rebooted_for (the last
+              reboot that this collection
               asked for)."
           type: dict
           returned: always
         iommu: {description: "mode (off, pt or remap), groups (how many).", type: dict, returned: always}
-        numa_nodes: {description: "For each node of memory: its CPUs, as a list of ranges.", type: dict, returned: always}
+        numa_nodes: {description: "For each node of memory: its CPUs, as a list of ranges.", type: dict,
+          returned: always}
         numa_balancing: {description: Whether automatic NUMA balancing is on., type: bool, returned: always}
         transparent_hugepages: {description: "always, madvise or never.", type: str, returned: always}
         memlock:
-          description: "Limits of locked memory as set: users (KiB or unlimited, for everybody), services (systemd's default)."
+          description: "Limits of locked memory as set: users (KiB or unlimited, for everybody), services
+            (systemd's default)."
           type: dict
           returned: always
         selinux: {description: "mode (enforcing, permissive or disabled), booleans, ours (those we set).", type: dict, returned: always}
         devices:
-          description: "kfd: present, owner, group, gid, mode. render: the same, first (name) and count for each set of equal nodes."
+          description: "kfd: present, owner, group, gid, mode. render: the same, first (name) and count for
+            each set of equal nodes."
           type: dict
           returned: always
         groups: {description: Group numbers of render and video., type: dict, returned: always}
         group_members: {description: Members of render and video., type: dict, returned: always}
         podman:
           description:
-            - "version, init (bool), quadlet (the release whose keys its Quadlet knows, null without Quadlet), images (those of O(images)
-              that root, or O(user), has stored), image_digests (for each of them), open_store (root's store, where others may look
+            - "version, init (bool), quadlet (the release whose keys its Quadlet knows, null without Quadlet),
+              images (those of O(images)
+              that root, or O(user), has stored), image_digests (for each of them), open_store (root's store,
+              where others may look
               into it)."
           type: dict
           returned: always
         user:
           description:
-            - "What rootless Podman needs of O(user): name, uid and home (null where there is none), subordinate_ids (bool), linger (bool),
-              lowest_port (that it may listen on), commands (those of rootless Podman that the host has). null without O(user)."
+            - "What rootless Podman needs of O(user): name, uid and home (null where there is none),
+              subordinate_ids (bool), linger (bool),
+              lowest_port (that it may listen on), commands (those of rootless Podman that the host has). null
+              without O(user)."
           type: dict
           returned: always
         ports: {description: "For each of O(ports): listening, unit, process.", type: dict, returned: always}
         paths:
           description:
-            - "For each of O(paths): exists, directory, model (has a config.json), model_type, quantization, fp8_scales (tensor, channel
-              or block), weights_bytes (size of the weight files), missing (what of the weights is not there, null where they are whole),
-              checked_by (the manifest it was checked against), place (where it is, whatever links lead there), elsewhere (folders
-              outside of it in which files of it lie), shape (layers, heads, kv_heads, head_dim, hidden, vocabulary, context, dtype and
+            - "For each of O(paths): exists, directory, model (has a config.json), model_type, quantization,
+              fp8_scales (tensor, channel
+              or block), weights_bytes (size of the weight files), missing (what of the weights is not there,
+              null where they are whole),
+              checked_by (the manifest it was checked against), place (where it is, whatever links lead
+              there), elsewhere (folders
+              outside of it in which files of it lie), shape (layers, heads, kv_heads, head_dim, hidden,
+              vocabulary, context, dtype and
               what else its memory depends on; null where config.json does not say)."
           type: dict
           returned: always
-        vllm_units: {description: Files of the vLLM units that this collection wrote., type: list, elements: str, returned: always}
+        vllm_units: {description: Files of the vLLM units that this collection wrote., type: list, elements:
+          str, returned: always}
         environments:
-          description: "For each of O(search_paths): python, vllm, torch (versions), checked (complete and built for this hardware)."
+          description: "For each of O(search_paths): python, vllm, torch (versions), checked (complete and
+            built for this hardware)."
           type: dict
           returned: always
         venvs:
-          description: "Virtual environments below C(/opt/vllm): found (of vLLM), current and previous (what the links name), uv."
+          description: "Virtual environments below C(/opt/vllm): found (of vLLM), current and previous (what
+            the links name), uv."
           type: dict
           returned: always
         network:
           description:
-            - "interfaces that have an address or an RDMA device: name, up, networks. rdma, for each port: name, port, up, link (Ethernet or
-              InfiniBand), interface, roce_v2 (indexes of the GIDs of RoCE v2, those of an IPv4 address first). null unless O(network)."
+            - "interfaces that have an address or an RDMA device: name, up, networks. rdma, for each port:
+              name, port, up, link (Ethernet or
+              InfiniBand), interface, roce_v2 (indexes of the GIDs of RoCE v2, those of an IPv4 address
+              first). null unless O(network)."
           type: dict
           returned: always
         problems: {description: "What could not be read: path, problem, count.", type: list, elements: dict, returned: always}
@@ -243,7 +275,11 @@ def detect(module: AnsibleModule) -> dict:
         return output("rpm", "-qa", "--qf", "%{NAME} %{VERSION}-%{RELEASE}\n")
 
     def rpm_time(package: str) -> str | None:
-        return None if tree.root or manager not in _packages.RPM_MANAGERS else output("rpm", "-q", "--qf", "%{INSTALLTIME}", package)
+        return (
+            None
+            if tree.root or manager not in _packages.RPM_MANAGERS
+            else output("rpm", "-q", "--qf", "%{INSTALLTIME}", package)
+        )
 
     def dmesg() -> str | None:
         return output("dmesg")
@@ -302,7 +338,9 @@ def detect(module: AnsibleModule) -> dict:
             "modules": bool(release) and tree.exists("lib/modules", release, "kernel/drivers/gpu/drm/amd"),
             "without_headers": [name for name in kernels if not tree.exists("lib/modules", name, "build")],
             "module_options": module_options,
-            "without_modules": [name for name in kernels if not tree.exists("lib/modules", name, "kernel/drivers/gpu/drm/amd")],
+            "without_modules": [
+                name for name in kernels if not tree.exists("lib/modules", name, "kernel/drivers/gpu/drm/amd")
+            ],
             "trouble": _kernel_log.trouble(tree, dmesg),
         },
         "boot": {

@@ -12,7 +12,8 @@ version_added: 0.1.0
 author:
   - The amdgpu.fleet authors (@amdgpu-fleet)
 description:
-  - Prints a text in the terminal without the quoting and indentation that M(ansible.builtin.debug) gives it, for tables.
+  - Prints a text in the terminal without the quoting and indentation that M(ansible.builtin.debug) gives it,
+    for tables.
   - Runs on the controller only; nothing is sent to the host.
 extends_documentation_fragment:
   - amdgpu.fleet.attributes

@@ -47,7 +47,8 @@ class Build(t.NamedTuple):
         return str(self.known.get("rocm", "0"))
 
     def matches(self, condition: dict[str, t.Any]) -> bool:
-        """Limits of a catalog entry on the releases of vLLM and of the ROCm it carries: ``*_at_least`` and ``*_below``."""
+        """Limits of a catalog entry on the releases of vLLM and of the ROCm it carries: ``*_at_least`` and
+        ``*_below``."""
         for name, version in (("vllm", self.version), ("rocm", self.rocm)):
             least, below = condition.get(f"{name}_at_least"), condition.get(f"{name}_below")
             if least and version_key(version) < version_key(least):
@@ -58,7 +59,8 @@ class Build(t.NamedTuple):
 
 
 def candidates(wants: dict[str, t.Any], catalog: Catalog) -> dict[str, Build | None]:
-    """The build of each accelerator that the wants lead to, ``None`` where the catalog has no such release."""
+    """The build of each accelerator that the wants lead to, ``None`` where the catalog has no such
+    release."""
     return {accelerator: _build(accelerator, wants, catalog) for accelerator in ("rocm", "cpu")}
 
 
@@ -69,12 +71,19 @@ def _build(accelerator: str, wants: dict[str, t.Any], catalog: Catalog) -> Build
     amd = _of_amd(wants["vllm_image"], catalog)
     known: dict[str, t.Any] | None
     if amd:
-        variant, known = f"rocm{amd['rocm']}", {"rocm": amd["rocm"], "python": catalog.vllm["install"]["python"]}
+        variant, known = (
+            f"rocm{amd['rocm']}",
+            {"rocm": amd["rocm"], "python": catalog.vllm["install"]["python"]},
+        )
     elif accelerator == "cpu":
         variant, known = "cpu", release or None
     else:
         variants = release.get("variants", {})
-        variant = wants["vllm_variant"] or _variant(wants["vllm_image"], variants) or release.get("default_variant", "")
+        variant = (
+            wants["vllm_variant"]
+            or _variant(wants["vllm_image"], variants)
+            or release.get("default_variant", "")
+        )
         known = variants.get(variant)
     if known is None:
         return None
@@ -102,7 +111,8 @@ def _build(accelerator: str, wants: dict[str, t.Any], catalog: Catalog) -> Build
 
 
 def _version(accelerator: str, wants: dict[str, t.Any], catalog: Catalog) -> tuple[str, str]:
-    """The release, and why. An image that is named without one is taken for what its tag says: options are held to that release."""
+    """The release, and why. An image that is named without one is taken for what its tag says: options are
+    held to that release."""
     releases = catalog.vllm["versions" if accelerator == "rocm" else "cpu_versions"]
     default = catalog.vllm["default_version"] if accelerator == "rocm" else max(releases, key=version_key)
     amd = _of_amd(wants["vllm_image"], catalog)
@@ -114,13 +124,19 @@ def _version(accelerator: str, wants: dict[str, t.Any], catalog: Catalog) -> tup
     if tagged:
         return tagged[-1], "the tag of the image says so"
     own = wants["vllm_image"] or wants["vllm_packages"]
-    return default, "taken to be the newest; vllm_version says what it is" if own else "default of the catalog"
+    return (
+        default,
+        "taken to be the newest; vllm_version says what it is" if own else "default of the catalog",
+    )
 
 
 def _of_amd(image: str, catalog: Catalog) -> dict[str, t.Any] | None:
     """AMD's own images, from whatever registry: their tags follow no rule, so they are listed."""
     path = image.partition("/")[2]
-    return next((entry for entry in catalog.vllm["amd_images"] if path and entry["image"].partition("/")[2] == path), None)
+    return next(
+        (entry for entry in catalog.vllm["amd_images"] if path and entry["image"].partition("/")[2] == path),
+        None,
+    )
 
 
 def _tag(image: str) -> str:
@@ -133,7 +149,8 @@ def _variant(image: str, variants: dict[str, t.Any]) -> str | None:
 
 
 def _pinned(source: str, digest: str) -> str:
-    """A name that never means another image: with it an old unit starts the old image, whatever the tag of the registry means by then."""
+    """A name that never means another image: with it an old unit starts the old image, whatever the tag of
+    the registry means by then."""
     if not digest or not source:
         return source
     return f"{TAG.sub('', source)}:{_tag(TAG.sub(lambda found: found.group(1) or '', source)) or 'latest'}-{digest.partition(':')[2][:12]}"
@@ -141,7 +158,11 @@ def _pinned(source: str, digest: str) -> str:
 
 def pull_name(build: Build) -> str:
     """What is pulled. By digest a registry cannot give another image than the one that is meant."""
-    return f"{TAG.sub('', build.image_source)}@{build.image_digest}" if build.image_digest else build.image_source
+    return (
+        f"{TAG.sub('', build.image_source)}@{build.image_digest}"
+        if build.image_digest
+        else build.image_source
+    )
 
 
 def unknown(host: Host, accelerator: str) -> None:
@@ -151,7 +172,9 @@ def unknown(host: Host, accelerator: str) -> None:
     version = _version(accelerator, wants, host.catalog)[0]
     if version not in releases:
         known = ", ".join(sorted(releases, key=version_key, reverse=True))
-        host.findings.add("vllm.version", f"{version} for {accelerator}", "a release of the catalog", known=known)
+        host.findings.add(
+            "vllm.version", f"{version} for {accelerator}", "a release of the catalog", known=known
+        )
     else:
         known = ", ".join(releases[version]["variants"])
         host.findings.add("vllm.variant", wants["vllm_variant"], f"a build of {version}", known=known)
@@ -161,9 +184,20 @@ def check_host(host: Host, build: Build, kind: str) -> None:
     """What prebuilt wheels and images ask of a host, besides its GPUs."""
     found = list(misfits(host, build)) if kind == "venv" else []
     machine, built_for = host.rocm["os"]["machine"], host.catalog.vllm["install"]["machine"]
-    if build.accelerator == "rocm" and machine not in (None, built_for) and not (host.wants["vllm_image"] or host.wants["vllm_packages"]):
+    if (
+        build.accelerator == "rocm"
+        and machine not in (None, built_for)
+        and not (host.wants["vllm_image"] or host.wants["vllm_packages"])
+    ):
         why = "wheels and images are built for it alone"
-        found.append(Misfit(machine, built_for, why, "Name an image or wheels of your own with vllm_image or vllm_packages"))
+        found.append(
+            Misfit(
+                machine,
+                built_for,
+                why,
+                "Name an image or wheels of your own with vllm_image or vllm_packages",
+            )
+        )
     for misfit in found:
         host.findings.add("vllm.wheels", misfit.seen, misfit.expected, why=misfit.why, remedy=misfit.remedy)
 
@@ -185,7 +219,8 @@ def _container(build: Build) -> str:
 
 
 def misfits(host: Host, build: Build) -> t.Iterator[Misfit]:
-    """Why the wheels of a build do not run on a host. Of packages that an inventory names itself nothing but their Python is known."""
+    """Why the wheels of a build do not run on a host. Of packages that an inventory names itself nothing but
+    their Python is known."""
     os, default = host.rocm["os"], host.catalog.vllm["default_version"]
     if host.rocm["environments"].get(build.venv, {}).get("checked"):
         return
@@ -202,33 +237,55 @@ def misfits(host: Host, build: Build) -> t.Iterator[Misfit]:
         yield Misfit(
             f"{build.version} ({build.variant}) in a virtual environment",
             f"ROCm {release} in /opt/rocm, {packages}",
-            "these wheels bring no ROCm along, and no role installs the old packages that they were built for",
+            "these wheels bring no ROCm along, and no role installs the old packages that they were built "
+            "for",
             f"{_container(build)}; or take a build that brings its own, such as that of vLLM {default}",
         )
 
 
 def _python_misfits(host: Host, build: Build) -> t.Iterator[Misfit]:
     wanted, given = build.known["python"], PYTHON.search(build.python)
-    reason = host.catalog.vllm["install"]["reason"].rstrip(".") if build.accelerator == "rocm" else "the build has wheels for no other"
+    reason = (
+        host.catalog.vllm["install"]["reason"].rstrip(".")
+        if build.accelerator == "rocm"
+        else "the build has wheels for no other"
+    )
     if given and given.group(1) != wanted and not host.wants["vllm_packages"]:
-        remedy = f"Set vllm_python to a Python {wanted}. Or {_container(build)[0].lower()}{_container(build)[1:]}"
+        remedy = (
+            f"Set vllm_python to a Python {wanted}. Or {_container(build)[0].lower()}{_container(build)[1:]}"
+        )
         yield Misfit(f"vllm_python {build.python}", f"Python {wanted}", reason, remedy)
         return
     packaged, named = (host.distribution or {}).get("pythons"), "/" in build.python
     if host.rocm["programs"].get(build.python) or (not named and (packaged is None or wanted in packaged)):
         return
-    seen = f"{build.python} is not there" if named else f"{build.python} is not there, and {host.rocm['os']['name']} has no package of it"
-    yield Misfit(seen, f"Python {wanted}", reason, f"{_container(build)}; or install a Python {wanted} and name its path in vllm_python")
+    seen = (
+        f"{build.python} is not there"
+        if named
+        else f"{build.python} is not there, and {host.rocm['os']['name']} has no package of it"
+    )
+    yield Misfit(
+        seen,
+        f"Python {wanted}",
+        reason,
+        f"{_container(build)}; or install a Python {wanted} and name its path in vllm_python",
+    )
 
 
 def venvs(host: Host, build: Build) -> dict[str, t.Any]:
-    """What the links name once this build serves: it, and what served before it, to return to. Older environments go."""
+    """What the links name once this build serves: it, and what served before it, to return to. Older
+    environments go."""
     there, current = host.rocm["venvs"], build.venv.rpartition("/")[2]
     previous = there["previous"] if there["current"] in (current, None) else there["current"]
     previous = previous if previous in there["found"] else None
     kept = (current, previous, *build.uv.split("/"))
     remove = [name for name in (*there["found"], *there["uv"]) if name not in kept]
-    return {"current": current, "previous": previous, "remove": remove, "change": there["current"] != current or bool(remove)}
+    return {
+        "current": current,
+        "previous": previous,
+        "remove": remove,
+        "change": there["current"] != current or bool(remove),
+    }
 
 
 def note(host: Host, build: Build) -> None:

@@ -1,6 +1,7 @@
 # Copyright: (c) 2026, the amdgpu.fleet authors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The catalog: what is known to work, as data. Loaded once a process, with an operator's own entries merged over it."""
+"""The catalog: what is known to work, as data. Loaded once a process, with an operator's own entries merged
+over it."""
 
 from __future__ import annotations
 
@@ -34,7 +35,8 @@ def read_yaml(path: Path) -> t.Any:
 
 
 def merge(base: t.Any, over: t.Any, path: str = "plan_catalog") -> t.Any:
-    """Mappings are merged key by key, anything else is replaced; a mapping never turns into something else."""
+    """Mappings are merged key by key, anything else is replaced; a mapping never turns into something
+    else."""
     if isinstance(base, dict) and isinstance(over, dict):
         merged = dict(base)
         for key, value in over.items():
@@ -42,7 +44,10 @@ def merge(base: t.Any, over: t.Any, path: str = "plan_catalog") -> t.Any:
         return merged
     if isinstance(base, dict) != isinstance(over, dict) and base is not None:
         wanted = "a mapping" if isinstance(base, dict) else f"a value such as {base!r}"
-        raise CatalogError(f"{path}: the catalog has {wanted} here, the inventory gives {over!r}. Correct it in plan_catalog.")
+        raise CatalogError(
+            f"{path}: the catalog has {wanted} here, the inventory gives {over!r}. Correct it in "
+            f"plan_catalog."
+        )
     return over
 
 
@@ -57,13 +62,16 @@ def with_base(profile: dict[str, t.Any]) -> dict[str, t.Any]:
         return profile
     folder = next((folder for folder in ("profiles/bases", "profiles") if _is_profile(folder, name)), None)
     if folder is None or name == profile.get("gfx"):
-        raise CatalogError(f"plan_catalog.profiles: {name!r} is no profile to base one on. Correct base in plan_catalog.")
+        raise CatalogError(
+            f"plan_catalog.profiles: {name!r} is no profile to base one on. Correct base in plan_catalog."
+        )
     path = FOLDER / folder / f"{name}.yml"
     return merge(with_base(read_yaml(path)), profile, f"catalog/{folder}/{name}.yml")
 
 
 class Catalog:
-    """The files below ``catalog/``, each read when it is first asked for. What an operator adds is held to the same schemas."""
+    """The files below ``catalog/``, each read when it is first asked for. What an operator adds is held to
+    the same schemas."""
 
     def __init__(self, override: dict[str, t.Any] | None = None) -> None:
         self._override = override or {}
@@ -71,7 +79,8 @@ class Catalog:
         unknown = sorted(set(self._override) - {*FILES, "profiles"})
         if unknown:
             raise CatalogError(
-                f"plan_catalog.{unknown[0]}: there is no such part of the catalog. Parts are {', '.join((*FILES, 'profiles'))}."
+                f"plan_catalog.{unknown[0]}: there is no such part of the catalog. Parts are "
+                f"{', '.join((*FILES, 'profiles'))}."
             )
 
     def __getattr__(self, name: str) -> t.Any:
@@ -84,7 +93,10 @@ class Catalog:
                 path = f"plan_catalog.{name}"
                 known = merge(known, override, path)
                 if name == "gpus":
-                    known = {**known, "products": _products(read_yaml(FOLDER / "gpus.yml")["products"], override)}
+                    known = {
+                        **known,
+                        "products": _products(read_yaml(FOLDER / "gpus.yml")["products"], override),
+                    }
                 _hold_to_schema(known, name, path)
                 if name == "known_issues":
                     _check_placeholders(known, read_yaml(FOLDER / "known_issues.yml"), path)
@@ -93,7 +105,11 @@ class Catalog:
 
     def profile(self, name: str) -> dict[str, t.Any] | None:
         """The profile of an architecture (or ``cpu``); ``None`` where the catalog has none."""
-        known = with_base(read_yaml(FOLDER / "profiles" / f"{name}.yml")) if _is_profile("profiles", name) else None
+        known = (
+            with_base(read_yaml(FOLDER / "profiles" / f"{name}.yml"))
+            if _is_profile("profiles", name)
+            else None
+        )
         override = self._override.get("profiles", {}).get(name)
         if override is None:
             return known
@@ -102,7 +118,8 @@ class Catalog:
         return merged
 
     def check_overrides(self) -> None:
-        """Raise ``CatalogError`` for an override that does not fit, whether or not this host needs that part."""
+        """Raise ``CatalogError`` for an override that does not fit, whether or not this host needs that
+        part."""
         for name in self._override:
             if name == "profiles":
                 for profile in self._override["profiles"]:
@@ -111,8 +128,11 @@ class Catalog:
                 getattr(self, name)
 
     def identify(self, gpu: dict[str, t.Any]) -> dict[str, t.Any]:
-        """A GPU as the operator's own table names it. Its architecture stays what KFD says, where KFD says it."""
-        added = self._override.get("gpus") and {entry["pci_id"]: entry for entry in self.gpus["products"]}.get(gpu["pci_id"])
+        """A GPU as the operator's own table names it. Its architecture stays what KFD says, where KFD says
+        it."""
+        added = self._override.get("gpus") and {
+            entry["pci_id"]: entry for entry in self.gpus["products"]
+        }.get(gpu["pci_id"])
         if not added:
             return gpu
         gfx = gpu["gfx"] or added["gfx"]
@@ -129,7 +149,8 @@ class Catalog:
 
 
 def _products(known: list[dict[str, t.Any]], override: dict[str, t.Any]) -> t.Any:
-    """The table of PCI ids is a list: an entry of the operator's replaces the one of the same id, or joins it."""
+    """The table of PCI ids is a list: an entry of the operator's replaces the one of the same id, or joins
+    it."""
     added = override.get("products", [])
     if not isinstance(added, list) or not all(isinstance(entry, dict) for entry in added):
         return added  # for the schema to refuse
@@ -138,7 +159,8 @@ def _products(known: list[dict[str, t.Any]], override: dict[str, t.Any]) -> t.An
 
 
 def _check_placeholders(issues: dict[str, t.Any], known: dict[str, t.Any], path: str) -> None:
-    """A text may use what was seen, what is expected, and the words that the check gives to the text it replaces."""
+    """A text may use what was seen, what is expected, and the words that the check gives to the text it
+    replaces."""
     for identifier, issue in issues.items():
         texts = [known.get(identifier, {}).get(part, "") for part in ("why", "remedy")]
         words = {"seen", "expected"}.union(*(_placeholders(text) for text in texts))
@@ -146,9 +168,13 @@ def _check_placeholders(issues: dict[str, t.Any], known: dict[str, t.Any], path:
             try:
                 strange = sorted(_placeholders(issue[part]) - words)
             except ValueError as error:
-                raise CatalogError(f"{path}.{identifier}.{part}: {error}. Write a brace twice where a brace is meant.") from error
+                raise CatalogError(
+                    f"{path}.{identifier}.{part}: {error}. Write a brace twice where a brace is meant."
+                ) from error
             if strange:
-                raise CatalogError(f"{path}.{identifier}.{part}: {{{strange[0]}}} is unknown; there are {', '.join(sorted(words))}.")
+                raise CatalogError(
+                    f"{path}.{identifier}.{part}: {{{strange[0]}}} is unknown; there are {', '.join(sorted(words))}."
+                )
 
 
 def _placeholders(text: str) -> set[str]:
@@ -171,14 +197,24 @@ def _hold_to_schema(document: t.Any, schema: str, path: str) -> None:
         formats = jsonschema.Draft202012Validator.FORMAT_CHECKER
         validator = jsonschema.Draft202012Validator(json.load(file), format_checker=formats)
     try:
-        error = min(validator.iter_errors(document), key=lambda found: [str(part) for part in found.absolute_path], default=None)
-    except (OverflowError, RecursionError) as overflow:  # a pattern that repeats a letter more often than Python counts
-        raise CatalogError(f"{path}: a pattern in it cannot be used ({overflow}). Correct it in plan_catalog.") from overflow
+        error = min(
+            validator.iter_errors(document),
+            key=lambda found: [str(part) for part in found.absolute_path],
+            default=None,
+        )
+    except (
+        OverflowError,
+        RecursionError,
+    ) as overflow:  # a pattern that repeats a letter more often than Python counts
+        raise CatalogError(
+            f"{path}: a pattern in it cannot be used ({overflow}). Correct it in plan_catalog."
+        ) from overflow
     if error is not None:
         place = ".".join((path, *(str(part) for part in error.absolute_path)))
         raise CatalogError(f"{place}: {error.message[:200]}. Correct it in plan_catalog.")
 
 
 def version_key(version: str) -> list[int]:
-    """Orders versions by number (``10.1`` after ``7.14``), taking the numbers in front of any other text as one list."""
+    """Orders versions by number (``10.1`` after ``7.14``), taking the numbers in front of any other text as
+    one list."""
     return [int(number) for number in re.findall(r"[0-9]{1,18}", re.split(r"[+~]", version, maxsplit=1)[0])]

@@ -1,6 +1,7 @@
 # Copyright: (c) 2026, the amdgpu.fleet authors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The environment of an instance of vLLM: what its profile sets, what the inventory asks for, and what its release reads of that."""
+"""The environment of an instance of vLLM: what its profile sets, what the inventory asks for, and what its
+release reads of that."""
 
 from __future__ import annotations
 
@@ -16,7 +17,8 @@ if t.TYPE_CHECKING:
     from ansible_collections.amdgpu.fleet.plugins.plugin_utils.planner import Host
 
 VISIBLE = ("ROCR_VISIBLE_DEVICES", "HIP_VISIBLE_DEVICES", "CUDA_VISIBLE_DEVICES")
-# What a container keeps what it compiled in: a volume, which outlives it. A service over a virtual environment has folders of systemd.
+# What a container keeps what it compiled in: a volume, which outlives it. A service over a virtual
+# environment has folders of systemd.
 KEPT = "/root/.cache/vllm"
 CACHES = {
     "TRITON_CACHE_DIR": f"{KEPT}/triton",
@@ -36,7 +38,8 @@ def of_instance(
     devices: int,
     together: nodes.Nodes | None,
 ) -> dict[str, str]:
-    """Every variable with its value; the inventory beats the profile, and a ``null`` of it takes a variable away."""
+    """Every variable with its value; the inventory beats the profile, and a ``null`` of it takes a variable
+    away."""
     environment: dict[str, str] = {}
 
     def put(name: str, value: str, reason: str, source: t.Any) -> None:
@@ -82,7 +85,8 @@ def of_instance(
 
 
 def aiter_cache(environment: dict[str, str]) -> str:
-    """The folder to fill, where it lies in the volume: what is written elsewhere goes with the container that fills it."""
+    """The folder to fill, where it lies in the volume: what is written elsewhere goes with the container that
+    fills it."""
     folder = environment.get(AITER_CACHE, "")
     return folder if folder.startswith(f"{KEPT}/") else ""
 
@@ -128,17 +132,22 @@ def _unread(host: Host, build: Build, name: str) -> bool:
     span, version = _span(host, name), version_key(build.version)
     if span is None:
         return False
-    return bool((span[0] and version < version_key(str(span[0]))) or (span[1] and version > version_key(str(span[1]))))
+    return bool(
+        (span[0] and version < version_key(str(span[0]))) or (span[1] and version > version_key(str(span[1])))
+    )
 
 
 def check_variable(host: Host, build: Build, name: str, value: str | None = None) -> None:
-    """A ``VLLM_*`` name must be one that this release reads, with a value it takes; another one must not be forbidden by the catalog."""
+    """A ``VLLM_*`` name must be one that this release reads, with a value it takes; another one must not be
+    forbidden by the catalog."""
     vllm = host.catalog.vllm
     entry = vllm["environment"].get(name, {})
     known = entry or vllm["other_environment"].get(name, {})
     if known.get("advice") in ("never", "build"):
         remedy = f"Remove {name}. {known['meaning'].rstrip('.')}"
-        host.findings.add("vllm.environment", name, "a variable with an effect", severity="warn", remedy=remedy)
+        host.findings.add(
+            "vllm.environment", name, "a variable with an effect", severity="warn", remedy=remedy
+        )
         return
     if not name.startswith("VLLM_"):
         return
@@ -155,7 +164,9 @@ def check_variable(host: Host, build: Build, name: str, value: str | None = None
         remedy = f"Use {entry['replacement']} instead"
     else:
         remedy = f"Remove {name}: {span[1]} was the last to read it"
-    host.findings.add("vllm.environment", f"{name} with vLLM {build.version}", "a variable it reads", remedy=remedy)
+    host.findings.add(
+        "vllm.environment", f"{name} with vLLM {build.version}", "a variable it reads", remedy=remedy
+    )
 
 
 def _check_value(host: Host, name: str, value: str, entry: dict[str, t.Any]) -> None:

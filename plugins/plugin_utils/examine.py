@@ -1,6 +1,7 @@
 # Copyright: (c) 2026, the amdgpu.fleet authors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What is wrong with a host whatever is wanted of it. Checks that data can express stand in ``known_issues.yml`` (``match``)."""
+"""What is wrong with a host whatever is wanted of it. Checks that data can express stand in
+``known_issues.yml`` (``match``)."""
 
 from __future__ import annotations
 
@@ -45,7 +46,8 @@ def _gpus(host: Host) -> None:
 
 
 def memory_pool(host: Host, wanted_gib: int) -> None:
-    """The pool of an APU is a setting of the kernel, and can be far from what is wanted in both directions."""
+    """The pool of an APU is a setting of the kernel, and can be far from what is wanted in both
+    directions."""
     memory = host.rocm["memory_bytes"] or 0
     for gpu in host.gpus:
         pool = gpu["usable_bytes"] or 0
@@ -53,7 +55,9 @@ def memory_pool(host: Host, wanted_gib: int) -> None:
             continue
         if pool < 0.9 * wanted_gib * GIB:
             seen = f"{pool / GIB:.1f} of {memory / GIB:.0f} GiB"
-            host.findings.add("memory.pool", seen, f"{wanted_gib} GiB", why=_why_small(host, gpu, pool, memory))
+            host.findings.add(
+                "memory.pool", seen, f"{wanted_gib} GiB", why=_why_small(host, gpu, pool, memory)
+            )
         elif (gpu["gtt_bytes"] or 0) > memory:
             seen = f"{gpu['gtt_bytes'] / GIB:.0f} GiB of a memory of {memory / GIB:.0f} GiB"
             host.findings.add("memory.pool_too_large", seen, f"{wanted_gib} GiB")
@@ -72,7 +76,8 @@ def _why_small(host: Host, gpu: dict[str, t.Any], pool: int, memory: int) -> str
 
 
 def driver_builds(host: Host, release: str | None, pending: bool) -> None:
-    """Kernels that would start without the DKMS driver. ``pending``: packages are about to change, and may bring a build."""
+    """Kernels that would start without the DKMS driver. ``pending``: packages are about to change, and may
+    bring a build."""
     facts, kernel = host.rocm["driver"], host.rocm["kernel"]
     # A package whose build failed is half configured, so it does not count as installed.
     if "amdgpu-dkms" not in host.rocm["packages"] and not (facts["dkms"] and release):
@@ -97,14 +102,21 @@ def _build_remedy(host: Host, release: str | None, missing: list[str]) -> str:
     for kernel in missing:
         if known and not builds_for(known, kernel):
             limits = known["kernels"]
-            steps.append(f"Remove {kernel}: driver {release} is for kernels from {limits['minimum']} to below {limits['below']}")
+            steps.append(
+                f"Remove {kernel}: driver {release} is for kernels from {limits['minimum']} to below "
+                f"{limits['below']}"
+            )
             continue
         build = f"run `dkms autoinstall -k {kernel}`"
         if kernel in host.rocm["kernel"]["without_headers"]:
-            headers = " ".join(name.format(release=kernel) for name in (host.distribution or {}).get("headers", []))
+            headers = " ".join(
+                name.format(release=kernel) for name in (host.distribution or {}).get("headers", [])
+            )
             steps.append(f"Install {headers or 'the headers of ' + kernel} and {build}")
         elif host.rocm["driver"]["build_log"]:
-            steps.append(f"Mend what {host.rocm['driver']['build_log']} tells of and {build}, or remove {kernel}")
+            steps.append(
+                f"Mend what {host.rocm['driver']['build_log']} tells of and {build}, or remove {kernel}"
+            )
         else:
             steps.append(f"R{build[1:]}, or remove {kernel}")
     return "; ".join(steps)
@@ -114,22 +126,43 @@ def _driver(host: Host) -> None:
     kernel = host.rocm["kernel"]
     for entry in host.profile.get("host", {}).get("avoid_kernel", []):
         os, general = host.rocm["os"], (host.distribution or {}).get("kernel", "0")
-        # Ubuntu's HWE kernels call themselves generic, as its GA kernels do; only the number tells them apart.
+        # Ubuntu's HWE kernels call themselves generic, as its GA kernels do; only the number tells them
+        # apart.
         is_hwe = version_key(kernel["release"] or "")[:2] > version_key(general)
-        if (entry["distribution"], entry["version"]) == (os["id"], os["version"]) and (entry["flavour"] != "hwe" or is_hwe):
-            host.findings.add("kernel.avoid", kernel["release"], f"the GA kernel {general}", why=entry["reason"])
+        if (entry["distribution"], entry["version"]) == (os["id"], os["version"]) and (
+            entry["flavour"] != "hwe" or is_hwe
+        ):
+            host.findings.add(
+                "kernel.avoid", kernel["release"], f"the GA kernel {general}", why=entry["reason"]
+            )
         elif (entry["distribution"], entry["version"], entry["flavour"]) == (os["id"], os["version"], "hwe"):
-            bringing = [name for name in host.rocm["packages"] if re.fullmatch(r"linux-(image-|headers-)?(generic|virtual)-hwe-.+", name)]
+            bringing = [
+                name
+                for name in host.rocm["packages"]
+                if re.fullmatch(r"linux-(image-|headers-)?(generic|virtual)-hwe-.+", name)
+            ]
             if bringing:
-                host.findings.add("kernel.hwe_package", ", ".join(sorted(bringing)), "linux-generic alone", why=entry["reason"])
+                host.findings.add(
+                    "kernel.hwe_package",
+                    ", ".join(sorted(bringing)),
+                    "linux-generic alone",
+                    why=entry["reason"],
+                )
 
 
 def _devices(host: Host) -> None:
     kfd, render = host.rocm["devices"]["kfd"], host.rocm["groups"]["render"]
-    if host.gpus and host.rocm["driver"]["loaded"] and host.gpu_facts["kfd"] == "present" and not kfd["present"]:
+    if (
+        host.gpus
+        and host.rocm["driver"]["loaded"]
+        and host.gpu_facts["kfd"] == "present"
+        and not kfd["present"]
+    ):
         host.findings.add("devices.missing", "no /dev/kfd", "/dev/kfd of group render")
     elif (
-        kfd["present"] and host.wants["devices_state"] == "present" and (kfd["gid"] != render or kfd["mode"] != host.wants["devices_mode"])
+        kfd["present"]
+        and host.wants["devices_state"] == "present"
+        and (kfd["gid"] != render or kfd["mode"] != host.wants["devices_mode"])
     ):
         host.findings.add(
             "devices.permissions",
@@ -139,7 +172,9 @@ def _devices(host: Host) -> None:
     wanted = host.profile.get("host", {}).get("limits", {}).get("memlock")
     limit = host.rocm["memlock"]["users"]
     if wanted and host.wants["devices_state"] == "present" and limit != wanted["value"]:
-        host.findings.add("host.memlock", limit or "the distribution's default", wanted["value"], why=wanted["reason"])
+        host.findings.add(
+            "host.memlock", limit or "the distribution's default", wanted["value"], why=wanted["reason"]
+        )
 
 
 def _known_issues(host: Host) -> None:
@@ -154,7 +189,11 @@ def _known_issues(host: Host) -> None:
 def _seen(host: Host, match: dict[str, t.Any]) -> str:
     """What on the host fits a ``match`` of the catalog; nothing fits the empty text."""
     if "log" in match:
-        return "; ".join(entry["line"] for entry in host.rocm["kernel"]["trouble"] if re.search(match["log"], entry["line"], re.I))
+        return "; ".join(
+            entry["line"]
+            for entry in host.rocm["kernel"]["trouble"]
+            if re.search(match["log"], entry["line"], re.I)
+        )
     if "repository" in match:
         fits = [entry for entry in host.rocm["repositories"] if re.search(match["repository"], entry["uri"])]
         if "signed" in match:
@@ -162,8 +201,12 @@ def _seen(host: Host, match: dict[str, t.Any]) -> str:
         return ", ".join(f"{entry['uri']} in {entry['path']}" for entry in fits)
     if "package" in match:
         version = host.rocm["packages"].get(match["package"])
-        old = version and ("below" not in match or version_key(version.rpartition(":")[2]) < version_key(match["below"]))
+        old = version and (
+            "below" not in match or version_key(version.rpartition(":")[2]) < version_key(match["below"])
+        )
         return f"{match['package']} {version}" if old else ""
     release = host.rocm["kernel"]["release"] or ""
-    inside = release and version_key(match["kernel_from"]) <= version_key(release) < version_key(match["kernel_below"])
+    inside = release and version_key(match["kernel_from"]) <= version_key(release) < version_key(
+        match["kernel_below"]
+    )
     return f"kernel {release}" if inside else ""

@@ -10,7 +10,8 @@ ORDER = {"fail": 0, "warn": 1, "ok": 2}
 
 
 class Findings:
-    """Collects findings ``{id, host, severity, title, seen, expected, why, remedy, reference, mended_by}`` of one host."""
+    """Collects findings ``{id, host, severity, title, seen, expected, why, remedy, reference, mended_by}`` of
+    one host."""
 
     def __init__(self, host: str, known: dict[str, t.Any], accepted: t.Sequence[str] = ()) -> None:
         self._host = host
@@ -19,9 +20,16 @@ class Findings:
         self._found: list[dict[str, t.Any]] = []
 
     def add(
-        self, identifier: str, seen: t.Any, expected: t.Any, severity: str | None = None, mended_by: str | None = None, **words: t.Any
+        self,
+        identifier: str,
+        seen: t.Any,
+        expected: t.Any,
+        severity: str | None = None,
+        mended_by: str | None = None,
+        **words: t.Any,
     ) -> None:
-        """Add a finding. ``words`` fill the placeholders of the catalog's texts; ``mended_by`` is the role that puts it right here."""
+        """Add a finding. ``words`` fill the placeholders of the catalog's texts; ``mended_by`` is the role
+        that puts it right here."""
         known = self.known[identifier]
         words = {"seen": seen, "expected": expected, **words}
         severity = severity or known["severity"]

@@ -20,10 +20,18 @@ def section(host: Host) -> dict[str, t.Any]:
     seen, installed = host.rocm["firmware"], host.rocm["packages"].get(package or "")
     series = _series(host, rule)
     minimum, version = rule.get("minimum") if series is None else series["minimum"], wants["firmware_version"]
-    managed = wants["firmware_policy"] == "managed" and package and rule.get("minimum") and (minimum or version)
+    managed = (
+        wants["firmware_policy"] == "managed" and package and rule.get("minimum") and (minimum or version)
+    )
     # Whatever the distribution calls the package: Fedora and Arch split it.
-    there = {name: text for name, text in ((seen["package"], seen["version"]), (package, installed)) if name and text}
-    refused = {name: text for name, text in there.items() if any(entry in text for entry in rule.get("refused", []))}
+    there = {
+        name: text
+        for name, text in ((seen["package"], seen["version"]), (package, installed))
+        if name and text
+    }
+    refused = {
+        name: text for name, text in there.items() if any(entry in text for entry in rule.get("refused", []))
+    }
     if refused:
         name = next(iter(refused))
         host.findings.add(
@@ -37,7 +45,12 @@ def section(host: Host) -> dict[str, t.Any]:
     loaded_refused = seen["mes"] in rule.get("mes_refused", [])
     if loaded_refused:
         host.findings.add("firmware.loaded", f"MES {seen['mes']}", "another version", why=rule["reason"])
-    if series is not None and not version and wants["firmware_policy"] == "managed" and (loaded_refused or seen["mes"] is None):
+    if (
+        series is not None
+        and not version
+        and wants["firmware_policy"] == "managed"
+        and (loaded_refused or seen["mes"] is None)
+    ):
         host.findings.add(
             "firmware.series",
             f"{package} {installed or 'not installed'}, MES {seen['mes'] or 'not known'} loaded",
@@ -46,7 +59,8 @@ def section(host: Host) -> dict[str, t.Any]:
             why=series["reason"],
             remedy=series["remedy"],
         )
-    # A good package that came after the last boot is not what runs. Where the loaded version is known to be good it does not matter.
+    # A good package that came after the last boot is not what runs. Where the loaded version is known to be
+    # good it does not matter.
     waits = bool(seen["newer_than_boot"]) and seen["mes"] != rule.get("mes_good")
     if not managed:
         plan["reboot"] = waits and series is not None and wants["firmware_policy"] == "managed"
@@ -62,7 +76,12 @@ def section(host: Host) -> dict[str, t.Any]:
 
 
 def _series(host: Host, rule: dict[str, t.Any]) -> dict[str, t.Any] | None:
-    """What a release of a distribution has instead of the minimum, where its packages keep the date of their series."""
+    """What a release of a distribution has instead of the minimum, where its packages keep the date of their
+    series."""
     os = host.rocm["os"]
-    mine = (entry for entry in rule.get("series", []) if entry["distribution"] == os["id"] and os["version"] in entry["versions"])
+    mine = (
+        entry
+        for entry in rule.get("series", [])
+        if entry["distribution"] == os["id"] and os["version"] in entry["versions"]
+    )
     return next(mine, None)

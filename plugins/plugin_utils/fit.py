@@ -1,10 +1,12 @@
 # Copyright: (c) 2026, the amdgpu.fleet authors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Will it fit? The memory of a served model, computed the way vLLM lays it out. Pure functions; bytes are bytes of one device.
+"""Will it fit? The memory of a served model, computed the way vLLM lays it out. Pure functions; bytes are
+bytes of one device.
 
-A device is what vLLM sees as one GPU: a GPU, one partition of it, or a rank of the CPU build. How the layers' caches become groups and
-blocks follows vLLM's ``v1/core/kv_cache_utils.py`` and ``v1/kv_cache_interface.py`` (0.32.0); tests/integration/test_vllm_memory.py holds
-it against the cache size that vLLM itself reports. What lies outside that code (activations, graphs, RCCL) is an allowance of the catalog.
+A device is what vLLM sees as one GPU: a GPU, one partition of it, or a rank of the CPU build. How the layers'
+caches become groups and blocks follows vLLM's ``v1/core/kv_cache_utils.py`` and ``v1/kv_cache_interface.py``
+(0.32.0); tests/integration/test_vllm_memory.py holds it against the cache size that vLLM itself reports. What
+lies outside that code (activations, graphs, RCCL) is an allowance of the catalog.
 """
 
 from __future__ import annotations
@@ -22,7 +24,8 @@ UNITS = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9, "K": 1 << 10, "M": 1 << 20, 
 
 
 class Model(t.NamedTuple):
-    """What is known of a model: bytes of its weight files, ``shape`` as ``module_utils/_model.py`` makes it, its own quantization."""
+    """What is known of a model: bytes of its weight files, ``shape`` as ``module_utils/_model.py`` makes it,
+    its own quantization."""
 
     weights_bytes: int | None = None
     shape: dict[str, t.Any] | None = None
@@ -60,12 +63,14 @@ class Settings(t.NamedTuple):
 
     @property
     def in_flight(self) -> int:
-        """Tokens that are scheduled and not settled: layers with a window hold them beyond it (vLLM: max_in_flight_tokens)."""
+        """Tokens that are scheduled and not settled: layers with a window hold them beyond it (vLLM:
+        max_in_flight_tokens)."""
         return self.batched_tokens * (self.pipeline_parallel + (1 if self.asynchronous else 0))
 
 
 class Cache(t.NamedTuple):
-    """Blocks of the key-value cache. Groups of layers draw from one pool; a block holds ``block_size`` tokens of one group."""
+    """Blocks of the key-value cache. Groups of layers draw from one pool; a block holds ``block_size`` tokens
+    of one group."""
 
     bytes_per_block: int
     block_size: int
@@ -77,16 +82,24 @@ class Cache(t.NamedTuple):
 
     @property
     def bytes_per_token(self) -> float:
-        """What a token takes for as long as its sequence lives. Windows are not in it, unless every layer has one."""
+        """What a token takes for as long as its sequence lives. Windows are not in it, unless every layer has
+        one."""
         groups = self.full_groups or self.sliding_groups
-        return groups * self.bytes_per_block / self.block_size / (self.context_parallel if self.full_groups else 1)
+        return (
+            groups
+            * self.bytes_per_block
+            / self.block_size
+            / (self.context_parallel if self.full_groups else 1)
+        )
 
     def blocks(self, context: int) -> int:
         """Blocks that one sequence of ``context`` tokens holds at most."""
         held = self.full_groups * _ceil(context, self.block_size * self.context_parallel)
         if self.sliding_groups:
             # One block more, because the window may begin in the middle of one.
-            held += self.sliding_groups * (_ceil(min(self.window - 1 + self.in_flight, context), self.block_size) + 1)
+            held += self.sliding_groups * (
+                _ceil(min(self.window - 1 + self.in_flight, context), self.block_size) + 1
+            )
         return held
 
     def pool(self, space: int) -> int:
@@ -118,7 +131,8 @@ def _ceil(value: int, by: int) -> int:
 
 
 def tokens_of(value: t.Any) -> int | None:
-    """A number of tokens or bytes as vLLM's options take it (``32k``, ``25.6K``); ``None`` for ``auto``, -1 and what is no number."""
+    """A number of tokens or bytes as vLLM's options take it (``32k``, ``25.6K``); ``None`` for ``auto``, -1
+    and what is no number."""
     if isinstance(value, bool):
         return None
     if isinstance(value, (int, float)):
@@ -138,7 +152,8 @@ def dtype_bytes(kind: str) -> int:
 
 
 def loaded_weights(model: Model, settings: Settings) -> int:
-    """Bytes of all weights as they lie in memory: cast to another type, or quantized while they are loaded."""
+    """Bytes of all weights as they lie in memory: cast to another type, or quantized while they are
+    loaded."""
     size, shape = model.weights_bytes or 0, model.shape or {}
     if model.quantization:
         return size
@@ -153,11 +168,14 @@ def loaded_weights(model: Model, settings: Settings) -> int:
 
 
 def _embedding(shape: dict[str, t.Any], settings: Settings) -> int:
-    return shape.get("vocabulary", 0) * shape.get("hidden", 0) * dtype_bytes(loaded_dtype(shape, settings.dtype))
+    return (
+        shape.get("vocabulary", 0) * shape.get("hidden", 0) * dtype_bytes(loaded_dtype(shape, settings.dtype))
+    )
 
 
 def weights_per_device(model: Model, settings: Settings) -> int:
-    """Bytes of the weights on the device that holds most: tensor parallelism splits every matrix, a pipeline the layers.
+    """Bytes of the weights on the device that holds most: tensor parallelism splits every matrix, a pipeline
+    the layers.
 
     The first and the last stage of a pipeline hold the embedding or the output layer besides their layers.
     """
@@ -174,17 +192,24 @@ def weights_per_device(model: Model, settings: Settings) -> int:
 
 def element_bytes(shape: dict[str, t.Any], settings: Settings, known: dict[str, int]) -> int | None:
     """Bytes of one number in the cache; ``None`` for a format whose layout is not known here."""
-    kind = settings.kv_dtype if settings.kv_dtype != "auto" else shape.get("kv_dtype") or loaded_dtype(shape, settings.dtype)
+    kind = (
+        settings.kv_dtype
+        if settings.kv_dtype != "auto"
+        else shape.get("kv_dtype") or loaded_dtype(shape, settings.dtype)
+    )
     return known.get(str(kind))
 
 
-def cache_of(shape: dict[str, t.Any], settings: Settings, kinds: dict[str, int], mla_types: t.Sequence[str]) -> Cache | None:
+def cache_of(
+    shape: dict[str, t.Any], settings: Settings, kinds: dict[str, int], mla_types: t.Sequence[str]
+) -> Cache | None:
     """The cache of a model, ``None`` where its numbers do not tell.
 
-    Grouped queries: ``max(1, kv_heads // tensor_parallel)`` heads, each with a key and a value: with more devices than heads, heads are
-    repeated. MLA: one latent vector of ``kv_lora_rank + rope_head_dim`` numbers, whole on every device. Layers of several kinds are put
-    into groups of one size (the smallest kind's number of layers), as vLLM does; layers that keep a state instead of tokens hold a fixed
-    amount a sequence, which is not counted.
+    Grouped queries: ``max(1, kv_heads // tensor_parallel)`` heads, each with a key and a value: with more
+    devices than heads, heads are repeated. MLA: one latent vector of ``kv_lora_rank + rope_head_dim``
+    numbers, whole on every device. Layers of several kinds are put into groups of one size (the smallest
+    kind's number of layers), as vLLM does; layers that keep a state instead of tokens hold a fixed amount a
+    sequence, which is not counted.
     """
     size = element_bytes(shape, settings, kinds)
     if size is None or shape.get("uncounted"):
@@ -204,7 +229,8 @@ def cache_of(shape: dict[str, t.Any], settings: Settings, kinds: dict[str, int],
     if not full + sliding:
         return None
     present = [count for count in (full, sliding) if count]
-    # Up to half as many layers again are padded instead of split (vLLM: _get_kv_cache_groups_uniform_page_size).
+    # Up to half as many layers again are padded instead of split (vLLM:
+    # _get_kv_cache_groups_uniform_page_size).
     group = max(present) if max(present) < 1.5 * min(present) else min(present)
     return Cache(
         bytes_per_block=_ceil(group, settings.pipeline_parallel) * numbers * size * settings.block_size,
@@ -218,20 +244,26 @@ def cache_of(shape: dict[str, t.Any], settings: Settings, kinds: dict[str, int],
 
 
 def allowance(shape: dict[str, t.Any], settings: Settings, rule: dict[str, t.Any]) -> int:
-    """What else vLLM takes of its share: the runtime, captured graphs, RCCL, and the peak of one full batch."""
+    """What else vLLM takes of its share: the runtime, captured graphs, RCCL, and the peak of one full
+    batch."""
     fixed = rule["runtime_gib"] + (0 if settings.eager else rule["graphs_gib"])
     fixed += rule["communication_gib"] if settings.devices > 1 else 0
-    batch = settings.batched_tokens * shape.get("hidden", 0) * dtype_bytes(loaded_dtype(shape, settings.dtype))
-    logits = min(settings.sequences, settings.batched_tokens) * shape.get("vocabulary", 0) * rule["logits_bytes"]
+    batch = (
+        settings.batched_tokens * shape.get("hidden", 0) * dtype_bytes(loaded_dtype(shape, settings.dtype))
+    )
+    logits = (
+        min(settings.sequences, settings.batched_tokens) * shape.get("vocabulary", 0) * rule["logits_bytes"]
+    )
     return int(fixed * GIB) + batch * rule["activation_factor"] + logits
 
 
 def table(model: Model, settings: Settings, rules: dict[str, t.Any], cpu: bool = False) -> dict[str, t.Any]:
-    """Weights, budget and what is left for the cache of one device; the context and how many sequences of it fit.
+    """Weights, budget and what is left for the cache of one device; the context and how many sequences of it
+    fit.
 
-    ``verdict``: ``fits``, ``weights`` or ``context`` (what does not fit), or ``unknown`` with a ``reason``. An estimate alone never makes
-    weights not fit: the allowance only takes from the cache. On the CPU there is none; the operator names the cache, and the host's
-    memory must hold it beside the weights.
+    ``verdict``: ``fits``, ``weights`` or ``context`` (what does not fit), or ``unknown`` with a ``reason``.
+    An estimate alone never makes weights not fit: the allowance only takes from the cache. On the CPU there
+    is none; the operator names the cache, and the host's memory must hold it beside the weights.
     """
     result: dict[str, t.Any] = {"verdict": "unknown", "reason": None, "devices": settings.devices}
     if model.weights_bytes is None:
@@ -249,14 +281,27 @@ def table(model: Model, settings: Settings, rules: dict[str, t.Any], cpu: bool =
     if cache is None:
         unknown_type = bool(shape) and element_bytes(shape, settings, rules["kv_dtype_bytes"]) is None
         cause = shape.get("uncounted") or (settings.kv_dtype if unknown_type else None)
-        why = f"how a cache with {cause} is laid out is not known here" if cause else "the shape of the model is not known"
+        why = (
+            f"how a cache with {cause} is laid out is not known here"
+            if cause
+            else "the shape of the model is not known"
+        )
         return {**result, "reason": why}
     own = shape.get("context") or LONGEST
     largest = cache.largest_context(left, max(own, context or 0))
     if settings.fit_context and largest:
         context = min(context or largest, largest)
-    result |= {"kv_bytes_per_token": int(cache.bytes_per_token), "largest_context": largest, "context": context}
+    result |= {
+        "kv_bytes_per_token": int(cache.bytes_per_token),
+        "largest_context": largest,
+        "context": context,
+    }
     if context is None:
         return {**result, "reason": "neither config.json nor max-model-len says how long the context is"}
     held = cache.fits(left, context)
-    return {**result, "sequences": held, "cache_tokens": cache.tokens(left, context), "verdict": "fits" if held else "context"}
+    return {
+        **result,
+        "sequences": held,
+        "cache_tokens": cache.tokens(left, context),
+        "verdict": "fits" if held else "context",
+    }

@@ -1,6 +1,7 @@
 # Copyright: (c) 2026, the amdgpu.fleet authors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Which releases of driver and ROCm fit a host together. Remedies take the releases that they name from here: none leads to a refusal."""
+"""Which releases of driver and ROCm fit a host together. Remedies take the releases that they name from here:
+none leads to a refusal."""
 
 from __future__ import annotations
 
@@ -33,7 +34,11 @@ def refused(host: Host, version: str) -> bool:
 def rocm_releases(host: Host) -> list[str]:
     """What can be installed and works with the GPUs, the default first."""
     known = host.catalog.releases["rocm"]
-    usable = [name for name, entry in known["releases"].items() if entry["line"] == "therock" and not refused(host, name)]
+    usable = [
+        name
+        for name, entry in known["releases"].items()
+        if entry["line"] == "therock" and not refused(host, name)
+    ]
     return sorted(usable, key=lambda name: name != known["default"])
 
 
@@ -46,7 +51,8 @@ def wanted_rocm(host: Host) -> str | None:
 
 
 def combinations(host: Host) -> list[tuple[str, str | None]]:
-    """Releases of driver and ROCm that fit each other and the kernel of the next boot. Those with the ROCm that is wanted come first."""
+    """Releases of driver and ROCm that fit each other and the kernel of the next boot. Those with the ROCm
+    that is wanted come first."""
     kernel, wanted = next_kernel(host), wanted_rocm(host)
     drivers = host.catalog.releases["drivers"]
     fits = [name for name, known in drivers["releases"].items() if not kernel or builds_for(known, kernel)]
@@ -55,7 +61,9 @@ def combinations(host: Host) -> list[tuple[str, str | None]]:
         return [(driver, None) for driver in fits]
     versions = sorted(rocm_releases(host), key=lambda name: name != wanted)
     listed = host.catalog.releases["rocm"]["releases"]
-    return [(driver, version) for version in versions for driver in fits if driver in listed[version]["drivers"]]
+    return [
+        (driver, version) for version in versions for driver in fits if driver in listed[version]["drivers"]
+    ]
 
 
 def remedy(host: Host) -> str:
@@ -66,7 +74,11 @@ def remedy(host: Host) -> str:
         below = max((entry["below"] for entry in limits), key=version_key)
         return f"Boot a kernel from {min((entry['minimum'] for entry in limits), key=version_key)} to below {below}"
     driver, version = fits[0]
-    steps = f"Set driver_release to {driver}" + (f" and rocm_version to {version}" if version != wanted else "")
+    steps = f"Set driver_release to {driver}" + (
+        f" and rocm_version to {version}" if version != wanted else ""
+    )
     # The driver that was asked for may fit another ROCm.
-    others = [other for name, other in fits if name == host.wants["driver_release"] and other not in (None, wanted)]
+    others = [
+        other for name, other in fits if name == host.wants["driver_release"] and other not in (None, wanted)
+    ]
     return steps + (f", or rocm_version to {others[0]}" if others and version == wanted else "")

@@ -2,8 +2,9 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """The section ``kernel`` of the plan: arguments of the next boot, module options, sysctls.
 
-Who asks for more wins: the inventory beats an optional setting, that one beats the catalog. Two arguments are the same
-where the kernel takes them as the same (``_cmdline``), which is also what the module ``kernel_args`` goes by.
+Who asks for more wins: the inventory beats an optional setting, that one beats the catalog. Two arguments are
+the same where the kernel takes them as the same (``_cmdline``), which is also what the module ``kernel_args``
+goes by.
 """
 
 from __future__ import annotations
@@ -27,7 +28,11 @@ def section(host: Host) -> dict[str, t.Any]:
     """What the role kernel applies."""
     settings = host.profile.get("host", {})
     arguments = _arguments(host, settings)
-    if len(host.gpus) > 1 and _cmdline.holds(arguments.present, "iommu=pt") and host.rocm["iommu"]["mode"] == "remap":
+    if (
+        len(host.gpus) > 1
+        and _cmdline.holds(arguments.present, "iommu=pt")
+        and host.rocm["iommu"]["mode"] == "remap"
+    ):
         host.findings.add("host.iommu", "remapped DMA", "iommu=pt")
     options = _module_options(host, settings.get("module_options", []), arguments.present)
     _check_overruled(host, options)
@@ -44,7 +49,8 @@ def section(host: Host) -> dict[str, t.Any]:
 
 
 def _arguments(host: Host, settings: dict[str, t.Any]) -> Wanted:
-    """Arguments to add and to remove. What the inventory asks for comes last in the line, where the kernel reads it last."""
+    """Arguments to add and to remove. What the inventory asks for comes last in the line, where the kernel
+    reads it last."""
     known = settings.get("kernel", {})
     inventory = _asked_for(host)
     asked = _opted_in(host, known.get("opt_in", {}), inventory)
@@ -62,7 +68,10 @@ def _asked_for(host: Host) -> Wanted:
     names = ("kernel_arguments_present", "kernel_arguments_absent")
     for argument in host.wants[names[0]] if host.rocm["boot"]["loader"] in ("grub", "suse") else []:
         if re.search(r"[$`\\']", argument):  # _boot.grub_argument
-            raise WantsError(f"{names[0]}: {argument!r} holds a character that GRUB reads as its own. Write it into /etc/default/grub.")
+            raise WantsError(
+                f"{names[0]}: {argument!r} holds a character that GRUB reads as its own. Write it into "
+                f"/etc/default/grub."
+            )
     try:
         return _cmdline.wanted(host.wants[names[0]], host.wants[names[1]], names)
     except CmdlineError as error:
@@ -76,7 +85,9 @@ def _opted_in(host: Host, known: dict[str, t.Any], inventory: Wanted) -> Wanted:
         option = known.get(name)
         if option is None:
             there = ", ".join(sorted(known)) or "nothing for this GPU"
-            raise WantsError(f"kernel_opt_in: {name} is not an optional setting of {host.gfx}; there is {there}.")
+            raise WantsError(
+                f"kernel_opt_in: {name} is not an optional setting of {host.gfx}; there is {there}."
+            )
         for argument in option["arguments"]:
             if not _overruled(argument, inventory):
                 taken.append(argument)
@@ -102,7 +113,8 @@ def _overruled(argument: str, stronger: Wanted) -> bool:
 
 
 def _key(argument: str) -> tuple[str, str]:
-    """What can be set once. Of a name that may repeat that is the part before the second equals sign: ``pci=realloc=off``."""
+    """What can be set once. Of a name that may repeat that is the part before the second equals sign:
+    ``pci=realloc=off``."""
     name, value = _cmdline.parse(argument)
     return name, (value or "").partition("=")[0] if _cmdline.repeatable(name) else ""
 
@@ -111,7 +123,12 @@ def _outdated(host: Host, settings: dict[str, t.Any], asked: Wanted) -> list[str
     """Arguments of outdated advice. One that is asked for all the same stays."""
     absent = []
     # A limit that has its place in modprobe.d is outdated on the command line alone.
-    placed = {(entry[key], entry["parameter"]) for entry in settings.get("module_options", []) for key in entry if key.startswith("module")}
+    placed = {
+        (entry[key], entry["parameter"])
+        for entry in settings.get("module_options", [])
+        for key in entry
+        if key.startswith("module")
+    }
     for entry in settings.get("kernel", {}).get("absent", []):
         argument = entry["argument"]
         if any(_cmdline.matches(other, argument) for other in asked.present):
@@ -121,25 +138,38 @@ def _outdated(host: Host, settings: dict[str, t.Any], asked: Wanted) -> list[str
         seen = [token for token in host.rocm["kernel"]["command_line"] if _cmdline.matches(token, argument)]
         if seen:
             remedy = f"The role kernel removes it{', ' if instead else ''}{instead}"
-            host.findings.add("kernel.outdated_argument", " ".join(seen), f"no {argument}", why=entry["reason"], remedy=remedy)
+            host.findings.add(
+                "kernel.outdated_argument",
+                " ".join(seen),
+                f"no {argument}",
+                why=entry["reason"],
+                remedy=remedy,
+            )
         for option in host.rocm["kernel"]["module_options"]:
             name, value = f"{option['module']}.{option['parameter']}", option["value"]
-            if (option["module"], option["parameter"]) not in placed and _cmdline.matches(f"{name}={value}", argument):
+            if (option["module"], option["parameter"]) not in placed and _cmdline.matches(
+                f"{name}={value}", argument
+            ):
                 remedy = f"Remove it from {option['path']} and build the initramfs again{'; ' if instead else ''}{instead}"
                 line = f"options {option['module']} {option['parameter']}={value} in {option['path']}"
-                host.findings.add("kernel.outdated_argument", line, f"no {argument}", why=entry["reason"], remedy=remedy)
+                host.findings.add(
+                    "kernel.outdated_argument", line, f"no {argument}", why=entry["reason"], remedy=remedy
+                )
     return absent
 
 
 def _check_overruled(host: Host, options: dict[str, dict[str, str]]) -> None:
-    """A file that modprobe reads after ours has the last word, and the role would ask for one reboot after the other."""
+    """A file that modprobe reads after ours has the last word, and the role would ask for one reboot after
+    the other."""
     ours = posixpath.basename(_modprobe.PATH)
     for other in host.rocm["kernel"]["module_options"] if host.wants["kernel_state"] == "present" else []:
         module, parameter, value = (other[key] for key in ("module", "parameter", "value"))
         mine = options.get(module, {}).get(parameter)
         if mine is not None and posixpath.basename(other["path"]) > ours and not _modprobe.equal(mine, value):
             line = f"options {module} {parameter}={value} in {other['path']}"
-            host.findings.add("kernel.option_overruled", line, f"{parameter}={mine}", path=other["path"], ours=ours)
+            host.findings.add(
+                "kernel.option_overruled", line, f"{parameter}={mine}", path=other["path"], ours=ours
+            )
 
 
 def _sysctl(host: Host, settings: dict[str, t.Any]) -> dict[str, t.Any]:
@@ -149,7 +179,9 @@ def _sysctl(host: Host, settings: dict[str, t.Any]) -> dict[str, t.Any]:
             continue
         sysctl[name] = entry["value"]
         host.note("kernel", "sysctl", f"{name}={entry['value']}", entry["reason"], entry["source"])
-    for option in (settings.get("kernel", {}).get("opt_in", {})[name] for name in host.wants["kernel_opt_in"]):
+    for option in (
+        settings.get("kernel", {}).get("opt_in", {})[name] for name in host.wants["kernel_opt_in"]
+    ):
         for name, value in option.get("sysctl", {}).items():
             sysctl[name] = value
             host.note("kernel", "sysctl", f"{name}={value}", _why(option), option["source"])
@@ -182,19 +214,30 @@ _CONDITIONS: dict[str, t.Callable[[Host, t.Any], bool]] = {
 }
 
 
-def _module_options(host: Host, entries: list[dict[str, t.Any]], arguments: list[str]) -> dict[str, dict[str, str]]:
-    """Options for modprobe.d. A parameter on the command line beats them, so none is written beside one that is asked for there."""
+def _module_options(
+    host: Host, entries: list[dict[str, t.Any]], arguments: list[str]
+) -> dict[str, dict[str, str]]:
+    """Options for modprobe.d. A parameter on the command line beats them, so none is written beside one that
+    is asked for there."""
     options: dict[str, dict[str, str]] = {}
     for entry in entries:
         asked = host.wants["kernel_gtt_gib"]
         if not applies(host, entry) or (entry.get("optional") and not asked):
             continue
-        # The DKMS driver brings a TTM under another name, and options for the wrong one are ignored in silence.
-        module = entry.get("module_with_dkms", entry["module"]) if host.driver_policy == "dkms" else entry["module"]
+        # The DKMS driver brings a TTM under another name, and options for the wrong one are ignored in
+        # silence.
+        module = (
+            entry.get("module_with_dkms", entry["module"])
+            if host.driver_policy == "dkms"
+            else entry["module"]
+        )
         name = f"{module}.{entry['parameter']}"
         argument = next((argument for argument in arguments if _cmdline.matches(argument, name)), "")
         if argument and asked:
-            raise WantsError(f"kernel_gtt_gib sets {name}, and {argument} stands in kernel_arguments_present. Keep one of them.")
+            raise WantsError(
+                f"kernel_gtt_gib sets {name}, and {argument} stands in kernel_arguments_present. Keep one of "
+                f"them."
+            )
         if argument:
             continue
         reason, source = entry["reason"], entry["source"]
@@ -205,10 +248,14 @@ def _module_options(host: Host, entries: list[dict[str, t.Any]], arguments: list
             limit = int(memory * entry["fraction"])
             gib = asked or limit
             if gib > limit:
-                host.findings.add("memory.gtt_too_large", f"{gib} GiB", f"at most {limit} of {memory} GiB", limit=limit)
+                host.findings.add(
+                    "memory.gtt_too_large", f"{gib} GiB", f"at most {limit} of {memory} GiB", limit=limit
+                )
                 continue
             value = gib * entry["pages_per_gib"]
-            reason, source = ("asked for", INVENTORY) if asked else (f"{gib} of {memory} GiB. {reason}", source)
+            reason, source = (
+                ("asked for", INVENTORY) if asked else (f"{gib} of {memory} GiB. {reason}", source)
+            )
             host.pool_bytes = gib * GIB if host.wants["kernel_state"] == "present" else None
             memory_pool(host, gib)
         else:
@@ -219,21 +266,34 @@ def _module_options(host: Host, entries: list[dict[str, t.Any]], arguments: list
 
 
 def _minimum_kernel(host: Host) -> str | None:
-    """Hold the running kernel to the floor of its distribution. The kernel of the next boot, where that one is new enough."""
+    """Hold the running kernel to the floor of its distribution. The kernel of the next boot, where that one
+    is new enough."""
     minimums = host.profile.get("host", {}).get("minimum_kernel", [])
     release, following = host.rocm["kernel"]["release"], host.rocm["kernel"]["default_release"]
     os = host.rocm["os"]
     # Ubuntu's HWE kernels call themselves generic, as its GA kernels do.
-    flavours = {"any", host.rocm["kernel"]["flavour"], *(("hwe",) if host.rocm["kernel"]["flavour"] == "generic" else ())}
+    flavours = {
+        "any",
+        host.rocm["kernel"]["flavour"],
+        *(("hwe",) if host.rocm["kernel"]["flavour"] == "generic" else ()),
+    }
     mine = [
         entry
         for entry in minimums
-        if entry["distribution"] == os["id"] and entry["version"] == os["version"] and entry["flavour"] in flavours
+        if entry["distribution"] == os["id"]
+        and entry["version"] == os["version"]
+        and entry["flavour"] in flavours
     ]
-    floor = next(iter(mine), None) or next((entry for entry in minimums if entry["distribution"] == "any"), None)
+    floor = next(iter(mine), None) or next(
+        (entry for entry in minimums if entry["distribution"] == "any"), None
+    )
     if not (release and floor and floor["release"] and _kernel_key(release) < _kernel_key(floor["release"])):
         return None
-    newer = following and host.wants["kernel_state"] == "present" and _kernel_key(following) >= _kernel_key(floor["release"])
+    newer = (
+        following
+        and host.wants["kernel_state"] == "present"
+        and _kernel_key(following) >= _kernel_key(floor["release"])
+    )
     waits = following if newer else None
     host.findings.add(
         "kernel.minimum",
@@ -241,7 +301,9 @@ def _minimum_kernel(host: Host) -> str | None:
         f">= {floor['release']}",
         severity="warn" if waits else "fail",
         why=f"older kernels lack fixes that {host.gfx} needs: hangs, page faults, or a fraction of the memory",
-        remedy=f"{waits} is installed; the role kernel asks for a reboot into it" if waits else _kernel_remedy(os, floor["release"]),
+        remedy=f"{waits} is installed; the role kernel asks for a reboot into it"
+        if waits
+        else _kernel_remedy(os, floor["release"]),
     )
     return waits
 

@@ -1,6 +1,7 @@
 # Copyright: (c) 2026, the amdgpu.fleet authors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The memory of an instance in the plan: what is asked for, put into the terms of ``fit``, and what is said about the result."""
+"""The memory of an instance in the plan: what is asked for, put into the terms of ``fit``, and what is said
+about the result."""
 
 from __future__ import annotations
 
@@ -57,7 +58,13 @@ def of_instance(
         if rocm:
             _ceiling(host, wanted, found, settings, model)
     value, reason = _words(found, rocm)
-    host.note("vllm", f"{wanted['name']} memory", value, reason, rules["source"] if found.get("weights_bytes") is not None else None)
+    host.note(
+        "vllm",
+        f"{wanted['name']} memory",
+        value,
+        reason,
+        rules["source"] if found.get("weights_bytes") is not None else None,
+    )
     return found
 
 
@@ -102,17 +109,30 @@ def _settings(
     there: int,
 ) -> fit.Settings:
     rules = host.catalog.vllm["memory"]
-    tensor, pipeline = _number(options, "tensor-parallel-size", 1), _number(options, "pipeline-parallel-size", 1)
+    tensor, pipeline = (
+        _number(options, "tensor-parallel-size", 1),
+        _number(options, "pipeline-parallel-size", 1),
+    )
     if options.get("enable-expert-parallel") and _number(options, "data-parallel-size", 1) > 1:
-        raise Unknown("with data-parallel-size the experts lie on all replicas, and how much of the weights they are is not known")
+        raise Unknown(
+            "with data-parallel-size the experts lie on all replicas, and how much of the weights they are "
+            "is not known"
+        )
     replicas = _number(options, "data-parallel-size-local", _number(options, "data-parallel-size", 1))
     if rocm and gpus and tensor * pipeline * replicas > there:
         sizes = " x ".join(str(size) for size in (tensor, pipeline, *([replicas] if replicas > 1 else [])))
-        host.findings.add("vllm.parallel", f"{sizes} devices for {wanted['name']}", f"at most {there}", instance=wanted["name"])
+        host.findings.add(
+            "vllm.parallel",
+            f"{sizes} devices for {wanted['name']}",
+            f"at most {there}",
+            instance=wanted["name"],
+        )
         raise Unknown("the instance asks for more devices than it has")
     usable = _device_bytes(host, gpus) if rocm else _rank_bytes(host, tensor * pipeline)
     reached = next((entry for entry in rules["batch"] if usable >= entry["gib"] * GIB), rules["batch"][-1])
-    batch = reached if rocm else {name: count * tensor * pipeline for name, count in rules["batch_cpu"].items()}
+    batch = (
+        reached if rocm else {name: count * tensor * pipeline for name, count in rules["batch_cpu"].items()}
+    )
     latent = bool((model.shape or {}).get("kv_lora_rank"))
     known = host.catalog.vllm["versions"].get(version, {}).get("defaults", {})
     context = options.get("max-model-len")
@@ -134,7 +154,9 @@ def _settings(
         dtype=str(options.get("dtype", "auto")),
         kv_dtype=str(options.get("kv-cache-dtype", "auto")),
         quantization=options.get("quantization"),
-        block_size=_number(options, "block-size", rules["block_size"]["rocm" if rocm else "cpu_mla" if latent else "cpu"]),
+        block_size=_number(
+            options, "block-size", rules["block_size"]["rocm" if rocm else "cpu_mla" if latent else "cpu"]
+        ),
         batched_tokens=_number(options, "max-num-batched-tokens", batch["tokens"]),
         sequences=_number(options, "max-num-seqs", batch["sequences"]),
         asynchronous=rocm and not options.get("no-async-scheduling"),
@@ -162,7 +184,8 @@ def devices_of(host: Host, gpu: dict[str, t.Any]) -> int:
 
 
 def _device_bytes(host: Host, gpus: list[dict[str, t.Any]]) -> int:
-    """The smallest of the instance's devices: all hold equal shares. The plan may make the pool of an APU larger than it is."""
+    """The smallest of the instance's devices: all hold equal shares. The plan may make the pool of an APU
+    larger than it is."""
     if not gpus:
         raise Unknown("the instance has no GPU")
     sizes = []
@@ -221,19 +244,34 @@ def _more_room(host: Host, name: str, total: int, room: int, settings: fit.Setti
     smaller = f"take a model or a quantization of at most {gib(room * settings.devices)}"
     needed = -(-total // room) if room else 0
     if settings.devices < needed <= there:
-        return f"Set tensor-parallel-size in options of the instance {name} to at least {needed}, or {smaller}"
+        return (
+            f"Set tensor-parallel-size in options of the instance {name} to at least {needed}, or {smaller}"
+        )
     if 0 < there < needed <= sum(devices_of(host, gpu) for gpu in host.gpus):
         return f"Give the instance {name} GPUs for a tensor-parallel-size of at least {needed}, or {smaller}"
     return f"For the instance {name} {smaller}"
 
 
-def _ceiling(host: Host, wanted: dict[str, t.Any], found: dict[str, t.Any], settings: fit.Settings, model: fit.Model) -> None:
+def _ceiling(
+    host: Host, wanted: dict[str, t.Any], found: dict[str, t.Any], settings: fit.Settings, model: fit.Model
+) -> None:
     rule = host.profile.get("memory", {})
-    ceiling, context = rule.get("max_model_len_ceiling"), settings.max_model_len or (model.shape or {}).get("context")
-    if ceiling and context and context > ceiling and found["verdict"] not in ("weights", "context") and not settings.fit_context:
+    ceiling, context = (
+        rule.get("max_model_len_ceiling"),
+        settings.max_model_len or (model.shape or {}).get("context"),
+    )
+    if (
+        ceiling
+        and context
+        and context > ceiling
+        and found["verdict"] not in ("weights", "context")
+        and not settings.fit_context
+    ):
         host.findings.add(
             "vllm.context_ceiling",
-            f"max-model-len {context}" if settings.max_model_len else f"no max-model-len, and a model of {context} tokens",
+            f"max-model-len {context}"
+            if settings.max_model_len
+            else f"no max-model-len, and a model of {context} tokens",
             f"at most {ceiling} on {host.gfx}",
             limit=ceiling,
             instance=wanted["name"],
@@ -245,7 +283,9 @@ def _words(found: dict[str, t.Any], rocm: bool) -> tuple[str, str]:
     if found.get("weights_bytes") is None:
         return "not computed", found["reason"] or "nothing is known of the model"
     count, thing = found["devices"], "GPU or partition" if rocm else "rank"
-    where = f"on each of {count} {'GPUs or partitions' if rocm else 'ranks'}" if count > 1 else f"on one {thing}"
+    where = (
+        f"on each of {count} {'GPUs or partitions' if rocm else 'ranks'}" if count > 1 else f"on one {thing}"
+    )
     value = f"{gib(found['weights_bytes'])} of weights and {gib(found['kv_bytes'])} of key-value cache in {gib(found['budget_bytes'])}"
     if found["verdict"] == "weights":
         return f"{gib(found['weights_bytes'])} of weights do not fit in {gib(found['budget_bytes'])}", where

@@ -9,7 +9,8 @@ from urllib.parse import urlsplit
 
 
 def address(wants: dict[str, t.Any], public: str) -> str:
-    """The mirror keeps what lies at ``https://HOST/PATH`` below its base as ``HOST/PATH``, as apt-mirror and wget do."""
+    """The mirror keeps what lies at ``https://HOST/PATH`` below its base as ``HOST/PATH``, as apt-mirror and
+    wget do."""
     base = wants["plan_mirror"]["url"]
     return f"{base.rstrip('/')}/{public.partition('://')[2]}" if base and "://" in public else public
 
@@ -21,7 +22,8 @@ def image(wants: dict[str, t.Any], public: str) -> str:
 
 
 def pip_arguments(wants: dict[str, t.Any], given: str, public: str = "") -> str:
-    """Arguments that somebody gave, or those that lead pip to its mirror. ``public`` is an index besides the usual one."""
+    """Arguments that somebody gave, or those that lead pip to its mirror. ``public`` is an index besides the
+    usual one."""
     if given:
         return given
     index = wants["plan_mirror"]["pip_index"]

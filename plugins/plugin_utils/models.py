@@ -24,30 +24,45 @@ MODEL_PATH = re.compile(r"/[\w./+@,=-]+")
 
 
 def sources(wants: dict[str, t.Any]) -> list[dict[str, t.Any]]:
-    """Every model that is wanted, once, with its ``path`` and its ``kind``: path, archive, hub, or unknown."""
+    """Every model that is wanted, once, with its ``path`` and its ``kind``: path, archive, hub, or
+    unknown."""
     given = {source["model"]: source for source in wants["model_sources"]}
     if len(given) < len(wants["model_sources"]):
         raise WantsError("model_sources: a model stands there twice. Keep one of them.")
     names = [*given, *(instance["model"] for instance in wants["vllm_instances"])]
     nothing = {"archive": "", "sha256": "", "revision": "", "manifest": ""}
-    return [_source(wants, {"model": name, **nothing, **given.get(name, {})}) for name in dict.fromkeys(names)]
+    return [
+        _source(wants, {"model": name, **nothing, **given.get(name, {})}) for name in dict.fromkeys(names)
+    ]
 
 
 def _source(wants: dict[str, t.Any], source: dict[str, t.Any]) -> dict[str, t.Any]:
     name, archive, revision = source["model"], source["archive"], source["revision"]
     where = f"model_sources: {name}"
     if archive and (not SHA256.fullmatch(source["sha256"]) or not archive.startswith("/") or revision):
-        raise WantsError(f"{where}: an archive is a path on the host and has a sha256 of 64 digits, and no revision. Correct it.")
+        raise WantsError(
+            f"{where}: an archive is a path on the host and has a sha256 of 64 digits, and no revision. "
+            f"Correct it."
+        )
     if revision and not REVISION.fullmatch(revision):
-        raise WantsError(f"{where}: {revision!r} is not a branch, tag or commit. Correct it in the inventory.")
+        raise WantsError(
+            f"{where}: {revision!r} is not a branch, tag or commit. Correct it in the inventory."
+        )
     if name.startswith("/"):
         if archive or revision:
-            raise WantsError(f"{where}: a path is taken as it is. Give the model a name, such as Qwen/Qwen3-8B, to have it fetched.")
+            raise WantsError(
+                f"{where}: a path is taken as it is. Give the model a name, such as Qwen/Qwen3-8B, to have "
+                f"it fetched."
+            )
         return {**source, "kind": "path", "path": name}
     kind = "archive" if archive and NAME.fullmatch(name) else "hub" if HUB_NAME.fullmatch(name) else "unknown"
     # Another revision is another folder: the one that is served stays until the unit has changed.
     mark = source["sha256"][:12] if archive else revision
-    return {**source, "kind": kind, "path": f"{wants['model_directory'].rstrip('/')}/{name}{f'@{mark}' if mark else ''}"}
+    return {
+        **source,
+        "kind": kind,
+        "path": f"{wants['model_directory'].rstrip('/')}/{name}{f'@{mark}' if mark else ''}",
+    }
 
 
 def place(wants: dict[str, t.Any]) -> None:
@@ -60,7 +75,9 @@ def place(wants: dict[str, t.Any]) -> None:
 def questions(wants: dict[str, t.Any], catalog: Catalog) -> list[str]:
     """The paths that ``rocm_facts`` must look at."""
     paths = {path for source in sources(wants) for path in (*_places(source), source["archive"]) if path}
-    return sorted(paths.union(*(_staged(wants, needed) for needed in catalog.vllm["tokenizer_files"].values())))
+    return sorted(
+        paths.union(*(_staged(wants, needed) for needed in catalog.vllm["tokenizer_files"].values()))
+    )
 
 
 def _places(source: dict[str, t.Any]) -> list[str]:
@@ -101,13 +118,21 @@ def section(host: Host) -> dict[str, t.Any]:
     wants = host.wants
     found = {"state": wants["model_state"], "fetch": [], "remove": [], "change": False}
     if not MODEL_PATH.fullmatch(wants["model_directory"]):
-        raise WantsError(f"model_directory: {wants['model_directory']!r} is not a path of letters, digits and . _ + @ , = -. Correct it.")
+        raise WantsError(
+            f"model_directory: {wants['model_directory']!r} is not a path of letters, digits and . _ + @ , = "
+            f"-. Correct it."
+        )
     staged = wants["model_tiktoken_directory"]
     if staged and not MODEL_PATH.fullmatch(staged):
-        raise WantsError(f"model_tiktoken_directory: {staged!r} is not a path of letters, digits and . _ + @ , = -. Correct it.")
+        raise WantsError(
+            f"model_tiktoken_directory: {staged!r} is not a path of letters, digits and . _ + @ , = -. "
+            f"Correct it."
+        )
     wanted = sources(wants)
     if wants["model_state"] == "absent":
-        places = [path for source in wanted if source["kind"] in ("archive", "hub") for path in _places(source)]
+        places = [
+            path for source in wanted if source["kind"] in ("archive", "hub") for path in _places(source)
+        ]
         found["remove"] = [path for path in places if host.rocm["paths"].get(path, {}).get("exists")]
         return {**found, "change": bool(found["remove"])}
     if wants["vllm_state"] == "absent":
@@ -116,10 +141,19 @@ def section(host: Host) -> dict[str, t.Any]:
         if _check(host, source):
             found["fetch"].append({**source, "weights": not _other_format(host, source["model"])})
         needed = tokenizer_files(host, source["path"])
-        absent = [path for path in _staged(wants, needed or {"files": []}) if not host.rocm["paths"].get(path, {}).get("exists")]
+        absent = [
+            path
+            for path in _staged(wants, needed or {"files": []})
+            if not host.rocm["paths"].get(path, {}).get("exists")
+        ]
         if absent:
             remedy = "Put the files there, or correct model_tiktoken_directory"
-            host.findings.add("vllm.model", f"{', '.join(absent)}, which do not exist", "the files of the tokenizer", remedy=remedy)
+            host.findings.add(
+                "vllm.model",
+                f"{', '.join(absent)}, which do not exist",
+                "the files of the tokenizer",
+                remedy=remedy,
+            )
     return {
         **found,
         "change": bool(found["fetch"]),
@@ -148,13 +182,27 @@ def _check(host: Host, source: dict[str, t.Any]) -> bool:
         if there.get("exists"):
             seen = f"which lacks {there['missing']}" if there.get("model") else "which has no config.json"
         remedy = f"Put the model there, or correct model {name}"
-        host.findings.add("vllm.model", f"{path}, {seen}", "a folder with a config.json and all weights", remedy=remedy)
-    elif source["kind"] == "archive" and not whole and not host.rocm["paths"].get(source["archive"], {}).get("exists"):
+        host.findings.add(
+            "vllm.model", f"{path}, {seen}", "a folder with a config.json and all weights", remedy=remedy
+        )
+    elif (
+        source["kind"] == "archive"
+        and not whole
+        and not host.rocm["paths"].get(source["archive"], {}).get("exists")
+    ):
         remedy = f"Put the archive of {name} there, or correct archive in model_sources"
-        host.findings.add("vllm.model", f"{source['archive']}, which does not exist", "an archive of the model", remedy=remedy)
+        host.findings.add(
+            "vllm.model",
+            f"{source['archive']}, which does not exist",
+            "an archive of the model",
+            remedy=remedy,
+        )
     else:
         if source["kind"] != "path":
-            origin = source["archive"] or f"{hub(host.wants) or 'the Hub'}, revision {source['revision'] or 'main'}"
+            origin = (
+                source["archive"]
+                or f"{hub(host.wants) or 'the Hub'}, revision {source['revision'] or 'main'}"
+            )
             host.note("model", name, path, f"from {origin}", INVENTORY)
         return not whole or bool(source["manifest"] and there.get("checked_by") != source["manifest"])
     return False
@@ -163,4 +211,7 @@ def _check(host: Host, source: dict[str, t.Any]) -> bool:
 def _other_format(host: Host, model: str) -> bool:
     """Whether an instance loads the weights in a way that names and index say nothing about."""
     options = [instance["options"] for instance in host.wants["vllm_instances"] if instance["model"] == model]
-    return any({**host.wants["vllm_options"], **own}.get("load-format", "auto") not in ("auto", "safetensors", "pt") for own in options)
+    return any(
+        {**host.wants["vllm_options"], **own}.get("load-format", "auto") not in ("auto", "safetensors", "pt")
+        for own in options
+    )

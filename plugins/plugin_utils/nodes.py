@@ -18,7 +18,8 @@ GIDS = "/sys/class/infiniband/*/ports/*/gid_attrs"
 
 
 class Nodes(t.NamedTuple):
-    """The hosts of one instance, in the order of their group. The first one answers requests, the others compute for it."""
+    """The hosts of one instance, in the order of their group. The first one answers requests, the others
+    compute for it."""
 
     group: str
     hosts: list[str]
@@ -40,7 +41,8 @@ class Nodes(t.NamedTuple):
 
 
 def ports(master_port: int) -> tuple[int, int]:
-    """What the first host listens on for the others: vLLM's own port, and that of the unit that ends them together."""
+    """What the first host listens on for the others: vLLM's own port, and that of the unit that ends them
+    together."""
     return master_port, master_port + 1
 
 
@@ -50,7 +52,8 @@ def master_port(wants: dict[str, t.Any], wanted: dict[str, t.Any]) -> int:
 
 
 def of_instance(host: Host, wanted: dict[str, t.Any]) -> Nodes | None:
-    """``None`` where the instance is served by this host alone, or the group does not fit (a finding says so)."""
+    """``None`` where the instance is served by this host alone, or the group does not fit (a finding says
+    so)."""
     group = wanted["nodes"]
     if not group:
         return None
@@ -58,16 +61,22 @@ def of_instance(host: Host, wanted: dict[str, t.Any]) -> Nodes | None:
     names = [member["name"] for member in members]
     if host.name not in names:
         seen = f"{host.name} in none" if not names else f"{group} of {', '.join(names)}"
-        host.findings.add("vllm.nodes", seen, f"a group {group} with {host.name}", instance=wanted["name"], group=group)
+        host.findings.add(
+            "vllm.nodes", seen, f"a group {group} with {host.name}", instance=wanted["name"], group=group
+        )
         return None
-    bad = [f"{member['address']} for {member['name']}" for member in members if not _numeric(member["address"])]
+    bad = [
+        f"{member['address']} for {member['name']}" for member in members if not _numeric(member["address"])
+    ]
     if bad:
         host.findings.add("vllm.node_address", ", ".join(bad), "an IP address that the other hosts reach")
         return None
     if len(members) == 1:
         return None
     addresses = [str(ipaddress.ip_address(member["address"])) for member in members]
-    twice = [f"{address} for {name}" for name, address in zip(names, addresses) if addresses.count(address) > 1]
+    twice = [
+        f"{address} for {name}" for name, address in zip(names, addresses) if addresses.count(address) > 1
+    ]
     if twice:
         host.findings.add("vllm.node_address", ", ".join(twice), "an address of its own for each host")
         return None
@@ -96,8 +105,16 @@ def options(host: Host, wanted: dict[str, t.Any], nodes: Nodes, devices: int) ->
         result["tensor-parallel-size"] = devices
     if nodes.worker:
         result["headless"] = True
-    reason = f"host {nodes.rank + 1} of {len(nodes.hosts)} in the group {nodes.group}: {', '.join(nodes.hosts)}"
-    host.note("vllm", f"{wanted['name']} nodes", "answers requests" if not nodes.worker else "computes for the first", reason, INVENTORY)
+    reason = (
+        f"host {nodes.rank + 1} of {len(nodes.hosts)} in the group {nodes.group}: {', '.join(nodes.hosts)}"
+    )
+    host.note(
+        "vllm",
+        f"{wanted['name']} nodes",
+        "answers requests" if not nodes.worker else "computes for the first",
+        reason,
+        INVENTORY,
+    )
     return result
 
 
@@ -106,20 +123,38 @@ def check_split(host: Host, wanted: dict[str, t.Any], nodes: Nodes, options: dic
     sizes = [options.get(name, 1) for name in ("tensor-parallel-size", "pipeline-parallel-size")]
     if all(isinstance(size, int) for size in sizes) and sizes[0] * sizes[1] % len(nodes.hosts):
         seen = f"{sizes[0]} x {sizes[1]} devices over {len(nodes.hosts)} hosts"
-        host.findings.add("vllm.nodes_split", seen, f"a multiple of {len(nodes.hosts)}", instance=wanted["name"])
+        host.findings.add(
+            "vllm.nodes_split", seen, f"a multiple of {len(nodes.hosts)}", instance=wanted["name"]
+        )
 
 
 def environment(host: Host, wanted: dict[str, t.Any], nodes: Nodes, rocm: bool) -> dict[str, str]:
-    """What vLLM, Gloo and RCCL talk over. Left to themselves they take the first interface, and wait for each other for ever."""
+    """What vLLM, Gloo and RCCL talk over. Left to themselves they take the first interface, and wait for each
+    other for ever."""
     mine = ipaddress.ip_address(nodes.addresses[nodes.rank])
     found = _interface(host, mine)
     result = {"VLLM_HOST_IP": str(mine)}
     if found is None:
-        there = ", ".join(f"{entry['name']} {' '.join(entry['networks'])}" for entry in host.rocm["network"]["interfaces"]) or "none"
-        host.findings.add("vllm.node_address", f"{mine} for {host.name}, whose interfaces are {there}", "an address of the host")
+        there = (
+            ", ".join(
+                f"{entry['name']} {' '.join(entry['networks'])}"
+                for entry in host.rocm["network"]["interfaces"]
+            )
+            or "none"
+        )
+        host.findings.add(
+            "vllm.node_address",
+            f"{mine} for {host.name}, whose interfaces are {there}",
+            "an address of the host",
+        )
         return result
     if not found["up"]:
-        host.findings.add("vllm.node_link", f"{found['name']} of {host.name} is down", "an interface that is up", instance=wanted["name"])
+        host.findings.add(
+            "vllm.node_link",
+            f"{found['name']} of {host.name} is down",
+            "an interface that is up",
+            instance=wanted["name"],
+        )
     result["GLOO_SOCKET_IFNAME"] = found["name"]
     sources = dict.fromkeys(("VLLM_HOST_IP", "GLOO_SOCKET_IFNAME"), ROUTES)
     if rocm:
@@ -149,18 +184,28 @@ def _rdma(host: Host, wanted: dict[str, t.Any], management: str) -> dict[str, st
     """The RDMA devices that can be used, and the entry of their tables that means RoCE v2 on all of them."""
     ports = host.rocm["network"]["rdma"]
     if not ports:
-        host.note("vllm", f"{wanted['name']} network", f"TCP over {management}", "the host has no RDMA device", "/sys/class/infiniband")
+        host.note(
+            "vllm",
+            f"{wanted['name']} network",
+            f"TCP over {management}",
+            "the host has no RDMA device",
+            "/sys/class/infiniband",
+        )
         return {}
     # Where there are others, the interface that people and downloads use is not one for RCCL.
     ports = [port for port in ports if port["interface"] != management] or ports
     down = [port for port in ports if not port["up"]]
     blind = [port for port in ports if port["up"] and port["link"] == "Ethernet" and not port["roce_v2"]]
     usable = [port for port in ports if port["up"] and port not in blind]
-    left = f"RCCL uses {_names(usable)}" if usable else f"RCCL talks over TCP on {management}, many times slower"
+    left = (
+        f"RCCL uses {_names(usable)}" if usable else f"RCCL talks over TCP on {management}, many times slower"
+    )
     if down:
         host.findings.add("vllm.rdma_down", f"{_names(down)} down", "links that are up", left=left)
     if blind:
-        host.findings.add("vllm.rdma_gid", f"no GID of RoCE v2 on {_names(blind)}", "one on each port", left=left)
+        host.findings.add(
+            "vllm.rdma_gid", f"no GID of RoCE v2 on {_names(blind)}", "one on each port", left=left
+        )
     if not usable:
         return {"NCCL_IB_DISABLE": "1"}
     result = {"NCCL_IB_HCA": f"={_names(usable).replace(' ', '')}"}
@@ -171,7 +216,12 @@ def _rdma(host: Host, wanted: dict[str, t.Any], management: str) -> dict[str, st
             result["NCCL_IB_GID_INDEX"] = str(common[0])
         else:
             seen = "; ".join(f"{port['name']}: {', '.join(map(str, port['roce_v2']))}" for port in usable)
-            host.findings.add("vllm.rdma_gid", f"GIDs of RoCE v2 at {seen}", "one index for all, RCCL takes no other", left=left)
+            host.findings.add(
+                "vllm.rdma_gid",
+                f"GIDs of RoCE v2 at {seen}",
+                "one index for all, RCCL takes no other",
+                left=left,
+            )
     return result
 
 

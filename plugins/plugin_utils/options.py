@@ -30,11 +30,13 @@ def of_instance(
     width: int,
     together: nodes.Nodes | None,
 ) -> dict[str, t.Any]:
-    """Every option with its value; the inventory beats the profile. ``width``: the devices that the model may be spread over."""
+    """Every option with its value; the inventory beats the profile. ``width``: the devices that the model may
+    be spread over."""
     asked = {**host.wants["vllm_options"], **wanted["options"]}
     options: dict[str, t.Any] = {
         "served-model-name": wanted["served_name"] or wanted["model"].rstrip("/").rpartition("/")[2],
-        # In a container every address is that of the container; Podman publishes the port on the address asked for.
+        # In a container every address is that of the container; Podman publishes the port on the address
+        # asked for.
         "host": "0.0.0.0" if kind != "venv" and not together else wanted["host"],  # noqa: S104
         "port": wanted["port"],
     }
@@ -44,12 +46,19 @@ def of_instance(
         tensor = _tensor_parallel(host, wanted, width, asked)
         if tensor > 1:
             options["tensor-parallel-size"] = tensor
-            host.note("vllm", f"{wanted['name']} option", f"tensor-parallel-size={tensor}", "one model over all its GPUs or partitions")
+            host.note(
+                "vllm",
+                f"{wanted['name']} option",
+                f"tensor-parallel-size={tensor}",
+                "one model over all its GPUs or partitions",
+            )
     for name, entry in serving.get("options", {}).items():
         if _excepted(host, entry.get("unless", {}), wanted):
             continue
         options[name] = entry["value"]
-        host.note("vllm", f"{wanted['name']} option", f"{name}={entry['value']}", entry["reason"], entry["source"])
+        host.note(
+            "vllm", f"{wanted['name']} option", f"{name}={entry['value']}", entry["reason"], entry["source"]
+        )
     for name, value in asked.items():
         options[name] = value
         _check_option(host, build, name)
@@ -70,22 +79,33 @@ def _heads(host: Host, wanted: dict[str, t.Any]) -> tuple[int, int] | None:
     """Attention heads, and those of keys and values, where the model is known."""
     given = wanted["model_config"]
     shape = _model.shape(given) if given else host.rocm["paths"].get(wanted["path"], {}).get("shape")
-    return (shape["heads"], shape["kv_heads"]) if shape and shape.get("heads") and shape.get("kv_heads") else None
+    return (
+        (shape["heads"], shape["kv_heads"])
+        if shape and shape.get("heads") and shape.get("kv_heads")
+        else None
+    )
 
 
 def _can_spread(heads: tuple[int, int], width: int) -> bool:
-    """Each device has equally many heads; heads of keys and values are shared out, or repeated equally often."""
+    """Each device has equally many heads; heads of keys and values are shared out, or repeated equally
+    often."""
     attention, kept = heads
     return attention % width == 0 and (kept % width == 0 or width % kept == 0)
 
 
 def _tensor_parallel(host: Host, wanted: dict[str, t.Any], width: int, asked: dict[str, t.Any]) -> int:
-    """As many devices as there are and the heads of the model can be shared out over, beside other ways to spread it."""
-    for name in ("data-parallel-size-local" if "data-parallel-size-local" in asked else "data-parallel-size", "pipeline-parallel-size"):
+    """As many devices as there are and the heads of the model can be shared out over, beside other ways to
+    spread it."""
+    for name in (
+        "data-parallel-size-local" if "data-parallel-size-local" in asked else "data-parallel-size",
+        "pipeline-parallel-size",
+    ):
         value = asked.get(name, 1)
         width //= value if isinstance(value, int) and 0 < value <= width else 1
     heads = _heads(host, wanted)
-    tensor = next((number for number in range(width, 0, -1) if _can_spread(heads, number)), 1) if heads else width
+    tensor = (
+        next((number for number in range(width, 0, -1) if _can_spread(heads, number)), 1) if heads else width
+    )
     if tensor < width and heads:
         host.findings.add(
             "vllm.heads",
@@ -110,7 +130,8 @@ def _check_heads(host: Host, wanted: dict[str, t.Any], asked: t.Any) -> None:
 
 
 def _negated(catalog: Catalog, name: str) -> dict[str, t.Any]:
-    """What an option that is ``false`` becomes: vLLM (0.31 to 0.33) drops a ``false`` of the file in silence."""
+    """What an option that is ``false`` becomes: vLLM (0.31 to 0.33) drops a ``false`` of the file in
+    silence."""
     rules, known = catalog.vllm["config_file"], catalog.vllm["known_options"]
     if name in rules["no_negation"]:
         return {}
@@ -125,7 +146,8 @@ def _negated(catalog: Catalog, name: str) -> dict[str, t.Any]:
 
 
 def _json(host: Host, wanted: dict[str, t.Any], name: str, value: t.Any) -> t.Any:
-    """A value as vLLM's file takes it: it makes JSON of a mapping, but of a list repeated values, which not every option takes."""
+    """A value as vLLM's file takes it: it makes JSON of a mapping, but of a list repeated values, which not
+    every option takes."""
     rules = host.catalog.vllm["config_file"]
     strict = name in rules["json"]
     if isinstance(value, list) and strict:
@@ -141,10 +163,13 @@ def _json(host: Host, wanted: dict[str, t.Any], name: str, value: t.Any) -> t.An
 
 
 def _excepted(host: Host, unless: dict[str, t.Any], wanted: dict[str, t.Any]) -> bool:
-    """Whether the model is one that an option of the profile is not for. Nothing is known of a model before it is fetched."""
+    """Whether the model is one that an option of the profile is not for. Nothing is known of a model before
+    it is fetched."""
     model = host.rocm["paths"].get(wanted["path"], {})
     quantization = wanted["options"].get("quantization") or model.get("quantization")
-    return model.get("model_type") in unless.get("model_types", []) or quantization in unless.get("quantization", [])
+    return model.get("model_type") in unless.get("model_types", []) or quantization in unless.get(
+        "quantization", []
+    )
 
 
 def _check_option(host: Host, build: Build, name: str) -> None:
@@ -154,16 +179,24 @@ def _check_option(host: Host, build: Build, name: str) -> None:
     entry = vllm["options"].get(name) or vllm["options"].get(base) or {}
     span = vllm["known_options"].get(name) or vllm["known_options"].get(base)
     first, last = entry.get("first") or (span or [None])[0], entry.get("last")
-    if last and version > version_key(str(last)) and not (entry.get("back") and version >= version_key(str(entry["back"]))):
+    if (
+        last
+        and version > version_key(str(last))
+        and not (entry.get("back") and version >= version_key(str(entry["back"])))
+    ):
         replacement = entry.get("replacement")
-        remedy = f"Use {replacement} instead" if replacement else f"Remove {name}: {last} was the last to know it"
+        remedy = (
+            f"Use {replacement} instead" if replacement else f"Remove {name}: {last} was the last to know it"
+        )
     elif first and version < version_key(str(first)):
         remedy = f"Remove {name}: it came with vLLM {first}"
     elif span or entry:
         return
     else:
         remedy = f"Remove {name}, or correct its name"
-    host.findings.add("vllm.option", f"--{name} with vLLM {build.version}", "an option it knows", remedy=remedy)
+    host.findings.add(
+        "vllm.option", f"--{name} with vLLM {build.version}", "an option it knows", remedy=remedy
+    )
 
 
 def paths(catalog: Catalog, options: dict[str, t.Any]) -> list[str]:
@@ -191,5 +224,6 @@ def _absolute(value: t.Any) -> t.Iterator[str]:
 
 
 def completes(options: dict[str, t.Any]) -> bool:
-    """Whether the server answers completions, as far as its options say: one that embeds or classifies does not."""
+    """Whether the server answers completions, as far as its options say: one that embeds or classifies does
+    not."""
     return not any(options.get(name) in values for name, values in POOLING.items())

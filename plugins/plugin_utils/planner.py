@@ -2,8 +2,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """The planner: facts, wants and catalog in, one plan out. Pure: no clock, no network, no host.
 
-The plan has one section for each role, with nothing left to decide, ``findings`` and ``settings``: every value that was
-decided, with its reason and its source, for people to read.
+The plan has one section for each role, with nothing left to decide, ``findings`` and ``settings``: every
+value that was decided, with its reason and its source, for people to read.
 """
 
 from __future__ import annotations
@@ -12,7 +12,15 @@ import difflib
 import fnmatch
 import typing as t
 
-from ansible_collections.amdgpu.fleet.plugins.plugin_utils import driver, firmware, kernel, models, outside, partitioning, serving
+from ansible_collections.amdgpu.fleet.plugins.plugin_utils import (
+    driver,
+    firmware,
+    kernel,
+    models,
+    outside,
+    partitioning,
+    serving,
+)
 from ansible_collections.amdgpu.fleet.plugins.plugin_utils.catalog import Catalog, CatalogError
 from ansible_collections.amdgpu.fleet.plugins.plugin_utils.examine import examine
 from ansible_collections.amdgpu.fleet.plugins.plugin_utils.findings import Findings
@@ -42,11 +50,14 @@ class Host:
         self.findings = findings
         self.gpu_facts = gpus = {**gpus, "gpus": [catalog.identify(gpu) for gpu in gpus["gpus"]]}
         # GPUs that are handed to guests (vfio-pci, gim) are not this host's to use.
-        self.gpus: list[dict[str, t.Any]] = [gpu for gpu in gpus["gpus"] if gpu["supported"] and gpu["driver"] in (None, "amdgpu")]
+        self.gpus: list[dict[str, t.Any]] = [
+            gpu for gpu in gpus["gpus"] if gpu["supported"] and gpu["driver"] in (None, "amdgpu")
+        ]
         self.gfx = self.gpus[0]["gfx"] if self.gpus else "cpu"
         self.profile = catalog.profile(self.gfx) or {}
         self.distribution = self._distribution()
-        # Kernel arguments that keep a module from loading by itself -> the module, which a unit of the role kernel loads.
+        # Kernel arguments that keep a module from loading by itself -> the module, which a unit of the role
+        # kernel loads.
         self.loaded_late: dict[str, str] = {}
         self.settings: list[dict[str, t.Any]] = []
         # GPU index -> how many devices it shows once the role partition has set its mode.
@@ -75,7 +86,8 @@ class Host:
         return self.rocm["os"]["package_manager"]
 
     def pinned(self, name: str, known: dict[str, t.Any], key: str = "package_version") -> str:
-        """``name=version`` of a release of the catalog. Of rpm packages the upstream version is known, and the release is left open."""
+        """``name=version`` of a release of the catalog. Of rpm packages the upstream version is known, and
+        the release is left open."""
         version = known[key]
         if self.package_manager != "apt":
             version = known.get(f"rpm_{key}") or f"{version.rpartition(':')[2].rpartition('-')[0]}-*"
@@ -83,11 +95,17 @@ class Host:
 
     def named(self, packages: t.Sequence[str]) -> list[str]:
         """``name=version`` as the package manager writes it."""
-        return list(packages) if self.package_manager == "apt" else [package.replace("=", "-", 1) for package in packages]
+        return (
+            list(packages)
+            if self.package_manager == "apt"
+            else [package.replace("=", "-", 1) for package in packages]
+        )
 
     def note(self, role: str, setting: str, value: t.Any, reason: str, source: t.Any = None) -> None:
         """Remember why a value is what it is."""
-        self.settings.append({"role": role, "setting": setting, "value": value, "reason": reason, "source": source})
+        self.settings.append(
+            {"role": role, "setting": setting, "value": value, "reason": reason, "source": source}
+        )
 
     def missing(self, wanted: t.Sequence[str]) -> list[str]:
         """The packages of a list of ``name`` or ``name=version`` that are not installed in that version."""
@@ -100,16 +118,29 @@ class Host:
         return missing
 
 
-def plan(gpus: dict[str, t.Any], rocm: dict[str, t.Any], variables: dict[str, t.Any], host: str, unreachable: str = "") -> dict[str, t.Any]:
-    """The plan of one host. Bad wants and bad overrides become findings; the host is then left alone, as one is that was not reached."""
+def plan(
+    gpus: dict[str, t.Any],
+    rocm: dict[str, t.Any],
+    variables: dict[str, t.Any],
+    host: str,
+    unreachable: str = "",
+) -> dict[str, t.Any]:
+    """The plan of one host. Bad wants and bad overrides become findings; the host is then left alone, as one
+    is that was not reached."""
     accepted = variables.get("plan_accept") or []
     accepted = [name.strip() for name in accepted.split(",")] if isinstance(accepted, str) else accepted
     # Without wants and catalog there is no plan to go on with, so these cannot be accepted.
-    accepted = [name for name in accepted if not str(name).startswith("inventory.")] if isinstance(accepted, list) else []
+    accepted = (
+        [name for name in accepted if not str(name).startswith("inventory.")]
+        if isinstance(accepted, list)
+        else []
+    )
     findings = Findings(host, Catalog().known_issues, accepted)
     if unreachable:
         findings = Findings(host, Catalog().known_issues)  # this one cannot be accepted
-        findings.add("host.unreachable", " ".join(unreachable.split()).removeprefix("Task failed: "), "an answer")
+        findings.add(
+            "host.unreachable", " ".join(unreachable.split()).removeprefix("Task failed: "), "an answer"
+        )
         return {"host": host, "findings": findings.sorted(), "settings": []}
     try:
         wants = normalize(variables)
@@ -120,7 +151,10 @@ def plan(gpus: dict[str, t.Any], rocm: dict[str, t.Any], variables: dict[str, t.
         for name in map(str.strip, wants["plan_accept"]):
             if name not in findings.known:
                 close = difflib.get_close_matches(name, findings.known, n=1)
-                raise WantsError(f"plan_accept: there is no finding {name!r}.{f' Did you mean {close[0]}?' if close else ' Remove it.'}")
+                raise WantsError(
+                    f"plan_accept: there is no finding "
+                    f"{name!r}.{f' Did you mean {close[0]}?' if close else ' Remove it.'}"
+                )
         subject = Host(host, gpus, rocm, wants, catalog, findings)
         examine(subject)
         host_memory(subject)
@@ -138,10 +172,14 @@ def plan(gpus: dict[str, t.Any], rocm: dict[str, t.Any], variables: dict[str, t.
         _gate_packages(subject, sections)
         outside.check(subject, sections)
     except WantsError as error:
-        findings.add("inventory.variable", "an inventory that does not fit", "known variables and values", detail=error)
+        findings.add(
+            "inventory.variable", "an inventory that does not fit", "known variables and values", detail=error
+        )
         return {"host": host, "findings": findings.sorted(), "settings": []}
     except CatalogError as error:
-        findings.add("inventory.catalog", "an override that does not fit", "the layout of the catalog", detail=error)
+        findings.add(
+            "inventory.catalog", "an override that does not fit", "the layout of the catalog", detail=error
+        )
         return {"host": host, "findings": findings.sorted(), "settings": []}
     return {
         "host": host,
@@ -160,10 +198,16 @@ def _gate_packages(host: Host, sections: dict[str, t.Any]) -> None:
     if host.package_manager in PACKAGE_MANAGERS:
         return
     lists = ("install", "remove", "headers", "hold", "unhold")
-    wanted = {name: [key for key in lists if sections[name].get(key)] for name in ("firmware", "driver", "rocm")}
+    wanted = {
+        name: [key for key in lists if sections[name].get(key)] for name in ("firmware", "driver", "rocm")
+    }
     if any(wanted.values()):
         os = host.rocm["os"]
-        host.findings.add("host.package_manager", f"{host.package_manager or 'none'} on {os['name']}", " or ".join(PACKAGE_MANAGERS))
+        host.findings.add(
+            "host.package_manager",
+            f"{host.package_manager or 'none'} on {os['name']}",
+            " or ".join(PACKAGE_MANAGERS),
+        )
     for name, keys in wanted.items():
         sections[name].update({key: [] for key in keys})
         if "repository" in sections[name]:
@@ -189,11 +233,19 @@ def _selinux(host: Host, vllm: dict[str, t.Any]) -> dict[str, list[str]]:
     """Booleans to switch on and off, and those that are ours afterwards."""
     seen, wants = host.rocm["selinux"], host.wants
     containers = wants["devices_cdi"] or (vllm["instances"] and vllm.get("container"))
-    wanted = host.gfx != "cpu" and containers and wants["devices_state"] == "present" and wants["devices_selinux"]
-    rule = host.profile.get("host", {}).get("selinux_booleans", {}) if wanted and seen["mode"] == "enforcing" else {}
+    wanted = (
+        host.gfx != "cpu" and containers and wants["devices_state"] == "present" and wants["devices_selinux"]
+    )
+    rule = (
+        host.profile.get("host", {}).get("selinux_booleans", {})
+        if wanted and seen["mode"] == "enforcing"
+        else {}
+    )
     for name, entry in rule.items():
         if name in seen["booleans"]:
-            host.note("devices", "SELinux boolean", f"{name}={entry['value']}", entry["reason"], entry["source"])
+            host.note(
+                "devices", "SELinux boolean", f"{name}={entry['value']}", entry["reason"], entry["source"]
+            )
     on = [name for name in rule if seen["booleans"].get(name) is False]
     # Without SELinux there is nothing that could be asked to switch them off.
     back = [] if wanted or seen["mode"] == "disabled" else seen["ours"]
@@ -204,16 +256,26 @@ def _selinux(host: Host, vllm: dict[str, t.Any]) -> dict[str, list[str]]:
 
 def _devices(host: Host) -> dict[str, t.Any]:
     members = host.rocm["group_members"]
-    serving = host.rocm["user"] if host.wants["vllm_state"] == "present" and host.wants["vllm_accelerator"] != "cpu" else None
-    users = dict.fromkeys([*host.wants["devices_users"], *([serving["name"]] if serving and serving["uid"] else [])])
+    serving = (
+        host.rocm["user"]
+        if host.wants["vllm_state"] == "present" and host.wants["vllm_accelerator"] != "cpu"
+        else None
+    )
+    users = dict.fromkeys(
+        [*host.wants["devices_users"], *([serving["name"]] if serving and serving["uid"] else [])]
+    )
     wanted = host.gfx != "cpu" and host.wants["devices_state"] == "present"
-    joining = [user for user in users if wanted and any(user not in members[group] for group in ("render", "video"))]
+    joining = [
+        user for user in users if wanted and any(user not in members[group] for group in ("render", "video"))
+    ]
     if host.gfx != "cpu":
         host.note(
             "devices",
             "mode",
             host.wants["devices_mode"],
-            "members of render may use the GPUs" if host.wants["devices_mode"] == "0660" else "every user may use the GPUs",
+            "members of render may use the GPUs"
+            if host.wants["devices_mode"] == "0660"
+            else "every user may use the GPUs",
             INVENTORY if host.wants["devices_mode"] != "0660" else "systemd rules.d/50-udev-default.rules.in",
         )
     memlock = host.profile.get("host", {}).get("limits", {}).get("memlock")

@@ -1,6 +1,7 @@
 # Copyright: (c) 2026, the amdgpu.fleet authors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A unit of Quadlet for the Podman that is there: an older one gets ``PodmanArgs=``, one without Quadlet a unit around ``podman run``.
+"""A unit of Quadlet for the Podman that is there: an older one gets ``PodmanArgs=``, one without Quadlet a
+unit around ``podman run``.
 
 The input is a Quadlet unit with the keys of the newest Podman.
 """
@@ -35,7 +36,8 @@ class QuadletError(ValueError):
 
 
 def for_podman(text: str, quadlet: str | None, keys: Keys) -> str:
-    """The unit for the release of Podman whose keys the host's Quadlet knows, or for a host without Quadlet."""
+    """The unit for the release of Podman whose keys the host's Quadlet knows, or for a host without
+    Quadlet."""
     return _service(text, keys) if quadlet is None else _container(text, version_key(quadlet), keys)
 
 
@@ -82,7 +84,10 @@ def _pair(section: str, line: str, keys: Keys) -> tuple[str, str] | None:
     if section != "[Container]" or not equals or key.startswith("#"):
         return None
     if key not in keys:
-        raise QuadletError(f"{key}= is not among the keys of Quadlet in catalog/podman.yml, so nobody knows which Podman takes it")
+        raise QuadletError(
+            f"{key}= is not among the keys of Quadlet in catalog/podman.yml, so nobody knows which Podman "
+            f"takes it"
+        )
     return key, value.strip()
 
 

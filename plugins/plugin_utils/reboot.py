@@ -18,15 +18,22 @@ def asked(variables: t.Mapping[str, t.Any]) -> list[str]:
     return [str(variables[name]) for name in names if name in variables and variables[name]]
 
 
-def waiting(plan: t.Mapping[str, t.Any], rocm: t.Mapping[str, t.Any], variables: t.Mapping[str, t.Any] | None = None) -> list[str]:
-    """The reasons that the facts of a host and its plan show, as far as they show them: module options do not.
+def waiting(
+    plan: t.Mapping[str, t.Any], rocm: t.Mapping[str, t.Any], variables: t.Mapping[str, t.Any] | None = None
+) -> list[str]:
+    """The reasons that the facts of a host and its plan show, as far as they show them: module options do
+    not.
 
-    With the ``variables`` of the host, of those roles that asked. Without, of firmware and driver: before the role kernel has done its
-    work, arguments that do not run yet need more than a reboot.
+    With the ``variables`` of the host, of those roles that asked. Without, of firmware and driver: before the
+    role kernel has done its work, arguments that do not run yet need more than a reboot.
     """
     if "driver" not in plan or not rocm:
         return []  # a host that was left alone
-    roles = [role for role in ROLES if variables.get(f"{role}_reboot_reason")] if variables is not None else ["firmware", "driver"]
+    roles = (
+        [role for role in ROLES if variables.get(f"{role}_reboot_reason")]
+        if variables is not None
+        else ["firmware", "driver"]
+    )
     reasons = []
     if "kernel" in roles and plan["kernel"]["state"] == "present":
         wanted = _cmdline.wanted(plan["kernel"]["present"], plan["kernel"]["absent"])

@@ -1,6 +1,7 @@
 # Copyright: (c) 2026, the amdgpu.fleet authors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What does not work with a GPU and a release of vLLM, whatever else is right: rules of the profiles, attention backends, quantizations."""
+"""What does not work with a GPU and a release of vLLM, whatever else is right: rules of the profiles,
+attention backends, quantizations."""
 
 from __future__ import annotations
 
@@ -39,7 +40,14 @@ def check(
 
 def _refuse(host: Host, wanted: dict[str, t.Any], name: str, seen: str, severity: str, why: str) -> None:
     remedy = f"Change {name} of the instance {wanted['name']}"
-    host.findings.add("vllm.refused", seen, "a value that works there", severity=severity, why=why.rstrip("."), remedy=remedy)
+    host.findings.add(
+        "vllm.refused",
+        seen,
+        "a value that works there",
+        severity=severity,
+        why=why.rstrip("."),
+        remedy=remedy,
+    )
 
 
 def _applies(condition: dict[str, t.Any], value: t.Any) -> bool:
@@ -53,9 +61,15 @@ def _applies(condition: dict[str, t.Any], value: t.Any) -> bool:
 
 
 def _check_backend(
-    host: Host, build: Build, gfx: str, options: dict[str, t.Any], environment: dict[str, str], wanted: dict[str, t.Any]
+    host: Host,
+    build: Build,
+    gfx: str,
+    options: dict[str, t.Any],
+    environment: dict[str, str],
+    wanted: dict[str, t.Any],
 ) -> None:
-    """An attention backend that the release has, with kernels for the GPU; and kernels of AITER only where AITER has some."""
+    """An attention backend that the release has, with kernels for the GPU; and kernels of AITER only where
+    AITER has some."""
     known = host.catalog.vllm["attention_backends"]
     backend = _backend(options)
     aiter = known["by_gfx"].get(gfx, {}).get("aiter", False)
@@ -73,7 +87,14 @@ def _check_backend(
             _refuse(host, wanted, "attention-backend", f"attention-backend={backend} on {gfx}", "fail", why)
     for option in ("moe-backend", "linear-backend"):
         if "aiter" in str(options.get(option, "")).lower() and not aiter:
-            _refuse(host, wanted, option, f"{option}={options[option]} on {gfx}", "fail", "AITER has no kernels for this GPU")
+            _refuse(
+                host,
+                wanted,
+                option,
+                f"{option}={options[option]} on {gfx}",
+                "fail",
+                "AITER has no kernels for this GPU",
+            )
 
 
 def _backend(options: dict[str, t.Any]) -> str | None:
@@ -89,13 +110,24 @@ def _backend(options: dict[str, t.Any]) -> str | None:
     return str(given) if given and str(given).lower() != "auto" else None
 
 
-def _check_quantization(host: Host, build: Build, gfx: str, options: dict[str, t.Any], wanted: dict[str, t.Any]) -> None:
-    """What the weights are quantized with, held against the release and the GPU. Options are refused by the profile."""
-    there, given, known = host.rocm["paths"].get(wanted["path"], {}), wanted["model_config"], host.catalog.vllm["quantization"]
-    method = options.get("quantization") or (_model.quantization(given) if given else there.get("quantization"))
+def _check_quantization(
+    host: Host, build: Build, gfx: str, options: dict[str, t.Any], wanted: dict[str, t.Any]
+) -> None:
+    """What the weights are quantized with, held against the release and the GPU. Options are refused by the
+    profile."""
+    there, given, known = (
+        host.rocm["paths"].get(wanted["path"], {}),
+        wanted["model_config"],
+        host.catalog.vllm["quantization"],
+    )
+    method = options.get("quantization") or (
+        _model.quantization(given) if given else there.get("quantization")
+    )
     scales = _model.fp8_scales(given) if given else there.get("fp8_scales")
     removed, newest = known["removed"].get(method), host.catalog.vllm["default_version"]
-    remedy = f"Take the model of the instance {wanted['name']} in another quantization, for example AWQ or GPTQ"
+    remedy = (
+        f"Take the model of the instance {wanted['name']} in another quantization, for example AWQ or GPTQ"
+    )
     if removed and version_key(build.version) > version_key(removed["last"]):
         why = f"vLLM {removed['last']} was the last to load it on ROCm"
         remedy = f"Take the model in another quantization: {removed['replacement']}"
@@ -105,12 +137,21 @@ def _check_quantization(host: Host, build: Build, gfx: str, options: dict[str, t
         # What older releases load is known of those only that lost something since.
         severity = "warn" if version_key(build.version) < version_key(newest) else "fail"
         why = f"vLLM {newest} loads {', '.join(known['supported'])} on ROCm"
-        host.findings.add("vllm.quantization", method, "one that vLLM loads", severity=severity, why=why, remedy=remedy)
+        host.findings.add(
+            "vllm.quantization", method, "one that vLLM loads", severity=severity, why=why, remedy=remedy
+        )
         return
     support = known["by_gfx"].get(gfx, {})
     if str(options.get("kv-cache-dtype", "")).startswith("fp8") and support.get("kv_cache_fp8") == "limited":
         why = "few attention backends read a cache in FP8 on this GPU"
-        _refuse(host, wanted, "kv-cache-dtype", f"kv-cache-dtype={options['kv-cache-dtype']} on {gfx}", "warn", why)
+        _refuse(
+            host,
+            wanted,
+            "kv-cache-dtype",
+            f"kv-cache-dtype={options['kv-cache-dtype']} on {gfx}",
+            "warn",
+            why,
+        )
     if "quantization" in options:
         return
     name = f"fp8_per_{scales}" if scales else str(method)
@@ -118,7 +159,11 @@ def _check_quantization(host: Host, build: Build, gfx: str, options: dict[str, t
     if works == "yes" and first and version_key(build.version) < version_key(first):
         works = "no"
     if works in ("no", "slow"):
-        why = f"vLLM {build.version} has no kernels for it there" if works == "no" else "it runs without kernels of its own, slowly"
+        why = (
+            f"vLLM {build.version} has no kernels for it there"
+            if works == "no"
+            else "it runs without kernels of its own, slowly"
+        )
         severity = "fail" if works == "no" else "warn"
         seen, expected = f"weights in {name} on {gfx}", "a quantization with kernels for this GPU"
         host.findings.add("vllm.quantization", seen, expected, severity=severity, why=why, remedy=remedy)

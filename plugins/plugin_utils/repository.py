@@ -21,8 +21,16 @@ def repository(host: Host, role: str, suite: str | None, **words: str) -> dict[s
         public = known["uri" if host.package_manager == "apt" else "rpm_uri"]
         uri = (given or mirror.address(wants, public)).format(**words)
     except (KeyError, IndexError, ValueError, AttributeError, TypeError) as error:
-        raise WantsError(f"{role}_repository_uri: {given} may hold {', '.join(f'{{{name}}}' for name in words)} only.") from error
-    host.note(role, "repository", uri, "asked for" if given else known["reason"], INVENTORY if given else known["source"])
+        raise WantsError(
+            f"{role}_repository_uri: {given} may hold {', '.join(f'{{{name}}}' for name in words)} only."
+        ) from error
+    host.note(
+        role,
+        "repository",
+        uri,
+        "asked for" if given else known["reason"],
+        INVENTORY if given else known["source"],
+    )
     return {
         "name": f"amdgpu-fleet-{role}",
         "uri": uri,

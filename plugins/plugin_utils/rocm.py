@@ -1,6 +1,7 @@
 # Copyright: (c) 2026, the amdgpu.fleet authors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The section ``rocm`` of the plan: which release of the user space, from where, and what of older ones goes."""
+"""The section ``rocm`` of the plan: which release of the user space, from where, and what of older ones
+goes."""
 
 from __future__ import annotations
 
@@ -37,7 +38,9 @@ def section(host: Host) -> dict[str, t.Any]:
         host.note("rocm", "packages", " ".join(own["packages"]), own["reason"], own["source"])
         return plan
     if host.gfx != "cpu" and host.distribution is None and host.driver_policy != "dkms":
-        host.findings.add("rocm.distribution", host.rocm["os"]["name"], "a distribution of ROCm's support matrix")
+        host.findings.add(
+            "rocm.distribution", host.rocm["os"]["name"], "a distribution of ROCm's support matrix"
+        )
     if host.gfx == "cpu" or host.distribution is None:
         return plan
     version = host.wants["rocm_version"] or known["default"]
@@ -60,11 +63,16 @@ def section(host: Host) -> dict[str, t.Any]:
     rule = host.profile.get("host", {}).get("rocm", {})
     if fitting.refused(host, version):
         known_good = (fitting.rocm_releases(host) or ["a later release"])[0]
-        host.findings.add("rocm.refused", version, f">= {rule['minimum']}", why=rule["reason"], known=known_good)
+        host.findings.add(
+            "rocm.refused", version, f">= {rule['minimum']}", why=rule["reason"], known=known_good
+        )
     _unlisted(host)
     plan |= _legacy(host)
     userspace = known["userspace"][host.wants["rocm_userspace"]]
-    packages = [host.pinned(name.format(suffix=release["package_suffix"], gfx=host.gfx), release) for name in userspace["packages"]]
+    packages = [
+        host.pinned(name.format(suffix=release["package_suffix"], gfx=host.gfx), release)
+        for name in userspace["packages"]
+    ]
     packages += known["prerequisites"]["deb" if host.package_manager == "apt" else "rpm"]
     plan["version"] = version
     plan["repository"] = repository(
@@ -86,12 +94,19 @@ def section(host: Host) -> dict[str, t.Any]:
     tools = known["tools"]
     linking = (tools["linked_by"] + "{suffix}", f"{tools['linked_by']}-")
     if not any(name.startswith(linking) for name in userspace["packages"]):
-        host.note("rocm", "tools", tools["path"].format(suffix=release["package_suffix"]), tools["reason"], tools["source"])
+        host.note(
+            "rocm",
+            "tools",
+            tools["path"].format(suffix=release["package_suffix"]),
+            tools["reason"],
+            tools["source"],
+        )
     return plan
 
 
 def _installed(host: Host) -> None:
-    """What is on the host already and does not work with its GPUs. Packages of the distribution are there to look at the GPUs."""
+    """What is on the host already and does not work with its GPUs. Packages of the distribution are there to
+    look at the GPUs."""
     rule = host.profile.get("host", {}).get("rocm", {})
     broken = [
         entry
@@ -105,14 +120,21 @@ def _installed(host: Host) -> None:
 
 
 def _unlisted(host: Host) -> None:
-    """AMD's packages for a GPU that AMD does not list on the distribution. For the DKMS driver this is refused before."""
+    """AMD's packages for a GPU that AMD does not list on the distribution. For the DKMS driver this is
+    refused before."""
     distribution = host.distribution or {}
     products = {(gpu["product"] or "").removesuffix(" VF") for gpu in host.gpus}
-    if host.driver_policy == "dkms" or (host.gfx in distribution["gfx"] and not products & set(distribution["products_excluded"])):
+    if host.driver_policy == "dkms" or (
+        host.gfx in distribution["gfx"] and not products & set(distribution["products_excluded"])
+    ):
         return
     listed = [entry for entry in host.catalog.releases["distributions"].values() if host.gfx in entry["gfx"]]
-    supported = ", ".join(f"{entry['id']} {entry['version']}" for entry in listed) or "no distribution of the catalog"
-    host.findings.add("rocm.unlisted", f"{host.gfx} on {host.rocm['os']['name']}", supported, supported=supported)
+    supported = (
+        ", ".join(f"{entry['id']} {entry['version']}" for entry in listed) or "no distribution of the catalog"
+    )
+    host.findings.add(
+        "rocm.unlisted", f"{host.gfx} on {host.rocm['os']['name']}", supported, supported=supported
+    )
 
 
 def _legacy(host: Host) -> dict[str, t.Any]:
@@ -129,11 +151,26 @@ def _legacy(host: Host) -> dict[str, t.Any]:
         remedy = f"Stop {', '.join(known['used_by'])} first, which use it"
     else:
         remedy = "The role rocm removes it"
-        host.findings.add("rocm.legacy", ", ".join(folders), "no ROCm before 7.14", severity="warn", mended_by="rocm", remedy=remedy)
+        host.findings.add(
+            "rocm.legacy",
+            ", ".join(folders),
+            "no ROCm before 7.14",
+            severity="warn",
+            mended_by="rocm",
+            remedy=remedy,
+        )
         host.note("rocm", "remove", " ".join(known["packages"]), "asked for", INVENTORY)
         # A file that names another repository too, the driver's or somebody else's, stays.
-        fits = {entry["path"] for entry in host.rocm["repositories"] if re.search(rule["repository"], entry["uri"]) and not entry["mixed"]}
-        others = {entry["path"] for entry in host.rocm["repositories"] if not re.search(rule["repository"], entry["uri"])}
+        fits = {
+            entry["path"]
+            for entry in host.rocm["repositories"]
+            if re.search(rule["repository"], entry["uri"]) and not entry["mixed"]
+        }
+        others = {
+            entry["path"]
+            for entry in host.rocm["repositories"]
+            if not re.search(rule["repository"], entry["uri"])
+        }
         files = [{"path": path, "state": "absent"} for path in sorted(fits - others)]
         return {"remove": known["packages"], "legacy": True, "legacy_files": files}
     host.findings.add("rocm.legacy", ", ".join(folders), "no ROCm before 7.14", remedy=remedy)

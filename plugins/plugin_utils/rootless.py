@@ -13,7 +13,8 @@ if t.TYPE_CHECKING:
 
 
 def check(host: Host, kind: str, accelerator: str, instances: list[dict[str, t.Any]]) -> None:
-    """One finding for what is in the way first, or none; and a warning where the account may not use the GPUs yet."""
+    """One finding for what is in the way first, or none; and a warning where the account may not use the GPUs
+    yet."""
     if host.rocm["user"] is None:
         return
     host.note("vllm", "user", host.rocm["user"]["name"], "asked for", INVENTORY)
@@ -34,9 +35,17 @@ def _account(user: dict[str, t.Any], kind: str) -> tuple[str, str, str] | None:
     """What was seen, what is expected, and the remedy."""
     name = user["name"]
     if kind != "podman":
-        return f"vllm_kind {kind} with vllm_user {name}", "vllm_kind podman or auto", f"Remove vllm_user, or vllm_kind {kind}"
+        return (
+            f"vllm_kind {kind} with vllm_user {name}",
+            "vllm_kind podman or auto",
+            f"Remove vllm_user, or vllm_kind {kind}",
+        )
     if user["uid"] is None:
-        return f"no account {name}", "an account", f"Create it (useradd --create-home {name}), or correct vllm_user"
+        return (
+            f"no account {name}",
+            "an account",
+            f"Create it (useradd --create-home {name}), or correct vllm_user",
+        )
     if user["uid"] == 0:
         return f"{name}, which is root", "another account", "Leave vllm_user empty: root needs no mention"
     if user["home"] is None:
@@ -58,7 +67,15 @@ def _host(host: Host, accelerator: str, instances: list[dict[str, t.Any]]) -> tu
     low = [str(instance["port"]) for instance in own if instance["port"] < host.rocm["user"]["lowest_port"]]
     if low:
         least = host.rocm["user"]["lowest_port"]
-        return f"port {', '.join(low)}", f"{least} or above", "Choose another port, or lower net.ipv4.ip_unprivileged_port_start"
+        return (
+            f"port {', '.join(low)}",
+            f"{least} or above",
+            "Choose another port, or lower net.ipv4.ip_unprivileged_port_start",
+        )
     if own and not {"pasta", "slirp4netns"} & set(there):
-        return "neither pasta nor slirp4netns", "one of them", "Install passt, or slirp4netns with Podman before 5.0"
+        return (
+            "neither pasta nor slirp4netns",
+            "one of them",
+            "Install passt, or slirp4netns with Podman before 5.0",
+        )
     return None

@@ -22,11 +22,26 @@ INVENTORY = "the inventory"
 ROLES = Path(__file__).resolve().parents[2] / "roles"
 # Set by the roles themselves, or of no concern to a plan.
 NOT_WANTS = ("plan_host", "vllm_api_key", "model_hf_token", "report_directory", "report_title")
-# Of the playbooks: of no concern to a plan, but worth a word when one is misspelt. The last line is what they remember in a run.
+# Of the playbooks: of no concern to a plan, but worth a word when one is misspelt. The last line is what they
+# remember in a run.
 OF_PLAYBOOKS = (
-    *("fleet_hosts", "fleet_serial", "fleet_max_fail_percentage", "fleet_reboot_timeout", "fleet_show_plan", "fleet_fail_on"),
+    *(
+        "fleet_hosts",
+        "fleet_serial",
+        "fleet_max_fail_percentage",
+        "fleet_reboot_timeout",
+        "fleet_show_plan",
+        "fleet_fail_on",
+    ),
     *("fleet_keep", "fleet_drain_timeout"),
-    *("fleet_failure", "fleet_stopped", "fleet_rebooted", "fleet_started", "fleet_findings_before", "fleet_workstation"),
+    *(
+        "fleet_failure",
+        "fleet_stopped",
+        "fleet_rebooted",
+        "fleet_started",
+        "fleet_findings_before",
+        "fleet_workstation",
+    ),
 )
 
 # Options of vLLM that the plan decides, and where each is asked for: a second place would go past its checks.
@@ -37,14 +52,23 @@ ELSEWHERE = {
     "api-key": "vllm_api_key, which is written where only root can read it",
     "hf-token": "model_hf_token, which is written where only root can read it",
     "config": "vllm_instances[].options",
-    **dict.fromkeys(("ssl-keyfile", "ssl-certfile", "ssl-ca-certs", "ssl-cert-reqs"), "gateway_tls_certificate of the role gateway"),
+    **dict.fromkeys(
+        ("ssl-keyfile", "ssl-certfile", "ssl-ca-certs", "ssl-cert-reqs"),
+        "gateway_tls_certificate of the role gateway",
+    ),
     **dict.fromkeys(("nnodes", "node-rank", "master-addr", "headless"), "vllm_instances[].nodes"),
 }
 # What the plan looks up, so it must be a word.
 OF_TEXT = ("quantization", "served-model-name", "dtype", "kv-cache-dtype")
-SECRETS = {"VLLM_API_KEY": "vllm_api_key", "HF_TOKEN": "model_hf_token", "HUGGING_FACE_HUB_TOKEN": "model_hf_token"}
+SECRETS = {
+    "VLLM_API_KEY": "vllm_api_key",
+    "HF_TOKEN": "model_hf_token",
+    "HUGGING_FACE_HUB_TOKEN": "model_hf_token",
+}
 # What a variable is called whose value is nobody's business.
-SECRET_NAME = re.compile(r"(.*_)?(TOKEN|PASSWORD|PASSWD|SECRET|API_KEY|ACCESS_KEY|SECRET_KEY|CREDENTIALS?)", re.IGNORECASE)
+SECRET_NAME = re.compile(
+    r"(.*_)?(TOKEN|PASSWORD|PASSWD|SECRET|API_KEY|ACCESS_KEY|SECRET_KEY|CREDENTIALS?)", re.IGNORECASE
+)
 # More than the partitions of any host.
 MOST_SERVERS = 128
 # What a number can be: less or more would stop a role half-way, after others have changed the host.
@@ -90,7 +114,8 @@ def specification() -> dict[str, t.Any]:
 
 
 def normalize(variables: dict[str, t.Any]) -> dict[str, t.Any]:
-    """Every want with its type and default. Variables that merely begin like ours are left alone, misspelt ones are not."""
+    """Every want with its type and default. Variables that merely begin like ours are left alone, misspelt
+    ones are not."""
     known = specification()
     for name in variables:
         if name not in known and name not in NOT_WANTS and name not in OF_PLAYBOOKS:
@@ -113,25 +138,41 @@ def normalize(variables: dict[str, t.Any]) -> dict[str, t.Any]:
             raise WantsError(f"{name} is not a text. Put it in quotes, or remove it where there is none.")
     if wants["vllm_image"] and not IMAGE.fullmatch(wants["vllm_image"]):
         raise WantsError(
-            f"vllm_image: {wants['vllm_image']!r} lacks its registry or its tag. Write it as docker.io/vllm/vllm-openai-rocm:v0.33.0."
+            f"vllm_image: {wants['vllm_image']!r} lacks its registry or its tag. Write it as "
+            f"docker.io/vllm/vllm-openai-rocm:v0.33.0."
         )
     if not DROPIN.fullmatch(wants["kernel_dropin"]):
-        raise WantsError(f"kernel_dropin: {wants['kernel_dropin']!r} is not a file name that ends in .cfg. Correct it in the inventory.")
+        raise WantsError(
+            f"kernel_dropin: {wants['kernel_dropin']!r} is not a file name that ends in .cfg. Correct it in "
+            f"the inventory."
+        )
     for instance in wants["vllm_instances"]:
         if not _address(instance["host"]):
-            raise WantsError(f"vllm_instances[].host: {instance['host']!r} is not an address. Correct it in the inventory.")
+            raise WantsError(
+                f"vllm_instances[].host: {instance['host']!r} is not an address. Correct it in the inventory."
+            )
         if not LINE.fullmatch(instance["served_name"]):
-            raise WantsError(f"vllm_instances[].served_name: {instance['served_name']!r} is not one line. Correct it in the inventory.")
+            raise WantsError(
+                f"vllm_instances[].served_name: {instance['served_name']!r} is not one line. Correct it in "
+                f"the inventory."
+            )
         instance["options"] = _options(instance["options"], "vllm_instances[].options")
         _check_environment(instance["environment"], "vllm_instances[].environment")
         _check_size(instance)
         if not 0 < instance["count"] <= MOST_SERVERS:
-            raise WantsError(f"vllm_instances[].count: {instance['count']} is not 1 to {MOST_SERVERS}. Correct it in the inventory.")
+            raise WantsError(
+                f"vllm_instances[].count: {instance['count']} is not 1 to {MOST_SERVERS}. Correct it in the "
+                f"inventory."
+            )
         if instance["nodes"] and instance["count"] > 1:
-            raise WantsError(f"vllm_instances[].count: {instance['name']} is served by several hosts, so it is one. Remove count or nodes.")
+            raise WantsError(
+                f"vllm_instances[].count: {instance['name']} is served by several hosts, so it is one. "
+                f"Remove count or nodes."
+            )
         if not NUMA.fullmatch(instance["numa"]):
             raise WantsError(
-                f"vllm_instances[].numa: {instance['numa']!r} is neither auto nor none nor a number. Correct it in the inventory."
+                f"vllm_instances[].numa: {instance['numa']!r} is neither auto nor none nor a number. Correct "
+                f"it in the inventory."
             )
     wants["vllm_instances"] = [server for instance in wants["vllm_instances"] for server in servers(instance)]
     # Not a variable: what the inventory says of the groups that instances name.
@@ -139,23 +180,37 @@ def normalize(variables: dict[str, t.Any]) -> dict[str, t.Any]:
     wants["vllm_options"] = _options(wants["vllm_options"], "vllm_options")
     _check_environment(wants["vllm_environment"], "vllm_environment")
     _check_environment(wants["vllm_secret_environment"], "vllm_secret_environment", secret=True)
-    for environment in (wants["vllm_environment"], *(instance["environment"] for instance in wants["vllm_instances"])):
+    for environment in (
+        wants["vllm_environment"],
+        *(instance["environment"] for instance in wants["vllm_instances"]),
+    ):
         for name in environment.keys() & wants["vllm_secret_environment"].keys():
-            raise WantsError(f"vllm_secret_environment: {name} stands in another environment too. Keep one of them.")
+            raise WantsError(
+                f"vllm_secret_environment: {name} stands in another environment too. Keep one of them."
+            )
     if variables.get("fleet_fail_on", "fail") not in ("fail", "warn", "never"):
-        raise WantsError(f"fleet_fail_on: {variables['fleet_fail_on']!r} is none of fail, warn and never. Correct it in the inventory.")
+        raise WantsError(
+            f"fleet_fail_on: {variables['fleet_fail_on']!r} is none of fail, warn and never. Correct it in "
+            f"the inventory."
+        )
     profiles = wants["plan_catalog"].get("profiles", {})
     if not isinstance(profiles, dict) or not all(isinstance(profile, dict) for profile in profiles.values()):
-        raise WantsError(f"plan_catalog.profiles: {profiles!r} is not a mapping of profiles. Correct it in the inventory.")
+        raise WantsError(
+            f"plan_catalog.profiles: {profiles!r} is not a mapping of profiles. Correct it in the inventory."
+        )
     return wants
 
 
 def servers(instance: t.Mapping[str, t.Any]) -> list[dict[str, t.Any]]:
-    """The servers that one entry of ``vllm_instances`` stands for; ``share``: which of how many equal parts of the devices each has."""
+    """The servers that one entry of ``vllm_instances`` stands for; ``share``: which of how many equal parts
+    of the devices each has."""
     count, port = int(instance.get("count", 1)), int(instance.get("port", 8000))
     if count <= 1:
         return [{**instance, "share": (0, 1)}]
-    return [{**instance, "name": f"{instance['name']}-{at}", "port": port + at, "share": (at, count)} for at in range(count)]
+    return [
+        {**instance, "name": f"{instance['name']}-{at}", "port": port + at, "share": (at, count)}
+        for at in range(count)
+    ]
 
 
 def _unreadable(known: dict[str, t.Any], given: dict[str, t.Any]) -> str:
@@ -187,24 +242,41 @@ def _check_plain(wants: dict[str, t.Any]) -> None:
                 raise WantsError(f"{name}: {text!r} is not {meaning}. Correct it in the inventory.")
     for name, value in wants["kernel_sysctl"].items():
         if not SYSCTL.fullmatch(name):
-            raise WantsError(f"kernel_sysctl: {name!r} is not the name of a sysctl. Correct it in the inventory.")
-        if isinstance(value, bool) or not isinstance(value, (str, int, float)) or not LINE.fullmatch(str(value)) or not str(value).strip():
-            raise WantsError(f"kernel_sysctl: {name} is {value!r}, and neither a number nor one line of text. Correct it in the inventory.")
+            raise WantsError(
+                f"kernel_sysctl: {name!r} is not the name of a sysctl. Correct it in the inventory."
+            )
+        if (
+            isinstance(value, bool)
+            or not isinstance(value, (str, int, float))
+            or not LINE.fullmatch(str(value))
+            or not str(value).strip()
+        ):
+            raise WantsError(
+                f"kernel_sysctl: {name} is {value!r}, and neither a number nor one line of text. Correct it "
+                f"in the inventory."
+            )
 
 
 def _check_size(instance: dict[str, t.Any]) -> None:
     if not 0 <= instance["weights_gib"] < 1 << 20:
-        raise WantsError(f"vllm_instances[].weights_gib: {instance['weights_gib']} cannot be the size of a model in GiB. Correct it.")
+        raise WantsError(
+            f"vllm_instances[].weights_gib: {instance['weights_gib']} cannot be the size of a model in GiB. "
+            f"Correct it."
+        )
     if instance["model_config"] and shape(instance["model_config"]) is None:
         needed = "num_hidden_layers and num_attention_heads"
-        raise WantsError(f"vllm_instances[].model_config: {needed} are missing or are no numbers. Copy them from the model's config.json.")
+        raise WantsError(
+            f"vllm_instances[].model_config: {needed} are missing or are no numbers. Copy them from the "
+            f"model's config.json."
+        )
 
 
 def _plain(value: t.Any, path: str) -> t.Any:
     """The value in plain mappings and lists, its keys checked.
 
-    Ansible's own containers carry every variable of the host along, and the validator copies what it is given: 0.4 s each time.
-    YAML reads an unquoted ``1``, ``on`` or ``~`` in front of a colon as something else than text.
+    Ansible's own containers carry every variable of the host along, and the validator copies what it is
+    given: 0.4 s each time. YAML reads an unquoted ``1``, ``on`` or ``~`` in front of a colon as something
+    else than text.
     """
     if isinstance(value, dict):
         for key in value:
@@ -231,16 +303,32 @@ def _options(options: dict[str, t.Any], path: str) -> dict[str, t.Any]:
 def _check_environment(environment: dict[str, t.Any], path: str, secret: bool = False) -> None:
     for name, value in environment.items():
         if name in SECRETS:
-            raise WantsError(f"{path}: {name} does not belong there. Set {SECRETS[name]}, which is written where only root can read it.")
+            raise WantsError(
+                f"{path}: {name} does not belong there. Set {SECRETS[name]}, which is written where only "
+                f"root can read it."
+            )
         # The name of a file is no secret.
         if SECRET_NAME.fullmatch(name) and not secret and not str(value).startswith("/"):
-            raise WantsError(f"{path}: {name} would be readable by every user. Set it in vllm_secret_environment.")
+            raise WantsError(
+                f"{path}: {name} would be readable by every user. Set it in vllm_secret_environment."
+            )
         if secret and value is not None and (not isinstance(value, str) or value != value.strip()):
-            raise WantsError(f"{path}.{name}: the value must be a text in quotes without blanks around it. Correct it in the inventory.")
+            raise WantsError(
+                f"{path}.{name}: the value must be a text in quotes without blanks around it. Correct it in "
+                f"the inventory."
+            )
         if not VARIABLE.fullmatch(name):
-            raise WantsError(f"{path}: {name!r} cannot be the name of a variable. Correct it in the inventory.")
+            raise WantsError(
+                f"{path}: {name!r} cannot be the name of a variable. Correct it in the inventory."
+            )
         # systemd and Podman read quotes and backslashes of such a file differently.
         if str(value)[:1] in ("'", '"') or "\\" in str(value):
-            raise WantsError(f"{path}.{name}: the value must not begin with a quote or hold a backslash. Correct it in the inventory.")
+            raise WantsError(
+                f"{path}.{name}: the value must not begin with a quote or hold a backslash. Correct it in "
+                f"the inventory."
+            )
         if isinstance(value, (dict, list)) or re.search(r"[\x00-\x1f\x7f\x85\u2028\u2029]", str(value)):
-            raise WantsError(f"{path}.{name}: the value must be one line of text. Write lists and mappings as JSON in quotes.")
+            raise WantsError(
+                f"{path}.{name}: the value must be one line of text. Write lists and mappings as JSON in "
+                f"quotes."
+            )

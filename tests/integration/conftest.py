@@ -10,4 +10,8 @@ def pytest_report_teststatus(report: pytest.TestReport) -> tuple[str, str, str] 
     _file, found, name = report.nodeid.partition("test_scenario[")
     if report.when != "call" or not found:
         return None
-    return report.outcome, f" {name.rstrip(']')} {report.duration:.0f} s {report.outcome} ", report.outcome.upper()
+    return (
+        report.outcome,
+        f" {name.rstrip(']')} {report.duration:.0f} s {report.outcome} ",
+        report.outcome.upper(),
+    )

@@ -1,8 +1,10 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Runs inside vLLM's image: starts the engine of each case as `vllm serve` would, and tells the cache size that it logs. No server listens.
+"""Runs inside vLLM's image: starts the engine of each case as `vllm serve` would, and tells the cache size
+that it logs. No server listens.
 
-Standard input:  {name: {"arguments": [MODEL, "--config", "CONFIG"], "config": YAML text, "environment": {...}}}
-Standard output: {name: {"tokens": int or null, "longest": int or null, "log": the end of what was logged}}
+Standard input:  {name: {"arguments": [MODEL, "--config", "CONFIG"], "config": YAML text, "environment":
+{...}}} Standard output: {name: {"tokens": int or null, "longest": int or null, "log": the end of what was
+logged}}
 
 ``longest`` is the context that vLLM names when it refuses a longer one.
 
@@ -41,9 +43,13 @@ def start(case):
     with tempfile.NamedTemporaryFile("w", suffix=".yaml") as file:
         file.write(case["config"])
         file.flush()
-        namespace = parser.parse_args(["serve", *(file.name if word == "CONFIG" else word for word in case["arguments"])])
+        namespace = parser.parse_args(
+            ["serve", *(file.name if word == "CONFIG" else word for word in case["arguments"])]
+        )
     namespace.model = namespace.model_tag
-    LLMEngine.from_engine_args(AsyncEngineArgs.from_cli_args(namespace), usage_context=UsageContext.OPENAI_API_SERVER)
+    LLMEngine.from_engine_args(
+        AsyncEngineArgs.from_cli_args(namespace), usage_context=UsageContext.OPENAI_API_SERVER
+    )
 
 
 def fork(case, log):

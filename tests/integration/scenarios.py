@@ -31,9 +31,15 @@ def run(scenario: str, seconds: int) -> None:
     log = LOGS / f"molecule-{scenario}.log"
     with log.open("wb") as output:
         command = [REPOSITORY / ".venv/bin/molecule", "test", "--scenario-name", scenario]
-        result = subprocess.run(command, cwd=REPOSITORY, stdout=output, stderr=subprocess.STDOUT, timeout=seconds, check=False)
+        result = subprocess.run(
+            command, cwd=REPOSITORY, stdout=output, stderr=subprocess.STDOUT, timeout=seconds, check=False
+        )
     text = log.read_text(encoding="utf-8", errors="replace")
     assert "no tests found" not in text, f"nothing checks scenario {scenario}"
     if result.returncode:
         tail = "\n".join(text.splitlines()[-80:])
-        pytest.fail(f"molecule test --scenario-name {scenario} ended with {result.returncode}; the end of {log}:\n{tail}", pytrace=False)
+        pytest.fail(
+            f"molecule test --scenario-name {scenario} ended with {result.returncode}; the end of "
+            f"{log}:\n{tail}",
+            pytrace=False,
+        )

@@ -14,7 +14,9 @@ LIMIT_SECONDS = 3000
 @pytest.mark.vm
 @pytest.mark.parametrize("scenario", VM)
 def test_virtual_machine(scenario: str) -> None:
-    possible = subprocess.run([REPOSITORY / "molecule/shared/vm", "check"], capture_output=True, text=True, check=False)
+    possible = subprocess.run(
+        [REPOSITORY / "molecule/shared/vm", "check"], capture_output=True, text=True, check=False
+    )
     if possible.returncode:
         pytest.skip(possible.stderr.strip())
     run(scenario, LIMIT_SECONDS)

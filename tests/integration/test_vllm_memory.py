@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """The cache size of the plan against the one that vLLM itself logs, in the image of the test bed.
 
-Facts are read by the module, the plan is made from them, and vLLM starts with the options and variables of that plan. The models are the
-tiny Llama of the test bed, and folders that hold a config.json only (vLLM then makes up the weights).
+Facts are read by the module, the plan is made from them, and vLLM starts with the options and variables of
+that plan. The models are the tiny Llama of the test bed, and folders that hold a config.json only (vLLM then
+makes up the weights).
 """
 
 from __future__ import annotations
@@ -45,7 +46,10 @@ MLA = {
 
 def windowed(every: int, layers: int, **more: object) -> dict:
     """Layers of which each ``every``-th sees all tokens, and the others a window."""
-    types = ["full_attention" if every and index % every == every - 1 else "sliding_attention" for index in range(layers)]
+    types = [
+        "full_attention" if every and index % every == every - 1 else "sliding_attention"
+        for index in range(layers)
+    ]
     return {**LLAMA, "num_hidden_layers": layers, "layer_types": types, "sliding_window": 128, **more}
 
 
@@ -58,7 +62,11 @@ CASES: dict[str, tuple[dict | None, dict, dict]] = {
     "window in five of six layers": (windowed(6, 12), {"max-model-len": 8192}, {}),
     "window in seven of thirteen layers": (windowed(2, 13), {"max-model-len": 8192}, {}),
     "window everywhere": (windowed(0, 4), {"max-model-len": 8192}, {}),
-    "window, cache manager off": (windowed(6, 12), {"max-model-len": 8192, "disable-hybrid-kv-cache-manager": True}, {}),
+    "window, cache manager off": (
+        windowed(6, 12),
+        {"max-model-len": 8192, "disable-hybrid-kv-cache-manager": True},
+        {},
+    ),
     "latent vectors": (MLA, {"max-model-len": 1024}, {}),
     REFUSED: (LLAMA, {"kv-cache-memory-bytes": "16M"}, {"VLLM_CPU_KVCACHE_SPACE": None}),
 }
@@ -131,13 +139,18 @@ def test_the_cache_is_as_large_as_vllm_says(instances: dict, reported: dict, nam
     memory, seen = instances[name]["memory"], reported[name]
     assert seen["tokens"], seen["log"]
     assert memory["verdict"] == "fits", memory
-    assert abs(memory["cache_tokens"] - seen["tokens"]) <= TOLERANCE * seen["tokens"], (memory, seen["tokens"])
+    assert abs(memory["cache_tokens"] - seen["tokens"]) <= TOLERANCE * seen["tokens"], (
+        memory,
+        seen["tokens"],
+    )
 
 
 def test_vllm_refuses_the_context_of_which_the_plan_warns(instances: dict, reported: dict) -> None:
     memory, seen = instances[REFUSED]["memory"], reported[REFUSED]
     assert memory["verdict"] == "context" and seen["tokens"] is None, seen["log"]
-    assert seen["longest"] and abs(memory["largest_context"] - seen["longest"]) <= TOLERANCE * seen["longest"], (memory, seen)
+    assert (
+        seen["longest"] and abs(memory["largest_context"] - seen["longest"]) <= TOLERANCE * seen["longest"]
+    ), (memory, seen)
 
 
 def test_the_cases_are_different(reported: dict) -> None:

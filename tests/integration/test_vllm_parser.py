@@ -1,7 +1,9 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What the role writes, read by vLLM itself: its argument parser and its table of variables, in the image of the test bed.
+"""What the role writes, read by vLLM itself: its argument parser and its table of variables, in the image of
+the test bed.
 
-Every profile, as unit and as container, with one GPU and with several, goes through in one start of the image.
+Every profile, as unit and as container, with one GPU and with several, goes through in one start of the
+image.
 """
 
 from __future__ import annotations
@@ -74,7 +76,11 @@ REFUSED = {
     "a word for JSON": ({"limit-mm-per-prompt": "image=2"}, "limit-mm-per-prompt"),
 }
 # A recipe for a later release may hold keys, inside its options, that this parser cannot know.
-RECIPES = {model: recipe for model, recipe in CATALOG.vllm["recipes"].items() if version_key(recipe["min"] or "0") <= version_key(VLLM)}
+RECIPES = {
+    model: recipe
+    for model, recipe in CATALOG.vllm["recipes"].items()
+    if version_key(recipe["min"] or "0") <= version_key(VLLM)
+}
 UNKNOWN_VARIABLES = {"VLLM_ROCM_USE_ATIER": "1", "VLLM_ATTENTION_BACKEND": "TRITON_ATTN", "VLLM_USE_V1": "1"}
 
 
@@ -98,7 +104,14 @@ def read_facts(profile: str, count: int, root: Path) -> tuple[dict, dict]:
     """Facts of an emulated host, by the modules themselves."""
     gpus = [{"product": PRODUCTS[profile], "count": count}] if count else []
     kernel = {"release": "7.2.12+deb13-amd64"}
-    host = {"description": profile, "os": "debian13", "kernel": kernel, "memory_gib": 128, "driver": {"source": "inbox"}, "gpus": gpus}
+    host = {
+        "description": profile,
+        "os": "debian13",
+        "kernel": kernel,
+        "memory_gib": 128,
+        "driver": {"source": "inbox"},
+        "gpus": gpus,
+    }
     host["nics"] = [{"name": "eno1", "address": "192.0.2.11/24"}]
     write_tree(complete(host), root)
     facts = []
@@ -127,7 +140,12 @@ def plans(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict]:
         if (profile, count) not in known:
             known[profile, count] = read_facts(profile, count, tmp_path_factory.mktemp(profile))
         wanted = {"name": "chat", "model": f"Qwen/{SERVED}", "gpus": list(range(count)), **instance}
-        wants = {"vllm_instances": [wanted], "vllm_kind": kind, "vllm_version": version, "vllm_image": IMAGE if profile == "cpu" else ""}
+        wants = {
+            "vllm_instances": [wanted],
+            "vllm_kind": kind,
+            "vllm_version": version,
+            "vllm_image": IMAGE if profile == "cpu" else "",
+        }
         others = {rank: {"name": f"other-{rank}", "address": f"192.0.2.{rank + 20}"} for rank in (0, 1)}
         mine = {"name": profile, "address": "192.0.2.11"}
         wants["__inventory_nodes"] = {"first": [mine, others[1]], "second": [others[0], mine]}
@@ -145,7 +163,9 @@ def plans(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict]:
             if isinstance(options, dict):
                 made[f"{name} {kind}"] = make("gfx942", kind, 1, VLLM, options=options)
     for model, recipe in RECIPES.items():
-        made[f"recipe {model}"] = make("gfx942", "venv", 1, "", options=recipe["options"], environment=recipe["environment"])
+        made[f"recipe {model}"] = make(
+            "gfx942", "venv", 1, "", options=recipe["options"], environment=recipe["environment"]
+        )
     return made
 
 
@@ -153,11 +173,18 @@ def render(plan: dict) -> dict[str, str]:
     """The files of a plan as the role renders them: their content by the suffix of their name."""
     # As once the role `model` has fetched what the plan names.
     fetched = {**plan["model"], "fetch": []}
-    variables = {"plan_host": {"vllm": plan["vllm"], "model": fetched}, "role_path": str(ROLE), "ansible_search_path": [str(ROLE)]}
+    variables = {
+        "plan_host": {"vllm": plan["vllm"], "model": fetched},
+        "role_path": str(ROLE),
+        "ansible_search_path": [str(ROLE)],
+    }
     variables["ansible_check_mode"] = False
     for part in ("defaults", "vars"):
         values = yaml.safe_load((ROLE / part / "main.yml").read_text(encoding="utf-8"))
-        variables |= {name: trust_as_template(value) if isinstance(value, str) else value for name, value in values.items()}
+        variables |= {
+            name: trust_as_template(value) if isinstance(value, str) else value
+            for name, value in values.items()
+        }
     expression = trust_as_template("{{ lookup('ansible.builtin.template', 'files.yml.j2') | from_yaml }}")
     files = Templar(loader=DataLoader(), variables=variables).template(expression)
     # What ends the hosts of a model together is no business of vLLM.
@@ -217,27 +244,46 @@ def answer(plans: dict[str, dict]) -> dict:
         files = render(plan)
         unit = files.get("service") or files["container"]
         config = yaml.safe_load(files["yaml"])
-        # Only where the plan is for a newer release than that of the image: what the catalog says came later is left out.
+        # Only where the plan is for a newer release than that of the image: what the catalog says came later
+        # is left out.
         later = [option for option in config if plan["vllm"]["version"] != VLLM and newer_option(option)]
-        text = yaml.safe_dump({key: value for key, value in config.items() if key not in later}) if later else files["yaml"]
+        text = (
+            yaml.safe_dump({key: value for key, value in config.items() if key not in later})
+            if later
+            else files["yaml"]
+        )
         cases[name] = {
             "arguments": command_line(unit),
             "config": text,
             "environment": environment_of(files, unit),
-            "show": [*{destination(option) for option in config if option not in later}, "model_tag", "dtype"],
+            "show": [
+                *{destination(option) for option in config if option not in later},
+                "model_tag",
+                "dtype",
+            ],
         }
     for name, (options, _word) in REFUSED.items():
         if isinstance(options, str):
-            cases[name] = {"arguments": ["m", "--config", "CONFIG"], "config": options, "environment": {}, "show": []}
+            cases[name] = {
+                "arguments": ["m", "--config", "CONFIG"],
+                "config": options,
+                "environment": {},
+                "show": [],
+            }
     dropped = {"arguments": ["m", "--config", "CONFIG"], "environment": {}, "show": ["async_scheduling"]}
     cases["false"] = {**dropped, "config": "async-scheduling: false\n"}
     cases["no"] = {**dropped, "config": "no-async-scheduling: true\n"}
     try:
         there = podman("images", "--quiet", IMAGE).strip()
     except (BedError, OSError) as error:
-        pytest.fail(f"Podman does not run here ({error}). Remedy: as root, molecule/shared/bed prepare --engine", pytrace=False)
+        pytest.fail(
+            f"Podman does not run here ({error}). Remedy: as root, molecule/shared/bed prepare --engine",
+            pytrace=False,
+        )
     if not there:
-        pytest.fail(f"The image {IMAGE} is missing. Remedy: molecule/shared/bed prepare --engine", pytrace=False)
+        pytest.fail(
+            f"The image {IMAGE} is missing. Remedy: molecule/shared/bed prepare --engine", pytrace=False
+        )
     # Privileged for the same reason as in testbed.engine; without a network, because nothing may be fetched.
     output = podman(
         "run", "--rm", "--interactive", f"--label={LABEL}=build", "--privileged", "--network=none", "--pids-limit=0",
@@ -248,7 +294,8 @@ def answer(plans: dict[str, dict]) -> dict:
 
 
 def same(seen: object, wanted: object) -> bool:
-    """Whether an option arrived. A single name becomes a list; of a structure, what was given must be in it."""
+    """Whether an option arrived. A single name becomes a list; of a structure, what was given must be in
+    it."""
     if isinstance(wanted, dict) and isinstance(seen, dict):
         return all(same(seen.get(key), value) for key, value in wanted.items())
     if isinstance(seen, list) and not isinstance(wanted, list):
@@ -269,16 +316,30 @@ def test_a_plan_is_accepted_by_vllm(plans: dict, answer: dict, name: str) -> Non
     vllm, result = plans[name]["vllm"], answer["cases"][name]
     failed = [finding for finding in plans[name]["findings"] if finding["severity"] == "fail"]
     # The wheels of vLLM 0.32 need the old ROCm on the host.
-    assert ("vllm.wheels" in [finding["id"] for finding in failed]) is (kind == "venv" and profile != "cpu" and version == VLLM)
-    refused = [finding["seen"] for finding in failed if finding["id"].startswith("vllm.") and finding["id"] != "vllm.wheels"]
+    assert ("vllm.wheels" in [finding["id"] for finding in failed]) is (
+        kind == "venv" and profile != "cpu" and version == VLLM
+    )
+    refused = [
+        finding["seen"]
+        for finding in failed
+        if finding["id"].startswith("vllm.") and finding["id"] != "vllm.wheels"
+    ]
     # RCCL of ROCm 7.2, which vLLM 0.32 carries, dead-locks on two of these.
-    assert refused == (["tensor-parallel-size=2 on " + profile] if (profile[:6], count, version) == ("gfx120", 2, VLLM) else [])
+    assert refused == (
+        ["tensor-parallel-size=2 on " + profile]
+        if (profile[:6], count, version) == ("gfx120", 2, VLLM)
+        else []
+    )
     assert vllm["kind"] == kind and len(vllm["instances"][0]["gpus"]) == count
     assert vllm["version"] == (version or (VLLM if profile == "cpu" else CATALOG.vllm["default_version"]))
 
     instance = vllm["instances"][0]
     assert result["exit"] == 0, result["error"]
-    options = {option: value for option, value in instance["options"].items() if vllm["version"] == VLLM or not newer_option(option)}
+    options = {
+        option: value
+        for option, value in instance["options"].items()
+        if vllm["version"] == VLLM or not newer_option(option)
+    }
     assert len(options) >= 3 and ("tensor-parallel-size" in options) == (count > 1)
     for option, value in options.items():
         wanted = False if option.startswith("no-") else value
@@ -287,10 +348,16 @@ def test_a_plan_is_accepted_by_vllm(plans: dict, answer: dict, name: str) -> Non
     assert result["options"]["served_model_name"] == [SERVED]
 
     environment = instance["environment"]
-    later = [variable for variable in environment if newer_variable(variable)] if vllm["version"] != VLLM else []
+    later = (
+        [variable for variable in environment if newer_variable(variable)] if vllm["version"] != VLLM else []
+    )
     assert result["unknown"] == later
-    assert {variable for variable in environment if variable.startswith("VLLM_")} - set(later) <= set(result["variables"])
-    assert not [name for name, value in result["variables"].items() if str(value).startswith("refused")], result["variables"]
+    assert {variable for variable in environment if variable.startswith("VLLM_")} - set(later) <= set(
+        result["variables"]
+    )
+    assert not [name for name, value in result["variables"].items() if str(value).startswith("refused")], (
+        result["variables"]
+    )
     if profile != "cpu":
         assert result["variables"]["VLLM_ROCM_USE_AITER"] is (profile in ("gfx942", "gfx950"))
     assert result["variables"]["VLLM_NO_USAGE_STATS"] is True
@@ -302,26 +369,41 @@ def test_what_an_operator_asks_for_arrives(plans: dict, answer: dict, kind: str)
     assert result["exit"] == 0, result["error"]
     seen = result["options"]
     assert seen["enable_prefix_caching"] is False and seen["enforce_eager"] is True
-    assert seen["gpu_memory_utilization"] == 0.5 and seen["max_model_len"] == 4096 and seen["max_num_seqs"] == 8
+    assert (
+        seen["gpu_memory_utilization"] == 0.5 and seen["max_model_len"] == 4096 and seen["max_num_seqs"] == 8
+    )
     assert seen["dtype"] == "auto", "a null takes the option away"
     assert seen["limit_mm_per_prompt"] == {"image": 2, "video": 0}
     assert seen["allowed_origins"] == ["https://a.example", "https://b.example"]
     assert seen["cudagraph_capture_sizes"] == [1, 2, 4]
-    assert seen["allowed_methods"] == ["GET", "POST"] and seen["override_generation_config"] == {"temperature": 0.2}
-    assert seen["speculative_config"] == ASKED["speculative-config"] and seen["hf_overrides"] == ASKED["hf-overrides"]
-    assert "FULL_DECODE_ONLY" in str(seen["compilation_config"]) and "ROCM_AITER_FA" in str(seen["attention_backend"])
+    assert seen["allowed_methods"] == ["GET", "POST"] and seen["override_generation_config"] == {
+        "temperature": 0.2
+    }
+    assert (
+        seen["speculative_config"] == ASKED["speculative-config"]
+        and seen["hf_overrides"] == ASKED["hf-overrides"]
+    )
+    assert "FULL_DECODE_ONLY" in str(seen["compilation_config"]) and "ROCM_AITER_FA" in str(
+        seen["attention_backend"]
+    )
 
 
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("group", ["first", "second"])
 def test_a_model_on_two_hosts_is_accepted_by_vllm(plans: dict, answer: dict, group: str, kind: str) -> None:
     name, rank = f"{group} {kind}", int(group == "second")
-    assert {finding["id"] for finding in plans[name]["findings"] if finding["id"].startswith("vllm.")} <= {"vllm.wheels"}
+    assert {finding["id"] for finding in plans[name]["findings"] if finding["id"].startswith("vllm.")} <= {
+        "vllm.wheels"
+    }
     result = answer["cases"][name]
     assert result["exit"] == 0, result["error"]
     seen = result["options"]
     assert (seen["nnodes"], seen["node_rank"], seen["headless"] if rank else False) == (2, rank, bool(rank))
-    assert (seen["tensor_parallel_size"], seen["pipeline_parallel_size"], seen["distributed_executor_backend"]) == (2, 2, "mp")
+    assert (
+        seen["tensor_parallel_size"],
+        seen["pipeline_parallel_size"],
+        seen["distributed_executor_backend"],
+    ) == (2, 2, "mp")
     assert seen["master_addr"] == ("192.0.2.20" if rank else "192.0.2.11") and seen["master_port"] == 29501
     assert result["variables"]["VLLM_HOST_IP"] == "192.0.2.11" and result["unknown"] == []
 
@@ -339,7 +421,11 @@ def test_a_wrong_option_ends_vllm_with_2(answer: dict, name: str, kind: str) -> 
 def test_an_unknown_variable_is_reported(plans: dict, answer: dict, kind: str) -> None:
     name = f"variables {kind}"
     assert sorted(answer["cases"][name]["unknown"]) == sorted(UNKNOWN_VARIABLES)
-    found = [finding["seen"].split()[0] for finding in plans[name]["findings"] if finding["id"] == "vllm.environment"]
+    found = [
+        finding["seen"].split()[0]
+        for finding in plans[name]["findings"]
+        if finding["id"] == "vllm.environment"
+    ]
     assert sorted(found) == sorted(UNKNOWN_VARIABLES), "the planner refuses the same names"
 
 
@@ -375,4 +461,6 @@ def test_a_recipe_is_accepted_by_vllm(answer: dict, model: str) -> None:
     recipe, result = RECIPES[model], answer["cases"][f"recipe {model}"]
     assert result["exit"] == 0, result["error"]
     assert result["unknown"] == [name for name in recipe["environment"] if newer_variable(name)]
-    assert not [name for name, value in result["variables"].items() if str(value).startswith("refused")], result["variables"]
+    assert not [name for name, value in result["variables"].items() if str(value).startswith("refused")], (
+        result["variables"]
+    )

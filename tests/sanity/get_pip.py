@@ -1,4 +1,5 @@
-"""Stands in for the get-pip script that ansible-test would download: the pip that Python itself ships is enough."""
+"""Stands in for the get-pip script that ansible-test would download: the pip that Python itself ships is
+enough."""
 
 import ensurepip
 

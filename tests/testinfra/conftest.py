@@ -7,8 +7,9 @@ from collections.abc import Callable
 
 import pytest
 
-# Engines and workers by the name that vLLM gives them, or by the command that Python starts them with: setproctitle fails in silence where
-# the first variable of the environment was changed, and Podman hands the variables over in an order that is another one each time.
+# Engines and workers by the name that vLLM gives them, or by the command that Python starts them with:
+# setproctitle fails in silence where the first variable of the environment was changed, and Podman hands the
+# variables over in an order that is another one each time.
 ENGINES = "VLLM::|multiprocessing.spawn"
 
 

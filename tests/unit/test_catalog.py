@@ -2,7 +2,8 @@
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""The data catalog: each file against its schema, the files against each other, and the generated table against its source."""
+"""The data catalog: each file against its schema, the files against each other, and the generated table
+against its source."""
 
 from __future__ import annotations
 
@@ -63,7 +64,9 @@ def number(version: str) -> tuple[int, ...]:
 
 def knows(span: tuple[str | None, str | None], version: str) -> bool:
     first, last = span
-    return (first is None or number(first) <= number(version)) and (last is None or number(version) <= number(last))
+    return (first is None or number(first) <= number(version)) and (
+        last is None or number(version) <= number(last)
+    )
 
 
 def environment_span(name: str) -> tuple[str | None, str | None] | None:
@@ -82,10 +85,12 @@ def profile_environment(profile: dict) -> Iterator[tuple[str, dict]]:
 
 def validate(document: Any, name: str) -> list[str]:
     errors = jsonschema.Draft202012Validator(schema(name)).iter_errors(document)
-    return [f"{'/'.join(str(part) for part in error.absolute_path)}: {error.message[:200]}" for error in errors]
+    return [
+        f"{'/'.join(str(part) for part in error.absolute_path)}: {error.message[:200]}" for error in errors
+    ]
 
 
-# --- schemas ---------------------------------------------------------------------------------------------------------------------------
+# --- schemas
 
 
 @pytest.mark.parametrize("name", ["gpus", "vllm", "profile"])
@@ -129,7 +134,11 @@ def broken(document: dict, path: list, value: Any) -> dict:
         ("gpus", ["products", 0, "verified"], True),
         ("gpus", ["architectures", "gfx942", "rocm"], "maybe"),
         ("vllm", ["versions", "0.33.0", "variants", "rocm100", "pin"], "vllm"),
-        ("vllm", ["versions", "0.33.0", "variants", "rocm100", "image"], "docker.io/vllm/vllm-openai-rocm:latest"),
+        (
+            "vllm",
+            ["versions", "0.33.0", "variants", "rocm100", "image"],
+            "docker.io/vllm/vllm-openai-rocm:latest",
+        ),
         ("vllm", ["environment", "VLLM_ROCM_USE_AITER", "advice"], "sometimes"),
         ("vllm", ["known_options", "dtype"], ["0.33.0"]),
         ("profile", ["serving", "environment", "VLLM_ROCM_USE_AITER", "reason"], KeyError),
@@ -147,7 +156,7 @@ def test_schema_refuses(name: str, path: list, value: Any) -> None:
     assert validate(broken(document, path, value), name)
 
 
-# --- GPUs ------------------------------------------------------------------------------------------------------------------------------
+# --- GPUs
 
 
 def test_pci_ids_are_unique() -> None:
@@ -209,17 +218,21 @@ def test_partition_modes_belong_to_partitionable_products() -> None:
     gfx_of = {product["product"]: product["gfx"] for product in GPUS["products"]}
     for product, modes in GPUS["partition_modes"].items():
         assert GPUS["architectures"][gfx_of[product]]["partitionable"], product
-        assert modes["default"] in [{"compute": mode["compute"], "memory": mode["memory"]} for mode in modes["modes"]]
+        assert modes["default"] in [
+            {"compute": mode["compute"], "memory": mode["memory"]} for mode in modes["modes"]
+        ]
         for mode in modes["modes"]:
             if mode["partitions"] is not None:
                 assert int(mode["memory"][3:]) <= mode["partitions"], (product, mode)
 
 
-# --- the generated table ---------------------------------------------------------------------------------------------------------------
+# --- the generated table
 
 
 def gpu_table() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("_gpu_table", ROOT / "plugins" / "module_utils" / "_gpu_table.py")
+    spec = importlib.util.spec_from_file_location(
+        "_gpu_table", ROOT / "plugins" / "module_utils" / "_gpu_table.py"
+    )
     assert spec
     assert spec.loader
     module = importlib.util.module_from_spec(spec)
@@ -229,7 +242,10 @@ def gpu_table() -> ModuleType:
 
 def test_the_generated_table_is_current() -> None:
     result = subprocess.run(
-        [sys.executable, str(CATALOG / "tools" / "render_gpu_table.py"), "--check"], capture_output=True, text=True, check=False
+        [sys.executable, str(CATALOG / "tools" / "render_gpu_table.py"), "--check"],
+        capture_output=True,
+        text=True,
+        check=False,
     )
     assert result.returncode == 0, result.stderr
 
@@ -238,14 +254,19 @@ def test_the_generated_table_holds_the_catalog() -> None:
     table = gpu_table()
     assert len(table.PRODUCTS) == len(GPUS["products"])
     for product in GPUS["products"]:
-        assert table.PRODUCTS[product["pci_id"]] == (product["product"], product["gfx"], product["virtual_function"], product["apu"])
+        assert table.PRODUCTS[product["pci_id"]] == (
+            product["product"],
+            product["gfx"],
+            product["virtual_function"],
+            product["apu"],
+        )
         for revision, name in product.get("revisions", {}).items():
             assert table.REVISIONS[(product["pci_id"], revision)] == name
     for gfx, architecture in GPUS["architectures"].items():
         assert table.ARCHITECTURES[gfx] == (architecture["family"], architecture["rocm"] == "supported")
 
 
-# --- vLLM ------------------------------------------------------------------------------------------------------------------------------
+# --- vLLM
 
 
 def test_the_default_version_is_the_newest() -> None:
@@ -270,7 +291,12 @@ def test_a_version_is_consistent(version: str) -> None:
 
 
 def test_the_variant_is_not_computed_from_the_rocm_version() -> None:
-    names = {name for entry in VLLM["versions"].values() for name, variant in entry["variants"].items() if variant["rocm"] == "7.2.3"}
+    names = {
+        name
+        for entry in VLLM["versions"].values()
+        for name, variant in entry["variants"].items()
+        if variant["rocm"] == "7.2.3"
+    }
     assert names == {"rocm723", "rocm72"}
 
 
@@ -340,7 +366,7 @@ def test_backends_and_quantization_cover_the_prebuilt_architectures() -> None:
     assert not set(VLLM["quantization"]["supported"]) & set(VLLM["quantization"]["removed"])
 
 
-# --- profiles --------------------------------------------------------------------------------------------------------------------------
+# --- profiles
 
 
 def test_there_is_a_profile_for_each_prebuilt_architecture() -> None:
@@ -363,7 +389,11 @@ def test_a_profile_sets_what_vllm_knows(name: str, version: str) -> None:
             assert entry["value"].isdigit(), variable
         if details.get("type") == "bool":
             assert entry["value"] in ("0", "1"), variable
-        assert VLLM["other_environment"].get(variable, {}).get("advice") not in ("never", "leave", "secret"), variable
+        assert VLLM["other_environment"].get(variable, {}).get("advice") not in (
+            "never",
+            "leave",
+            "secret",
+        ), variable
     for option in profile["serving"]["options"]:
         assert knows(tuple(VLLM["known_options"][option]), version), option
 
@@ -397,9 +427,15 @@ def test_a_profile_does_not_refuse_itself(name: str) -> None:
 
 
 def test_bare_metal_equals_the_image_everywhere() -> None:
-    values = {path.stem: LOADED_PROFILES[path.stem]["serving"]["environment_bare_metal"] for path in GPU_PROFILES}
+    values = {
+        path.stem: LOADED_PROFILES[path.stem]["serving"]["environment_bare_metal"] for path in GPU_PROFILES
+    }
     assert len({json.dumps(value, sort_keys=True) for value in values.values()}) == 1
-    image = {name for name, entry in VLLM["other_environment"].items() if entry["advice"] == "set" and "Dockerfile" in entry["source"]}
+    image = {
+        name
+        for name, entry in VLLM["other_environment"].items()
+        if entry["advice"] == "set" and "Dockerfile" in entry["source"]
+    }
     assert image == set(values["gfx942"])
 
 
@@ -456,23 +492,29 @@ def test_driver_policy_follows_the_kind_of_gpu() -> None:
 
 def test_strix_halo() -> None:
     profile = LOADED_PROFILES["gfx1151"]
-    assert [entry["release"] for entry in profile["host"]["minimum_kernel"] if entry["distribution"] == "any"] == ["6.18.4"]
+    assert [
+        entry["release"] for entry in profile["host"]["minimum_kernel"] if entry["distribution"] == "any"
+    ] == ["6.18.4"]
     limit = next(entry for entry in profile["host"]["module_options"] if entry["parameter"] == "pages_limit")
     # 115 GiB of 128: the value AMD's table gives for 90 %.
     assert int(128 * limit["fraction"]) * limit["pages_per_gib"] == 30146560
     refused = profile["host"]["rocm"]["refused"]
-    assert not [version for version in refused if number(version) >= number(profile["host"]["rocm"]["recommended"])]
+    assert not [
+        version for version in refused if number(version) >= number(profile["host"]["rocm"]["recommended"])
+    ]
     # 7.10 is newer than 7.2: compared as text, or as a fraction, it would pass for older.
     assert number("7.10") > number("7.2")
     assert "7.10" in refused
 
 
-# --- provenance ------------------------------------------------------------------------------------------------------------------------
+# --- provenance
 
 FORBIDDEN = re.compile(r"/home/|/tmp/|file://", re.IGNORECASE)
 
 
-@pytest.mark.parametrize("path", [CATALOG / "gpus.yml", CATALOG / "vllm.yml", *PROFILES], ids=lambda path: path.name)
+@pytest.mark.parametrize(
+    "path", [CATALOG / "gpus.yml", CATALOG / "vllm.yml", *PROFILES], ids=lambda path: path.name
+)
 def test_sources_are_public(path: Path) -> None:
     for count, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
         assert not FORBIDDEN.search(line), f"{path.name}:{count}: {line.strip()}"

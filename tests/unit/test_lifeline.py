@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The program that ends vLLM on all hosts of a model together: real processes, real connections, a systemctl that writes down its words."""
+"""The program that ends vLLM on all hosts of a model together: real processes, real connections, a systemctl
+that writes down its words."""
 
 from __future__ import annotations
 
@@ -18,7 +19,8 @@ SECONDS = 15
 
 @pytest.fixture
 def run(tmp_path):
-    """run(name, arguments...) -> the process; ``killed(name)`` says which unit its systemctl was told to kill."""
+    """run(name, arguments...) -> the process; ``killed(name)`` says which unit its systemctl was told to
+    kill."""
     started = []
 
     def start(name: str, *arguments: str) -> subprocess.Popen:
@@ -29,7 +31,10 @@ def run(tmp_path):
         tool.chmod(0o755)
         environment = dict(os.environ, PATH=f"{tools}:{os.environ['PATH']}")
         process = subprocess.Popen(
-            [sys.executable, SCRIPT, f"{name}.service", *arguments], env=environment, stdout=subprocess.PIPE, text=True
+            [sys.executable, SCRIPT, f"{name}.service", *arguments],
+            env=environment,
+            stdout=subprocess.PIPE,
+            text=True,
         )
         started.append(process)
         return process
@@ -56,7 +61,10 @@ def test_a_worker_that_ends_takes_the_first_host_along_and_that_the_others(run, 
     one = run("one", "127.0.0.1", port)  # before the first host is there
     head = run("head", "127.0.0.1", port, "--peers", "127.0.0.1", "127.0.0.3")
     two = run("two", "127.0.0.1", port, "--source", "127.0.0.3")
-    assert {head.stdout.readline() for _worker in range(2)} == {"127.0.0.1 is there\n", "127.0.0.3 is there\n"}
+    assert {head.stdout.readline() for _worker in range(2)} == {
+        "127.0.0.1 is there\n",
+        "127.0.0.3 is there\n",
+    }
     assert one.stdout.readline() == two.stdout.readline() == "127.0.0.1 is there\n"
     assert one.poll() is head.poll() is two.poll() is None and not run.killed("head")
     one.kill()

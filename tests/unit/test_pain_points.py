@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """What people ran into with AMD GPUs, and what here prevents it or tells of it.
 
-Each row names issues and the places that cover them: findings, whose reference must name the issue, or files that speak of it: a rule of a
-profile, an entry of the catalog, or a reason that is written down.
+Each row names issues and the places that cover them: findings, whose reference must name the issue, or files
+that speak of it: a rule of a profile, an entry of the catalog, or a reason that is written down.
 """
 
 from __future__ import annotations
@@ -70,7 +70,9 @@ def test_every_point_is_there():
 @pytest.mark.parametrize("point", POINTS)
 def test_a_point_is_covered(point):
     issues, findings, files = POINTS[point]
-    texts = [KNOWN[identifier]["reference"] for identifier in findings] + [(ROOT / path).read_text(encoding="utf-8") for path in files]
+    texts = [KNOWN[identifier]["reference"] for identifier in findings] + [
+        (ROOT / path).read_text(encoding="utf-8") for path in files
+    ]
     wanted = {(repository, number) for repository, numbers in issues.items() for number in numbers}
     covered = set().union(*(named(text) for text in texts))
     assert wanted <= covered, wanted - covered
@@ -79,11 +81,15 @@ def test_a_point_is_covered(point):
 
 
 def test_what_a_host_shows_is_shown_by_an_emulated_one():
-    """Each of these findings has a host with the defect in tests/unit/plugin_utils/test_examine.py, but the one about a wanted release."""
+    """Each of these findings has a host with the defect in tests/unit/plugin_utils/test_examine.py, but the
+    one about a wanted release."""
     findings = {identifier for _issues, identifiers, _files in POINTS.values() for identifier in identifiers}
     missing = {identifier for identifier in findings if f'"{identifier}": (' not in EXAMINE}
     assert missing == {"rocm.refused", "partition.undocumented"}
 
 
 def test_the_exporter_is_held_to_the_version_that_closed_the_port():
-    assert "CVE-2026-0481" in KNOWN["host.exporter"]["reference"] and KNOWN["host.exporter"]["match"]["below"] == "1.5"
+    assert (
+        "CVE-2026-0481" in KNOWN["host.exporter"]["reference"]
+        and KNOWN["host.exporter"]["match"]["below"] == "1.5"
+    )

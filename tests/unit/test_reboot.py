@@ -21,11 +21,18 @@ WHY = "iommu=pt is not in effect in the running kernel"
 
 @pytest.fixture
 def reboot(tmp_path):
-    """reboot(...) runs the tasks with these facts about the boot. The connection refuses the reboot itself, so what comes before it is held
-    here, as for a host that is not back in time."""
+    """reboot(...) runs the tasks with these facts about the boot. The connection refuses the reboot itself,
+    so what comes before it is held here, as for a host that is not back in time."""
 
     def run(**boot: str | None) -> str:
-        boot_facts = {"id": "now", "loader": "grub", "rebooted_for": None, "rebooted_from": None, "rebooted_into": None, **boot}
+        boot_facts = {
+            "id": "now",
+            "loader": "grub",
+            "rebooted_for": None,
+            "rebooted_from": None,
+            "rebooted_into": None,
+            **boot,
+        }
         facts = {"amd_rocm": {"boot": boot_facts}, "kernel_reboot_reason": WHY, "driver_reboot_reason": ""}
         play = [
             {
@@ -39,10 +46,19 @@ def reboot(tmp_path):
             }
         ]
         (tmp_path / "play.yml").write_text(json.dumps(play))
-        (tmp_path / "hosts").write_text(f"box ansible_connection=ansible.builtin.local ansible_python_interpreter={sys.executable}\n")
-        command = [Path(sys.executable).with_name("ansible-playbook"), str(tmp_path / "play.yml"), "-i", str(tmp_path / "hosts")]
+        (tmp_path / "hosts").write_text(
+            f"box ansible_connection=ansible.builtin.local ansible_python_interpreter={sys.executable}\n"
+        )
+        command = [
+            Path(sys.executable).with_name("ansible-playbook"),
+            str(tmp_path / "play.yml"),
+            "-i",
+            str(tmp_path / "hosts"),
+        ]
         environment = {**os.environ, "ANSIBLE_CONFIG": str(ROOT / "ansible.cfg"), "ANSIBLE_NOCOLOR": "1"}
-        done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=120, check=False)
+        done = subprocess.run(
+            command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=120, check=False
+        )
         assert done.returncode == 2
         return " ".join((done.stdout + done.stderr).split())
 
@@ -65,7 +81,14 @@ def test_the_mark_is_written_before_the_host_goes_down(reboot, tmp_path):
         ({"rebooted_for": "something else", "rebooted_into": "now"}, False),
         ({"rebooted_for": "something else", "rebooted_from": "before"}, False),
     ],
-    ids=["came back", "came back late", "never went down", "rebooted since", "another reason", "another reason, late"],
+    ids=[
+        "came back",
+        "came back late",
+        "never went down",
+        "rebooted since",
+        "another reason",
+        "another reason, late",
+    ],
 )
 def test_asked_again_for_the_same_reason_after_a_reboot(reboot, tmp_path, boot, stops):
     output = reboot(**boot)
@@ -74,7 +97,12 @@ def test_asked_again_for_the_same_reason_after_a_reboot(reboot, tmp_path, boot, 
 
 
 def test_the_roles_are_asked_in_the_order_in_which_they_run():
-    reasons = {"driver_reboot_reason": "c", "firmware_reboot_reason": "", "kernel_reboot_reason": "a", "vllm_reboot_reason": "x"}
+    reasons = {
+        "driver_reboot_reason": "c",
+        "firmware_reboot_reason": "",
+        "kernel_reboot_reason": "a",
+        "vllm_reboot_reason": "x",
+    }
     assert asked(reasons) == ["a", "c"] and asked({}) == []
 
 

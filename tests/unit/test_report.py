@@ -21,7 +21,14 @@ FITS = {
     "verdict": "fits", "reason": None, "devices": 2, "weights_bytes": 70544850944, "budget_bytes": 189653821440, "allowance_bytes": 7,
     "kv_bytes": 111616000000, "kv_bytes_per_token": 163840, "largest_context": 131072, "context": 131072, "sequences": 5,
 }  # fmt: skip
-WEIGHTS = {"verdict": "weights", "reason": None, "devices": 1, "weights_bytes": 70544850944, "budget_bytes": 15 << 30, "kv_bytes": 0}
+WEIGHTS = {
+    "verdict": "weights",
+    "reason": None,
+    "devices": 1,
+    "weights_bytes": 70544850944,
+    "budget_bytes": 15 << 30,
+    "kv_bytes": 0,
+}
 UNKNOWN = {"verdict": "unknown", "reason": "the model is not on the <host>", "devices": 1}
 
 
@@ -32,7 +39,16 @@ def page():
             "url": "http://127.0.0.1:8000", "unit": "vllm-chat.service", "kind": "venv", "version": "0.33.0", "variant": "rocm100",
             "text": "", "answered": False, "waited_seconds": None, "time_to_first_token_ms": None, "time_per_output_token_ms": None,
         }  # fmt: skip
-        record = {"host": "box", "findings": [], "mended": [], "settings": [], "failure": "", "usable_bytes": 0, "driver": {}, "reboot": []}
+        record = {
+            "host": "box",
+            "findings": [],
+            "mended": [],
+            "settings": [],
+            "failure": "",
+            "usable_bytes": 0,
+            "driver": {},
+            "reboot": [],
+        }
         endpoints = [{**endpoint, "model": name, "memory": memory} for name, memory in memories.items()]
         variables = {
             "__report_records": [{**record, "endpoints": endpoints}],
@@ -48,14 +64,25 @@ def page():
 def rows(text: str) -> dict[str, list[str]]:
     """The cells of the table of memory, by model."""
     table = text.partition("<h2>Memory</h2>")[2].partition("</table>")[0]
-    cells = [[re.sub(r"<[^>]+>|\s+", " ", cell).strip() for cell in re.findall(r"<td.*?</td>", row, re.S)] for row in table.split("<tr>")]
+    cells = [
+        [re.sub(r"<[^>]+>|\s+", " ", cell).strip() for cell in re.findall(r"<td.*?</td>", row, re.S)]
+        for row in table.split("<tr>")
+    ]
     return {row[1].split()[0]: row for row in cells if row}
 
 
 def test_memory_on_the_page(page):
     text = page(llama=FITS, large=WEIGHTS, hub=UNKNOWN)
     found = rows(text)
-    assert found["llama"][2:] == ["65.7 GiB", "176.6 GiB", "104.0 GiB", "160.0 KiB", "131072", "5 x 131072", "fits"]
+    assert found["llama"][2:] == [
+        "65.7 GiB",
+        "176.6 GiB",
+        "104.0 GiB",
+        "160.0 KiB",
+        "131072",
+        "5 x 131072",
+        "fits",
+    ]
     assert "each of 2 devices" in found["llama"][1]
     assert found["large"][2:] == ["65.7 GiB", "15.0 GiB", "0.0 GiB", "–", "–", "–", "does not fit"]
     assert found["hub"][2:] == ["–"] * 6 + ["not known"]
@@ -68,10 +95,19 @@ def test_a_page_of_records_without_memory(page):
 
 @pytest.mark.parametrize("name", ["site.yml", "playbooks/doctor.yml", "playbooks/report.yml"])
 def test_a_fleet_of_which_no_host_is_reached_has_a_report(tmp_path, name):
-    arguments = ["-i", "first.invalid,second.invalid,", "-e", f"report_directory={tmp_path}", "-e", "plan_accept=['host.unreachable']"]
+    arguments = [
+        "-i",
+        "first.invalid,second.invalid,",
+        "-e",
+        f"report_directory={tmp_path}",
+        "-e",
+        "plan_accept=['host.unreachable']",
+    ]
     environment = {**os.environ, "ANSIBLE_CONFIG": str(ROOT / "ansible.cfg"), "ANSIBLE_NOCOLOR": "1"}
     command = [Path(sys.executable).with_name("ansible-playbook"), name, *arguments]
-    result = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=300, check=False)
+    result = subprocess.run(
+        command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=300, check=False
+    )
     assert result.returncode == 2, result.stdout + result.stderr
     doctor = json.loads((tmp_path / "doctor.json").read_text())
     assert doctor["exit"] == 2 and set(doctor["failures"]) == {"first.invalid", "second.invalid"}
@@ -83,7 +119,11 @@ def test_a_fleet_of_which_no_host_is_reached_has_a_report(tmp_path, name):
 
 
 RECORDS = [
-    {"host": "rack", "endpoints": [{"answered": True, "url": "http://127.0.0.1:8000"}], "reboot": ["iommu=pt is not in effect", "a <b>"]},
+    {
+        "host": "rack",
+        "endpoints": [{"answered": True, "url": "http://127.0.0.1:8000"}],
+        "reboot": ["iommu=pt is not in effect", "a <b>"],
+    },
     {"host": "halo", "endpoints": [], "reboot": ["the driver is installed and not loaded"]},
     {"host": "box", "endpoints": [], "reboot": []},
     # Of a host that was not reached, or of an older run.
@@ -98,10 +138,18 @@ def of_records():
         "waited_seconds": None, "time_to_first_token_ms": None, "time_per_output_token_ms": None,
     }  # fmt: skip
     record = {"findings": [], "mended": [], "settings": [], "failure": "", "usable_bytes": 0, "driver": {}}
-    records = [{**record, **entry, "endpoints": [{**endpoint, **each} for each in entry["endpoints"]]} for entry in RECORDS]
+    records = [
+        {**record, **entry, "endpoints": [{**endpoint, **each} for each in entry["endpoints"]]}
+        for entry in RECORDS
+    ]
 
     def render(expression: str):
-        variables = {"__report_records": records, "__report_directory": "/r", "report_title": "Fleet", "ansible_search_path": [str(ROLE)]}
+        variables = {
+            "__report_records": records,
+            "__report_directory": "/r",
+            "report_title": "Fleet",
+            "ansible_search_path": [str(ROLE)],
+        }
         known = yaml.safe_load((ROLE / "vars/main.yml").read_text())
         variables |= {name: trust(known[name]) for name in ("__report_doctor", "__report_severities")}
         return Templar(loader=DataLoader(), variables=variables).template(trust_as_template(expression))
@@ -110,21 +158,41 @@ def of_records():
 
 
 def trust(value):
-    return {key: trust(each) for key, each in value.items()} if isinstance(value, dict) else trust_as_template(value)
+    return (
+        {key: trust(each) for key, each in value.items()}
+        if isinstance(value, dict)
+        else trust_as_template(value)
+    )
 
 
 def test_the_table_says_who_needs_a_reboot_and_why(of_records):
     table = of_records("{{ lookup('ansible.builtin.template', 'table.txt.j2') }}")
     states = {line.split()[0]: line.rstrip().rpartition("  ")[2] for line in table.splitlines()[1:5]}
-    assert states == {"rack": "serving, reboot needed", "halo": "reboot needed", "box": "ready", "gone": "ready"}
-    assert "REBOOT rack: iommu=pt is not in effect; a <b>" in table and "REBOOT halo: the driver is installed and not loaded" in table
+    assert states == {
+        "rack": "serving, reboot needed",
+        "halo": "reboot needed",
+        "box": "ready",
+        "gone": "ready",
+    }
+    assert (
+        "REBOOT rack: iommu=pt is not in effect; a <b>" in table
+        and "REBOOT halo: the driver is installed and not loaded" in table
+    )
     assert "REBOOT box" not in table and "REBOOT gone" not in table
 
 
 def test_the_page_says_who_needs_a_reboot_and_why(of_records):
-    rows = of_records("{{ lookup('ansible.builtin.template', 'report.html.j2') }}").partition("<h2>Fleet</h2>")[2].split("<tr>")
+    rows = (
+        of_records("{{ lookup('ansible.builtin.template', 'report.html.j2') }}")
+        .partition("<h2>Fleet</h2>")[2]
+        .split("<tr>")
+    )
     (rack,) = [row for row in rows if "<b>rack</b>" in row and "reboot" in row]
-    assert "serving</span>" in rack and "reboot needed" in rack and "iommu=pt is not in effect; a &lt;b&gt;" in rack
+    assert (
+        "serving</span>" in rack
+        and "reboot needed" in rack
+        and "iommu=pt is not in effect; a &lt;b&gt;" in rack
+    )
     assert [row for row in rows if "<b>halo</b>" in row and "the driver is installed and not loaded" in row]
     assert not [row for row in rows if ("<b>box</b>" in row or "<b>gone</b>" in row) and "reboot" in row]
 

@@ -32,7 +32,8 @@ def boot(tmp_path):
             write_tree(load_host(name), self.root)
             (tmp_path / "description.json").write_text(json.dumps(load_host(name)))
             self.modprobe(
-                f"PYTHONPATH={REPOSITORY}/molecule/shared exec {sys.executable} -m testbed.partitions --root {self.root}"
+                f"PYTHONPATH={REPOSITORY}/molecule/shared exec {sys.executable} -m testbed.partitions --root "
+                f"{self.root}"
                 f' --description {tmp_path}/description.json modprobe "$@"'
             )
 
@@ -53,7 +54,14 @@ def boot(tmp_path):
                 "AMDGPU_FLEET_ROOT": str(self.root),
                 "AMDGPU_FLEET_TIMEOUT": "1",
             }
-            return subprocess.run([*command, SCRIPT, *arguments], env=environment, capture_output=True, text=True, check=False, timeout=60)
+            return subprocess.run(
+                [*command, SCRIPT, *arguments],
+                env=environment,
+                capture_output=True,
+                text=True,
+                check=False,
+                timeout=60,
+            )
 
     return Boot
 
@@ -63,10 +71,20 @@ def test_it_sets_both_modes_once(boot, shell):
     rack = boot("mi300x-8")
     result = rack("CPX", "NPS4", shell=shell)
     assert result.returncode == 0 and result.stderr == "", result
-    assert rack.modes() == {"CPX", "NPS4"} and rack.log.read_text().splitlines() == ["modprobe -r amdgpu", "modprobe amdgpu"]
-    assert "setting 0000:05:00.0 from NPS1 to NPS4" in result.stdout and "8 GPUs in compute mode CPX" in result.stdout
+    assert rack.modes() == {"CPX", "NPS4"} and rack.log.read_text().splitlines() == [
+        "modprobe -r amdgpu",
+        "modprobe amdgpu",
+    ]
+    assert (
+        "setting 0000:05:00.0 from NPS1 to NPS4" in result.stdout
+        and "8 GPUs in compute mode CPX" in result.stdout
+    )
     again = rack("CPX", "NPS4", shell=shell)
-    assert again.returncode == 0 and "setting" not in again.stdout and len(rack.log.read_text().splitlines()) == 2
+    assert (
+        again.returncode == 0
+        and "setting" not in again.stdout
+        and len(rack.log.read_text().splitlines()) == 2
+    )
 
 
 def test_one_mode_alone(boot):
@@ -94,7 +112,11 @@ def test_a_driver_that_refuses_is_named_with_the_gpu(boot):
     target.unlink()
     target.mkdir()  # no shell can write that, not even as root
     result = rack("CPX", "-")
-    assert result.returncode == 1 and "the driver refuses CPX for 0000:47:00.0" in result.stderr and "SPX, DPX, CPX" in result.stderr
+    assert (
+        result.returncode == 1
+        and "the driver refuses CPX for 0000:47:00.0" in result.stderr
+        and "SPX, DPX, CPX" in result.stderr
+    )
 
 
 def test_a_driver_that_is_held(boot):

@@ -40,7 +40,9 @@ def test_instinct_node_has_one_kfd_node_per_gpu_after_the_cpus(tmp_path: Path) -
     nodes = gpu_nodes(root)
     assert [node["gfx_target_version"] for node in nodes] == [90402] * 8
     assert {node["simd_count"] // node["simd_per_cu"] for node in nodes} == {304}
-    assert (root / NODES / "0/gpu_id").read_text() == "0\n" and (root / NODES / "2/gpu_id").read_text() != "0\n"
+    assert (root / NODES / "0/gpu_id").read_text() == "0\n" and (
+        root / NODES / "2/gpu_id"
+    ).read_text() != "0\n"
     assert nodes[0]["location_id"] == 0x0500 and nodes[0]["device_id"] == 29857
     assert "size_in_bytes 206141652992" in (root / NODES / "2/mem_banks/0/properties").read_text()
     assert (root / "sys/module/amdgpu/version").read_text() == "7.1.3.31500000\n"
@@ -68,7 +70,12 @@ def test_render_nodes_outnumber_the_kfd_devices_of_an_unpartitioned_mi300x(tmp_p
 def test_each_die_of_an_mi250_is_a_pci_function(tmp_path: Path) -> None:
     root = tree("mi250-4", tmp_path)
     nodes = gpu_nodes(root)
-    assert len(nodes) == len({node["location_id"] for node in nodes}) == len({node["unique_id"] for node in nodes}) == 8
+    assert (
+        len(nodes)
+        == len({node["location_id"] for node in nodes})
+        == len({node["unique_id"] for node in nodes})
+        == 8
+    )
 
 
 def test_apu_pool_follows_gtt_unless_described_otherwise(tmp_path: Path) -> None:
@@ -77,16 +84,27 @@ def test_apu_pool_follows_gtt_unless_described_otherwise(tmp_path: Path) -> None
     bank = f"{NODES}/1/mem_banks/0/properties"
     assert f"size_in_bytes {64 * 1024**3}" in (right / bank).read_text()
     assert f"size_in_bytes {31 * 1024**3 // 2}" in (broken / bank).read_text()
-    assert "MES feature version: 1, firmware version: 0x00000083" in (broken / "sys/kernel/debug/dri/0/amdgpu_firmware_info").read_text()
+    assert (
+        "MES feature version: 1, firmware version: 0x00000083"
+        in (broken / "sys/kernel/debug/dri/0/amdgpu_firmware_info").read_text()
+    )
     assert (broken / "sys/module/amdgpu/parameters/cwsr_enable").read_text() == "0\n"
     assert not (right / "sys/module/amdgpu/version").exists()
 
 
 def test_without_a_driver_only_pci_shows_the_gpus(tmp_path: Path) -> None:
     root = tree("mi300x-8-nodriver", tmp_path)
-    gpus = [path for path in (root / "sys/bus/pci/devices").iterdir() if (path / "device").read_text() == "0x74a1\n"]
+    gpus = [
+        path
+        for path in (root / "sys/bus/pci/devices").iterdir()
+        if (path / "device").read_text() == "0x74a1\n"
+    ]
     assert len(gpus) == 8 and not any((path / "driver").exists() for path in gpus)
-    assert not (root / "sys/class/kfd").exists() and not (root / "dev/kfd").exists() and not (root / "sys/module/amdgpu").exists()
+    assert (
+        not (root / "sys/class/kfd").exists()
+        and not (root / "dev/kfd").exists()
+        and not (root / "sys/module/amdgpu").exists()
+    )
 
 
 def test_rocm_layouts(tmp_path: Path) -> None:

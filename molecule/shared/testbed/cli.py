@@ -26,11 +26,17 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="bed", description="Emulated AMD GPU hosts to test the collection on.")
+    parser = argparse.ArgumentParser(
+        prog="bed", description="Emulated AMD GPU hosts to test the collection on."
+    )
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
 
-    prepare = commands.add_parser("prepare", help="build images, key and package repository; what exists is kept")
-    prepare.add_argument("--engine", action="store_true", help="also the tiny model, vLLM's CPU wheels and its container image")
+    prepare = commands.add_parser(
+        "prepare", help="build images, key and package repository; what exists is kept"
+    )
+    prepare.add_argument(
+        "--engine", action="store_true", help="also the tiny model, vLLM's CPU wheels and its container image"
+    )
     prepare.set_defaults(run=_alone(_prepare))
 
     up = commands.add_parser("up", help="start the hosts of a bed file")

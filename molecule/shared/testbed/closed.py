@@ -31,7 +31,9 @@ REGISTRY = {
 
 def prepare() -> None:
     """The registry's program, the Hub's client with all it needs, and a Hub with the tiny model."""
-    client = yaml.safe_load((REPOSITORY / "catalog/vllm.yml").read_text(encoding="utf-8"))["hub_client"]["package"]
+    client = yaml.safe_load((REPOSITORY / "catalog/vllm.yml").read_text(encoding="utf-8"))["hub_client"][
+        "package"
+    ]
     stamp, key = FOLDER / "built-from", digest(client, MODELS / "built-from", inspect.getsource(prepare))
     if stamp.exists() and stamp.read_text(encoding="utf-8") == key:
         return
@@ -46,9 +48,14 @@ def prepare() -> None:
         # Taken apart instead of installed: its package starts a server on the machine.
         in_container(
             image("debian12"),
-            [f"{settings}:/etc/apt/apt.conf.d/99machine:ro", f"{CA_BUNDLE}:{CA_BUNDLE}:ro", f"{FOLDER}:/srv/mirror"],
+            [
+                f"{settings}:/etc/apt/apt.conf.d/99machine:ro",
+                f"{CA_BUNDLE}:{CA_BUNDLE}:ro",
+                f"{FOLDER}:/srv/mirror",
+            ],
             "cd /tmp && apt-get -qq update && apt-get -qq download docker-registry"
-            " && dpkg-deb --extract docker-registry_*.deb /tmp/registry && cp /tmp/registry/usr/bin/docker-registry /srv/mirror/",
+            " && dpkg-deb --extract docker-registry_*.deb /tmp/registry && cp "
+            "/tmp/registry/usr/bin/docker-registry /srv/mirror/",
             "--network=host",
         )
         (FOLDER / "registry.yml").write_text(json.dumps(REGISTRY), encoding="utf-8")
@@ -68,7 +75,9 @@ def serve(reference: str, network: str, limits: tuple[str, ...]) -> None:
     if podman("ps", "--quiet", f"--filter=name=^{NAME}$").strip():
         return
     podman("rm", "--force", "--ignore", NAME)
-    public = [f"{repository.FOLDER}:/srv/mirror/{host}:ro" for host in ("repo.radeon.com", "stable.repo.amd.com")]
+    public = [
+        f"{repository.FOLDER}:/srv/mirror/{host}:ro" for host in ("repo.radeon.com", "stable.repo.amd.com")
+    ]
     script = "/srv/mirror/docker-registry serve /srv/mirror/registry.yml & exec python3 -u /mirror.py 80 /srv/mirror"
     podman(
         "run", "--detach", f"--name={NAME}", f"--label={LABEL}=mirror", "--privileged", *limits, "--init", "--restart=always",

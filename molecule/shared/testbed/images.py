@@ -1,7 +1,9 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Container images of bare Debian hosts with systemd, ssh and GRUB's tools, from the machine's own package sources.
+"""Container images of bare Debian hosts with systemd, ssh and GRUB's tools, from the machine's own package
+sources.
 
-`el9` is a Debian too, which says of itself that it is a Rocky Linux 9 and has the real dnf and rpm with an empty database.
+`el9` is a Debian too, which says of itself that it is a Rocky Linux 9 and has the real dnf and rpm with an
+empty database.
 """
 
 from __future__ import annotations
@@ -28,10 +30,12 @@ _PACKAGES = {
 }
 
 # Background package work would hold dpkg's lock against the roles.
-_MASKED = "apt-daily.timer apt-daily-upgrade.timer e2scrub_all.timer fstrim.timer man-db.timer dpkg-db-backup.timer"
+_MASKED = (
+    "apt-daily.timer apt-daily-upgrade.timer e2scrub_all.timer fstrim.timer man-db.timer dpkg-db-backup.timer"
+)
 
-# Run by mmdebstrap with the new root as $1; GUEST and SOURCES are replaced by paths. GRUB cannot find the disk behind a
-# container's root: a stand-in answers for grub-probe, everything else of GRUB is real.
+# Run by mmdebstrap with the new root as $1; GUEST and SOURCES are replaced by paths. GRUB cannot find the
+# disk behind a container's root: a stand-in answers for grub-probe, everything else of GRUB is real.
 _HOOKS = (
     'chroot "$1" dpkg-divert --quiet --local --rename --add /usr/sbin/grub-probe',
     'install -m 0755 GUEST/grub-probe.sh "$1/usr/sbin/grub-probe"',
@@ -41,7 +45,8 @@ _HOOKS = (
     'cp SOURCES "$1/etc/apt/sources.list.d/debian.sources"',
 )
 
-# Debian's rpm keeps its database in the home of the caller, and its dnf comes without a folder for repositories.
+# Debian's rpm keeps its database in the home of the caller, and its dnf comes without a folder for
+# repositories.
 _EL_HOOKS = (
     'mkdir -p "$1/etc/rpm" "$1/etc/yum.repos.d" "$1/etc/pki/rpm-gpg" "$1/var/lib/rpm"',
     'echo "%_dbpath /var/lib/rpm" > "$1/etc/rpm/macros.bed"',
@@ -70,7 +75,17 @@ def image(name: str) -> str:
         listed.write_text(sources, encoding="utf-8")
         hooks = [hook.replace("GUEST", str(GUEST)).replace("SOURCES", str(listed)) for hook in steps]
         options = [f"--customize-hook={hook}" for hook in hooks]
-        run(["mmdebstrap", "--variant=minbase", f"--include={packages}", *options, RELEASES[name], archive, listed])
+        run(
+            [
+                "mmdebstrap",
+                "--variant=minbase",
+                f"--include={packages}",
+                *options,
+                RELEASES[name],
+                archive,
+                listed,
+            ]
+        )
         podman("import", "--quiet", "--change", "STOPSIGNAL SIGRTMIN+3", archive, reference)
         podman("tag", reference, f"localhost/amdgpu-fleet/{name}:latest")
     return reference

@@ -46,7 +46,9 @@ def write_kernel(out: Writer, host: dict[str, Any], pci_devices: list[str]) -> N
     )
     for number, address in enumerate(sorted(pci_devices)):
         out.link(f"sys/kernel/iommu_groups/{number}/devices/{address}", f"{PCI}/{address}")
-        out.file(f"sys/kernel/iommu_groups/{number}/type", "identity" if "iommu=pt" in arguments else "DMA-FQ")
+        out.file(
+            f"sys/kernel/iommu_groups/{number}/type", "identity" if "iommu=pt" in arguments else "DMA-FQ"
+        )
     if host["secure_boot"] is not None:
         out.file(SECURE_BOOT, bytes([6, 0, 0, 0, int(host["secure_boot"])]))
 
@@ -63,12 +65,18 @@ def _write_modules(out: Writer, host: dict[str, Any]) -> None:
         if dkms:
             out.file("sys/module/amdgpu/version", host["driver"]["version"])
         ttm = "amdttm" if dkms else "ttm"
-        default_pages = max((gtt_of(host, gpu)[0] for gpu in host["gpus"]), default=mem_total(host) // 2) // PAGE
+        default_pages = (
+            max((gtt_of(host, gpu)[0] for gpu in host["gpus"]), default=mem_total(host) // 2) // PAGE
+        )
         pages = given.get(f"{ttm}.pages_limit", str(default_pages))
         out.files(f"sys/module/{ttm}", {"initstate": "live", "refcnt": 1})
         out.files(f"sys/module/{ttm}/parameters", {"pages_limit": pages, "page_pool_size": pages})
-        loaded = ["amdgpu", "amdxcp", "drm_buddy"] + (["amdttm", "amdkcl", "amd_sched"] if dkms else ["ttm", "gpu_sched"])
-    lines = [f"{name} 16384 0 - Live 0x0000000000000000{' (OE)' if source == 'dkms' else ''}" for name in loaded]
+        loaded = ["amdgpu", "amdxcp", "drm_buddy"] + (
+            ["amdttm", "amdkcl", "amd_sched"] if dkms else ["ttm", "gpu_sched"]
+        )
+    lines = [
+        f"{name} 16384 0 - Live 0x0000000000000000{' (OE)' if source == 'dkms' else ''}" for name in loaded
+    ]
     out.file("proc/modules", "\n".join([*lines, "nvme 65536 1 - Live 0x0000000000000000"]))
 
 
@@ -78,6 +86,12 @@ def _selected(value: str, choices: tuple[str, ...]) -> str:
 
 def _meminfo(total: int) -> str:
     kib = total // 1024
-    values = {"MemTotal": kib, "MemFree": kib * 9 // 10, "MemAvailable": kib * 95 // 100, "SwapTotal": 0, "SwapFree": 0}
+    values = {
+        "MemTotal": kib,
+        "MemFree": kib * 9 // 10,
+        "MemAvailable": kib * 95 // 100,
+        "SwapTotal": 0,
+        "SwapFree": 0,
+    }
     lines = [f"{key + ':':<16}{value:>10} kB\n" for key, value in values.items()]
     return "".join([*lines, "HugePages_Total:       0\n", "Hugepagesize:       2048 kB\n"])

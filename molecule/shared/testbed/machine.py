@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""This machine: running commands on it, Podman whatever its cgroup layout, and what it knows about package indexes."""
+"""This machine: running commands on it, Podman whatever its cgroup layout, and what it knows about package
+indexes."""
 
 from __future__ import annotations
 
@@ -48,12 +49,18 @@ class BedError(Exception):
     """Something the person at the terminal can act on: one sentence with the remedy."""
 
 
-def run(command: Sequence[str | Path], *, stdin: str | None = None, check: bool = True, cwd: Path | None = None) -> str:
+def run(
+    command: Sequence[str | Path], *, stdin: str | None = None, check: bool = True, cwd: Path | None = None
+) -> str:
     """Run a command and return what it printed; its error text is in the exception."""
-    done = subprocess.run([str(word) for word in command], input=stdin, text=True, capture_output=True, cwd=cwd, check=False)
+    done = subprocess.run(
+        [str(word) for word in command], input=stdin, text=True, capture_output=True, cwd=cwd, check=False
+    )
     if check and done.returncode:
         text = (done.stderr or done.stdout).strip()
-        raise BedError(f"{' '.join(str(word) for word in command[:6])} ended with {done.returncode}: {text[-1500:]}")
+        raise BedError(
+            f"{' '.join(str(word) for word in command[:6])} ended with {done.returncode}: {text[-1500:]}"
+        )
     return done.stdout
 
 
@@ -65,9 +72,9 @@ def podman(*arguments: str | Path, stdin: str | None = None, check: bool = True)
 def podman_prefix() -> list[str]:
     """What must stand in front of `podman`.
 
-    crun refuses the hybrid cgroup layout. A mount namespace of our own, in which /sys/fs/cgroup is plain cgroup v2,
-    satisfies it and changes nothing for the rest of the machine. It is pinned to a file, because Podman's mounts live
-    in it between two calls.
+    crun refuses the hybrid cgroup layout. A mount namespace of our own, in which /sys/fs/cgroup is plain
+    cgroup v2, satisfies it and changes nothing for the rest of the machine. It is pinned to a file, because
+    Podman's mounts live in it between two calls.
     """
     if run(["stat", "-f", "-c", "%T", "/sys/fs/cgroup"]).strip() == "cgroup2fs":
         return []
@@ -92,7 +99,8 @@ def drop_namespace() -> None:
 
 
 def _mounted(path: Path) -> bool:
-    """Whether something is mounted there; os.path.ismount() does not see bind mounts within one file system."""
+    """Whether something is mounted there; os.path.ismount() does not see bind mounts within one file
+    system."""
     mounts = Path("/proc/self/mountinfo").read_text(encoding="utf-8").splitlines()
     return any(line.split()[4] == str(path) for line in mounts)
 
@@ -113,7 +121,9 @@ def install_tools(tools: Mapping[str, str] = TOOLS) -> None:
     """Install the Debian packages the test bed runs on, only those that are missing."""
     if os.geteuid():
         raise BedError("the test bed starts systemd hosts with their own mounts: run it as root")
-    missing = sorted({package for tool, package in tools.items() if not (shutil.which(tool) or Path(tool).is_file())})
+    missing = sorted(
+        {package for tool, package in tools.items() if not (shutil.which(tool) or Path(tool).is_file())}
+    )
     if not missing:
         return
     with step(f"installing {' '.join(missing)}"):
@@ -145,7 +155,8 @@ def step(what: str) -> Iterator[None]:
 
 
 def empty(folder: Path) -> None:
-    """Make `folder` exist and be empty; the folder itself stays, because running hosts may have it mounted."""
+    """Make `folder` exist and be empty; the folder itself stays, because running hosts may have it
+    mounted."""
     folder.mkdir(parents=True, exist_ok=True)
     for old in folder.iterdir():
         if old.is_dir():
@@ -159,7 +170,11 @@ def digest(*parts: str | bytes | Path) -> str:
     total = hashlib.sha256()
     for part in parts:
         if isinstance(part, Path):
-            files = sorted(path for path in part.rglob("*") if path.is_file() and path.suffix != ".pyc") if part.is_dir() else [part]
+            files = (
+                sorted(path for path in part.rglob("*") if path.is_file() and path.suffix != ".pyc")
+                if part.is_dir()
+                else [part]
+            )
             for path in files:
                 total.update(path.name.encode() + path.read_bytes())
         else:
@@ -175,8 +190,15 @@ def debian_sources(codename: str) -> str:
     """
     given = os.environ.get("BED_DEBIAN_SOURCES")
     folder = Path("/etc/apt")
-    files = [Path(given)] if given else [folder / "sources.list", *sorted((folder / "sources.list.d").glob("*"))]
-    stanzas = [stanza for path in files if path.suffix in (".list", ".sources") and path.is_file() for stanza in _stanzas(path)]
+    files = (
+        [Path(given)] if given else [folder / "sources.list", *sorted((folder / "sources.list.d").glob("*"))]
+    )
+    stanzas = [
+        stanza
+        for path in files
+        if path.suffix in (".list", ".sources") and path.is_file()
+        for stanza in _stanzas(path)
+    ]
     found = []
     for stanza in stanzas:
         suites = stanza["Suites"].split()
@@ -188,7 +210,10 @@ def debian_sources(codename: str) -> str:
         stanza["Signed-By"] = "/usr/share/keyrings/debian-archive-keyring.gpg"
         found.append("".join(f"{key}: {value}\n" for key, value in stanza.items()))
     if not found:
-        raise BedError("this machine has no Debian 12 or 13 package sources: set BED_DEBIAN_SOURCES to a deb822 file that has")
+        raise BedError(
+            "this machine has no Debian 12 or 13 package sources: set BED_DEBIAN_SOURCES to a deb822 file "
+            "that has"
+        )
     return "\n".join(found)
 
 
@@ -198,17 +223,27 @@ def _stanzas(path: Path) -> Iterator[dict[str, str]]:
         for line in text.splitlines():
             words = re.sub(r"\[.*?\]", "", line).split()
             if len(words) > 3 and words[0] == "deb":
-                yield {"Types": "deb", "URIs": words[1], "Suites": words[2], "Components": " ".join(words[3:])}
+                yield {
+                    "Types": "deb",
+                    "URIs": words[1],
+                    "Suites": words[2],
+                    "Components": " ".join(words[3:]),
+                }
         return
     for block in text.split("\n\n"):
         pairs = [line.split(":", 1) for line in block.splitlines() if ":" in line and line[0] not in "# \t"]
         fields = {key.strip(): value.strip() for key, value in pairs}
-        if fields.get("Types", "").split() and fields.get("Enabled", "yes") != "no" and "deb" in fields["Types"].split():
+        if (
+            fields.get("Types", "").split()
+            and fields.get("Enabled", "yes") != "no"
+            and "deb" in fields["Types"].split()
+        ):
             yield {"Types": "deb", **{key: fields.get(key, "") for key in ("URIs", "Suites", "Components")}}
 
 
 def apt_settings() -> str:
-    """The machine's settings for reaching package indexes (proxy, date checks), to be used in the hosts too."""
+    """The machine's settings for reaching package indexes (proxy, date checks), to be used in the hosts
+    too."""
     lines = run(["apt-config", "dump"]).splitlines()
     wanted = ("Acquire::http", "Acquire::https", "Acquire::Check-", "Acquire::Retries")
     return "\n".join(line for line in lines if line.startswith(wanted) and '""' not in line) + "\n"
@@ -220,7 +255,11 @@ def pip_settings() -> dict[str, str]:
     for path in (Path("/etc/pip.conf"), Path.home() / ".pip/pip.conf", Path.home() / ".config/pip/pip.conf"):
         parser = configparser.RawConfigParser()
         parser.read(path)
-        settings |= {key: " ".join(value.split()) for section in parser.sections() for key, value in parser.items(section)}
+        settings |= {
+            key: " ".join(value.split())
+            for section in parser.sections()
+            for key, value in parser.items(section)
+        }
     for name, value in os.environ.items():
         if name.startswith("PIP_") and name not in ("PIP_CONFIG_FILE", "PIP_USER", "PIP_REQUIRE_VIRTUALENV"):
             settings[name[4:].lower().replace("_", "-")] = value
@@ -228,7 +267,8 @@ def pip_settings() -> dict[str, str]:
 
 
 def pip_folders() -> list[Path]:
-    """Local folders that pip's settings name. An index keeps its files beside `simple`, so its parent counts."""
+    """Local folders that pip's settings name. An index keeps its files beside `simple`, so its parent
+    counts."""
     words = [word.removeprefix("file://") for value in pip_settings().values() for word in value.split()]
     paths = [Path(word) for word in words if word.startswith("/")]
     folders = {path.parent if path.name == "simple" else path for path in paths if path.is_dir()}

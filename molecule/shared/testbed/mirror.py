@@ -1,11 +1,13 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A mirror inside a closed network, over HTTP: packages, a pip index, and a Hub that the real client downloads from.
+"""A mirror inside a closed network, over HTTP: packages, a pip index, and a Hub that the real client
+downloads from.
 
     mirror.py PORT FOLDER
 
-FOLDER/hub/ORG/NAME is a model; FOLDER/hub/ORG/NAME.token holds the token without which it answers 401; NAME.cut holds two numbers: after
-so many bytes the answers are cut off, so many times for each file, as over a bad line. FOLDER/wheels becomes a pip index below /simple.
-Everything else is served as it lies there. Requests are written to standard output, without headers but Range.
+FOLDER/hub/ORG/NAME is a model; FOLDER/hub/ORG/NAME.token holds the token without which it answers 401;
+NAME.cut holds two numbers: after so many bytes the answers are cut off, so many times for each file, as over
+a bad line. FOLDER/wheels becomes a pip index below /simple. Everything else is served as it lies there.
+Requests are written to standard output, without headers but Range.
 """
 
 from __future__ import annotations
@@ -23,7 +25,8 @@ from urllib.parse import unquote, urlsplit
 
 API = re.compile(r"/api/models/(?P<model>[\w.-]+/[\w.-]+)/(?P<what>revision|tree)/(?P<revision>[^/]+)")
 FILE = re.compile(r"/(?P<model>[\w.-]+/[\w.-]+)/resolve/(?P<revision>[^/]+)/(?P<file>.+)")
-# Files above this size are kept in LFS by the Hub: their ETag is the SHA-256, that of the others git's own hash.
+# Files above this size are kept in LFS by the Hub: their ETag is the SHA-256, that of the others git's own
+# hash.
 LFS_BYTES = 1 << 16
 
 
@@ -40,7 +43,12 @@ def entry(folder: Path, path: Path) -> dict[str, object]:
     """A file as the Hub lists it."""
     git, sha256 = digests(path, path.stat().st_mtime_ns)
     size = path.stat().st_size
-    listed: dict[str, object] = {"type": "file", "path": str(path.relative_to(folder)), "size": size, "oid": git}
+    listed: dict[str, object] = {
+        "type": "file",
+        "path": str(path.relative_to(folder)),
+        "size": size,
+        "oid": git,
+    }
     if size > LFS_BYTES:
         listed["lfs"] = {"oid": sha256, "size": size, "pointerSize": 134}
     return listed
@@ -53,7 +61,9 @@ def files(folder: Path) -> list[Path]:
 
 def commit(folder: Path) -> str:
     """What stands for the commit: it changes with any file."""
-    parts = [f"{path.relative_to(folder)} {digests(path, path.stat().st_mtime_ns)[0]}" for path in files(folder)]
+    parts = [
+        f"{path.relative_to(folder)} {digests(path, path.stat().st_mtime_ns)[0]}" for path in files(folder)
+    ]
     return hashlib.sha1("\n".join(parts).encode(), usedforsecurity=False).hexdigest()
 
 
@@ -79,7 +89,11 @@ class Mirror(SimpleHTTPRequestHandler):
             if not folder.is_dir():
                 self._refuse(HTTPStatus.NOT_FOUND, "RepoNotFound", "Repository not found")
             elif not self._allowed(folder):
-                self._refuse(HTTPStatus.UNAUTHORIZED, "GatedRepo", "Access to this model is restricted: authenticate first.")
+                self._refuse(
+                    HTTPStatus.UNAUTHORIZED,
+                    "GatedRepo",
+                    "Access to this model is restricted: authenticate first.",
+                )
             elif match["revision"] not in ("main", commit(folder)):
                 self._refuse(HTTPStatus.NOT_FOUND, "RevisionNotFound", f"Invalid rev id: {match['revision']}")
             elif file:
@@ -88,7 +102,15 @@ class Mirror(SimpleHTTPRequestHandler):
                 self._json([entry(folder, path) for path in files(folder)])
             else:
                 siblings = [{"rfilename": str(path.relative_to(folder))} for path in files(folder)]
-                self._json({"_id": "0", "id": match["model"], "sha": commit(folder), "private": False, "siblings": siblings})
+                self._json(
+                    {
+                        "_id": "0",
+                        "id": match["model"],
+                        "sha": commit(folder),
+                        "private": False,
+                        "siblings": siblings,
+                    }
+                )
         elif path.startswith("/simple/"):
             self._index(path.removeprefix("/simple/").strip("/"))
         elif self.command == "HEAD":
@@ -98,12 +120,17 @@ class Mirror(SimpleHTTPRequestHandler):
 
     def _allowed(self, folder: Path) -> bool:
         token = folder.with_name(f"{folder.name}.token")
-        return not token.exists() or self.headers.get("Authorization") == f"Bearer {token.read_text(encoding='utf-8').strip()}"
+        return (
+            not token.exists()
+            or self.headers.get("Authorization") == f"Bearer {token.read_text(encoding='utf-8').strip()}"
+        )
 
     def _refuse(self, status: HTTPStatus, code: str, message: str) -> None:
         self._json({"error": message}, status, {"X-Error-Code": code, "X-Error-Message": message})
 
-    def _json(self, content: object, status: HTTPStatus = HTTPStatus.OK, headers: dict[str, str] | None = None) -> None:
+    def _json(
+        self, content: object, status: HTTPStatus = HTTPStatus.OK, headers: dict[str, str] | None = None
+    ) -> None:
         self._send(json.dumps(content).encode(), "application/json", status, headers or {})
 
     def _send(self, data: bytes, kind: str, status: HTTPStatus, headers: dict[str, str]) -> None:
@@ -120,7 +147,11 @@ class Mirror(SimpleHTTPRequestHandler):
             return
         git, sha256 = digests(path, path.stat().st_mtime_ns)
         data = path.read_bytes()
-        headers = {"X-Repo-Commit": commit(folder), "ETag": f'"{sha256 if len(data) > LFS_BYTES else git}"', "Accept-Ranges": "bytes"}
+        headers = {
+            "X-Repo-Commit": commit(folder),
+            "ETag": f'"{sha256 if len(data) > LFS_BYTES else git}"',
+            "Accept-Ranges": "bytes",
+        }
         asked = re.fullmatch(r"bytes=(\d+)-(\d*)", self.headers.get("Range", ""))
         status = HTTPStatus.OK
         if asked:
@@ -144,7 +175,11 @@ class Mirror(SimpleHTTPRequestHandler):
     def _index(self, project: str) -> None:
         """The files of one project, as pip reads them (PEP 503)."""
         wheels = sorted((Path(self.directory) / "wheels").glob("*.whl"))
-        mine = [wheel.name for wheel in wheels if re.sub(r"[-_.]+", "-", wheel.name.split("-")[0]).lower() == project]
+        mine = [
+            wheel.name
+            for wheel in wheels
+            if re.sub(r"[-_.]+", "-", wheel.name.split("-")[0]).lower() == project
+        ]
         links = "".join(f'<a href="/wheels/{name.replace("+", "%2B")}">{name}</a>\n' for name in mine)
         status = HTTPStatus.OK if mine else HTTPStatus.NOT_FOUND
         self._send(f"<!DOCTYPE html><html><body>\n{links}</body></html>\n".encode(), "text/html", status, {})

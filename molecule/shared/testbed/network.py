@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Interfaces and RDMA devices of a described host. A host without `nics` keeps those that the machine gives it."""
+"""Interfaces and RDMA devices of a described host. A host without `nics` keeps those that the machine gives
+it."""
 
 from __future__ import annotations
 
@@ -22,7 +23,9 @@ def write_network(out: Writer, host: dict[str, Any]) -> None:
         out.file(f"sys/class/net/{nic['name']}/operstate", "up" if nic["up"] else "down")
         if nic["address"]:
             network = ipaddress.ip_interface(nic["address"]).network
-            lines.append(f"{nic['name']}\t{_hex(network.network_address)}\t00000000\t0001\t0\t0\t0\t{_hex(network.netmask)}\t0\t0\t0\n")
+            lines.append(
+                f"{nic['name']}\t{_hex(network.network_address)}\t00000000\t0001\t0\t0\t0\t{_hex(network.netmask)}\t0\t0\t0\n"
+            )
         if nic["rdma"]:
             _write_rdma(out, nic)
     first = host["nics"][0]
@@ -40,7 +43,13 @@ def _write_rdma(out: Writer, nic: dict[str, Any]) -> None:
     folder = f"sys/class/infiniband/{nic['rdma']}"
     out.folder(f"{folder}/device/net/{nic['name']}")
     port = f"{folder}/ports/1"
-    out.files(port, {"state": "4: ACTIVE" if nic["up"] else "1: DOWN", "link_layer": "Ethernet" if nic["roce_v2"] else "InfiniBand"})
+    out.files(
+        port,
+        {
+            "state": "4: ACTIVE" if nic["up"] else "1: DOWN",
+            "link_layer": "Ethernet" if nic["roce_v2"] else "InfiniBand",
+        },
+    )
     local = "fe80:0000:0000:0000:0000:00ff:fe00:0001"
     used = dict.fromkeys(nic["roce_v2"], local)
     if nic["address"] and nic["roce_v2"]:

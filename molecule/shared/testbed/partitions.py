@@ -1,11 +1,12 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """What the amdgpu driver does when partition modes change, for an emulated host.
 
-    python3 -m testbed.partitions watch                  # on a host of the test bed: follow current_compute_partition
-    python3 -m testbed.partitions modprobe -r amdgpu     # the driver goes, and takes the compute modes along
+    python3 -m testbed.partitions watch                  # on a host of the test bed: follow
+    current_compute_partition python3 -m testbed.partitions modprobe -r amdgpu     # the driver goes, and
+    takes the compute modes along
 
-A write to current_compute_partition changes how many devices KFD shows. A write to current_memory_partition is there at once, while a
-real driver shows it when it is loaded again.
+A write to current_compute_partition changes how many devices KFD shows. A write to current_memory_partition
+is there at once, while a real driver shows it when it is loaded again.
 """
 
 from __future__ import annotations
@@ -36,8 +37,12 @@ def as_shown(description: dict[str, Any], root: Path) -> dict[str, Any]:
     for item, gpu in zip(single, gpus_of({**host, "gpus": single})):
         folder = root / PCI / gpu.address
         if (folder / COMPUTE).exists():
-            item["compute_partition"] = (folder / COMPUTE).read_text(encoding="utf-8").strip() or item["compute_partition"]
-            item["memory_partition"] = (folder / MEMORY).read_text(encoding="utf-8").strip() or item["memory_partition"]
+            item["compute_partition"] = (folder / COMPUTE).read_text(encoding="utf-8").strip() or item[
+                "compute_partition"
+            ]
+            item["memory_partition"] = (folder / MEMORY).read_text(encoding="utf-8").strip() or item[
+                "memory_partition"
+            ]
     return {**host, "gpus": single}
 
 

@@ -81,7 +81,11 @@ _CDNA3: dict[str, Any] = {
     "mec_firmware": 177,
     "vbios": "113-M3000100-102",
 }
-_MI300X: dict[str, Any] = {**_CDNA3, "compute_modes": ("SPX", "DPX", "CPX"), "memory_modes": ("NPS1", "NPS2", "NPS4")}
+_MI300X: dict[str, Any] = {
+    **_CDNA3,
+    "compute_modes": ("SPX", "DPX", "CPX"),
+    "memory_modes": ("NPS1", "NPS2", "NPS4"),
+}
 _CDNA4: dict[str, Any] = {
     **_CDNA3,
     "compute_modes": ("SPX", "DPX", "QPX", "CPX"),
@@ -120,7 +124,13 @@ PRODUCTS: dict[str, Product] = {
         90010,
         104,
         64,
-        **{**_CDNA2, "board": "AMD Instinct MI210", "revision": 0x02, "pci_class": 0x038000, "vbios": "113-D67301-063"},
+        **{
+            **_CDNA2,
+            "board": "AMD Instinct MI210",
+            "revision": 0x02,
+            "pci_class": 0x038000,
+            "vbios": "113-D67301-063",
+        },
     ),
     "mi250": _instinct(
         "AMD Instinct MI250",

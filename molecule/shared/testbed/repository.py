@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A signed package repository with AMD's layout, full of small stand-ins: real apt, pins and signatures, no download."""
+"""A signed package repository with AMD's layout, full of small stand-ins: real apt, pins and signatures, no
+download."""
 
 from __future__ import annotations
 
@@ -22,7 +23,9 @@ KEY_PATHS = ("rocm.gpg.key", "rocm/rocm.gpg.key", "rocm/gpg/packages.gpg")
 DRIVER = "7.1.3.31500000"
 ROCM = "10.0.0"
 KERNEL = "7.2.12+deb13-amd64"
-OTHER_KERNEL = "6.1.0-10-amd64"  # of the virtual machine; older than its own, so that the next boot is not its
+OTHER_KERNEL = (
+    "6.1.0-10-amd64"  # of the virtual machine; older than its own, so that the next boot is not its
+)
 UNSIGNED = "amdrocm-unsigned10.0"  # one package that dnf must refuse
 KERNEL_EL = "5.14.0-570.12.1.el9_6.x86_64"
 
@@ -53,7 +56,9 @@ class Package:
                 "Depends": self.depends,
                 "Description": f"stand-in for {self.name}",
             }
-            control.write_text("".join(f"{key}: {value}\n" for key, value in fields.items() if value), encoding="utf-8")
+            control.write_text(
+                "".join(f"{key}: {value}\n" for key, value in fields.items() if value), encoding="utf-8"
+            )
             for name, script in (("postinst", self.postinst), ("prerm", self.prerm)):
                 if script:
                     (root / "DEBIAN" / name).write_text(f"#!/bin/sh\nset -e\n{script}", encoding="utf-8")
@@ -91,7 +96,12 @@ class Package:
                 (root / path).write_bytes(data)
                 (root / path).chmod(0o755 if data.startswith(b"#!") else 0o644)
             lines = [f"{tag}: {value}" for tag, value in tags.items() if value]
-            lines += ["%description", "Stand-in.", "%install", f"mkdir -p %{{buildroot}}; cp -a {root}/. %{{buildroot}} || :"]
+            lines += [
+                "%description",
+                "Stand-in.",
+                "%install",
+                f"mkdir -p %{{buildroot}}; cp -a {root}/. %{{buildroot}} || :",
+            ]
             lines += ["%post", self.postinst] if self.postinst else []
             lines += ["%preun", self.prerm] if self.prerm else []
             lines += ["%files", *(f'"/{path}"' for path in self.files)]
@@ -104,7 +114,8 @@ class Package:
 
 
 def _driver(suffix: str, source: Path | None = None) -> list[Package]:
-    """amdgpu-dkms: "builds" its module for the running kernel as DKMS lays it down, so that the next boot loads it.
+    """amdgpu-dkms: "builds" its module for the running kernel as DKMS lays it down, so that the next boot
+    loads it.
 
     With the folder of a real source it leaves that to the real DKMS.
     """
@@ -113,7 +124,8 @@ def _driver(suffix: str, source: Path | None = None) -> list[Package]:
     version = name.removeprefix("amdgpu-")
     modules = ("amdttm", "amdgpu") if source else ("amdgpu",)
     configuration = f'PACKAGE_NAME="amdgpu"\nPACKAGE_VERSION="{version}"\nAUTOINSTALL="yes"\n' + "".join(
-        f'BUILT_MODULE_NAME[{index}]="{module}"\nDEST_MODULE_LOCATION[{index}]="/updates/dkms"\n' for index, module in enumerate(modules)
+        f'BUILT_MODULE_NAME[{index}]="{module}"\nDEST_MODULE_LOCATION[{index}]="/updates/dkms"\n'
+        for index, module in enumerate(modules)
     )
     files: dict[str, str | bytes] = {
         f"usr/src/{name}/dkms.conf": configuration,
@@ -162,7 +174,12 @@ def _rocm() -> list[Package]:
     base = f"amdrocm-base10.0 (= {version})"
     return [
         Package("amdrocm-base10.0", version, files={f"{core}/.info/version": f"{ROCM}\n"}),
-        Package("amdrocm-sysdeps10.0", version, depends=base, files={f"{core}/lib/rocm_sysdeps/README": "libraries\n"}),
+        Package(
+            "amdrocm-sysdeps10.0",
+            version,
+            depends=base,
+            files={f"{core}/lib/rocm_sysdeps/README": "libraries\n"},
+        ),
         Package(
             "amdrocm-amdsmi10.0",
             version,
@@ -171,7 +188,12 @@ def _rocm() -> list[Package]:
         ),
         *(
             # Only amdrocm-core's postinst makes the alternatives: with the runtime alone nothing is in PATH.
-            Package(f"amdrocm-core10.0-{gfx}", version, depends=f"{base}, amdrocm-amdsmi10.0", postinst=alternatives)
+            Package(
+                f"amdrocm-core10.0-{gfx}",
+                version,
+                depends=f"{base}, amdrocm-amdsmi10.0",
+                postinst=alternatives,
+            )
             for gfx in ("gfx942", "gfx950", "gfx90a", "gfx1100", "gfx1151", "gfx1200", "gfx1201")
         ),
     ]
@@ -189,7 +211,12 @@ def _legacy_rocm(suffix: str) -> list[Package]:
             postinst=alternative,
             prerm="update-alternatives --remove rocm /opt/rocm-7.2.4\n",
         ),
-        Package("hip-runtime-amd", f"7.2.53211.{release}", depends="rocm-core", files={f"{core}/lib/libamdhip64.so.7": "library\n"}),
+        Package(
+            "hip-runtime-amd",
+            f"7.2.53211.{release}",
+            depends="rocm-core",
+            files={f"{core}/lib/libamdhip64.so.7": "library\n"},
+        ),
         Package("rocm-hip-runtime", f"7.2.4.{release}", depends="hip-runtime-amd"),
         Package("site-solver", "1.0-1", depends="hip-runtime-amd"),
     ]
@@ -242,7 +269,8 @@ else:
 """
 
 
-# What its source says of these two commands (ROCm/container-toolkit cmd/amd-ctk/cdi, internal/cdi); of the rest there is nothing.
+# What its source says of these two commands (ROCm/container-toolkit cmd/amd-ctk/cdi, internal/cdi); of the
+# rest there is nothing.
 _AMD_CTK = r"""#!/usr/bin/python3
 # Stand-in for amd-ctk.
 import json, os, pathlib, stat, sys
@@ -272,7 +300,8 @@ else:
 
 
 def _driver_el(suffix: str) -> list[Package]:
-    """The same for EL: rpm calls its scripts with the number of versions that stay, and has no `configure`."""
+    """The same for EL: rpm calls its scripts with the number of versions that stay, and has no
+    `configure`."""
     dkms, firmware = _driver(suffix)
     version = f"{DRIVER.rpartition('.')[0]}-2390945.{suffix}"
     installed = replace(
@@ -285,11 +314,15 @@ def _driver_el(suffix: str) -> list[Package]:
 
 def _rocm_el() -> list[Package]:
     packages = [*_rocm(), Package(UNSIGNED, f"{ROCM}-4")]
-    return [replace(package, version=f"{package.version}.el9", depends=package.depends.replace("-4", "-4.el9")) for package in packages]
+    return [
+        replace(package, version=f"{package.version}.el9", depends=package.depends.replace("-4", "-4.el9"))
+        for package in packages
+    ]
 
 
 def _baseos() -> list[Package]:
-    """What a host needs from EL itself. The emulated host has an empty rpm database below a Debian: bash stands for its shell."""
+    """What a host needs from EL itself. The emulated host has an empty rpm database below a Debian: bash
+    stands for its shell."""
     version = KERNEL_EL.removesuffix(".x86_64")
     headers = {f"usr/src/kernels/{KERNEL_EL}/Makefile": "\n", f"lib/modules/{KERNEL_EL}/build/Makefile": "\n"}
     return [
@@ -299,7 +332,10 @@ def _baseos() -> list[Package]:
         Package("kernel-headers", version, files={"usr/include/bed/version.h": "\n"}),
         Package("kernel-devel-matched", version, depends=f"kernel-devel = {version}"),
         # What an upgrade would bring.
-        *(Package(name, "5.14.0-611.5.1.el9_7") for name in ("kernel-core", "kernel-devel", "kernel-devel-matched")),
+        *(
+            Package(name, "5.14.0-611.5.1.el9_7")
+            for name in ("kernel-core", "kernel-devel", "kernel-devel-matched")
+        ),
         Package("libatomic", "11.5.0-5.el9", files={"usr/lib64/bed/libatomic": "\n"}),
         Package("libquadmath", "11.5.0-5.el9", files={"usr/lib64/bed/libquadmath": "\n"}),
         Package("python3-dnf-plugin-versionlock", "4.3.0-20.el9"),
@@ -320,7 +356,12 @@ def _debian() -> list[Package]:
         Package("amd-container-toolkit", "1.3.0", files={"usr/bin/amd-ctk": _AMD_CTK}),
         # Older than Debian's own: for hosts that cannot reach those.
         *(Package(name, "0~bed") for name in ("libatomic1", "libquadmath0")),
-        *(Package(f"linux-headers-{release}", "99.1-1", files={f"lib/modules/{release}/build/Makefile": "\n"}) for release in releases),
+        *(
+            Package(
+                f"linux-headers-{release}", "99.1-1", files={f"lib/modules/{release}/build/Makefile": "\n"}
+            )
+            for release in releases
+        ),
     ]
 
 
@@ -367,16 +408,20 @@ def rpm_repositories() -> dict[str, list[Package]]:
 
 
 def build_for_vm(folder: Path, source: Path, kernel: Path) -> None:
-    """The repository of the virtual machine: the driver with a source that DKMS compiles, and one more kernel."""
+    """The repository of the virtual machine: the driver with a source that DKMS compiles, and one more
+    kernel."""
     publish(
         folder,
-        lambda: {"amdgpu/31.50/ubuntu": {"jammy": [*_driver("22.04", source), _kernel(OTHER_KERNEL, kernel)]}},
+        lambda: {
+            "amdgpu/31.50/ubuntu": {"jammy": [*_driver("22.04", source), _kernel(OTHER_KERNEL, kernel)]}
+        },
         [*_sources("repository"), source, kernel],
     )
 
 
 def _kernel(release: str, image: Path) -> Package:
-    """A kernel package as the boot loader sees one: an image in /boot, and the hooks of /etc/kernel that Debian's own runs.
+    """A kernel package as the boot loader sees one: an image in /boot, and the hooks of /etc/kernel that
+    Debian's own runs.
 
     Without modules it needs no initramfs, which takes the machine a minute.
     """
@@ -386,7 +431,8 @@ def _kernel(release: str, image: Path) -> Package:
         files={f"boot/vmlinuz-{release}": image.read_bytes(), f"boot/config-{release}": "CONFIG_RD_ZSTD=y\n"},
         postinst=(
             '[ "$1" = configure ] || exit 0\nexport DEB_MAINT_PARAMS="$*" INITRD=No\n'
-            f"run-parts --report --exit-on-error --arg={release} --arg=/boot/vmlinuz-{release} /etc/kernel/postinst.d\n"
+            f"run-parts --report --exit-on-error --arg={release} --arg=/boot/vmlinuz-{release} "
+            f"/etc/kernel/postinst.d\n"
         ),
     )
 
@@ -406,7 +452,8 @@ def publish(
     sources: Sequence[Path],
     rpms: Callable[[], dict[str, list[Package]]] = dict,
 ) -> None:
-    """Build and sign the repositories of `contents` in a folder, once per version of what they are made from."""
+    """Build and sign the repositories of `contents` in a folder, once per version of what they are made
+    from."""
     stamp, key = folder / "built-from", digest(*sources)
     if stamp.exists() and stamp.read_text(encoding="utf-8") == key:
         return
@@ -462,11 +509,24 @@ def _index(root: Path, origin: str, suite: str, packages: list[Package]) -> None
     }
     if suite.endswith("-backports"):
         fields |= {"NotAutomatic": "yes", "ButAutomaticUpgrades": "yes"}
-    options = [word for key, value in fields.items() for word in ("-o", f"APT::FTPArchive::Release::{key}={value}")]
+    options = [
+        word for key, value in fields.items() for word in ("-o", f"APT::FTPArchive::Release::{key}={value}")
+    ]
     release = run(["apt-ftparchive", *options, "release", dist])
     (dist / "Release").write_text(release, encoding="utf-8")
     run(["gpg", "--batch", "--yes", "--clearsign", "--output", dist / "InRelease", dist / "Release"])
-    run(["gpg", "--batch", "--yes", "--armor", "--detach-sign", "--output", dist / "Release.gpg", dist / "Release"])
+    run(
+        [
+            "gpg",
+            "--batch",
+            "--yes",
+            "--armor",
+            "--detach-sign",
+            "--output",
+            dist / "Release.gpg",
+            dist / "Release",
+        ]
+    )
 
 
 def _index_rpm(root: Path, packages: list[Package], fingerprint: str) -> None:
@@ -477,5 +537,15 @@ def _index_rpm(root: Path, packages: list[Package], fingerprint: str) -> None:
     files = [path for path in sorted(root.glob("*.rpm")) if not path.name.startswith(UNSIGNED)]
     if files:
         gpg = shutil.which("gpg") or "gpg"  # Debian's rpm knows no path of it
-        run(["rpmsign", "--define", f"_gpg_name {fingerprint}", "--define", f"__gpg {gpg}", "--addsign", *files])
+        run(
+            [
+                "rpmsign",
+                "--define",
+                f"_gpg_name {fingerprint}",
+                "--define",
+                f"__gpg {gpg}",
+                "--addsign",
+                *files,
+            ]
+        )
     run(["createrepo_c", "--quiet", "--general-compress-type=gz", root])

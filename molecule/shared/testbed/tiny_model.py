@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Write a random Llama that any engine loads in a second. Run with the engine's Python: tiny_model.py FOLDER."""
+"""Write a random Llama that any engine loads in a second. Run with the engine's Python: tiny_model.py
+FOLDER."""
 
 from __future__ import annotations
 
@@ -23,8 +24,12 @@ def main(folder: str) -> None:
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     tokenizer.decoder = decoders.ByteLevel()
     alphabet = pre_tokenizers.ByteLevel.alphabet()
-    tokenizer.train_from_iterator(CORPUS, trainers.BpeTrainer(vocab_size=512, special_tokens=SPECIAL, initial_alphabet=alphabet))
-    wrapped = PreTrainedTokenizerFast(tokenizer_object=tokenizer, bos_token=SPECIAL[0], eos_token=SPECIAL[1], pad_token=SPECIAL[1])
+    tokenizer.train_from_iterator(
+        CORPUS, trainers.BpeTrainer(vocab_size=512, special_tokens=SPECIAL, initial_alphabet=alphabet)
+    )
+    wrapped = PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer, bos_token=SPECIAL[0], eos_token=SPECIAL[1], pad_token=SPECIAL[1]
+    )
     wrapped.chat_template = CHAT_TEMPLATE
     wrapped.save_pretrained(folder)
 

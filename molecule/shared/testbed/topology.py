@@ -37,7 +37,9 @@ def write_topology(out: Writer, host: dict[str, Any], gpus: list[Gpu]) -> None:
 
     for node in cpu_nodes:
         gpu_nodes = [first_gpu_node + n for n, (gpu, _) in enumerate(partitions) if gpu.numa_node == node]
-        links = [(other, XGMI, 32) for other in cpu_nodes if other != node] + [(other, PCIE, 20) for other in gpu_nodes]
+        links = [(other, XGMI, 32) for other in cpu_nodes if other != node] + [
+            (other, PCIE, 20) for other in gpu_nodes
+        ]
         _write_cpu_node(out, node, mem_total(host) // len(cpu_nodes), links)
     for number, (gpu, index) in enumerate(partitions):
         node = first_gpu_node + number
@@ -67,7 +69,9 @@ def _write_cpu_node(out: Writer, node: int, memory: int, links: list[tuple[int, 
     _write_links(out, folder, node, links)
 
 
-def _write_gpu_node(out: Writer, node: int, gpu: Gpu, index: int, hive: int, links: list[tuple[int, int, int]]) -> None:
+def _write_gpu_node(
+    out: Writer, node: int, gpu: Gpu, index: int, hive: int, links: list[tuple[int, int, int]]
+) -> None:
     product, folder = gpu.product, f"{TOPOLOGY}/nodes/{node}"
     units = product.compute_units // gpu.partitions
     xccs = product.xccs // gpu.partitions
@@ -107,9 +111,22 @@ def _write_gpu_node(out: Writer, node: int, gpu: Gpu, index: int, hive: int, lin
         "num_xcc": xccs,
         "max_engine_clk_ccompute": 3700,
     }
-    out.files(folder, {"gpu_id": stable_number(f"{gpu.address} {gpu.unique_id} {index}", 16) | 1, "name": product.node_name})
+    out.files(
+        folder,
+        {
+            "gpu_id": stable_number(f"{gpu.address} {gpu.unique_id} {index}", 16) | 1,
+            "name": product.node_name,
+        },
+    )
     out.properties(f"{folder}/properties", values)
-    _write_bank(out, folder, heap_type=1, size=gpu.pool // gpu.partitions, width=8192 if product.instinct else 256, clock=2600)
+    _write_bank(
+        out,
+        folder,
+        heap_type=1,
+        size=gpu.pool // gpu.partitions,
+        width=8192 if product.instinct else 256,
+        clock=2600,
+    )
     for cache, (level, size) in enumerate(((1, 32), (1, 16), (2, 4096))):
         out.properties(
             f"{folder}/caches/{cache}/properties",

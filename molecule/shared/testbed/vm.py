@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A virtual machine of QEMU, for what containers cannot show: boot loaders, the kernel's command line, a reboot, DKMS, udev."""
+"""A virtual machine of QEMU, for what containers cannot show: boot loaders, the kernel's command line, a
+reboot, DKMS, udev."""
 
 from __future__ import annotations
 
@@ -48,7 +49,9 @@ MEMORY_MIB = 2048
 
 def main(arguments: list[str] | None = None) -> int:
     """Run one command; errors a person can act on end in one sentence."""
-    parser = argparse.ArgumentParser(prog="vm", description="One virtual machine with a real boot loader and kernel.")
+    parser = argparse.ArgumentParser(
+        prog="vm", description="One virtual machine with a real boot loader and kernel."
+    )
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     for name, command, text in (
         ("check", check, "say why this machine cannot run it, if it cannot"),
@@ -61,7 +64,11 @@ def main(arguments: list[str] | None = None) -> int:
     ssh = commands.add_parser("ssh", help="run a command in it: vm ssh -- COMMAND ...")
     ssh.add_argument("command", nargs=argparse.REMAINDER)
     ssh.set_defaults(
-        run=lambda options: subprocess.run([*_ssh(), *options.command[options.command[:1] == ["--"] :]], check=False).returncode
+        run=lambda options: (
+            subprocess.run(
+                [*_ssh(), *options.command[options.command[:1] == ["--"] :]], check=False
+            ).returncode
+        )
     )
     options = parser.parse_args(arguments)
     try:
@@ -126,8 +133,12 @@ def down() -> None:
 
 
 def _accelerator() -> str:
-    """`kvm` where a probe shows that it works, else `tcg`. The answer holds until this machine boots again."""
-    memory, boot = CACHE / "accelerator", Path("/proc/sys/kernel/random/boot_id").read_text(encoding="utf-8").strip()
+    """`kvm` where a probe shows that it works, else `tcg`. The answer holds until this machine boots
+    again."""
+    memory, boot = (
+        CACHE / "accelerator",
+        Path("/proc/sys/kernel/random/boot_id").read_text(encoding="utf-8").strip(),
+    )
     known = memory.read_text(encoding="utf-8").split() if memory.exists() else []
     if known[:1] != [boot]:
         with step("probing KVM"):
@@ -140,7 +151,9 @@ def _first_boot(disk: Path) -> None:
     """Let the machine install its own boot loader, then shut it down."""
     accelerator = _accelerator()
     try:
-        with step(f"first boot ({accelerator}): grub-install, bootctl and kernel-install in the machine itself"):
+        with step(
+            f"first boot ({accelerator}): grub-install, bootctl and kernel-install in the machine itself"
+        ):
             _start(disk, accelerator, vm_image.esp_of(disk))
             _wait()
             script = "set -e; rm /boot/grub/core.img; grub-install /dev/vda; update-grub"
@@ -157,7 +170,10 @@ def _first_boot(disk: Path) -> None:
 def _start(disk: Path, accelerator: str, esp: Path | None = None, *, efi: bool = False) -> None:
     port = _free_port()
     CONSOLE.unlink(missing_ok=True)
-    cpu = {"kvm": ["-accel", "kvm", "-cpu", "host"], "tcg": ["-accel", "tcg,thread=multi", "-cpu", "max,la57=off"]}[accelerator]
+    cpu = {
+        "kvm": ["-accel", "kvm", "-cpu", "host"],
+        "tcg": ["-accel", "tcg,thread=multi", "-cpu", "max,la57=off"],
+    }[accelerator]
     command = [
         "qemu-system-x86_64", *cpu, "-smp", "2", "-m", str(MEMORY_MIB), "-nodefaults", "-display", "none", "-vga", "none",
         "-drive", f"file={disk},if=virtio,format=qcow2,cache=unsafe", "-serial", f"file:{CONSOLE}", "-device", "virtio-rng-pci",
@@ -169,7 +185,9 @@ def _start(disk: Path, accelerator: str, esp: Path | None = None, *, efi: bool =
         for file, rights in zip((FIRMWARE[0], VARIABLES), ("on", "off"), strict=True):
             command += ["-drive", f"if=pflash,format=raw,file={file},readonly={rights}"]
     with (CACHE / "qemu.log").open("wb") as log:
-        process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True)
+        process = subprocess.Popen(
+            command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True
+        )
     MACHINE_PID.write_text(f"{process.pid} {disk}", encoding="utf-8")
     keys = (CACHE / "known_host_keys").read_text(encoding="utf-8").splitlines()
     (CACHE / "known_hosts").write_text("".join(f"vm {key}\n" for key in keys), encoding="utf-8")
@@ -186,7 +204,9 @@ def _start(disk: Path, accelerator: str, esp: Path | None = None, *, efi: bool =
         "ServerAliveCountMax": 3,
         "LogLevel": "ERROR",
     }
-    SSH_CONFIG.write_text("Host vm\n" + "".join(f"  {name} {value}\n" for name, value in options.items()), encoding="utf-8")
+    SSH_CONFIG.write_text(
+        "Host vm\n" + "".join(f"  {name} {value}\n" for name, value in options.items()), encoding="utf-8"
+    )
 
 
 def _wait() -> None:
@@ -201,10 +221,13 @@ def _wait() -> None:
             return
         if state == "degraded":
             failed = run([*_ssh(), "systemctl --failed --plain --no-legend"]).strip().split("\n")[0]
-            raise BedError(f"the virtual machine is degraded: {failed}; look with `vm ssh -- journalctl -b -p err`")
+            raise BedError(
+                f"the virtual machine is degraded: {failed}; look with `vm ssh -- journalctl -b -p err`"
+            )
         time.sleep(1)
     raise BedError(
-        f"the virtual machine was not ready after {READY_SECONDS} s (systemd: {state or 'no answer'}); its console is in {CONSOLE}"
+        f"the virtual machine was not ready after {READY_SECONDS} s (systemd: {state or 'no answer'}); its "
+        f"console is in {CONSOLE}"
     )
 
 
@@ -215,9 +238,20 @@ def _ssh() -> list[str]:
 def _serve() -> None:
     """The package repository on the loopback, at a free port."""
     port = _free_port()
-    command = [sys.executable, "-m", "http.server", "--bind", "127.0.0.1", "--directory", str(FOLDER), str(port)]
+    command = [
+        sys.executable,
+        "-m",
+        "http.server",
+        "--bind",
+        "127.0.0.1",
+        "--directory",
+        str(FOLDER),
+        str(port),
+    ]
     with (CACHE / "repository.log").open("wb") as log:
-        process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True)
+        process = subprocess.Popen(
+            command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True
+        )
     SERVER_PID.write_text(f"{process.pid} {FOLDER}", encoding="utf-8")
     REPOSITORY_URL.write_text(f"http://{GATEWAY}:{port}\n", encoding="utf-8")
 
@@ -229,7 +263,8 @@ def _free_port() -> int:
 
 
 def _process(file: Path) -> int | None:
-    """The process a pid file names, if it is still the one that was started: its command line holds the path noted beside the pid."""
+    """The process a pid file names, if it is still the one that was started: its command line holds the path
+    noted beside the pid."""
     try:
         pid, _space, mark = file.read_text(encoding="utf-8").partition(" ")
         command = Path(f"/proc/{pid}/cmdline").read_bytes()

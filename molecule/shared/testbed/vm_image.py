@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The disk of the virtual machine: Debian 12 with its own kernel, GRUB, DKMS and a PCI function that calls itself an MI300A."""
+"""The disk of the virtual machine: Debian 12 with its own kernel, GRUB, DKMS and a PCI function that calls
+itself an MI300A."""
 
 from __future__ import annotations
 
@@ -24,7 +25,9 @@ _PACKAGES = (
     "systemd,systemd-sysv,systemd-resolved,dbus,openssh-server,python3,python3-apt,python3-debian,sudo,udev,kmod,iproute2,procps,"
     "ca-certificates,pciutils,initramfs-tools,zstd,linux-image-amd64,linux-headers-amd64,dkms,grub-pc,systemd-boot,dosfstools,fdisk"
 )
-_MASKED = "apt-daily.timer apt-daily-upgrade.timer e2scrub_all.timer fstrim.timer man-db.timer dpkg-db-backup.timer"
+_MASKED = (
+    "apt-daily.timer apt-daily-upgrade.timer e2scrub_all.timer fstrim.timer man-db.timer dpkg-db-backup.timer"
+)
 
 # What a person wrote before the collection came: one argument that it removes, one that it must keep.
 ARGUMENTS_BY_HAND = "quiet amdgpu.gttsize=131072 audit=0"
@@ -49,7 +52,8 @@ _FIRST_MENU = "linux /vmlinuz root=/dev/vda1 console=ttyS0\ninitrd /initrd.img\n
 
 ESP_MIB = 96
 ESP = "/dev/vdb"
-# In the machine itself, with the kernel's vfat: the second disk becomes an EFI system partition with systemd-boot and the kernel on it.
+# In the machine itself, with the kernel's vfat: the second disk becomes an EFI system partition with
+# systemd-boot and the kernel on it.
 INSTALL_SYSTEMD_BOOT = f"""
 echo 'type=uefi' | sfdisk --quiet --label gpt {ESP}
 udevadm settle
@@ -77,7 +81,10 @@ def kernel_files() -> tuple[Path, Path]:
 def image(first_boot: Callable[[Path], None]) -> Path:
     """The disk image, built when its inputs changed. `first_boot` starts it once and leaves it shut down."""
     sources, public = debian_sources(SUITE), ssh_key()
-    disk = CACHE / f"disk-{digest(sources, public, _PACKAGES, ARGUMENTS_BY_HAND, str(_FILES), GUEST / 'gpu', Path(__file__))}.qcow2"
+    disk = (
+        CACHE
+        / f"disk-{digest(sources, public, _PACKAGES, ARGUMENTS_BY_HAND, str(_FILES), GUEST / 'gpu', Path(__file__))}.qcow2"
+    )
     if disk.exists():
         return disk
     CACHE.mkdir(parents=True, exist_ok=True)
@@ -94,7 +101,10 @@ def image(first_boot: Callable[[Path], None]) -> Path:
             for name, file in zip(("vmlinuz", "initrd.img"), kernel_files(), strict=True):
                 shutil.copy(root / name, file)
             (CACHE / "known_host_keys").write_text(
-                "".join(path.read_text(encoding="utf-8") for path in sorted((root / "etc/ssh").glob("ssh_host_*_key.pub"))),
+                "".join(
+                    path.read_text(encoding="utf-8")
+                    for path in sorted((root / "etc/ssh").glob("ssh_host_*_key.pub"))
+                ),
                 encoding="utf-8",
             )
             run(["qemu-img", "convert", "-O", "qcow2", raw, made])
@@ -114,8 +124,21 @@ def _install(root: Path, listed: Path, sources: str) -> None:
         'mkdir -p "$1/usr/src/bedgpu-1" && cp GPU/* "$1/usr/src/bedgpu-1/" && release=$(ls "$1/lib/modules") &&'
         ' chroot "$1" dkms install bedgpu/1 -k "$release"'
     ).replace("GPU", str(GUEST / "gpu"))
-    hooks = [f"--customize-hook={hook}" for hook in (masked, enabled, build, 'rm -f "$1"/etc/apt/sources.list.d/*')]
-    run(["mmdebstrap", "--variant=minbase", f"--include={_PACKAGES}", f"--essential-hook={no_disk}", *hooks, SUITE, root, listed])
+    hooks = [
+        f"--customize-hook={hook}" for hook in (masked, enabled, build, 'rm -f "$1"/etc/apt/sources.list.d/*')
+    ]
+    run(
+        [
+            "mmdebstrap",
+            "--variant=minbase",
+            f"--include={_PACKAGES}",
+            f"--essential-hook={no_disk}",
+            *hooks,
+            SUITE,
+            root,
+            listed,
+        ]
+    )
 
 
 def _configure(root: Path, public: str) -> None:
@@ -134,11 +157,14 @@ def _configure(root: Path, public: str) -> None:
 
 
 def _write_disk(root: Path, raw: Path) -> None:
-    """Partition table, file system and GRUB, without a loop device: the core image goes behind the boot sector, as GRUB does it."""
+    """Partition table, file system and GRUB, without a loop device: the core image goes behind the boot
+    sector, as GRUB does it."""
     core = root / "boot/grub/core.img"
     modules = ["biosdisk", "part_msdos", "ext2", "normal", "linux", "boot"]
     prefix = "(hd0,msdos1)/boot/grub"
-    run(["chroot", root, "grub-mkimage", "-O", "i386-pc", "-o", "/boot/grub/core.img", "-p", prefix, *modules])
+    run(
+        ["chroot", root, "grub-mkimage", "-O", "i386-pc", "-o", "/boot/grub/core.img", "-p", prefix, *modules]
+    )
     run(["truncate", f"--size={SIZE_MIB}M", raw])
     run(["sfdisk", "--quiet", raw], stdin=f"label: dos\nstart={PARTITION_MIB}MiB, type=83, bootable\n")
     offset = PARTITION_MIB << 20
@@ -154,7 +180,20 @@ def _write_disk(root: Path, raw: Path) -> None:
 def overlay(base: Path, target: Path) -> None:
     """A disk of its own that starts as the image is."""
     target.unlink(missing_ok=True)
-    run(["qemu-img", "create", "-q", "-f", "qcow2", "-F", "qcow2", "-b", os.path.relpath(base, target.parent), target])
+    run(
+        [
+            "qemu-img",
+            "create",
+            "-q",
+            "-f",
+            "qcow2",
+            "-F",
+            "qcow2",
+            "-b",
+            os.path.relpath(base, target.parent),
+            target,
+        ]
+    )
 
 
 def boots_with_kvm(seconds: int = 20) -> bool:
@@ -167,7 +206,9 @@ def boots_with_kvm(seconds: int = 20) -> bool:
         "-no-reboot", "-kernel", str(kernel), "-append", "console=ttyS0 panic=-1",
     ]  # fmt: skip
     try:
-        done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, timeout=seconds, check=False)
+        done = subprocess.run(
+            command, stdin=subprocess.DEVNULL, capture_output=True, timeout=seconds, check=False
+        )
     except subprocess.TimeoutExpired:
         return False
     # There is no root file system: the kernel has come as far as it can.

@@ -1,8 +1,9 @@
 # Written by amdgpu.fleet
-"""Copies what AITER brings compiled to where it compiles the rest, inside the image of vLLM, once for each AITER.
+"""Copies what AITER brings compiled to where it compiles the rest, inside the image of vLLM, once for each
+AITER.
 
-With an empty folder in AITER_JIT_DIR it compiles everything anew, for many minutes, and can hang; without one it compiles into its own
-folder, which goes with the container.
+With an empty folder in AITER_JIT_DIR it compiles everything anew, for many minutes, and can hang; without one
+it compiles into its own folder, which goes with the container.
 """
 
 import argparse

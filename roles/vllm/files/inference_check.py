@@ -1,5 +1,6 @@
 # Written by amdgpu.fleet
-"""Asks an OpenAI-compatible server for a completion, for a timer of systemd: a line that says how it went, and 0 or 1."""
+"""Asks an OpenAI-compatible server for a completion, for a timer of systemd: a line that says how it went,
+and 0 or 1."""
 
 import argparse
 import os

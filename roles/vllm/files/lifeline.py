@@ -1,8 +1,10 @@
 # Written by amdgpu.fleet
-"""Ends vLLM on this host when vLLM on another host of the same model ends, so that systemd starts all of them anew.
+"""Ends vLLM on this host when vLLM on another host of the same model ends, so that systemd starts all of them
+anew.
 
-vLLM alone does not: with a worker gone its first host says that it is well and requests wait, with the first host gone a worker waits for
-ever. So the first host listens, each worker holds a connection, and whoever loses one kills the unit on its own host.
+vLLM alone does not: with a worker gone its first host says that it is well and requests wait, with the first
+host gone a worker waits for ever. So the first host listens, each worker holds a connection, and whoever
+loses one kills the unit on its own host.
 """
 
 import argparse

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Counts what a run costs: module executions (each a round trip to the host) and tasks (skipped ones too), with their times."""
+"""Counts what a run costs: module executions (each a round trip to the host) and tasks (skipped ones too),
+with their times."""
 
 from __future__ import annotations
 

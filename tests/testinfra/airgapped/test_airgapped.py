@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A host with no way out: driver, ROCm, the Hub's client and the model came from the mirror, and the engine answers."""
+"""A host with no way out: driver, ROCm, the Hub's client and the model came from the mirror, and the engine
+answers."""
 
 from __future__ import annotations
 
@@ -36,7 +37,9 @@ def test_the_mirror_was_asked_for_everything(host):
 
 def test_a_completion(host):
     body = json.dumps({"model": "open", "prompt": "AMD GPUs are", "max_tokens": 4, "temperature": 0})
-    answer = host.check_output("curl -sS --fail-with-body --json %s http://127.0.0.1:8000/v1/completions", body)
+    answer = host.check_output(
+        "curl -sS --fail-with-body --json %s http://127.0.0.1:8000/v1/completions", body
+    )
     assert json.loads(answer)["usage"]["completion_tokens"] == 4
 
 

@@ -49,7 +49,14 @@ def pushed(tmp_path_factory) -> dict[str, str]:
 def install(tmp_path: Path, tasks: str = "install", **variables: object) -> tuple[bool, str]:
     playbook = tmp_path / "play.yml"
     playbook.write_text(PLAYBOOK.replace("TASKS", tasks))
-    command = ["ansible-playbook", playbook, "-i", os.environ["MOLECULE_INVENTORY_FILE"], "--extra-vars", json.dumps(variables)]
+    command = [
+        "ansible-playbook",
+        playbook,
+        "-i",
+        os.environ["MOLECULE_INVENTORY_FILE"],
+        "--extra-vars",
+        json.dumps(variables),
+    ]
     done = subprocess.run(command, capture_output=True, text=True, timeout=240, check=False)
     return done.returncode == 0, re.sub(r"\\n|\s+", " ", done.stdout + done.stderr)
 
@@ -65,7 +72,10 @@ def image_id(host, name: str) -> str:
 
 def serves(host) -> bool:
     body = json.dumps({"model": "open", "prompt": "a", "max_tokens": 1})
-    return host.service("vllm-tiny").is_running and host.run("curl -sS --fail --json %s http://127.0.0.1:8000/v1/completions", body).rc == 0
+    return (
+        host.service("vllm-tiny").is_running
+        and host.run("curl -sS --fail --json %s http://127.0.0.1:8000/v1/completions", body).rc == 0
+    )
 
 
 def test_a_pull_by_digest(host, tmp_path, pushed):
@@ -86,8 +96,14 @@ def test_a_pull_without_a_digest(host, tmp_path, pushed):
 
 def test_a_digest_that_the_registry_has_not_is_refused_and_the_name_stays(host, tmp_path, pushed):
     worked, said = install(tmp_path, vllm_image=NAME, vllm_image_digest=WRONG)
-    assert not worked and f"The image {NAME} could not be installed" in said and "What was there before is still there" in said, said
-    assert image_id(host, pinned(NAME, pushed["1"])) == pushed["id1"] and not image_id(host, pinned(NAME, WRONG))
+    assert (
+        not worked
+        and f"The image {NAME} could not be installed" in said
+        and "What was there before is still there" in said
+    ), said
+    assert image_id(host, pinned(NAME, pushed["1"])) == pushed["id1"] and not image_id(
+        host, pinned(NAME, WRONG)
+    )
     assert serves(host)
 
 
@@ -103,7 +119,10 @@ def test_another_digest_of_one_tag_is_another_image_beside_it(host, tmp_path, pu
     """The unit of before still starts the image of before."""
     worked, said = install(tmp_path, vllm_image=NAME, vllm_image_digest=pushed["2"])
     assert worked and "changed=0" not in said, said
-    assert image_id(host, pinned(NAME, pushed["2"])) == pushed["id2"] and image_id(host, pinned(NAME, pushed["1"])) == pushed["id1"]
+    assert (
+        image_id(host, pinned(NAME, pushed["2"])) == pushed["id2"]
+        and image_id(host, pinned(NAME, pushed["1"])) == pushed["id1"]
+    )
     host.check_output("podman untag %s %s", *[pinned(NAME, pushed["2"])] * 2)
 
 
@@ -116,10 +135,15 @@ def test_an_image_of_the_catalog_comes_from_the_registry_of_the_mirror(host, tmp
 
 
 def test_an_archive_is_loaded_and_held_to_its_id(host, tmp_path, pushed):
-    host.check_output("podman save --quiet --format docker-archive --output /root/two.tar %s", f"{REGISTRY}/vllm/small:2")
+    host.check_output(
+        "podman save --quiet --format docker-archive --output /root/two.tar %s", f"{REGISTRY}/vllm/small:2"
+    )
     host.check_output("podman rmi %s", f"{REGISTRY}/vllm/small:2")
     worked, said = install(
-        tmp_path, vllm_image=f"{REGISTRY}/vllm/small:2", vllm_image_archive="/root/two.tar", vllm_image_digest=pushed["id2"]
+        tmp_path,
+        vllm_image=f"{REGISTRY}/vllm/small:2",
+        vllm_image_archive="/root/two.tar",
+        vllm_image_digest=pushed["id2"],
     )
     assert worked, said
     assert image_id(host, pinned(f"{REGISTRY}/vllm/small:2", pushed["id2"])) == pushed["id2"]
@@ -127,9 +151,18 @@ def test_an_archive_is_loaded_and_held_to_its_id(host, tmp_path, pushed):
 
 def test_an_archive_of_another_image_is_refused_and_the_name_stays(host, tmp_path, pushed):
     host.check_output("podman tag %s localhost/keep:1", NAME)
-    host.check_output("podman tag %s %s && podman save --quiet --output /root/moved.tar %s", f"{REGISTRY}/vllm/small:2", NAME, NAME)
-    host.check_output("podman tag localhost/keep:1 %s && podman untag localhost/keep:1 localhost/keep:1", NAME)
-    worked, said = install(tmp_path, vllm_image=NAME, vllm_image_archive="/root/moved.tar", vllm_image_digest=WRONG)
+    host.check_output(
+        "podman tag %s %s && podman save --quiet --output /root/moved.tar %s",
+        f"{REGISTRY}/vllm/small:2",
+        NAME,
+        NAME,
+    )
+    host.check_output(
+        "podman tag localhost/keep:1 %s && podman untag localhost/keep:1 localhost/keep:1", NAME
+    )
+    worked, said = install(
+        tmp_path, vllm_image=NAME, vllm_image_archive="/root/moved.tar", vllm_image_digest=WRONG
+    )
     assert not worked and f"with the id {pushed['id2']}, not {WRONG}" in said, said
     assert image_id(host, NAME) == pushed["id1"]
     assert serves(host)
@@ -150,8 +183,12 @@ def test_what_is_not_there(host, tmp_path, variables, said):
 
 def test_no_room(host, tmp_path, pushed):
     host.check_output("truncate --size 8T /root/large.tar")
-    worked, said = install(tmp_path, vllm_image=f"{REGISTRY}/vllm/large:1", vllm_image_archive="/root/large.tar")
-    assert not worked and "/root/large.tar has 8.00 TB" in said and "/var/lib/containers/storage has" in said, said
+    worked, said = install(
+        tmp_path, vllm_image=f"{REGISTRY}/vllm/large:1", vllm_image_archive="/root/large.tar"
+    )
+    assert (
+        not worked and "/root/large.tar has 8.00 TB" in said and "/var/lib/containers/storage has" in said
+    ), said
 
 
 def test_a_wrong_digest_of_the_image_that_serves_stops_before_the_unit(host, tmp_path):

@@ -24,12 +24,16 @@ def play(name: str, *arguments: str, collections: str = "", **variables) -> subp
     if collections:
         environment["ANSIBLE_COLLECTIONS_PATH"] = collections
     command = ["ansible-playbook", name, "-i", INVENTORY, *arguments, "-e", json.dumps(variables)]
-    return subprocess.run(command, cwd=REPOSITORY, env=environment, capture_output=True, text=True, timeout=300, check=False)
+    return subprocess.run(
+        command, cwd=REPOSITORY, env=environment, capture_output=True, text=True, timeout=300, check=False
+    )
 
 
 def recap(result: subprocess.CompletedProcess) -> dict[str, dict[str, int]]:
     lines = re.findall(r"^(\S+)\s+: (ok=.*)$", result.stdout, re.M)
-    return {host: {key: int(value) for key, value in re.findall(r"(\w+)=(\d+)", counts)} for host, counts in lines}
+    return {
+        host: {key: int(value) for key, value in re.findall(r"(\w+)=(\d+)", counts)} for host, counts in lines
+    }
 
 
 def flat(result: subprocess.CompletedProcess) -> str:
@@ -60,14 +64,21 @@ def test_the_broken_host_is_named_and_left_alone_and_the_others_finish():
         "fleet-rack": "gfx942", "fleet-halo": "gfx1151", "fleet-radeon": "gfx1201", "fleet-none": "cpu",
     }  # fmt: skip
     # The display chip beside the card is no GPU for ROCm, and a kernel that knows the card needs no DKMS.
-    assert (records["fleet-radeon"]["gpus"], records["fleet-radeon"]["driver"]["source"]) == ("AMD Radeon RX 9070 XT (gfx1201)", "inbox")
+    assert (records["fleet-radeon"]["gpus"], records["fleet-radeon"]["driver"]["source"]) == (
+        "AMD Radeon RX 9070 XT (gfx1201)",
+        "inbox",
+    )
 
 
 def test_without_its_reboot_a_run_says_who_needs_one_and_why():
-    result = play("site.yml", "--limit", "fleet-halo", "--skip-tags", "reboot", kernel_arguments_present=["nosmt"])
+    result = play(
+        "site.yml", "--limit", "fleet-halo", "--skip-tags", "reboot", kernel_arguments_present=["nosmt"]
+    )
     assert result.returncode == 0, result.stdout
     why = "nosmt is not in effect in the running kernel"
-    assert re.search(r"^fleet-halo .* reboot needed", result.stdout, re.M) and f"REBOOT fleet-halo: {why}" in flat(result)
+    assert re.search(
+        r"^fleet-halo .* reboot needed", result.stdout, re.M
+    ) and f"REBOOT fleet-halo: {why}" in flat(result)
     assert json.loads((REPORTS / "doctor.json").read_text())["reboot"] == {"fleet-halo": [why]}
     back = play("site.yml", "--limit", "fleet-halo")
     assert back.returncode == 0 and "REBOOT" not in back.stdout, back.stdout
@@ -75,15 +86,30 @@ def test_without_its_reboot_a_run_says_who_needs_one_and_why():
 
 
 def test_doctor_of_the_installed_collection_changes_nothing(tmp_path, state):
-    subprocess.run(["ansible-galaxy", "collection", "build", "--output-path", tmp_path, REPOSITORY], check=True, capture_output=True)
+    subprocess.run(
+        ["ansible-galaxy", "collection", "build", "--output-path", tmp_path, REPOSITORY],
+        check=True,
+        capture_output=True,
+    )
     archive = next(tmp_path.glob("amdgpu-fleet-*.tar.gz"))
     subprocess.run(
-        ["ansible-galaxy", "collection", "install", "--force", "--offline", "-p", tmp_path / "installed", archive],
+        [
+            "ansible-galaxy",
+            "collection",
+            "install",
+            "--force",
+            "--offline",
+            "-p",
+            tmp_path / "installed",
+            archive,
+        ],
         check=True,
         capture_output=True,
     )
     before = state()
-    result = play("amdgpu.fleet.doctor", "--limit", "fleet-none,fleet-halo", collections=str(tmp_path / "installed"))
+    result = play(
+        "amdgpu.fleet.doctor", "--limit", "fleet-none,fleet-halo", collections=str(tmp_path / "installed")
+    )
     assert result.returncode == 0, result.stdout
     assert "ttm pages_limit=29360128" in flat(result) and "superm1/amd-debug-tools" in flat(result)
     assert state() == before
@@ -94,7 +120,10 @@ def test_doctor_of_the_installed_collection_changes_nothing(tmp_path, state):
 def test_one_tag():
     result = play("site.yml", "--limit", "fleet-rack", "--tags", "devices")
     assert result.returncode == 0, result.stdout
-    assert "TASK [amdgpu.fleet.devices :" in result.stdout and "TASK [amdgpu.fleet.plan : Make the plan]" in result.stdout
+    assert (
+        "TASK [amdgpu.fleet.devices :" in result.stdout
+        and "TASK [amdgpu.fleet.plan : Make the plan]" in result.stdout
+    )
     assert "TASK [amdgpu.fleet.kernel : Set" not in result.stdout
     assert re.search(r"^fleet-rack .* ready", result.stdout, re.M)
 
@@ -103,8 +132,14 @@ def test_one_tag():
     ("variables", "words"),
     [
         ({"driver_policy": "newest"}, ["driver_policy", "newest", "dkms, inbox, none"]),
-        ({"vllm_instances": [{**TINY, "model": "/srv/models/none"}]}, ["/srv/models/none", "Put the model there"]),
-        ({"vllm_instances": [{**TINY, "port": 22}]}, ["22 held by ssh.service", "Set port of the instance tiny"]),
+        (
+            {"vllm_instances": [{**TINY, "model": "/srv/models/none"}]},
+            ["/srv/models/none", "Put the model there"],
+        ),
+        (
+            {"vllm_instances": [{**TINY, "port": 22}]},
+            ["22 held by ssh.service", "Set port of the instance tiny"],
+        ),
         ({"vllm_instances": [{**TINY, "gpus": [3]}]}, ["GPU 3", "has no GPU of this index"]),
     ],
     ids=["value", "model", "port", "gpu"],
@@ -132,17 +167,22 @@ def test_a_repository_that_does_not_answer(uri, words):
 
 
 def rollout(tmp_path, **variables) -> list[str]:
-    """A second inventory that only sets variables: `serial` must come from there and not from the command line."""
+    """A second inventory that only sets variables: `serial` must come from there and not from the command
+    line."""
     path = tmp_path / "rollout.yml"
     path.write_text(json.dumps({"all": {"vars": variables}}))
     return ["-i", str(path)]
 
 
 def test_the_inventory_says_how_many_hosts_at_a_time(tmp_path):
-    result = play("site.yml", "--limit", "fleet-rack,fleet-halo,fleet-none", *rollout(tmp_path, fleet_serial=2))
+    result = play(
+        "site.yml", "--limit", "fleet-rack,fleet-halo,fleet-none", *rollout(tmp_path, fleet_serial=2)
+    )
     assert result.returncode == 0, result.stdout
     assert result.stdout.count("TASK [amdgpu.fleet.plan : Read the GPUs]") == 2
-    records = json.loads((Path(os.environ["MOLECULE_EPHEMERAL_DIRECTORY"]) / "reports/report.json").read_text())
+    records = json.loads(
+        (Path(os.environ["MOLECULE_EPHEMERAL_DIRECTORY"]) / "reports/report.json").read_text()
+    )
     assert [bool(record["failure"]) for record in records] == [False, False, False]
 
 
@@ -169,7 +209,9 @@ def test_the_host_that_is_not_reached_is_in_the_report():
 def test_teardown_takes_back_what_site_set():
     result = play("playbooks/teardown.yml", "--limit", "fleet-rack")
     assert result.returncode == 0, result.stdout
-    assert "fleet-rack needs a reboot:" in flat(result) and "the installed driver is not the running one" in flat(result)
+    assert "fleet-rack needs a reboot:" in flat(
+        result
+    ) and "the installed driver is not the running one" in flat(result)
     again = play("playbooks/teardown.yml", "--limit", "fleet-rack")
     assert recap(again)["fleet-rack"]["changed"] == 0
     listing = subprocess.run(

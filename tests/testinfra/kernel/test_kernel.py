@@ -21,7 +21,11 @@ def test_arguments_of_the_next_boot(host):
     if host.check_output("hostname") == "kernel-rack":
         assert {"iommu=pt", "pci=realloc=off"} <= set(arguments)
     else:
-        assert not [argument for argument in arguments if argument.startswith(("amdgpu.gttsize", "amdgpu.cwsr_enable"))]
+        assert not [
+            argument
+            for argument in arguments
+            if argument.startswith(("amdgpu.gttsize", "amdgpu.cwsr_enable"))
+        ]
     assert "quiet" in arguments, "what was there stays"
 
 
@@ -36,7 +40,9 @@ def test_memory_limit_of_the_apu(host):
         assert not options.exists
         return
     assert options.contains("^options ttm pages_limit=29360128$")
-    assert "etc/modprobe.d/zz-amdgpu-fleet.conf" in host.check_output("lsinitramfs /boot/initrd.img-6.12.57+deb13-amd64")
+    assert "etc/modprobe.d/zz-amdgpu-fleet.conf" in host.check_output(
+        "lsinitramfs /boot/initrd.img-6.12.57+deb13-amd64"
+    )
 
 
 def test_sysctls(host):
@@ -59,7 +65,16 @@ def test_a_full_disk_leaves_the_menu_and_the_files_of_before(host):
     try:
         host.run("dd if=/dev/zero of=/boot/grub/rest bs=4096")
         asked = json.dumps({"kernel_arguments_present": ["amdgpu.dc=0"]})
-        command = ["ansible-playbook", CONVERGE, "-i", os.environ["MOLECULE_INVENTORY_FILE"], "--limit", name, "-e", asked]
+        command = [
+            "ansible-playbook",
+            CONVERGE,
+            "-i",
+            os.environ["MOLECULE_INVENTORY_FILE"],
+            "--limit",
+            name,
+            "-e",
+            asked,
+        ]
         done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
         words = re.sub(r"\s+", " ", done.stdout)
         assert done.returncode == 2 and "No space left on device" in words, done.stdout

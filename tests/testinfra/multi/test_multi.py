@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""One model on two hosts: a completion that needs both, what a worker is given, and what happens when one of them ends."""
+"""One model on two hosts: a completion that needs both, what a worker is given, and what happens when one of
+them ends."""
 
 from __future__ import annotations
 
@@ -20,19 +21,32 @@ def first(host) -> bool:
 
 def complete(host) -> str:
     key = host.file("/etc/vllm/tiny.secret").content_string.strip().partition("=")[2]
-    answer = host.check_output("curl -sS -m 30 --fail-with-body -H 'Authorization: Bearer %s' --json %s %s/v1/completions", key, BODY, HEAD)
+    answer = host.check_output(
+        "curl -sS -m 30 --fail-with-body -H 'Authorization: Bearer %s' --json %s %s/v1/completions",
+        key,
+        BODY,
+        HEAD,
+    )
     return json.loads(answer)["choices"][0]["text"]
 
 
 def test_what_each_host_is_told(host, first):
     text = host.file("/etc/vllm/tiny.yaml").content_string
-    for option in ("nnodes: 2", "pipeline-parallel-size: 2", "master-addr: 10.77.0.70", f"node-rank: {int(not first)}"):
+    for option in (
+        "nnodes: 2",
+        "pipeline-parallel-size: 2",
+        "master-addr: 10.77.0.70",
+        f"node-rank: {int(not first)}",
+    ):
         assert option in text.splitlines(), text
     assert ("headless: true" in text) is not first
     variables = host.file("/etc/vllm/tiny.env").content_string
     address = host.check_output("ip -json route get 10.77.0.%s", "71" if first else "70")
     route = json.loads(address)[0]
-    assert f"VLLM_HOST_IP={route['prefsrc']}\nGLOO_SOCKET_IFNAME={route['dev']}\n" in variables and "NCCL" not in variables
+    assert (
+        f"VLLM_HOST_IP={route['prefsrc']}\nGLOO_SOCKET_IFNAME={route['dev']}\n" in variables
+        and "NCCL" not in variables
+    )
 
 
 def test_only_the_first_host_answers_and_has_a_key(host, first):
@@ -50,7 +64,8 @@ def test_a_completion_needs_both(host, first):
 
 
 def test_hosts_end_together_and_come_back_together(host, first):
-    """A worker that dies takes the first host along, which would say that it is well and answer nothing; then all of them serve again."""
+    """A worker that dies takes the first host along, which would say that it is well and answer nothing; then
+    all of them serve again."""
     if first:
         return
     host.check_output("systemctl kill --signal=SIGKILL %s", UNIT)

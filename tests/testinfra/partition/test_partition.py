@@ -13,11 +13,15 @@ BOOT_TIME = "systemctl show --property=UserspaceTimestampMonotonic --value"
 
 
 def modes(host) -> set[str]:
-    return set(host.check_output(f"cat {PCI}/*/current_compute_partition {PCI}/*/current_memory_partition").split())
+    return set(
+        host.check_output(f"cat {PCI}/*/current_compute_partition {PCI}/*/current_memory_partition").split()
+    )
 
 
 def devices(host) -> int:
-    return int(host.check_output("grep -L '^simd_count 0$' /sys/class/kfd/kfd/topology/nodes/*/properties | wc -l"))
+    return int(
+        host.check_output("grep -L '^simd_count 0$' /sys/class/kfd/kfd/topology/nodes/*/properties | wc -l")
+    )
 
 
 def module(host, name: str, **arguments) -> dict:
@@ -44,7 +48,9 @@ def test_the_unit_is_right_and_starts_at_boot_before_the_runtimes(host):
     assert (script.user, script.mode) == ("root", 0o755)
 
 
-@pytest.mark.parametrize("arguments", [{"compute": "SPX", "memory": "NPS1"}, {"compute": "DPX", "memory": "NPS2"}])
+@pytest.mark.parametrize(
+    "arguments", [{"compute": "SPX", "memory": "NPS1"}, {"compute": "DPX", "memory": "NPS2"}]
+)
 def test_a_holder_that_nobody_named_is_named_and_nothing_is_touched(host, arguments):
     before = host.check_output("cat /run/bed-modprobe")
     result = module(host, "amdgpu.fleet.gpu_partition", **arguments)
@@ -59,11 +65,15 @@ def test_what_the_gpus_do_not_offer_is_refused(host):
 
 
 def test_the_module_goes_back_and_the_unit_restores(host):
-    result = module(host, "amdgpu.fleet.gpu_partition", compute="SPX", memory="NPS1", stop_services=["bed-holder"])
+    result = module(
+        host, "amdgpu.fleet.gpu_partition", compute="SPX", memory="NPS1", stop_services=["bed-holder"]
+    )
     assert result["changed"] and modes(host) == {"SPX", "NPS1"} and devices(host) == 8
     host.check_output(f"systemctl restart {UNIT}")
     assert modes(host) == {"CPX", "NPS4"}
-    assert "8 GPUs in compute mode CPX, memory mode NPS4" in host.check_output(f"journalctl --unit {UNIT} --output cat")
+    assert "8 GPUs in compute mode CPX, memory mode NPS4" in host.check_output(
+        f"journalctl --unit {UNIT} --output cat"
+    )
 
 
 def test_a_reboot_loses_the_mode_and_the_unit_brings_it_back(host):

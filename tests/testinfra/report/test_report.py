@@ -22,7 +22,11 @@ def records() -> dict:
 def test_every_host_has_a_record(records):
     assert set(records) == {"report-halo", "report-none"}
     assert records["report-halo"]["gpus"] == "AMD Radeon 8060S (Strix Halo) (gfx1151)"
-    assert {finding["id"] for finding in records["report-halo"]["findings"]} >= {"kernel.minimum", "firmware.refused", "memory.pool"}
+    assert {finding["id"] for finding in records["report-halo"]["findings"]} >= {
+        "kernel.minimum",
+        "firmware.refused",
+        "memory.pool",
+    }
     assert [finding["id"] for finding in records["report-none"]["findings"]] == ["gpu.none"]
 
 

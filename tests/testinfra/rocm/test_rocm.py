@@ -9,7 +9,9 @@ def takes_the_distributions_own(host) -> bool:
 
 
 def test_amd_smi_and_nothing_else(host):
-    packages = host.check_output("dpkg-query -W -f '${Package}=${Version} ' 'amdrocm*' 2>/dev/null || true").split()
+    packages = host.check_output(
+        "dpkg-query -W -f '${Package}=${Version} ' 'amdrocm*' 2>/dev/null || true"
+    ).split()
     if takes_the_distributions_own(host):
         assert packages == []
         return

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Upgrades of two real engines behind the gateway, while clients ask without a break. The tests build on each other, in this order."""
+"""Upgrades of two real engines behind the gateway, while clients ask without a break. The tests build on each
+other, in this order."""
 
 from __future__ import annotations
 
@@ -30,7 +31,9 @@ def ask(path: str, body: dict | None = None, key: str | None = CLIENT_KEY) -> tu
     connection = http.client.HTTPConnection(GATEWAY, 8080, timeout=120)
     try:
         headers = {"Content-Type": "application/json", **({"Authorization": f"Bearer {key}"} if key else {})}
-        connection.request("POST" if body else "GET", path, body=json.dumps(body) if body else None, headers=headers)
+        connection.request(
+            "POST" if body else "GET", path, body=json.dumps(body) if body else None, headers=headers
+        )
         answer = connection.getresponse()
         return answer.status, answer.read().decode()
     finally:
@@ -50,11 +53,21 @@ class Load:
         while not self.stop.is_set():
             number += 1
             stream = bool(number % 2)
-            body = {"model": "tiny-llama", "prompt": "AMD GPUs are", "max_tokens": 6, "stream": stream, "ignore_eos": True}
+            body = {
+                "model": "tiny-llama",
+                "prompt": "AMD GPUs are",
+                "max_tokens": 6,
+                "stream": stream,
+                "ignore_eos": True,
+            }
             started = time.monotonic()
             try:
                 status, text = ask("/v1/completions", body)
-                right = text.rstrip().endswith("data: [DONE]") if stream else json.loads(text)["usage"]["completion_tokens"] == 6
+                right = (
+                    text.rstrip().endswith("data: [DONE]")
+                    if stream
+                    else json.loads(text)["usage"]["completion_tokens"] == 6
+                )
                 if status != 200 or not right:
                     self.failures.append(f"{status} {text[-300:]}")
             except (OSError, http.client.HTTPException, ValueError, KeyError) as error:
@@ -71,17 +84,30 @@ class Load:
         self.stop.set()
         for client in self.clients:
             client.join()
-        print(f"{len(self.latencies)} requests, {len(self.failures)} failed, slowest {max(self.latencies, default=0):.2f} s")
+        print(
+            f"{len(self.latencies)} requests, {len(self.failures)} failed, slowest "
+            f"{max(self.latencies, default=0):.2f} s"
+        )
 
 
 def command(playbook: str, *arguments: str, **variables) -> list[str]:
-    return ["ansible-playbook", f"playbooks/{playbook}.yml", "-i", INVENTORY, *arguments, "-e", json.dumps(variables)]
+    return [
+        "ansible-playbook",
+        f"playbooks/{playbook}.yml",
+        "-i",
+        INVENTORY,
+        *arguments,
+        "-e",
+        json.dumps(variables),
+    ]
 
 
 def play(playbook: str, *arguments: str, **variables) -> subprocess.CompletedProcess:
     environment = {**os.environ, "ANSIBLE_NOCOLOR": "1", "ANSIBLE_FORCE_COLOR": "0"}
     asked = command(playbook, *arguments, **variables)
-    return subprocess.run(asked, cwd=REPOSITORY, env=environment, capture_output=True, text=True, timeout=400, check=False)
+    return subprocess.run(
+        asked, cwd=REPOSITORY, env=environment, capture_output=True, text=True, timeout=400, check=False
+    )
 
 
 upgrade = functools.partial(play, "upgrade")
@@ -110,12 +136,19 @@ def caches() -> list[set[str]]:
     """What was downloaded and compiled."""
     places = "/var/cache/vllm $(podman volume inspect --format '{{.Mountpoint}}' vllm-tiny-cache 2>/dev/null)"
     return [
-        set(replica(name).check_output(f"find -L {places} -type f -printf '%i %p\\n' 2>/dev/null || true").splitlines()) for name in NAMES
+        set(
+            replica(name)
+            .check_output(f"find -L {places} -type f -printf '%i %p\\n' 2>/dev/null || true")
+            .splitlines()
+        )
+        for name in NAMES
     ]
 
 
 def environments() -> str:
-    return replica("upgrade-a").check_output("cd /opt/vllm && readlink current && grep ^ExecStart= /etc/systemd/system/vllm-tiny.service")
+    return replica("upgrade-a").check_output(
+        "cd /opt/vllm && readlink current && grep ^ExecStart= /etc/systemd/system/vllm-tiny.service"
+    )
 
 
 def servers(host) -> dict[str, tuple[str, str]]:
@@ -123,14 +156,19 @@ def servers(host) -> dict[str, tuple[str, str]]:
     script = (
         "import socket,sys\n"
         "def ask(line):\n"
-        "    s = socket.socket(socket.AF_UNIX); s.connect('/run/amdgpu-gateway/admin.sock'); s.sendall(line + b'\\n')\n"
+        "    s = socket.socket(socket.AF_UNIX); s.connect('/run/amdgpu-gateway/admin.sock'); s.sendall(line "
+        "+ b'\\n')\n"
         "    return b''.join(iter(lambda: s.recv(65536), b'')).decode()\n"
-        "flags = {l.split()[3]: l.split()[6] for l in ask(b'show servers state replicas').splitlines()[2:] if l}\n"
+        "flags = {l.split()[3]: l.split()[6] for l in ask(b'show servers state replicas').splitlines()[2:] "
+        "if l}\n"
         "for l in ask(b'show stat').splitlines():\n"
         "    f = l.split(',')\n"
         "    if f[0] == 'replicas' and f[1] != 'BACKEND': print(f[1], f[17].replace(' ', '_'), flags[f[1]])\n"
     )
-    return {line.split()[0]: tuple(line.split()[1:]) for line in host.check_output("python3 -c %s", script).splitlines()}
+    return {
+        line.split()[0]: tuple(line.split()[1:])
+        for line in host.check_output("python3 -c %s", script).splitlines()
+    }
 
 
 BOTH_UP = dict.fromkeys(NAMES, ("UP", "0"))
@@ -147,16 +185,28 @@ def test_keys_are_shown_to_nobody(host):
     seen = host.check_output("cat /etc/amdgpu-gateway/haproxy.cfg /etc/systemd/system/amdgpu-gateway.service; ps axww -o args; "
                              "journalctl --no-pager; systemctl show amdgpu-gateway")  # fmt: skip
     assert CLIENT_KEY not in seen and REPLICA_KEY not in seen
-    assert [host.file(f"/etc/amdgpu-gateway/{name}").mode for name in ("api_keys", "replica_key")] == [0o600, 0o600]
-    assert host.file("/run/amdgpu-gateway/admin.sock").mode == 0o600 and host.file("/run/amdgpu-gateway").mode == 0o700
-    assert [line.split()[3] for line in host.check_output("ss -Hltn sport = :8080").splitlines()] == [f"{GATEWAY}:8080"]
+    assert [host.file(f"/etc/amdgpu-gateway/{name}").mode for name in ("api_keys", "replica_key")] == [
+        0o600,
+        0o600,
+    ]
+    assert (
+        host.file("/run/amdgpu-gateway/admin.sock").mode == 0o600
+        and host.file("/run/amdgpu-gateway").mode == 0o700
+    )
+    assert [line.split()[3] for line in host.check_output("ss -Hltn sport = :8080").splitlines()] == [
+        f"{GATEWAY}:8080"
+    ]
     assert host.service("amdgpu-gateway").is_enabled and not host.service("haproxy").is_running
 
 
 def test_a_bad_configuration_leaves_the_old_one(host):
     before = host.check_output("cat /etc/amdgpu-gateway/haproxy.cfg")
     result = gateway(gateway_tls_certificate="/etc/ssl/none.pem")
-    assert result.returncode == 2 and "/etc/ssl/none.pem" in flat(result) and "nothing was changed" in flat(result), result.stdout
+    assert (
+        result.returncode == 2
+        and "/etc/ssl/none.pem" in flat(result)
+        and "nothing was changed" in flat(result)
+    ), result.stdout
     assert host.check_output("cat /etc/amdgpu-gateway/haproxy.cfg") == before
     assert ask("/v1/models")[0] == 200
 
@@ -190,14 +240,18 @@ def test_a_key_is_not_changed_host_by_host(host):
     """The gateway sends one key to all replicas."""
     before = started()
     result = upgrade(vllm_api_key="key-of-tomorrow")
-    assert result.returncode == 2 and "serves tiny with another key than vllm_api_key" in flat(result), result.stdout
+    assert result.returncode == 2 and "serves tiny with another key than vllm_api_key" in flat(result), (
+        result.stdout
+    )
     assert started() == before and servers(host) == BOTH_UP and ask("/v1/models")[0] == 200
 
 
 def test_an_upgrade_loses_no_request(host):
     before, compiled = started(), caches()
     with Load() as load:
-        result = upgrade(vllm_options={"max-num-seqs": 24}, vllm_environment={"VLLM_LOGGING_LEVEL": "WARNING"})
+        result = upgrade(
+            vllm_options={"max-num-seqs": 24}, vllm_environment={"VLLM_LOGGING_LEVEL": "WARNING"}
+        )
     assert result.returncode == 0, result.stdout + result.stderr
     after = started()
     assert all(before[name] != after[name] for name in NAMES)
@@ -205,7 +259,9 @@ def test_an_upgrade_loses_no_request(host):
     assert all("max-num-seqs: 24" in text and "VLLM_LOGGING_LEVEL=WARNING" in text for text in options())
     assert load.failures == [] and len(load.latencies) > 100
     assert servers(host) == BOTH_UP
-    assert re.search(r"^upgrade-a .* serving", result.stdout, re.M) and re.search(r"^upgrade-b .* serving", result.stdout, re.M)
+    assert re.search(r"^upgrade-a .* serving", result.stdout, re.M) and re.search(
+        r"^upgrade-b .* serving", result.stdout, re.M
+    )
     assert not replica("upgrade-a").file("/var/lib/amdgpu-fleet/before-upgrade.tar").exists
 
 
@@ -217,10 +273,14 @@ def test_a_second_run_restarts_nothing(host):
 
 
 def test_an_upgrade_that_was_broken_off_is_brought_to_an_end(host):
-    """The controller dies while the server is stopped: the host is drained, and what it served with is kept."""
+    """The controller dies while the server is stopped: the host is drained, and what it served with is
+    kept."""
     first, other = NAMES
     saved = "/var/lib/amdgpu-fleet/before-upgrade.tar"
-    before, wants = started(), {"vllm_options": {"max-num-seqs": 25}, "vllm_environment": {"VLLM_LOGGING_LEVEL": "WARNING"}}
+    before, wants = (
+        started(),
+        {"vllm_options": {"max-num-seqs": 25}, "vllm_environment": {"VLLM_LOGGING_LEVEL": "WARNING"}},
+    )
     # The gateway cannot do without the other one meanwhile.
     asked = command("upgrade", "--limit", first, **wants)
     controller = subprocess.Popen(asked, cwd=REPOSITORY, stdout=subprocess.DEVNULL, start_new_session=True)
@@ -234,12 +294,18 @@ def test_an_upgrade_that_was_broken_off_is_brought_to_an_end(host):
         controller.wait()
     assert servers(host)[first] != BOTH_UP[first]
     kept = replica(first).file(saved)
-    assert kept.mode == 0o600 and "etc/vllm/tiny.yaml" in replica(first).check_output(f"tar --list --file {saved}")
+    assert kept.mode == 0o600 and "etc/vllm/tiny.yaml" in replica(first).check_output(
+        f"tar --list --file {saved}"
+    )
     result = upgrade("--limit", first, **wants)
     assert result.returncode == 0, result.stdout
     after = started()
     assert after[first] != before[first] and after[other] == before[other]
-    assert "max-num-seqs: 25" in options()[0] and servers(host) == BOTH_UP and not replica(first).file(saved).exists
+    assert (
+        "max-num-seqs: 25" in options()[0]
+        and servers(host) == BOTH_UP
+        and not replica(first).file(saved).exists
+    )
 
 
 def test_a_broken_version_ends_with_the_old_one_and_loses_no_request(host):
@@ -250,18 +316,29 @@ def test_a_broken_version_ends_with_the_old_one_and_loses_no_request(host):
     # In an environment of its own.
     packages = ["vllm==0.32.0+cpu", "torch==2.13.0+cpu", "numpy"]
     with Load() as load:
-        result = upgrade(vllm_options={"max-num-seqs": 24, "dtype": "float17"}, vllm_packages=packages, vllm_check_interval=300)
+        result = upgrade(
+            vllm_options={"max-num-seqs": 24, "dtype": "float17"},
+            vllm_packages=packages,
+            vllm_check_interval=300,
+        )
     assert result.returncode == 2, result.stdout
     words = flat(result)
     assert f"{first}: Verify | a completion comes back:" in words and "float17" in words, result.stdout
     assert "The previous version was put back and serves." in words
     assert load.failures == [] and len(load.latencies) > 50
     assert options() == before and started()[other] == when[other]
-    assert environments() == served and len(replica(first).check_output("ls -d /opt/vllm/*-cpu-*").split()) == 2
+    assert (
+        environments() == served and len(replica(first).check_output("ls -d /opt/vllm/*-cpu-*").split()) == 2
+    )
     assert servers(host) == BOTH_UP
-    assert re.search(rf"^{first} .* FAILED", result.stdout, re.M) and re.search(rf"^{other} .* waiting", result.stdout, re.M)
+    assert re.search(rf"^{first} .* FAILED", result.stdout, re.M) and re.search(
+        rf"^{other} .* waiting", result.stdout, re.M
+    )
     # Nothing of it is left: the next boot starts the old one, and nobody asks it for completions.
-    for path in ("/etc/systemd/system/inference-check-tiny.timer", "/usr/local/lib/amdgpu-fleet/inference_check.py"):
+    for path in (
+        "/etc/systemd/system/inference-check-tiny.timer",
+        "/usr/local/lib/amdgpu-fleet/inference_check.py",
+    ):
         assert not replica(first).file(path).exists
     assert not replica(first).service("inference-check-tiny.timer").is_running
     assert replica(first).run("systemctl is-enabled vllm-tiny").stdout.strip() in ("enabled", "generated")
@@ -270,7 +347,18 @@ def test_a_broken_version_ends_with_the_old_one_and_loses_no_request(host):
 
 def test_tls(host, tmp_path):
     certificate = tmp_path / "gateway.pem"
-    request = ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-days", "1"]
+    request = [
+        "openssl",
+        "req",
+        "-x509",
+        "-newkey",
+        "ec",
+        "-pkeyopt",
+        "ec_paramgen_curve:prime256v1",
+        "-nodes",
+        "-days",
+        "1",
+    ]
     names = ["-subj", "/CN=gateway", "-addext", f"subjectAltName=IP:{GATEWAY}"]
     files = ["-keyout", str(tmp_path / "key.pem"), "-out", str(certificate)]
     subprocess.run([*request, *names, *files], capture_output=True, check=True)
@@ -279,7 +367,9 @@ def test_tls(host, tmp_path):
     host.check_output("umask 077; mkdir -p /etc/ssl/private; printf %%s %s >%s", whole, path)
     result = gateway(gateway_tls_certificate=path)
     assert result.returncode == 0, result.stdout
-    connection = http.client.HTTPSConnection(GATEWAY, 8080, timeout=30, context=ssl.create_default_context(cafile=str(certificate)))
+    connection = http.client.HTTPSConnection(
+        GATEWAY, 8080, timeout=30, context=ssl.create_default_context(cafile=str(certificate))
+    )
     connection.request("GET", "/v1/models", headers={"Authorization": f"Bearer {CLIENT_KEY}"})
     assert connection.getresponse().status == 200
     with pytest.raises((OSError, http.client.HTTPException)):
@@ -292,7 +382,10 @@ def test_the_gateway_can_be_taken_away(host):
     assert host.service("amdgpu-gateway").is_running
     assert gateway(gateway_state="absent").returncode == 0
     assert not host.check_output("ss -Hltn sport = :8080")
-    assert host.run("systemctl cat amdgpu-gateway").rc != 0 and not host.file("/etc/amdgpu-gateway/haproxy.cfg").exists
+    assert (
+        host.run("systemctl cat amdgpu-gateway").rc != 0
+        and not host.file("/etc/amdgpu-gateway/haproxy.cfg").exists
+    )
     # Clients have the keys, and other services may use the package.
     assert host.file("/etc/amdgpu-gateway/api_keys").exists and host.package("haproxy").is_installed
     again = gateway(gateway_state="absent")

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A real completion over HTTP from each kind of deployment, who may ask for one, and what is left of a server that ends. In this order."""
+"""A real completion over HTTP from each kind of deployment, who may ask for one, and what is left of a server
+that ends. In this order."""
 
 from __future__ import annotations
 
@@ -19,7 +20,11 @@ UNITS = {
     "podman": "/etc/systemd/system/vllm-tiny.service",
     "venv": "/etc/systemd/system/vllm-tiny.service",
 }
-URLS = {"container": "http://127.0.0.1:8000", "podman": "http://127.0.0.1:8000", "venv": "http://10.77.0.32:8000"}
+URLS = {
+    "container": "http://127.0.0.1:8000",
+    "podman": "http://127.0.0.1:8000",
+    "venv": "http://10.77.0.32:8000",
+}
 TOKEN, KEY, VARIABLE = "planted-token", "planted-key", "planted-secret"
 BODY = json.dumps({"model": "tiny-llama", "prompt": "AMD GPUs are", "max_tokens": 4, "temperature": 0})
 
@@ -36,13 +41,19 @@ def url(kind) -> str:
 
 @pytest.fixture
 def key(host, kind) -> str:
-    return "" if kind == "container" else host.file("/etc/vllm/tiny.secret").content_string.strip().partition("=")[2]
+    return (
+        ""
+        if kind == "container"
+        else host.file("/etc/vllm/tiny.secret").content_string.strip().partition("=")[2]
+    )
 
 
 def play(playbook: str, *arguments: str) -> subprocess.CompletedProcess:
     command = ["ansible-playbook", playbook, "-i", INVENTORY, *arguments]
     environment = {**os.environ, "ANSIBLE_NOCOLOR": "1", "ANSIBLE_FORCE_COLOR": "0"}
-    return subprocess.run(command, cwd=REPOSITORY, env=environment, capture_output=True, text=True, timeout=400, check=False)
+    return subprocess.run(
+        command, cwd=REPOSITORY, env=environment, capture_output=True, text=True, timeout=400, check=False
+    )
 
 
 def until(what, seconds: float = 60):
@@ -55,11 +66,17 @@ def until(what, seconds: float = 60):
 
 
 def shown(host) -> dict[str, str]:
-    return dict(line.split("=", 1) for line in host.check_output("systemctl show vllm-tiny").splitlines() if "=" in line)
+    return dict(
+        line.split("=", 1)
+        for line in host.check_output("systemctl show vllm-tiny").splitlines()
+        if "=" in line
+    )
 
 
 def test_a_completion(host, url, key):
-    answer = host.check_output("curl -sS --fail-with-body -H 'Authorization: Bearer %s' --json %s %s/v1/completions", key, BODY, url)
+    answer = host.check_output(
+        "curl -sS --fail-with-body -H 'Authorization: Bearer %s' --json %s %s/v1/completions", key, BODY, url
+    )
     assert json.loads(answer)["usage"]["completion_tokens"] == 4
 
 
@@ -77,7 +94,11 @@ def test_it_listens_where_it_was_asked_to(host, url):
 
 def test_nothing_of_rocm_on_the_cpu(host, kind):
     text = host.file(UNITS[kind]).content_string + host.file("/etc/vllm/tiny.env").content_string
-    assert not [word for word in ("/dev/kfd", "ROCM", "HSA_", "SYS_PTRACE", "sys_ptrace", "SupplementaryGroups") if word in text]
+    assert not [
+        word
+        for word in ("/dev/kfd", "ROCM", "HSA_", "SYS_PTRACE", "sys_ptrace", "SupplementaryGroups")
+        if word in text
+    ]
 
 
 def test_keys_of_podman_that_the_host_knows(host, kind):
@@ -89,8 +110,15 @@ def test_keys_of_podman_that_the_host_knows(host, kind):
         assert version.startswith("4.3.") and "[Container]" not in text
         assert " --pull=never " in text and " --stop-timeout=70 " in text and "\nTimeoutStopSec=100\n" in text
     else:
-        assert version.startswith("5.4.") and "\nStopTimeout=60\n" in text and "\nPull=never\n" in text and "PodmanArgs=-" not in text
-    assert host.check_output("podman inspect --format '{{.Config.StopTimeout}}' vllm-tiny") == ("70" if kind == "podman" else "60")
+        assert (
+            version.startswith("5.4.")
+            and "\nStopTimeout=60\n" in text
+            and "\nPull=never\n" in text
+            and "PodmanArgs=-" not in text
+        )
+    assert host.check_output("podman inspect --format '{{.Config.StopTimeout}}' vllm-tiny") == (
+        "70" if kind == "podman" else "60"
+    )
 
 
 def test_the_key_is_asked_for(host, kind, url, key):
@@ -103,15 +131,27 @@ def test_the_key_is_asked_for(host, kind, url, key):
 
 
 def test_the_server_has_the_secret_variable(host, kind):
-    main = host.check_output("podman inspect --format '{{.State.Pid}}' vllm-tiny") if kind != "venv" else shown(host)["MainPID"]
-    assert f"STORE_SECRET={VARIABLE}" in host.check_output(f"tr '\\0' '\\n' < /proc/{main}/environ").splitlines()
+    main = (
+        host.check_output("podman inspect --format '{{.State.Pid}}' vllm-tiny")
+        if kind != "venv"
+        else shown(host)["MainPID"]
+    )
+    assert (
+        f"STORE_SECRET={VARIABLE}" in host.check_output(f"tr '\\0' '\\n' < /proc/{main}/environ").splitlines()
+    )
     assert host.file("/etc/vllm/_all.secret").mode == 0o600
 
 
 def test_keys_and_tokens_are_shown_to_nobody(host, kind, key):
-    places = "cat /proc/*/cmdline /etc/systemd/system/* /run/systemd/generator/* /etc/vllm/*.yaml /etc/vllm/*.env"
-    root = host.run(f"{places} 2>/dev/null | tr '\\0' '\\n'; systemctl show '*'; journalctl --no-pager; ps axww -o args")
-    other = host.run('runuser -u nobody -- sh -c \'cat /proc/*/environ /proc/*/cmdline | tr "\\0" "\\n"\' 2>/dev/null')
+    places = (
+        "cat /proc/*/cmdline /etc/systemd/system/* /run/systemd/generator/* /etc/vllm/*.yaml /etc/vllm/*.env"
+    )
+    root = host.run(
+        f"{places} 2>/dev/null | tr '\\0' '\\n'; systemctl show '*'; journalctl --no-pager; ps axww -o args"
+    )
+    other = host.run(
+        'runuser -u nobody -- sh -c \'cat /proc/*/environ /proc/*/cmdline | tr "\\0" "\\n"\' 2>/dev/null'
+    )
     assert "vllm" in root.stdout and "vllm" in other.stdout
     for secret in filter(None, (key, TOKEN, VARIABLE)):
         assert secret not in root.stdout and secret not in other.stdout
@@ -126,26 +166,36 @@ def test_keys_and_tokens_are_shown_to_nobody(host, kind, key):
 
 @pytest.mark.parametrize("arguments", [(), ("--check", "-e", "@SECRETS")], ids=["run", "check"])
 def test_a_whole_run_shows_no_key_however_much_it_says(host, kind, key, arguments, tmp_path):
-    """Facts, results, differences and the report; in check mode with a key and a token that differ from those in use."""
+    """Facts, results, differences and the report; in check mode with a key and a token that differ from those
+    in use."""
     others = {"vllm_api_key": "other-planted-key", "model_hf_token": "other-planted-token"}
     others["vllm_secret_environment"] = {"STORE_SECRET": "other-planted-variable"}
     (tmp_path / "secrets.json").write_text(json.dumps(others))
     words = [word.replace("SECRETS", str(tmp_path / "secrets.json")) for word in arguments]
     report = ("-e", f"report_directory={tmp_path}/report")
-    result = play("playbooks/site.yml", "--tags", "vllm", "--limit", f"vllm-{kind}", "--diff", "-vvv", *words, *report)
+    result = play(
+        "playbooks/site.yml", "--tags", "vllm", "--limit", f"vllm-{kind}", "--diff", "-vvv", *words, *report
+    )
     assert result.returncode == 0, result.stdout[-4000:]
     pages = [path.read_text(encoding="utf-8") for path in (tmp_path / "report").rglob("*") if path.is_file()]
     assert "amd_rocm" in result.stdout and "planted" not in "".join(pages) and (pages or arguments)
     # What was meant is asked for: nothing else would show that the run is about keys.
     assert not arguments or "Configure | the key file of each instance" in result.stdout
-    for secret in filter(None, (key, KEY, TOKEN, VARIABLE, "other-planted-key", "other-planted-token", "other-planted-variable")):
+    for secret in filter(
+        None,
+        (key, KEY, TOKEN, VARIABLE, "other-planted-key", "other-planted-token", "other-planted-variable"),
+    ):
         assert secret not in result.stdout + result.stderr + "".join(pages)
 
 
 def test_the_service_is_bound_to_the_node_that_was_asked_for(host, kind):
     if kind != "venv":
         return
-    show = dict(line.split("=", 1) for line in host.check_output("systemctl show vllm-tiny").splitlines() if "=" in line)
+    show = dict(
+        line.split("=", 1)
+        for line in host.check_output("systemctl show vllm-tiny").splitlines()
+        if "=" in line
+    )
     assert (show["CPUAffinity"], show["NUMAPolicy"], show["NUMAMask"]) == ("0-63", "preferred", "0")
 
 
@@ -183,9 +233,9 @@ def test_the_service_is_confined(host, kind):
     # What is empty is not shown.
     assert {name: show.get(name, "") for name in wanted} == wanted
     assert set(show["RestrictAddressFamilies"].split()) == {"AF_INET", "AF_INET6", "AF_NETLINK", "AF_UNIX"}
-    assert {"mbind", "pidfd_getfd", "sched_setaffinity"} <= set(show["SystemCallFilter"].split()) and "mount" not in show[
-        "SystemCallFilter"
-    ].split()
+    assert {"mbind", "pidfd_getfd", "sched_setaffinity"} <= set(
+        show["SystemCallFilter"].split()
+    ) and "mount" not in show["SystemCallFilter"].split()
     # A user that exists only while the service runs: systemd takes its number from this range.
     assert 61184 <= int(host.check_output(f"stat -c %u /proc/{show['MainPID']}")) <= 65519
 
@@ -193,7 +243,9 @@ def test_the_service_is_confined(host, kind):
 def test_a_timer_asks_for_completions(host, kind, url, key):
     timer, check = "inference-check-tiny.timer", "inference-check-tiny.service"
     if kind == "podman":
-        assert host.run(f"systemctl cat {timer}").rc != 0 and not host.file("/usr/local/lib/amdgpu-fleet").exists
+        assert (
+            host.run(f"systemctl cat {timer}").rc != 0 and not host.file("/usr/local/lib/amdgpu-fleet").exists
+        )
         return
     assert host.service(timer).is_running
     host.check_output(f"systemctl start {check}")
@@ -205,7 +257,9 @@ def test_a_timer_asks_for_completions(host, kind, url, key):
 def test_what_was_compiled_is_kept(host, kind):
     """In a place that outlives the process, the container and the environment."""
     folder = (
-        "/var/cache/vllm/tiny" if kind == "venv" else host.check_output("podman volume inspect --format '{{.Mountpoint}}' vllm-tiny-cache")
+        "/var/cache/vllm/tiny"
+        if kind == "venv"
+        else host.check_output("podman volume inspect --format '{{.Mountpoint}}' vllm-tiny-cache")
     )
     assert int(host.check_output(f"find -L {folder} -type f | wc -l")) > 0
 
@@ -221,9 +275,13 @@ def test_podman_is_asked_before_a_unit_is_replaced(host, kind, tmp_path):
     }
     (tmp_path / "wrong.json").write_text(json.dumps(wrong))
     for mode in (["--check"], []):
-        result = play("molecule/vllm/converge.yml", "--limit", "vllm-container", "-e", f"@{tmp_path}/wrong.json", *mode)
+        result = play(
+            "molecule/vllm/converge.yml", "--limit", "vllm-container", "-e", f"@{tmp_path}/wrong.json", *mode
+        )
         words = re.sub(r"\s+", " ", result.stdout).replace("''", "'")
-        assert result.returncode == 2 and "Podman 5.4.2 refuses" in words and "unsupported key 'Memory'" in words, result.stdout
+        assert (
+            result.returncode == 2 and "Podman 5.4.2 refuses" in words and "unsupported key 'Memory'" in words
+        ), result.stdout
         assert "nothing was changed" in words
     assert (host.file(UNITS[kind]).content_string, shown(host)["MainPID"]) == before
 
@@ -238,7 +296,8 @@ def test_environments_that_served_before(host, kind):
     assert f"ExecStart=/opt/vllm/{name}/bin/python" in host.file(UNITS[kind]).content_string
     assert listed == {name, "current", next(entry for entry in listed if entry.startswith("uv-"))}
     host.check_output(
-        "cd /opt/vllm && mkdir 0.30.0-cpu 0.31.0-cpu mine && touch 0.30.0-cpu/pyvenv.cfg 0.31.0-cpu/pyvenv.cfg mine/pyvenv.cfg "
+        "cd /opt/vllm && mkdir 0.30.0-cpu 0.31.0-cpu mine && touch 0.30.0-cpu/pyvenv.cfg "
+        "0.31.0-cpu/pyvenv.cfg mine/pyvenv.cfg "
         "&& ln -sfn 0.31.0-cpu current && ln -sfn 0.30.0-cpu previous"
     )
     started = shown(host)["MainPID"]
@@ -246,7 +305,10 @@ def test_environments_that_served_before(host, kind):
         result = play("molecule/vllm/converge.yml", "--limit", "vllm-venv")
         assert result.returncode == 0 and f" {expected} " in result.stdout, result.stdout
     assert shown(host)["MainPID"] == started
-    assert (host.check_output("readlink /opt/vllm/current"), host.check_output("readlink /opt/vllm/previous")) == (name, "0.31.0-cpu")
+    assert (
+        host.check_output("readlink /opt/vllm/current"),
+        host.check_output("readlink /opt/vllm/previous"),
+    ) == (name, "0.31.0-cpu")
     assert set(host.check_output("ls -A /opt/vllm").split()) == {*listed, "previous", "0.31.0-cpu", "mine"}
     host.check_output("rm -r /opt/vllm/mine")
 
@@ -259,7 +321,8 @@ def test_no_engine_is_left_when_the_unit_stops(host, engines):
 
 
 def test_no_engine_outlives_the_server_that_was_killed(host, engines):
-    """The server dies as it would for want of memory; vLLM alone leaves its engine behind with the memory of the GPU."""
+    """The server dies as it would for want of memory; vLLM alone leaves its engine behind with the memory of
+    the GPU."""
     host.check_output("systemctl start vllm-tiny")
     before = until(engines, 300)
     server = host.check_output(f"ps -o ppid= -p {min(before, key=int)}").strip()
@@ -277,7 +340,9 @@ def test_the_check_of_a_server_that_is_gone_fails(host, kind, url):
         return
     assert not host.service("inference-check-tiny.timer").is_running
     assert host.run("systemctl start inference-check-tiny.service").rc != 0
-    said = host.check_output("journalctl --no-pager --output=cat --lines=20 --unit inference-check-tiny.service")
+    said = host.check_output(
+        "journalctl --no-pager --output=cat --lines=20 --unit inference-check-tiny.service"
+    )
     assert f"{url} does not serve tiny-llama: /health: [Errno 111] Connection refused" in said
 
 
@@ -285,7 +350,13 @@ def test_removal_leaves_models_and_keys(host, kind):
     result = play("playbooks/teardown.yml", "--tags", "vllm", "--limit", f"vllm-{kind}")
     assert result.returncode == 0, result.stdout
     check = "/etc/systemd/system/inference-check-tiny"
-    for path in (*UNITS.values(), "/etc/vllm/tiny.yaml", f"{check}.service", f"{check}.timer", "/usr/local/lib/amdgpu-fleet/inference.py"):
+    for path in (
+        *UNITS.values(),
+        "/etc/vllm/tiny.yaml",
+        f"{check}.service",
+        f"{check}.timer",
+        "/usr/local/lib/amdgpu-fleet/inference.py",
+    ):
         assert not host.file(path).exists
     assert host.run("systemctl cat vllm-tiny.service").rc != 0
     assert host.check_output("ls -A /opt/vllm 2>/dev/null || true") == ""
@@ -295,9 +366,16 @@ def test_removal_leaves_models_and_keys(host, kind):
 
 def test_a_purge_leaves_the_model_alone(host, kind):
     for expected in (r"changed=[1-9]", r"changed=0 "):
-        result = play("playbooks/teardown.yml", "--tags", "vllm", "--limit", f"vllm-{kind}", "-e", "vllm_purge=true")
-        assert result.returncode == 0 and re.search(rf"vllm-{kind} .*{expected}", result.stdout), result.stdout
-    left = host.run("ls -d /etc/vllm /var/cache/vllm /var/cache/private/vllm /var/lib/vllm /var/lib/private/vllm 2>/dev/null").stdout
+        result = play(
+            "playbooks/teardown.yml", "--tags", "vllm", "--limit", f"vllm-{kind}", "-e", "vllm_purge=true"
+        )
+        assert result.returncode == 0 and re.search(rf"vllm-{kind} .*{expected}", result.stdout), (
+            result.stdout
+        )
+    left = host.run(
+        "ls -d /etc/vllm /var/cache/vllm /var/cache/private/vllm /var/lib/vllm /var/lib/private/vllm "
+        "2>/dev/null"
+    ).stdout
     assert left == "" and host.file("/srv/models/tiny-llama/config.json").exists
     if kind != "venv":
         assert "vllm" not in host.check_output("podman volume ls --quiet")

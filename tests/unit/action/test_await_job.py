@@ -22,17 +22,37 @@ def run(tmp_path):
             {"name": "Start", "ansible.builtin.shell": command, "async": 60, "poll": 0, "register": "job"},
             {
                 "name": "Wait",
-                "amdgpu.fleet.await_job": {"jid": jid, "folder": str(tmp_path / "it"), "what": "Qwen/Qwen3-8B"},
+                "amdgpu.fleet.await_job": {
+                    "jid": jid,
+                    "folder": str(tmp_path / "it"),
+                    "what": "Qwen/Qwen3-8B",
+                },
                 "register": "done",
             },
-            {"name": "Say", "ansible.builtin.debug": {"msg": "{{ done.stdout }}, changed: {{ done.changed }}"}},
+            {
+                "name": "Say",
+                "ansible.builtin.debug": {"msg": "{{ done.stdout }}, changed: {{ done.changed }}"},
+            },
         ]
         book = tmp_path / "play.yml"
         book.write_text(yaml.safe_dump([{"hosts": "localhost", "gather_facts": False, "tasks": tasks}]))
-        environment = {**os.environ, "ANSIBLE_CONFIG": str(REPOSITORY / "ansible.cfg"), "ANSIBLE_NOCOLOR": "1"}
-        command_line = [Path(sys.executable).with_name("ansible-playbook"), book, "-i", "localhost,", "-c", "local"]
+        environment = {
+            **os.environ,
+            "ANSIBLE_CONFIG": str(REPOSITORY / "ansible.cfg"),
+            "ANSIBLE_NOCOLOR": "1",
+        }
+        command_line = [
+            Path(sys.executable).with_name("ansible-playbook"),
+            book,
+            "-i",
+            "localhost,",
+            "-c",
+            "local",
+        ]
         command_line += ["-e", json.dumps({"ansible_python_interpreter": sys.executable})]
-        return subprocess.run(command_line, env=environment, cwd=REPOSITORY, capture_output=True, text=True, check=False)
+        return subprocess.run(
+            command_line, env=environment, cwd=REPOSITORY, capture_output=True, text=True, check=False
+        )
 
     return play
 

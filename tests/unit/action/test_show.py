@@ -23,7 +23,12 @@ def show(tmp_path):
     environment = dict(os.environ, ANSIBLE_CONFIG=str(tmp_path / "ansible.cfg"), LC_ALL="C.UTF-8")
 
     def run(arguments: dict, *options: str) -> subprocess.CompletedProcess[str]:
-        command = [str(Path(sys.executable).with_name("ansible")), "all", "--inventory=no-such-host.invalid,", *options]
+        command = [
+            str(Path(sys.executable).with_name("ansible")),
+            "all",
+            "--inventory=no-such-host.invalid,",
+            *options,
+        ]
         command += ["--module-name=amdgpu.fleet.show", f"--args={json.dumps(arguments)}"]
         return subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
 

@@ -25,7 +25,10 @@ FILES = {
 @pytest.fixture
 def tree(tmp_path):
     def write(**files: str | None) -> Tree:
-        for name, text in {**FILES, **{key.replace("__", "/"): value for key, value in files.items()}}.items():
+        for name, text in {
+            **FILES,
+            **{key.replace("__", "/"): value for key, value in files.items()},
+        }.items():
             if text is not None:
                 path = tmp_path / name
                 path.parent.mkdir(parents=True, exist_ok=True)
@@ -59,7 +62,11 @@ def test_nobody_was_named(tree):
 @pytest.mark.parametrize("name", ["nobody-of-this-name", "broken", "flee"])
 def test_there_is_no_such_account(tree, name):
     found = account(tree(), name)
-    assert found is not None and (found["uid"], found["home"], found["subordinate_ids"]) == (None, None, False)
+    assert found is not None and (found["uid"], found["home"], found["subordinate_ids"]) == (
+        None,
+        None,
+        False,
+    )
 
 
 @pytest.mark.parametrize(
@@ -82,7 +89,10 @@ def test_subordinate_ids(tree, files, there):
     [
         ({}, "srv/fleet/.local/share/containers/storage"),
         ({"etc__containers__storage.conf": 'rootless_storage_path = "/data/$USER/$UID"\n'}, "data/fleet/990"),
-        ({"srv__fleet__.config__containers__storage.conf": '[storage]\ngraphroot = "$HOME/images"\n'}, "srv/fleet/images"),
+        (
+            {"srv__fleet__.config__containers__storage.conf": '[storage]\ngraphroot = "$HOME/images"\n'},
+            "srv/fleet/images",
+        ),
     ],
 )
 def test_its_images_and_not_those_of_root(tree, files, store):
@@ -90,7 +100,10 @@ def test_its_images_and_not_those_of_root(tree, files, store):
     of_root = json.dumps([{"id": "2", "names": ["localhost/vllm:2"]}])
     there = tree(
         **files,
-        **{f"{store}/overlay-images/images.json": images, "var/lib/containers/storage/overlay-images/images.json": of_root},
+        **{
+            f"{store}/overlay-images/images.json": images,
+            "var/lib/containers/storage/overlay-images/images.json": of_root,
+        },
     )
     names = ["localhost/vllm:1", "localhost/vllm:2"]
     assert _host.podman(there, {"podman": "5.4.2"}, names, account(there, "fleet"))["images"] == names[:1]

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Boot loaders on file trees; their tools are played from boot_commands.yml, the shell that reads files is real."""
+"""Boot loaders on file trees; their tools are played from boot_commands.yml, the shell that reads files is
+real."""
 
 from __future__ import annotations
 
@@ -73,9 +74,15 @@ def fedora(tmp_path):
         "boot/loader/entries/id-6.11.conf",
         "title Old\nlinux /vmlinuz-6.11\noptions $kernelopts $tuned_params\n",
     )
-    put(tmp_path, "boot/loader/entries/id-0-rescue.conf", "title Rescue\nlinux /rescue\noptions root=UUID=1\n")
+    put(
+        tmp_path, "boot/loader/entries/id-0-rescue.conf", "title Rescue\nlinux /rescue\noptions root=UUID=1\n"
+    )
     put(tmp_path, "etc/kernel/cmdline", "root=UUID=1 ro quiet iommu=off\n")
-    put(tmp_path, "etc/default/grub", '# kept\nGRUB_CMDLINE_LINUX="quiet iommu=off"\nGRUB_ENABLE_BLSCFG=true\n')
+    put(
+        tmp_path,
+        "etc/default/grub",
+        '# kept\nGRUB_CMDLINE_LINUX="quiet iommu=off"\nGRUB_ENABLE_BLSCFG=true\n',
+    )
     return tmp_path
 
 
@@ -87,9 +94,15 @@ def test_bls_with_and_without_grubby(fedora, recording, tools):
     assert plan.before == ["root=UUID=1", "ro", "quiet", "iommu=off"]
     assert plan.after == ["root=UUID=1", "ro", "quiet", "iommu=pt", "pci=realloc=off"]
     # a grubby that did nothing is made up for: every entry, and what later kernels are installed from
-    assert "options root=UUID=1 ro quiet iommu=pt pci=realloc=off\n" in (fedora / "boot/loader/entries/id-6.12.conf").read_text()
+    assert (
+        "options root=UUID=1 ro quiet iommu=pt pci=realloc=off\n"
+        in (fedora / "boot/loader/entries/id-6.12.conf").read_text()
+    )
     old = (fedora / "boot/loader/entries/id-6.11.conf").read_text()
-    assert old == "title Old\nlinux /vmlinuz-6.11\noptions root=UUID=1 ro quiet iommu=pt $tuned_params pci=realloc=off\n"
+    assert (
+        old
+        == "title Old\nlinux /vmlinuz-6.11\noptions root=UUID=1 ro quiet iommu=pt $tuned_params pci=realloc=off\n"
+    )
     assert (fedora / "etc/kernel/cmdline").read_text() == "root=UUID=1 ro quiet iommu=pt pci=realloc=off\n"
     assert (
         fedora / "etc/default/grub"
@@ -100,7 +113,9 @@ def test_bls_with_and_without_grubby(fedora, recording, tools):
 
 def test_grubby_that_fails_leaves_everything_as_it_was(fedora):
     before = tree(fedora)
-    with pytest.raises(boot.BootError, match="return code 1: grubby: error: the kernel was not found.*put back"):
+    with pytest.raises(
+        boot.BootError, match="return code 1: grubby: error: the kernel was not found.*put back"
+    ):
         bring(make_host(fedora, "grubby fails", ["grubby"])[0])
     assert tree(fedora) == before
 
@@ -126,20 +141,26 @@ MEMTEST = "title Memory test\nefi /EFI/memtest86.efi\n"
 
 
 def test_an_entry_that_starts_no_kernel_is_left_alone_and_lends_no_arguments(tmp_path):
-    """kernel-install makes the entries of later kernels from /etc/kernel/cmdline: made without root=, none of them would start."""
+    """kernel-install makes the entries of later kernels from /etc/kernel/cmdline: made without root=, none of
+    them would start."""
     entry = put(tmp_path, "boot/loader/entries/arch.conf", ENTRY)
     memtest = put(tmp_path, "boot/loader/entries/memtest.conf", MEMTEST)
     plan = bring(make_host(tmp_path)[0])
     assert plan.before == ["root=UUID=1", "ro", "quiet", "iommu=off"]
     assert (tmp_path / "etc/kernel/cmdline").read_text() == "root=UUID=1 ro quiet iommu=pt pci=realloc=off\n"
-    assert entry.read_text() == ENTRY.replace("iommu=off", "iommu=pt pci=realloc=off") and memtest.read_text() == MEMTEST
+    assert (
+        entry.read_text() == ENTRY.replace("iommu=off", "iommu=pt pci=realloc=off")
+        and memtest.read_text() == MEMTEST
+    )
     (tmp_path / "etc/kernel/cmdline").unlink()
     entry.unlink()
     with pytest.raises(boot.BootError, match="no loader entry of a kernel"):
         boot.plan(make_host(tmp_path)[0], "auto", ASKED)
 
 
-@pytest.mark.parametrize("line", ["linux /vmlinuz", "uki /EFI/Linux/a.efi", "efi /vmlinuz.efi\noptions root=UUID=1"])
+@pytest.mark.parametrize(
+    "line", ["linux /vmlinuz", "uki /EFI/Linux/a.efi", "efi /vmlinuz.efi\noptions root=UUID=1"]
+)
 def test_an_entry_of_a_kernel_gets_the_arguments(tmp_path, line):
     entry = put(tmp_path, "boot/loader/entries/arch.conf", f"title Arch\n{line}\n")
     bring(make_host(tmp_path)[0])
@@ -151,7 +172,10 @@ def test_no_cmdline_file_is_made_where_the_default_entry_names_no_root(tmp_path)
     text = "title Arch\nlinux /vmlinuz\n"
     entry = put(tmp_path, "boot/loader/entries/arch.conf", text)
     plan = bring(make_host(tmp_path)[0])
-    assert entry.read_text() == text + "options iommu=pt pci=realloc=off\n" and not (tmp_path / "etc/kernel/cmdline").exists()
+    assert (
+        entry.read_text() == text + "options iommu=pt pci=realloc=off\n"
+        and not (tmp_path / "etc/kernel/cmdline").exists()
+    )
     assert "no root=" in plan.warnings[0] and not boot.plan(make_host(tmp_path)[0], "auto", ASKED).changed
     bring(make_host(tmp_path)[0], asked=cmdline.wanted([], ["iommu", "pci"]))
     assert entry.read_text() == text, "an entry that had no options line has none again"
@@ -183,7 +207,11 @@ def test_systemd_boot_with_unified_images_says_that_they_must_be_built(tmp_path)
 def test_entries_of_another_system_on_the_same_partition(tmp_path, info, grub_cfg, loader):
     put(tmp_path, "boot/efi/loader/entries/other.conf", ENTRY)
     if grub_cfg:
-        put(tmp_path, "boot/grub/grub.cfg", "menuentry 'Debian' {\n\tlinux /vmlinuz-6.1 root=UUID=1-2 ro quiet\n}\n")
+        put(
+            tmp_path,
+            "boot/grub/grub.cfg",
+            "menuentry 'Debian' {\n\tlinux /vmlinuz-6.1 root=UUID=1-2 ro quiet\n}\n",
+        )
     if info is not None:
         put(tmp_path, "sys/firmware/efi/efivars/SecureBoot-8be4df61-93ca-11d2-aa0d-00e098032b8c", "")
         place = put(tmp_path, "sys/firmware/efi/efivars/LoaderInfo-4a67b082-0a4c-41cf-b6c7-440b29bb8c4f", "")
@@ -233,7 +261,9 @@ def test_suse_generator_fails(suse):
     assert tree(suse) == before
 
 
-@pytest.mark.parametrize("line", ['GRUB_CMDLINE_LINUX_DEFAULT="$X iommu=off"', 'GRUB_CMDLINE_LINUX_DEFAULT="iommu=off \\\n more"'])
+@pytest.mark.parametrize(
+    "line", ['GRUB_CMDLINE_LINUX_DEFAULT="$X iommu=off"', 'GRUB_CMDLINE_LINUX_DEFAULT="iommu=off \\\n more"']
+)
 def test_a_line_the_shell_computes_is_not_edited(suse, line):
     put(suse, "etc/default/grub", line + "\n")
     with pytest.raises(boot.BootError, match="cannot be edited safely"):
@@ -289,7 +319,9 @@ def test_the_dropin_does_in_the_shell_what_apply_does_here(tmp_path, have, prese
     untouched = [cmdline.parse(entry) for entry in have if cmdline.parse(entry).name not in names]
     kept = [cmdline.parse(entry) for entry in plan.after if cmdline.parse(entry).name not in names]
     assert [entry.name for entry in kept] == [entry.name for entry in untouched]
-    assert [(entry.value or "").split() for entry in kept] == [(entry.value or "").split() for entry in untouched]
+    assert [(entry.value or "").split() for entry in kept] == [
+        (entry.value or "").split() for entry in untouched
+    ]
     again = boot.plan(host, "grub", asked)
     assert not again.changed and again.before == plan.after
     for shell in ("sh", "bash"):
@@ -304,7 +336,9 @@ NOTHING = cmdline.wanted([], [])
 
 
 def texts(root):
-    return {str(path.relative_to(root)): path.read_text() for path in sorted(root.rglob("*")) if path.is_file()}
+    return {
+        str(path.relative_to(root)): path.read_text() for path in sorted(root.rglob("*")) if path.is_file()
+    }
 
 
 def acting(host, act):
@@ -322,9 +356,17 @@ def take_back(host):
 
 
 def fedora_by_hand(root):
-    put(root, "boot/loader/entries/id-6.12.conf", ENTRY.replace("iommu=off", "iommu=off amdgpu.gttsize=9 nokaslr"))
+    put(
+        root,
+        "boot/loader/entries/id-6.12.conf",
+        ENTRY.replace("iommu=off", "iommu=off amdgpu.gttsize=9 nokaslr"),
+    )
     put(root, "etc/kernel/cmdline", "root=UUID=1 ro quiet iommu=off amdgpu.gttsize=9 nokaslr\n")
-    put(root, "etc/default/grub", '# kept\nGRUB_CMDLINE_LINUX="quiet iommu=off amdgpu.gttsize=9 nokaslr"  # mine\n')
+    put(
+        root,
+        "etc/default/grub",
+        '# kept\nGRUB_CMDLINE_LINUX="quiet iommu=off amdgpu.gttsize=9 nokaslr"  # mine\n',
+    )
 
 
 def grubby(root):
@@ -351,14 +393,22 @@ def test_what_was_changed_with_grubby_is_taken_back(fedora, tools):
     bring(host, asked=BY_HAND)
     assert "iommu=pt" in (fedora / "boot/loader/entries/id-0-rescue.conf").read_text()
     done = take_back(host)
-    assert sorted(done.after) == sorted(["root=UUID=1", "ro", "quiet", "iommu=off", "nokaslr", "amdgpu.gttsize=9"])
-    assert (fedora / "boot/loader/entries/id-0-rescue.conf").read_text() == before["boot/loader/entries/id-0-rescue.conf"]
-    words = [{name: sorted(text.replace('"', " ").split()) for name, text in state.items()} for state in (before, texts(fedora))]
+    assert sorted(done.after) == sorted(
+        ["root=UUID=1", "ro", "quiet", "iommu=off", "nokaslr", "amdgpu.gttsize=9"]
+    )
+    assert (fedora / "boot/loader/entries/id-0-rescue.conf").read_text() == before[
+        "boot/loader/entries/id-0-rescue.conf"
+    ]
+    words = [
+        {name: sorted(text.replace('"', " ").split()) for name, text in state.items()}
+        for state in (before, texts(fedora))
+    ]
     assert words[0] == words[1], "what was there, perhaps in another order, and no record"
 
 
 def test_grubby_takes_nothing_of_a_person_out_of_the_other_lines(fedora):
-    """--update-kernel=ALL removes an argument wherever it stands: also where a person wrote it, and nothing had to be changed."""
+    """--update-kernel=ALL removes an argument wherever it stands: also where a person wrote it, and nothing
+    had to be changed."""
     mine = ENTRY.replace("iommu=off", "iommu=pt pci=realloc=off").replace("6.12", "6.11")
     put(fedora, "boot/loader/entries/id-6.11.conf", mine)
     put(fedora, "etc/kernel/cmdline", "root=UUID=1 ro quiet iommu=pt pci=realloc=off\n")
@@ -376,7 +426,9 @@ def test_grubby_takes_nothing_of_a_person_out_of_the_other_lines(fedora):
     bring(host)
     assert (fedora / "boot/loader/entries/id-6.11.conf").read_text() == mine
     take_back(host)
-    words = [{name: sorted(text.split()) for name, text in state.items()} for state in (before, texts(fedora))]
+    words = [
+        {name: sorted(text.split()) for name, text in state.items()} for state in (before, texts(fedora))
+    ]
     assert words[0] == words[1]
 
 
@@ -416,8 +468,14 @@ def test_what_was_edited_on_suse_is_taken_back_variable_by_variable(suse):
 
 def test_grub_cfg_is_generated_again_where_a_purge_on_suse_was_killed(suse):
     generated = []
-    host = acting(make_host(suse, None, ["grub2-mkconfig"])[0], lambda command: generated.append(command) or (0, "", ""))
-    put(suse, "boot/grub2/grub.cfg", "menuentry 'SLES' {\n\tlinux /vmlinuz root=UUID=1 quiet iommu=pt nokaslr pci=realloc=off\n}\n")
+    host = acting(
+        make_host(suse, None, ["grub2-mkconfig"])[0], lambda command: generated.append(command) or (0, "", "")
+    )
+    put(
+        suse,
+        "boot/grub2/grub.cfg",
+        "menuentry 'SLES' {\n\tlinux /vmlinuz root=UUID=1 quiet iommu=pt nokaslr pci=realloc=off\n}\n",
+    )
     bring(host)
     record = (suse / RECORD).read_text()
     take_back(host)
@@ -433,14 +491,23 @@ def test_grub_cfg_is_generated_again_where_a_purge_on_suse_was_killed(suse):
 def test_what_was_edited_for_systemd_boot_is_taken_back(tmp_path, cmdline_file):
     put(tmp_path, "boot/efi/loader/loader.conf", "default id-*\n")
     put(tmp_path, "boot/efi/loader/entries/id-6.12.conf", ENTRY)
-    put(tmp_path, "boot/efi/loader/entries/mine.conf", "title Mine\nlinux /mine\noptions root=UUID=1 iommu=pt amdgpu.gttsize=9\n")
+    put(
+        tmp_path,
+        "boot/efi/loader/entries/mine.conf",
+        "title Mine\nlinux /mine\noptions root=UUID=1 iommu=pt amdgpu.gttsize=9\n",
+    )
     if cmdline_file:
         put(tmp_path, "etc/kernel/cmdline", "root=UUID=1 ro quiet iommu=off\n")
     before = texts(tmp_path)
     host = make_host(tmp_path)[0]
     bring(host, asked=BY_HAND)
-    # a kernel that came later, with the arguments that /etc/kernel/cmdline then had, and what a person wrote since
-    later = put(tmp_path, "boot/efi/loader/entries/id-6.13.conf", "linux /new\noptions " + (tmp_path / "etc/kernel/cmdline").read_text())
+    # a kernel that came later, with the arguments that /etc/kernel/cmdline then had, and what a person wrote
+    # since
+    later = put(
+        tmp_path,
+        "boot/efi/loader/entries/id-6.13.conf",
+        "linux /new\noptions " + (tmp_path / "etc/kernel/cmdline").read_text(),
+    )
     mine = tmp_path / "boot/efi/loader/entries/mine.conf"
     mine.write_text(mine.read_text().replace("pci=realloc=off", "pci=realloc=off loglevel=3"))
     assert not boot.plan(host, "auto", BY_HAND).changed, "the record alone is no change"
@@ -449,9 +516,13 @@ def test_what_was_edited_for_systemd_boot_is_taken_back(tmp_path, cmdline_file):
     assert later.read_text() == "linux /new\noptions root=UUID=1 ro quiet iommu=off\n"
     later.unlink()
     left = texts(tmp_path)
-    assert left.pop("boot/efi/loader/entries/mine.conf").splitlines()[-1] == "options root=UUID=1 iommu=pt loglevel=3 amdgpu.gttsize=9"
+    assert (
+        left.pop("boot/efi/loader/entries/mine.conf").splitlines()[-1]
+        == "options root=UUID=1 iommu=pt loglevel=3 amdgpu.gttsize=9"
+    )
     before.pop("boot/efi/loader/entries/mine.conf")
-    # Until the reboot a new kernel would copy the arguments of the running one: a file that was made stays, with the host's own.
+    # Until the reboot a new kernel would copy the arguments of the running one: a file that was made stays,
+    # with the host's own.
     assert left == {"etc/kernel/cmdline": "root=UUID=1 ro quiet iommu=off\n", **before}
 
 
@@ -484,7 +555,9 @@ def test_entries_that_are_not_mounted_are_not_forgotten(tmp_path):
     bring(make_host(tmp_path)[0])
     (tmp_path / "unmounted").rename(tmp_path / "efi")
     take_back(make_host(tmp_path)[0])
-    assert (tmp_path / "efi/loader/entries/arch.conf").read_text() == ENTRY and not (tmp_path / RECORD).exists()
+    assert (tmp_path / "efi/loader/entries/arch.conf").read_text() == ENTRY and not (
+        tmp_path / RECORD
+    ).exists()
 
 
 @pytest.mark.parametrize("values", [["soft"], ["soft", "off"], ["off"]])
@@ -500,7 +573,10 @@ def test_the_newest_value_a_person_wrote_goes_back(tmp_path, values):
         boot.carry_out(host, plan, ASKED)
     put(tmp_path, RECORD, plan.record.meanwhile)  # killed before its last step: the same
     take_back(host)
-    assert entry.read_text() == ENTRY.replace("off", values[-1]) and kernel.read_text() == f"root=UUID=1 ro quiet iommu={values[-1]}\n"
+    assert (
+        entry.read_text() == ENTRY.replace("off", values[-1])
+        and kernel.read_text() == f"root=UUID=1 ro quiet iommu={values[-1]}\n"
+    )
     assert not (tmp_path / RECORD).exists()
 
 

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Detection on trees in which files are damaged at random: no traceback, intact GPUs counted right, damage named."""
+"""Detection on trees in which files are damaged at random: no traceback, intact GPUs counted right, damage
+named."""
 
 from __future__ import annotations
 
@@ -37,7 +38,9 @@ def trees(tmp_path_factory):
 def files_of(root: Path) -> list[Path]:
     """What detection reads: the KFD topology and the PCI devices."""
     folders = (root / "sys/class/kfd/kfd/topology/nodes", root / "sys/bus/pci/devices", root / "sys/devices")
-    return sorted(path for folder in folders for path in folder.rglob("*") if path.is_file() and not path.is_symlink())
+    return sorted(
+        path for folder in folders for path in folder.rglob("*") if path.is_file() and not path.is_symlink()
+    )
 
 
 @settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -68,7 +71,9 @@ def test_random_damage(trees, data):
         if not any(path.startswith(f"{folder}/") for path in damaged for folder in map(str, folders)):
             same = [other for other in found["gpus"] if other["pci_address"] == gpu["pci_address"]]
             assert len(same) == 1, f"the intact {gpu['pci_address']} is listed {len(same)} times"
-            assert {key: same[0][key] for key in gpu if key != "index"} == {key: gpu[key] for key in gpu if key != "index"}
+            assert {key: same[0][key] for key in gpu if key != "index"} == {
+                key: gpu[key] for key in gpu if key != "index"
+            }
 
 
 @pytest.mark.parametrize("kind", ["empty", "binary", "latin-1"])

@@ -40,7 +40,9 @@ def read(tmp_path: Path):
 
 
 def index(size: object) -> str:
-    return json.dumps({"metadata": {"total_size": size}, "weight_map": {"a": "model-00001-of-00002.safetensors"}})
+    return json.dumps(
+        {"metadata": {"total_size": size}, "weight_map": {"a": "model-00001-of-00002.safetensors"}}
+    )
 
 
 @pytest.mark.parametrize(
@@ -89,7 +91,12 @@ def test_a_link_to_weights_that_are_gone(read, tmp_path):
 
 
 def test_the_fact_is_small(read):
-    layers = {"layer_types": ["full_attention"] * 64, "num_hidden_layers": 64, "sliding_window": 4096, "architectures": ["x" * 500]}
+    layers = {
+        "layer_types": ["full_attention"] * 64,
+        "num_hidden_layers": 64,
+        "sliding_window": 4096,
+        "architectures": ["x" * 500],
+    }
     found, _problems = read({"config.json": json.dumps({**LLAMA, **layers}), "model.safetensors": 1})
     assert len(json.dumps(found)) < 500
     assert found["shape"] == {
@@ -110,20 +117,49 @@ def test_the_fact_is_small(read):
         ({"rope_scaling": {"type": "linear", "factor": 4.0}}, "context", 32768),
         ({"rope_parameters": {"rope_type": "dynamic", "factor": 2}}, "context", 16384),
         ({"rope_scaling": {"rope_type": "yarn", "factor": 4.0}}, "context", 8192),
-        ({"rope_scaling": {"rope_type": "longrope"}, "original_max_position_embeddings": 4096}, "context", 4096),
+        (
+            {"rope_scaling": {"rope_type": "longrope"}, "original_max_position_embeddings": 4096},
+            "context",
+            4096,
+        ),
         ({"rope_scaling": {"type": "linear", "factor": float("inf")}}, "context", 8192),
         ({"rope_scaling": {"type": "linear", "factor": None}}, "context", 8192),
         ({"sliding_window": 4096}, "attention", {"sliding": 32}),
         ({"sliding_window": 4096, "use_sliding_window": False}, "attention", {"full": 32}),
-        ({"sliding_window": 4096, "use_sliding_window": True, "max_window_layers": 28}, "attention", {"full": 28, "sliding": 4}),
+        (
+            {"sliding_window": 4096, "use_sliding_window": True, "max_window_layers": 28},
+            "attention",
+            {"full": 28, "sliding": 4},
+        ),
         ({"sliding_window": 4096, "model_type": "gemma2"}, "attention", {"full": 16, "sliding": 16}),
         ({"sliding_window": 512, "sliding_window_pattern": 4}, "attention", {"full": 8, "sliding": 24}),
         ({"full_attention_interval": 4}, "attention", {"full": 8, "state": 24}),
-        ({"layer_types": ["linear_attention", "full_attention"] * 16}, "attention", {"full": 16, "state": 16}),
+        (
+            {"layer_types": ["linear_attention", "full_attention"] * 16},
+            "attention",
+            {"full": 16, "state": 16},
+        ),
         ({"layer_types": ["linear_attention"]}, "attention", {"full": 32}),
-        ({"quantization_config": {"quant_method": "compressed-tensors", "kv_cache_scheme": {"num_bits": 8}}}, "kv_dtype", "fp8"),
-        ({"quantization_config": {"quant_method": "modelopt", "kv_cache_quant_algo": "FP8"}}, "kv_dtype", "fp8"),
-        ({"quantization_config": {"quant_method": "quark", "kv_cache_scheme": {"num_bits": 8}}}, "kv_dtype", None),
+        (
+            {
+                "quantization_config": {
+                    "quant_method": "compressed-tensors",
+                    "kv_cache_scheme": {"num_bits": 8},
+                }
+            },
+            "kv_dtype",
+            "fp8",
+        ),
+        (
+            {"quantization_config": {"quant_method": "modelopt", "kv_cache_quant_algo": "FP8"}},
+            "kv_dtype",
+            "fp8",
+        ),
+        (
+            {"quantization_config": {"quant_method": "quark", "kv_cache_scheme": {"num_bits": 8}}},
+            "kv_dtype",
+            None,
+        ),
         ({"index_topk": 2048}, "uncounted", "index_topk"),
         ({"is_encoder_decoder": False}, "uncounted", None),
     ],
@@ -133,12 +169,25 @@ def test_shape(change, name, value):
 
 
 def test_a_model_that_also_sees():
-    nested = {"model_type": "gemma3", "torch_dtype": "bfloat16", "vision_config": {"num_hidden_layers": 27}, "text_config": LLAMA}
+    nested = {
+        "model_type": "gemma3",
+        "torch_dtype": "bfloat16",
+        "vision_config": {"num_hidden_layers": 27},
+        "text_config": LLAMA,
+    }
     assert _model.shape(nested) == _model.shape(LLAMA)
-    assert _model.quantization({**nested, "text_config": {**LLAMA, "quantization_config": {"quant_method": "fp8"}}}) == "fp8"
+    assert (
+        _model.quantization(
+            {**nested, "text_config": {**LLAMA, "quantization_config": {"quant_method": "fp8"}}}
+        )
+        == "fp8"
+    )
 
 
-@pytest.mark.parametrize("content", [b"", b"\0" * 64, b"[]", b'"x"', b"{", b"[" * 100000, b"\xff\xfe", b'{"quantization_config": 1}'])
+@pytest.mark.parametrize(
+    "content",
+    [b"", b"\0" * 64, b"[]", b'"x"', b"{", b"[" * 100000, b"\xff\xfe", b'{"quantization_config": 1}'],
+)
 def test_a_damaged_configuration(read, content):
     found, problems = read({"config.json": content, "model.safetensors": 7})
     assert found["model"] and found["shape"] is None and found["weights_bytes"] == 7
@@ -146,7 +195,13 @@ def test_a_damaged_configuration(read, content):
 
 
 @pytest.mark.parametrize(
-    "change", [{"num_hidden_layers": None}, {"num_attention_heads": "32"}, {"num_hidden_layers": -1}, {"num_hidden_layers": True}]
+    "change",
+    [
+        {"num_hidden_layers": None},
+        {"num_attention_heads": "32"},
+        {"num_hidden_layers": -1},
+        {"num_hidden_layers": True},
+    ],
 )
 def test_a_configuration_without_sizes(read, change):
     found, problems = read({"config.json": json.dumps({**LLAMA, **change})})
@@ -183,9 +238,15 @@ def test_scales_of_weights_in_8_bits(quantization, scales):
 
 
 ANYTHING = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5) | st.sampled_from(["full_attention", "llama", "fp8"]),
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.floats()
+    | st.text(max_size=5)
+    | st.sampled_from(["full_attention", "llama", "fp8"]),
     lambda inner: (
-        st.lists(inner, max_size=4) | st.dictionaries(st.sampled_from(["factor", "type", "quant_method", "num_hidden_layers"]), inner)
+        st.lists(inner, max_size=4)
+        | st.dictionaries(st.sampled_from(["factor", "type", "quant_method", "num_hidden_layers"]), inner)
     ),
     max_leaves=8,
 )
@@ -206,12 +267,16 @@ def test_no_configuration_ends_in_a_traceback(change):
 
 
 def tensor_file(size: int, cut: int = 0) -> bytes:
-    header = json.dumps({"a": {"data_offsets": [0, size // 2]}, "b": {"data_offsets": [size // 2, size]}}).encode()
+    header = json.dumps(
+        {"a": {"data_offsets": [0, size // 2]}, "b": {"data_offsets": [size // 2, size]}}
+    ).encode()
     return (len(header).to_bytes(8, "little") + header + bytes(size))[: -cut or None]
 
 
 def of_index(*names: str) -> str:
-    return json.dumps({"metadata": {}, "weight_map": {str(number): name for number, name in enumerate(names)}})
+    return json.dumps(
+        {"metadata": {}, "weight_map": {str(number): name for number, name in enumerate(names)}}
+    )
 
 
 INDEX = "model.safetensors.index.json"
@@ -248,10 +313,18 @@ def test_nothing_is_missing_of_what_is_no_model(read):
 
 @pytest.fixture
 def snapshot(tmp_path):
-    """snapshot({link: target}, folder) -> the facts of a model in the cache of the Hub with these links in it."""
+    """snapshot({link: target}, folder) -> the facts of a model in the cache of the Hub with these links in
+    it."""
 
     def make(links: dict[str, str], folder: str = "/cache/hub/snapshots/1") -> tuple[dict, list[str]]:
-        there = ("/cache/hub/snapshots/1/config.json", "/cache/hub/blobs/1", "/cache/hub/blobs/2", "/elsewhere/1", "/other/2", "/etc/x")
+        there = (
+            "/cache/hub/snapshots/1/config.json",
+            "/cache/hub/blobs/1",
+            "/cache/hub/blobs/2",
+            "/elsewhere/1",
+            "/other/2",
+            "/etc/x",
+        )
         for name in there:
             path = tmp_path / name.lstrip("/")
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -287,7 +360,9 @@ BLOBS = "/cache/hub/blobs"
 )
 def test_files_that_lie_elsewhere(snapshot, links, folders):
     found, problems = snapshot(links)
-    assert found["elsewhere"] == folders and problems == ["does not say how many layers and heads the model has"] * bool(problems)
+    assert found["elsewhere"] == folders and problems == [
+        "does not say how many layers and heads the model has"
+    ] * bool(problems)
     assert found["place"] == "/cache/hub/snapshots/1"
 
 

@@ -40,7 +40,9 @@ def test_present_then_absent_of_new_ones_is_the_original(have, new, blacklist):
 
 
 def test_parse_takes_the_forms_modprobe_takes():
-    state = m.parse('# c\n  options\tamd-ttm a=1 b="x y" \\\n  c=2\nblacklist nou-veau\noptions amd_ttm a=3\ninstall x /bin/true\n')
+    state = m.parse(
+        '# c\n  options\tamd-ttm a=1 b="x y" \\\n  c=2\nblacklist nou-veau\noptions amd_ttm a=3\ninstall x /bin/true\n'
+    )
     assert state.options == {"amd_ttm": {"a": "3", "b": "x y", "c": "2"}}
     assert state.blacklist == ["nou_veau"] and state.other == ["# c", "install x /bin/true"]
 
@@ -79,10 +81,15 @@ def test_what_cannot_be_written_is_one_sentence(wish, word):
 
 
 def test_a_file_hides_one_of_the_same_name_in_a_lesser_folder(tmp_path):
-    for folder, text in (("usr/lib/modprobe.d", "options ttm a=1\n"), ("etc/modprobe.d", "options ttm a=2\n")):
+    for folder, text in (
+        ("usr/lib/modprobe.d", "options ttm a=1\n"),
+        ("etc/modprobe.d", "options ttm a=2\n"),
+    ):
         (tmp_path / folder).mkdir(parents=True)
         (tmp_path / folder / "x.conf").write_text(text)
-    found = m.conflicts(str(tmp_path), str(tmp_path / "etc/modprobe.d/amdgpu-fleet.conf"), {"ttm": {"a": "3"}}, [])
+    found = m.conflicts(
+        str(tmp_path), str(tmp_path / "etc/modprobe.d/amdgpu-fleet.conf"), {"ttm": {"a": "3"}}, []
+    )
     assert [(entry["value"], entry["wins"], entry["line"]) for entry in found] == [("2", True, 1)]
 
 
@@ -106,7 +113,14 @@ def test_an_initramfs_older_than_the_file_is_due_even_without_a_change(tmp_path)
 def test_one_new_kernel_does_not_hide_the_stale_image_of_another(tmp_path):
     place = tmp_path / "etc/modprobe.d/x.conf"
     for number, name in enumerate(
-        ["boot/initrd.img-6.1", "etc/modprobe.d/x.conf", "boot/initrd.img-6.2", "boot/loader/6.3/initrd", "boot/initrd.img"], 1
+        [
+            "boot/initrd.img-6.1",
+            "etc/modprobe.d/x.conf",
+            "boot/initrd.img-6.2",
+            "boot/loader/6.3/initrd",
+            "boot/initrd.img",
+        ],
+        1,
     ):
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).write_text("")
@@ -134,6 +148,8 @@ def test_a_removal_that_was_interrupted_still_asks_for_the_initramfs(tmp_path):
     place = str(folder / "x.conf")
     os.utime(image, (1, 1))
     assert "newer" in m.initramfs_reason(str(tmp_path), place, False, whole=True)
-    assert m.initramfs_reason(str(tmp_path), place, False) == "", "where nothing is to go, other people's files are no reason"
+    assert m.initramfs_reason(str(tmp_path), place, False) == "", (
+        "where nothing is to go, other people's files are no reason"
+    )
     os.utime(folder, (1, 1))
     assert m.initramfs_reason(str(tmp_path), place, False, whole=True) == ""

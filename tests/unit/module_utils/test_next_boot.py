@@ -79,7 +79,11 @@ def test_grub(tmp_path, default, environment, release):
 def bls(root: Path, folder: str = "boot/loader/entries") -> None:
     for release in ("5.14.0-570.12.1.el9_6.x86_64", "5.14.0-570.9.1.el9_6.x86_64", "0-rescue-8f"):
         version = release if "rescue" in release else release
-        write(root, f"{folder}/8f-{release}.conf", f"title Rocky\nversion {version}\nlinux /vmlinuz-{release}\noptions root=/dev/vda1\n")
+        write(
+            root,
+            f"{folder}/8f-{release}.conf",
+            f"title Rocky\nversion {version}\nlinux /vmlinuz-{release}\noptions root=/dev/vda1\n",
+        )
 
 
 @pytest.mark.parametrize(
@@ -126,7 +130,11 @@ OLDER, NEWEST = "5.14.0-570.9.1.el9_6.x86_64", "5.14.0-570.12.1.el9_6.x86_64"
     ("configuration", "variables", "release"),
     [
         ("timeout 3\n", {"LoaderEntryDefault": f"8f-{OLDER}.conf"}, OLDER),
-        ("timeout 3\n", {"LoaderEntryOneShot": f"8f-{OLDER}.conf", "LoaderEntryDefault": f"8f-{NEWEST}.conf"}, OLDER),
+        (
+            "timeout 3\n",
+            {"LoaderEntryOneShot": f"8f-{OLDER}.conf", "LoaderEntryDefault": f"8f-{NEWEST}.conf"},
+            OLDER,
+        ),
         ("default 8f-*570.9*\n", {"LoaderEntryDefault": f"8f-{NEWEST}.conf"}, NEWEST),
         ("default @saved\n", {"LoaderEntryLastBooted": f"8f-{OLDER}.conf"}, OLDER),
         ("timeout 3\n", {"LoaderEntryDefault": "@saved", "LoaderEntryLastBooted": f"8f-{OLDER}.conf"}, OLDER),
@@ -146,17 +154,24 @@ def test_tries_that_are_used_up_count_against_an_entry(tmp_path):
         write(tmp_path, f"efi/loader/entries/id-{name}.conf", f"linux /l\nversion {name}\noptions a\n")
     assert default_release(Tree(str(tmp_path)), "systemd-boot") == "6.0+2-1"
     efi(tmp_path, LoaderEntryDefault="id-6.0.conf")
-    assert default_release(Tree(str(tmp_path)), "systemd-boot") == "6.0+2-1", "the tries are no part of its name"
+    assert default_release(Tree(str(tmp_path)), "systemd-boot") == "6.0+2-1", (
+        "the tries are no part of its name"
+    )
 
 
 def test_variables_of_the_loader_that_are_garbage(tmp_path):
     bls(tmp_path, "boot/efi/loader/entries")
     efi(tmp_path, LoaderEntryDefault="")
-    (tmp_path / "sys/firmware/efi/efivars/LoaderEntryOneShot-4a67b082-0a4c-41cf-b6c7-440b29bb8c4f").write_bytes(b"\6\0\0\0\xd8\xd8\0")
+    (
+        tmp_path / "sys/firmware/efi/efivars/LoaderEntryOneShot-4a67b082-0a4c-41cf-b6c7-440b29bb8c4f"
+    ).write_bytes(b"\6\0\0\0\xd8\xd8\0")
     assert default_release(Tree(str(tmp_path)), "systemd-boot") == NEWEST
 
 
-@pytest.mark.parametrize("text", ["", "}\n}\n}\n", "menuentry 'x' {\n", "submenu 'a' {\nsubmenu 'b' {\n", "\0\0\0", "set default=\n"])
+@pytest.mark.parametrize(
+    "text",
+    ["", "}\n}\n}\n", "menuentry 'x' {\n", "submenu 'a' {\nsubmenu 'b' {\n", "\0\0\0", "set default=\n"],
+)
 def test_nothing_that_can_be_told(tmp_path, text):
     write(tmp_path, "boot/grub/grub.cfg", text)
     assert default_release(Tree(str(tmp_path))) is None

@@ -13,7 +13,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ansible_collections.amdgpu.fleet.plugins.module_utils._openpgp import NotAKey, armored, dearmored, expires_at, fingerprints
+from ansible_collections.amdgpu.fleet.plugins.module_utils._openpgp import (
+    NotAKey,
+    armored,
+    dearmored,
+    expires_at,
+    fingerprints,
+)
 
 ALGORITHMS = ("rsa2048", "ed25519")
 
@@ -28,7 +34,16 @@ class Gpg:
         home.chmod(0o700)
 
     def __call__(self, *arguments: str) -> bytes:
-        command = ["gpg", "--homedir", str(self.home), "--batch", "--no-tty", "--quiet", "--pinentry-mode=loopback", "--passphrase="]
+        command = [
+            "gpg",
+            "--homedir",
+            str(self.home),
+            "--batch",
+            "--no-tty",
+            "--quiet",
+            "--pinentry-mode=loopback",
+            "--passphrase=",
+        ]
         done = subprocess.run([*command, *arguments], capture_output=True, check=False)
         assert done.returncode == 0, done.stderr.decode()
         return done.stdout
@@ -88,7 +103,12 @@ def test_a_key_keeps_its_fingerprint_with_another_expiry_date(gpg):
 def test_when_a_key_expires(gpg, keys):
     assert [expires_at(binary) for _fingerprint, binary, _text in keys.values()] == [None, None]
     fingerprint = gpg.make("expires <expires@example.invalid>", "rsa2048")
-    for limit, seconds in (("seconds=86400", 86400), ("2y", 2 * 365 * 86400), ("seconds=3600", 3600), ("0", None)):
+    for limit, seconds in (
+        ("seconds=86400", 86400),
+        ("2y", 2 * 365 * 86400),
+        ("seconds=3600", 3600),
+        ("0", None),
+    ):
         gpg("--quick-set-expire", fingerprint, limit)
         lines = gpg("--with-colons", "--list-keys", fingerprint).decode().splitlines()
         created, expires = next(line for line in lines if line.startswith("pub:")).split(":")[5:7]
@@ -99,7 +119,10 @@ def test_when_a_key_expires(gpg, keys):
 
 
 def test_the_expiry_of_a_subkey_and_a_signature_of_another_key_are_not_the_keys(gpg):
-    fingerprint, other = gpg.make("own <own@example.invalid>", "rsa2048"), gpg.make("friend <friend@example.invalid>", "rsa2048")
+    fingerprint, other = (
+        gpg.make("own <own@example.invalid>", "rsa2048"),
+        gpg.make("friend <friend@example.invalid>", "rsa2048"),
+    )
     gpg("--quick-add-key", fingerprint, "rsa2048", "encr", "seconds=3600")
     gpg("--yes", "--local-user", other, "--quick-sign-key", fingerprint)
     gpg("--quick-set-expire", other, "seconds=3600")
@@ -167,7 +190,10 @@ def test_a_secret_key_and_a_signature_are_no_public_keys(gpg, keys, tmp_path):
         (b"\xc6\xe1\x04ab", "partial length"),
         (b"\xc6\xff\x00\x01\x00\x01\x04" + b"\0" * 65536, "version 4"),
         (b"-----BEGIN PGP PUBLIC KEY BLOCK-----\n\nabcde\n-----END PGP PUBLIC KEY BLOCK-----\n", "damaged"),
-        (b"-----BEGIN PGP PUBLIC KEY BLOCK-----\n\nmQ!!\xff$$AA\n-----END PGP PUBLIC KEY BLOCK-----\n", "damaged"),
+        (
+            b"-----BEGIN PGP PUBLIC KEY BLOCK-----\n\nmQ!!\xff$$AA\n-----END PGP PUBLIC KEY BLOCK-----\n",
+            "damaged",
+        ),
     ],
 )
 def test_what_is_no_key(data, words):
@@ -187,7 +213,9 @@ def only_not_a_key(data: bytes) -> None:
 
 HEADS = st.sampled_from([b"", b"\x99", b"\x98", b"\x9a", b"\xc6", b"\xc6\xff", b"\x99\x00\x06\x04", b"\xb4"])
 ARMORED = st.binary(max_size=200).map(
-    lambda body: b"-----BEGIN PGP PUBLIC KEY BLOCK-----\n\n" + body + b"\n-----END PGP PUBLIC KEY BLOCK-----\n"
+    lambda body: (
+        b"-----BEGIN PGP PUBLIC KEY BLOCK-----\n\n" + body + b"\n-----END PGP PUBLIC KEY BLOCK-----\n"
+    )
 )
 
 

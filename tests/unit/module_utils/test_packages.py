@@ -8,7 +8,8 @@ import pytest
 from ansible_collections.amdgpu.fleet.plugins.module_utils import _packages
 from ansible_collections.amdgpu.fleet.plugins.module_utils._sysfs import Tree
 
-# rpm 4.18, rpm -qa --qf "%{NAME} %{VERSION}-%{RELEASE}\n", on the emulated EL9 host after the roles driver and rocm.
+# rpm 4.18, rpm -qa --qf "%{NAME} %{VERSION}-%{RELEASE}\n", on the emulated EL9 host after the roles driver
+# and rocm.
 RPM = """\
 gpg-pubkey 3dec45b6-6b0119c4
 kernel-devel 5.14.0-570.12.1.el9_6
@@ -34,7 +35,8 @@ OF_RPM = {
     "amdgpu-dkms-firmware": "31.50.0.0.31500000-2390945.el9",
 }
 DPKG = "\n".join(
-    f"Package: {name}\nStatus: {status}\nPriority: optional\nArchitecture: amd64\nVersion: {version}\nDescription: x\n"
+    f"Package: {name}\nStatus: {status}\nPriority: optional\nArchitecture: amd64\nVersion: "
+    f"{version}\nDescription: x\n"
     " Status: hold ok installed\n"
     for name, status, version in (
         ("dkms", "install ok installed", "3.0.10-8"),
@@ -80,7 +82,9 @@ def test_without_a_distribution_the_database_that_there_is(tree):
     assert _packages.packages(tree({"var/lib/dpkg/status": DPKG}), None, never) == OF_DPKG
 
 
-@pytest.mark.parametrize("output", [None, "", "error: cannot open Packages database in /var/lib/rpm\n", "amdgpu-dkms\n"])
+@pytest.mark.parametrize(
+    "output", [None, "", "error: cannot open Packages database in /var/lib/rpm\n", "amdgpu-dkms\n"]
+)
 def test_rpm_that_says_nothing_of_use(tree, output):
     assert _packages.packages(tree({}), "dnf", lambda: output) == {}
 
@@ -89,7 +93,9 @@ def test_a_hold_of_apt_is_ours_where_we_wrote_it_down(tree):
     files = {"var/lib/dpkg/status": DPKG}
     assert _packages.held(tree(files), "apt") == [], "somebody else's"
     files["var/lib/amdgpu-fleet/held"] = "amdgpu-dkms\ndkms\nlinux-image-amd64\n"
-    assert _packages.held(tree(files), "apt") == ["amdgpu-dkms", "linux-image-amd64"], "dkms was let go by hand"
+    assert _packages.held(tree(files), "apt") == ["amdgpu-dkms", "linux-image-amd64"], (
+        "dkms was let go by hand"
+    )
 
 
 def test_locks_of_dnf_are_ours_between_our_marks(tree):
@@ -126,10 +132,19 @@ def test_legacy_rocm_is_told_by_the_release_in_its_versions(tmp_path):
     }
     (tmp_path / "var/lib/dpkg").mkdir(parents=True)
     (tmp_path / "var/lib/dpkg/status").write_text(
-        "\n".join(f"Package: {name}\nStatus: install ok installed\nVersion: {version}\n" for name, version in installed.items())
+        "\n".join(
+            f"Package: {name}\nStatus: install ok installed\nVersion: {version}\n"
+            for name, version in installed.items()
+        )
     )
     tree = Tree(str(tmp_path))
-    assert _packages.legacy_rocm(tree, "apt", never, ["7.2.4"]) == ["amdgpu-install", "rocm-cmake", "rocm-core"]
+    assert _packages.legacy_rocm(tree, "apt", never, ["7.2.4"]) == [
+        "amdgpu-install",
+        "rocm-cmake",
+        "rocm-core",
+    ]
     assert _packages.legacy_rocm(tree, "apt", never, ["6.4.0"]) == ["rocm-core6.4.0"]
     assert _packages.legacy_rocm(tree, "apt", never, []) == []
-    assert _packages.legacy_rocm(tree, "dnf", lambda: "rocm-core 7.2.4.70204-93.el9\nbash 5.1.8-9.el9", ["7.2.4"]) == ["rocm-core"]
+    assert _packages.legacy_rocm(
+        tree, "dnf", lambda: "rocm-core 7.2.4.70204-93.el9\nbash 5.1.8-9.el9", ["7.2.4"]
+    ) == ["rocm-core"]

@@ -29,7 +29,14 @@ def test_a_descriptor_that_closed_does_not_hide_the_process(tmp_path):
 def test_a_process_that_ended_is_passed_over(tmp_path):
     (tmp_path / "proc/99").mkdir(parents=True)
     process(tmp_path, 1000, "late", fd0="/dev/kfd")
-    process(tmp_path, 101, "early", "/system.slice/vllm-main.service/libpod-payload-5f", fd0="/dev/kfd", fd1="/dev/dri/renderD128")
+    process(
+        tmp_path,
+        101,
+        "early",
+        "/system.slice/vllm-main.service/libpod-payload-5f",
+        fd0="/dev/kfd",
+        fd1="/dev/dri/renderD128",
+    )
     found = list(holders(Tree(str(tmp_path)), {"/dev/kfd", "/dev/dri/renderD128"}))
     assert [(each.pid, each.units, each.held) for each in found] == [
         (101, ("vllm-main.service",), ("/dev/dri/renderD128", "/dev/kfd")),

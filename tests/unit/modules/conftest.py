@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Run a module as the process it is on a host: JSON on standard input, JSON on standard output.
 
-run_module("kernel_args", present=["iommu=pt"], root=str(tmp_path)) -> the result as a dict.
-run_module(..., _check=True, _diff=True, _env={"PATH": ...}) sets check mode, diff mode and the environment.
-The result of a module that failed is returned too ("failed": True); a traceback or a missing answer fails the test.
+run_module("kernel_args", present=["iommu=pt"], root=str(tmp_path)) -> the result as a dict. run_module(...,
+_check=True, _diff=True, _env={"PATH": ...}) sets check mode, diff mode and the environment. The result of a
+module that failed is returned too ("failed": True); a traceback or a missing answer fails the test.
 
 emulated("mi300x-8", gpus=[...]) -> the root of an emulated host, its description changed if need be.
 amd_gpus(root), amd_rocm(root) -> the fact of that name, as gpu_facts or rocm_facts finds it there.
@@ -55,10 +55,18 @@ def run_module(collections_path: Path, tmp_path_factory: pytest.TempPathFactory)
     ) -> dict[str, Any]:
         arguments.update(_ansible_check_mode=_check, _ansible_diff=_diff, _ansible_remote_tmp=str(remote_tmp))
         environment = dict(os.environ, **(_env or {}))
-        search = [str(collections_path)] + [part for part in environment.get("PYTHONPATH", "").split(os.pathsep) if part]
+        search = [str(collections_path)] + [
+            part for part in environment.get("PYTHONPATH", "").split(os.pathsep) if part
+        ]
         environment["PYTHONPATH"] = os.pathsep.join(search)
         process = subprocess.run(
-            [sys.executable, "-W", "error::DeprecationWarning:ansible_collections", "-m", f"{PACKAGE}.{_name}"],
+            [
+                sys.executable,
+                "-W",
+                "error::DeprecationWarning:ansible_collections",
+                "-m",
+                f"{PACKAGE}.{_name}",
+            ],
             input=json.dumps({"ANSIBLE_MODULE_ARGS": arguments}),
             env=environment,
             capture_output=True,
@@ -72,7 +80,9 @@ def run_module(collections_path: Path, tmp_path_factory: pytest.TempPathFactory)
         except ValueError:
             pytest.fail(f"{_name} gave no JSON: rc {process.returncode}\n{process.stdout}\n{process.stderr}")
         assert isinstance(result, dict)
-        json.dumps(result, ensure_ascii=False).encode()  # Ansible refuses an answer that holds half a character
+        json.dumps(
+            result, ensure_ascii=False
+        ).encode()  # Ansible refuses an answer that holds half a character
         assert bool(result.get("failed")) == (process.returncode != 0), result
         return result
 

@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Run a module and end the process, as a power failure would, at one of the places where it touches files or starts a program.
+"""Run a module and end the process, as a power failure would, at one of the places where it touches files or
+starts a program.
 
-python killed.py N MODULE: N counts the calls that change something, each twice (before and after). Without that many, the module
-runs to its end, and the last line on standard error is how many there were.
+python killed.py N MODULE: N counts the calls that change something, each twice (before and after). Without
+that many, the module runs to its end, and the last line on standard error is how many there were.
 """
 
 from __future__ import annotations
@@ -14,7 +15,20 @@ import sys
 from collections.abc import Callable
 from typing import Any
 
-CHANGES = ("replace", "rename", "unlink", "mkdir", "rmdir", "chmod", "fchmod", "fchown", "fsync", "link", "symlink", "write")
+CHANGES = (
+    "replace",
+    "rename",
+    "unlink",
+    "mkdir",
+    "rmdir",
+    "chmod",
+    "fchmod",
+    "fchown",
+    "fsync",
+    "link",
+    "symlink",
+    "write",
+)
 KILLED = 137
 place, module = int(sys.argv[1]), sys.argv[2]
 counted = 0

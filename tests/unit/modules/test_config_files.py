@@ -41,13 +41,19 @@ def four_times(host, *files):
     settled = host.tree()
     for check in (True, False):
         again = host(*files, _check=check)
-        assert not again["changed"] and again["changed_paths"] == again["absent_paths"] == again["actions"] == again["diff"] == []
+        assert (
+            not again["changed"]
+            and again["changed_paths"] == again["absent_paths"] == again["actions"] == again["diff"] == []
+        )
     assert host.tree() == settled and not any(name.endswith(".new") for name in settled)
     return real
 
 
 def test_create_update_delete(host):
-    a, b = {"path": "/etc/new/dir/a.conf", "content": "a\n"}, {"path": "/etc/b", "content": "b\n", "mode": "0600"}
+    a, b = (
+        {"path": "/etc/new/dir/a.conf", "content": "a\n"},
+        {"path": "/etc/b", "content": "b\n", "mode": "0600"},
+    )
     created = four_times(host, a, b)
     assert created["changed_paths"] == ["/etc/new/dir/a.conf", "/etc/b"]
     assert created["actions"][:3] == [
@@ -96,7 +102,12 @@ def test_one_refused_file_stops_all(host, check):
         {"path": "/etc/y", "content": "bad", "validate": CHECK},
         _check=check,
     )
-    assert result["failed"] and "/etc/y" in result["msg"] and "bad: bad" in result["msg"] and "nothing was changed" in result["msg"]
+    assert (
+        result["failed"]
+        and "/etc/y" in result["msg"]
+        and "bad: bad" in result["msg"]
+        and "nothing was changed" in result["msg"]
+    )
     assert host.tree() == before
 
 
@@ -105,7 +116,8 @@ def test_the_reason_of_a_program_that_says_who_it_is_first(host):
     script = [
         "sh",
         "-c",
-        "echo '[NOTICE] (7) : haproxy version is 2.6' >&2; echo \"[ALERT] (7) : unknown keyword in $0\" >&2; exit 1",
+        "echo '[NOTICE] (7) : haproxy version is 2.6' >&2; echo \"[ALERT] (7) : unknown keyword in $0\" >&2; "
+        "exit 1",
         "%s",
     ]
     result = host({"path": "/v", "content": "x", "validate": script})
@@ -120,12 +132,22 @@ def test_a_file_is_validated_before_it_stands_there(host):
 @pytest.mark.parametrize("check", [False, True])
 def test_a_file_is_validated_under_its_own_name_and_alone(host, check):
     def answer(name):
-        script = ["sh", "-c", f'echo "unsupported key in $0/v.unit" >&2; test "$(ls $0)" = {name} && grep -q x "$1"', "%d", "%s"]
+        script = [
+            "sh",
+            "-c",
+            f'echo "unsupported key in $0/v.unit" >&2; test "$(ls $0)" = {name} && grep -q x "$1"',
+            "%d",
+            "%s",
+        ]
         file = {"path": "/v.unit", "content": "x", "validate": script, "validator": "Podman 5.4.2"}
         return host(file, _check=check)
 
     refused = answer("other.unit")
-    assert refused["failed"] and "/v.unit: Podman 5.4.2 refuses" in refused["msg"] and "(unsupported key in /v.unit)" in refused["msg"]
+    assert (
+        refused["failed"]
+        and "/v.unit: Podman 5.4.2 refuses" in refused["msg"]
+        and "(unsupported key in /v.unit)" in refused["msg"]
+    )
     assert host.tree() == {}
     assert answer("v.unit")["changed"]
 
@@ -151,7 +173,11 @@ def test_a_secret_is_nowhere_in_the_answer(host):
             {"path": "/u", "content": "open\n"},
             _check=check,
         )
-        assert result["changed"] and "topsecret" not in json.dumps(result) and "open" in json.dumps(result["diff"])
+        assert (
+            result["changed"]
+            and "topsecret" not in json.dumps(result)
+            and "open" in json.dumps(result["diff"])
+        )
     assert host.tree()["t"] == (0o600, secret + "\n")
     cat = [sys.executable, "-c", "import sys; sys.exit(open(sys.argv[1]).read())", "%s"]
     result = host({"path": "/t", "content": secret + "2", "secret": True, "validate": cat})
@@ -165,8 +191,14 @@ def test_owner_and_group_drift_is_a_change(host):
     assert host(entry)["changed"] and not host(entry)["changed"]
     os.chown(host.root / "o", 0, 54321)
     result = host(entry)
-    assert result["changed"] and "owner 12345" in result["actions"][0] and os.stat(host.root / "o").st_uid == 12345
-    assert not host({"path": "/o", "content": "x"})["changed"]  # no owner asked for: the one that is there stays
+    assert (
+        result["changed"]
+        and "owner 12345" in result["actions"][0]
+        and os.stat(host.root / "o").st_uid == 12345
+    )
+    assert not host({"path": "/o", "content": "x"})[
+        "changed"
+    ]  # no owner asked for: the one that is there stays
 
 
 @pytest.mark.parametrize(
@@ -215,12 +247,19 @@ def test_bytes_that_are_no_text_can_be_replaced(host):
 
 
 def test_a_message_that_is_no_text(host):
-    command = [sys.executable, "-c", r"import sys; sys.stdout.buffer.write(b'error: ung\xfcltig'); sys.exit(1)", "%s"]
+    command = [
+        sys.executable,
+        "-c",
+        r"import sys; sys.stdout.buffer.write(b'error: ung\xfcltig'); sys.exit(1)",
+        "%s",
+    ]
     result = host({"path": "/x", "content": "a\n", "validate": command})
     assert result["failed"] and "ung\ufffdltig" in result["msg"]
 
 
-@pytest.mark.parametrize("wrong", [{"owner": "nobodyhere"}, {"mode": "999"}, {"validate": "true"}, {"path": "/x/"}, {"path": "x"}])
+@pytest.mark.parametrize(
+    "wrong", [{"owner": "nobodyhere"}, {"mode": "999"}, {"validate": "true"}, {"path": "/x/"}, {"path": "x"}]
+)
 def test_a_secret_is_not_shown_by_a_failure(host, wrong):
     result = host({"path": "/x", "content": "S3CRET", "secret": True, **wrong})
     assert result["failed"] and "S3CRET" not in json.dumps(result) and host.tree() == {}
@@ -241,7 +280,10 @@ def test_one_file_under_two_spellings(host, other):
 
 @pytest.mark.parametrize(
     ("file", "words"),
-    [({"path": "/new/."}, "is the path of a directory"), ({"path": "/x", "content": "a" * (5 << 20)}, "larger than 4 MiB")],
+    [
+        ({"path": "/new/."}, "is the path of a directory"),
+        ({"path": "/x", "content": "a" * (5 << 20)}, "larger than 4 MiB"),
+    ],
 )
 @pytest.mark.parametrize("check", [True, False])
 def test_what_a_second_run_would_stumble_over_is_refused_by_the_first(host, check, file, words):

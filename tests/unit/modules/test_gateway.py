@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The gateway's configuration in the HAProxy of the distribution, and its servers taken out of service and back."""
+"""The gateway's configuration in the HAProxy of the distribution, and its servers taken out of service and
+back."""
 
 from __future__ import annotations
 
@@ -28,14 +29,20 @@ from ansible_collections.amdgpu.fleet.plugins.module_utils import _gateway as ga
 
 ROLE = Path(__file__).resolve().parents[3] / "roles/gateway"
 HAPROXY = shutil.which("haproxy") or ("/usr/sbin/haproxy" if os.path.exists("/usr/sbin/haproxy") else None)
-needs_haproxy = pytest.mark.skipif(not HAPROXY or os.geteuid() != 0, reason="needs HAProxy (the test bed installs it) and root")
+needs_haproxy = pytest.mark.skipif(
+    not HAPROXY or os.geteuid() != 0, reason="needs HAProxy (the test bed installs it) and root"
+)
 KEY, REPLICA_KEY = "key-of-a-client", "key-of-the-replicas"
 ONE = {"name": "one", "address": "10.0.0.1", "port": 8000}
 
 
 def template(name: str, **given) -> str:
     files = [yaml.safe_load((ROLE / folder / "main.yml").read_text()) for folder in ("defaults", "vars")]
-    trusted = {key: trust_as_template(value) if isinstance(value, str) else value for values in files for key, value in values.items()}
+    trusted = {
+        key: trust_as_template(value) if isinstance(value, str) else value
+        for values in files
+        for key, value in values.items()
+    }
     variables = {**trusted, **given, "ansible_search_path": [str(ROLE)]}
     expression = trust_as_template("{{ lookup('ansible.builtin.template', '" + name + "') }}")
     return Templar(loader=DataLoader(), variables=variables).template(expression)
@@ -98,13 +105,18 @@ def test_haproxy_takes_a_certificate(tmp_path):
         capture_output=True,
     )
     pem.write_text((tmp_path / "crt").read_text() + (tmp_path / "key").read_text())
-    assert validate(configuration(tmp_path, gateway_tls_certificate=str(pem), gateway_replicas=[ONE])).returncode == 0
+    assert (
+        validate(configuration(tmp_path, gateway_tls_certificate=str(pem), gateway_replicas=[ONE])).returncode
+        == 0
+    )
     pem.write_text("no certificate")
     assert validate(configuration(tmp_path, gateway_tls_certificate=str(pem))).returncode != 0
 
 
 def test_no_key_stands_in_the_configuration():
-    text = template("haproxy.cfg.j2", gateway_api_keys=[KEY], gateway_replica_key=REPLICA_KEY) + template("gateway.service.j2")
+    text = template("haproxy.cfg.j2", gateway_api_keys=[KEY], gateway_replica_key=REPLICA_KEY) + template(
+        "gateway.service.j2"
+    )
     assert KEY not in text and REPLICA_KEY not in text and "/etc/amdgpu-gateway/api_keys" in text
 
 
@@ -149,7 +161,11 @@ def test_what_haproxy_would_misread_is_named_and_no_key_is_shown(variable, value
 
 
 def test_what_fits_passes():
-    replicas = [ONE, {"name": "gpu-2.example.net", "address": "gpu-2.example.net"}, {"name": "v6", "address": "fd00::1", "port": 1}]
+    replicas = [
+        ONE,
+        {"name": "gpu-2.example.net", "address": "gpu-2.example.net"},
+        {"name": "v6", "address": "fd00::1", "port": 1},
+    ]
     given = {
         "gateway_address": "fd00::9",
         "gateway_replicas": replicas,
@@ -159,7 +175,7 @@ def test_what_fits_passes():
     assert all(check["that"] for check in yaml.safe_load(template("checks.yml.j2", **given)))
 
 
-# --- requests --------------------------------------------------------------------------------------------------------------------------
+# --- requests
 
 
 class Replica(ThreadingHTTPServer):
@@ -216,14 +232,20 @@ class Haproxy:
     def __init__(self, folder: Path, **given) -> None:
         self.folder, self.port = folder, free_port()
         self.replicas = {name: Replica(name) for name in ("one", "two")}
-        servers = [{"name": name, "address": "127.0.0.1", "port": replica.server_port} for name, replica in self.replicas.items()]
+        servers = [
+            {"name": name, "address": "127.0.0.1", "port": replica.server_port}
+            for name, replica in self.replicas.items()
+        ]
         path = configuration(folder, gateway_port=self.port, gateway_replicas=servers, **given)
-        # A dead replica is seen soon; the interval itself stays longer than a busy machine keeps HAProxy waiting, as it limits each check.
+        # A dead replica is seen soon; the interval itself stays longer than a busy machine keeps HAProxy
+        # waiting, as it limits each check.
         path.write_text(path.read_text().replace("fastinter 500ms", "fastinter 100ms"))
         self.log = (folder / "log").open("wb")
         self.process = subprocess.Popen([HAPROXY, "-W", "-db", "-f", path], stdout=self.log, stderr=self.log)
         self.ask = gateway.socket_at(str(folder / "admin.sock"))
-        self.wait(lambda: all(server.health == "UP" for server in gateway.servers(self.ask, "replicas").values()))
+        self.wait(
+            lambda: all(server.health == "UP" for server in gateway.servers(self.ask, "replicas").values())
+        )
 
     def wait(self, condition) -> None:
         deadline = time.monotonic() + 15
@@ -234,7 +256,9 @@ class Haproxy:
             assert time.monotonic() < deadline, (self.folder / "log").read_text()
             time.sleep(0.05)
 
-    def request(self, path: str, key: str | None = KEY, body: str | None = "{}", scheme: str = "Bearer") -> tuple[int, str]:
+    def request(
+        self, path: str, key: str | None = KEY, body: str | None = "{}", scheme: str = "Bearer"
+    ) -> tuple[int, str]:
         connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=20)
         headers = {"Authorization": f"{scheme} {key}"} if key else {}
         connection.request("POST" if body else "GET", path, body=body, headers=headers)
@@ -256,16 +280,24 @@ class Haproxy:
 
 @pytest.fixture
 def running(tmp_path):
-    with contextlib.closing(Haproxy(tmp_path / "gateway", gateway_api_keys=[KEY], gateway_replica_key=REPLICA_KEY)) as found:
+    with contextlib.closing(
+        Haproxy(tmp_path / "gateway", gateway_api_keys=[KEY], gateway_replica_key=REPLICA_KEY)
+    ) as found:
         yield found
 
 
 @pytest.fixture
 def server(running, run_module):
     def run(name: str, state: str, **arguments):
-        places = {"socket": str(running.folder / "admin.sock"), "state_file": str(running.folder / "server-state")}
+        places = {
+            "socket": str(running.folder / "admin.sock"),
+            "state_file": str(running.folder / "server-state"),
+        }
         names = name.split("+")
-        result = run_module("gateway_server", **{"servers": names, "state": state, "timeout": 5, "interval": 0.05, **places, **arguments})
+        result = run_module(
+            "gateway_server",
+            **{"servers": names, "state": state, "timeout": 5, "interval": 0.05, **places, **arguments},
+        )
         for key in ("before", "after"):  # of a single server without its name
             if len(result.get(key, {})) == 1:
                 result[key] = next(iter(result[key].values()))
@@ -283,7 +315,14 @@ def test_paths_and_keys(running):
     for path in denied:
         status, text = running.request(path)
         assert status == 404 and json.loads(text)["error"]["code"] == 404, path
-    for key, scheme in ((None, ""), ("wrong", "Bearer"), (KEY, "Basic"), (KEY + "x", "Bearer"), ("", "Bearer"), (f"x {KEY}", "Bearer")):
+    for key, scheme in (
+        (None, ""),
+        ("wrong", "Bearer"),
+        (KEY, "Basic"),
+        (KEY + "x", "Bearer"),
+        ("", "Bearer"),
+        (f"x {KEY}", "Bearer"),
+    ):
         status, text = running.request("/v1/completions", key=key, scheme=scheme)
         assert status == 401 and json.loads(text)["error"]["code"] == 401, (key, scheme)
     assert running.request("/v1/completions", scheme="bearer")[0] == 200
@@ -319,7 +358,7 @@ def test_a_request_that_was_sent_is_not_sent_again(running):
     assert sum(len(replica.asked) for replica in running.replicas.values()) == 1
 
 
-# --- the module ------------------------------------------------------------------------------------------------------------------------
+# --- the module
 
 
 @needs_haproxy
@@ -331,7 +370,11 @@ def test_drain_and_back(running, server):
     assert not server("one", "drain")["changed"] and not server("one", "drain", _check=True)["changed"]
     assert {running.request("/v1/models")[1] for _ in range(6)} == {"two"}
     back = server("one", "ready")
-    assert back["changed"] and back["before"]["state"] == "drain" and back["after"] == {"state": "ready", "health": "UP", "sessions": 0}
+    assert (
+        back["changed"]
+        and back["before"]["state"] == "drain"
+        and back["after"] == {"state": "ready", "health": "UP", "sessions": 0}
+    )
     assert back["diff"] == {"before": "one: drain\n", "after": "one: ready\n"}
     assert not server("one", "ready")["changed"]
     assert {running.request("/v1/models")[1] for _ in range(6)} == {"one", "two"}
@@ -342,12 +385,18 @@ def test_drain_waits_for_the_last_request(running, server):
     for replica in running.replicas.values():
         replica.delay = 1.5
     answers: list = []
-    clients = [threading.Thread(target=lambda: answers.append(running.request("/v1/completions"))) for _ in range(4)]
+    clients = [
+        threading.Thread(target=lambda: answers.append(running.request("/v1/completions"))) for _ in range(4)
+    ]
     for client in clients:
         client.start()
     running.wait(lambda: sum(len(replica.asked) for replica in running.replicas.values()) == 4)
     result = server("one", "drain")
-    assert result["before"]["sessions"] == 2 and result["after"]["sessions"] == 0 and 0.5 < result["waited_seconds"] < 5
+    assert (
+        result["before"]["sessions"] == 2
+        and result["after"]["sessions"] == 0
+        and 0.5 < result["waited_seconds"] < 5
+    )
     for client in clients:
         client.join()
     assert [status for status, _text in answers] == [200] * 4
@@ -365,7 +414,10 @@ def test_a_request_that_does_not_end_leaves_the_server_in_service(running, serve
         threading.Thread(target=ask, daemon=True).start()
     running.wait(lambda: len(running.replicas["one"].asked) == 1)
     result = server("one", "drain", timeout=1)
-    assert result["failed"] and "still has 1 requests after 1 s, so it was put back into service" in result["msg"]
+    assert (
+        result["failed"]
+        and "still has 1 requests after 1 s, so it was put back into service" in result["msg"]
+    )
     assert gateway.servers(running.ask, "replicas")["one"].state == "ready"
 
 
@@ -374,7 +426,10 @@ def test_the_last_server_is_kept(running, server):
     assert server("one", "drain")["changed"]
     for check in (True, False):
         refused = server("two", "drain", _check=check)
-        assert refused["failed"] and "0 of 1 other servers would take requests (none), and 1 must" in refused["msg"]
+        assert (
+            refused["failed"]
+            and "0 of 1 other servers would take requests (none), and 1 must" in refused["msg"]
+        )
     assert gateway.servers(running.ask, "replicas")["two"].state == "ready"
     assert server("two", "maint", keep=0)["after"]["state"] == "maint"
 
@@ -393,7 +448,10 @@ def test_several_servers_of_a_host(running, server):
     """A host knows the names it may have; the gateway knows which of them it has."""
     result = server("one+one.tiny", "drain")
     assert result["changed"] and result["after"]["state"] == "drain"
-    assert server("one+two", "drain")["failed"] and gateway.servers(running.ask, "replicas")["two"].state == "ready"
+    assert (
+        server("one+two", "drain")["failed"]
+        and gateway.servers(running.ask, "replicas")["two"].state == "ready"
+    )
     both = server("one+two", "drain", keep=0)
     assert both["changed"] and {each["state"] for each in both["after"].values()} == {"drain"}
     assert both["diff"] == {"before": "one: drain\ntwo: ready\n", "after": "one: drain\ntwo: drain\n"}
@@ -447,7 +505,10 @@ def test_what_is_drained_stays_so_when_haproxy_is_reloaded_and_no_request_is_los
     [
         ({"server": "three+four"}, "has no server three or four; it has one, two"),
         ({"backend": "others"}, "HAProxy has no backend others"),
-        ({"socket": "/nowhere/admin.sock"}, "HAProxy does not answer at /nowhere/admin.sock (No such file or directory)"),
+        (
+            {"socket": "/nowhere/admin.sock"},
+            "HAProxy does not answer at /nowhere/admin.sock (No such file or directory)",
+        ),
     ],
 )
 def test_what_is_not_there(server, arguments, words):
@@ -455,7 +516,7 @@ def test_what_is_not_there(server, arguments, words):
     assert result["failed"] and words in result["msg"]
 
 
-# --- the inventory ---------------------------------------------------------------------------------------------------------------------
+# --- the inventory
 
 
 def test_replicas_of_the_inventory():
@@ -476,8 +537,13 @@ def test_replicas_of_the_inventory():
 
 
 def test_hosts_that_serve_together_are_one_replica():
-    each = {"vllm_instances": [{"name": "big", "model": "x", "host": "10.0.0.1", "nodes": "rack"}], "groups": {"rack": ["a", "b"]}}
-    assert replicas_filter(["a", "b"], {"a": each, "b": each}, "big") == [{"name": "a", "address": "10.0.0.1", "port": 8000}]
+    each = {
+        "vllm_instances": [{"name": "big", "model": "x", "host": "10.0.0.1", "nodes": "rack"}],
+        "groups": {"rack": ["a", "b"]},
+    }
+    assert replicas_filter(["a", "b"], {"a": each, "b": each}, "big") == [
+        {"name": "a", "address": "10.0.0.1", "port": 8000}
+    ]
 
 
 def test_an_entry_of_several_servers_is_several_replicas():
@@ -506,10 +572,12 @@ def test_an_inventory_that_has_no_replicas(hostvars, words):
         replicas_filter(["a", "b"], hostvars)
 
 
-# --- a HAProxy that misbehaves ---------------------------------------------------------------------------------------------------------
+# --- a HAProxy that misbehaves
 
 HEADER = "1\n# be_id be_name srv_id srv_name srv_addr srv_op_state srv_admin_state\n"
-STATES = HEADER + "".join(f"1 replicas {number} {name} 127.0.0.1 2 {{{name}}}\n" for number, name in enumerate("abc"))
+STATES = HEADER + "".join(
+    f"1 replicas {number} {name} 127.0.0.1 2 {{{name}}}\n" for number, name in enumerate("abc")
+)
 STAT = "# pxname,svname,qcur,scur,status\n" + "".join(f"replicas,{name},0,0,UP\n" for name in "abc")
 
 
@@ -562,7 +630,12 @@ def odd(tmp_path, run_module):
 
     def run(names, state="drain", **arguments):
         places = {"socket": str(tmp_path / "odd.sock"), "state_file": str(tmp_path / "state")}
-        return run_module("gateway_server", servers=list(names), state=state, **{"timeout": 2, "interval": 0.05, **places, **arguments})
+        return run_module(
+            "gateway_server",
+            servers=list(names),
+            state=state,
+            **{"timeout": 2, "interval": 0.05, **places, **arguments},
+        )
 
     haproxy.gateway_server = run
     yield haproxy
@@ -580,13 +653,21 @@ def test_a_server_that_is_refused_leaves_no_other_drained(odd, tmp_path):
 def test_a_state_file_that_cannot_be_written_leaves_nothing_drained(odd, tmp_path):
     (tmp_path / "state").mkdir()
     result = odd.gateway_server("a")
-    assert result["failed"] and result["msg"].count(str(tmp_path / "state")) == 1 and set(odd.flags.values()) == {"0"}
+    assert (
+        result["failed"]
+        and result["msg"].count(str(tmp_path / "state")) == 1
+        and set(odd.flags.values()) == {"0"}
+    )
 
 
 @pytest.mark.parametrize(
     ("name", "text", "said"),
     [
-        ("states", STATES.replace("srv_admin_state", "srv_other_state"), "states of the servers of replicas cannot be read"),
+        (
+            "states",
+            STATES.replace("srv_admin_state", "srv_other_state"),
+            "states of the servers of replicas cannot be read",
+        ),
         ("states", STATES.replace("{a}", "zz"), "states of the servers of replicas cannot be read"),
         ("stat", STAT.replace("0,0,UP", "0,0", 1), "statistics of replicas/a cannot be read"),
         ("stat", STAT + "replicas,c,0,0," + "U" * 200000 + "\n", "statistics cannot be read (field larger"),
@@ -606,4 +687,6 @@ def test_an_answer_without_an_end(odd, tmp_path):
 
 
 def test_an_interval_that_is_none(odd):
-    assert odd.gateway_server("a", interval="-1")["msg"].startswith("interval must be between 0 and 3600 seconds, not -1")
+    assert odd.gateway_server("a", interval="-1")["msg"].startswith(
+        "interval must be between 0 and 3600 seconds, not -1"
+    )

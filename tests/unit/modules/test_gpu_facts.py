@@ -10,7 +10,8 @@ import pytest
 
 NODES = "sys/class/kfd/kfd/topology/nodes"
 
-# host: (GPUs, KFD devices, gfx of the first supported one, its product, compute units, usable GiB of all supported GPUs)
+# host: (GPUs, KFD devices, gfx of the first supported one, its product, compute units, usable GiB of all
+# supported GPUs)
 EXPECTED = {
     "mi300x-8": (8, 8, "gfx942", "AMD Instinct MI300X", 304, 1536),
     "mi300x-8-cpx": (8, 64, "gfx942", "AMD Instinct MI300X", 304, 1536),
@@ -60,7 +61,10 @@ def test_a_missing_partition_node_does_not_split_the_gpu(emulated, amd_gpus):
 
 def test_the_display_chip_is_listed_and_unsupported(emulated, amd_gpus):
     found = amd_gpus(emulated("rx9070xt"))
-    assert [(gpu["gfx"], gpu["supported"]) for gpu in found["gpus"]] == [("gfx1201", True), ("gfx1036", False)]
+    assert [(gpu["gfx"], gpu["supported"]) for gpu in found["gpus"]] == [
+        ("gfx1201", True),
+        ("gfx1036", False),
+    ]
     assert found["homogeneous"]
 
 
@@ -83,7 +87,9 @@ def test_no_environment_changes_the_name(emulated, run_module):
 )
 def test_a_damaged_node_is_a_problem_and_the_others_are_right(emulated, amd_gpus, content, problem):
     root = emulated("mi300x-8")
-    node = sorted(path for path in (root / NODES).iterdir() if (path / "gpu_id").read_text().strip() != "0")[0]
+    node = sorted(path for path in (root / NODES).iterdir() if (path / "gpu_id").read_text().strip() != "0")[
+        0
+    ]
     (node / "properties").write_bytes(content)
     found = amd_gpus(root)
     assert found["count"] == 8
@@ -106,7 +112,9 @@ def test_amdgpu_without_a_kfd_node(emulated, amd_gpus):
     shutil.rmtree(sorted((root / NODES).iterdir(), key=lambda path: int(path.name))[-1])
     found = amd_gpus(root)
     assert (found["count"], found["partition_count"]) == (8, 7)
-    assert [entry["problem"] for entry in found["problems"]] == ["amdgpu drives this GPU but KFD does not show it"]
+    assert [entry["problem"] for entry in found["problems"]] == [
+        "amdgpu drives this GPU but KFD does not show it"
+    ]
 
 
 def test_passed_through_to_a_guest(emulated, amd_gpus):
@@ -124,7 +132,14 @@ def test_passed_through_to_a_guest(emulated, amd_gpus):
 def test_an_empty_root(tmp_path, amd_gpus):
     found = amd_gpus(tmp_path)
     assert [entry["path"] for entry in found.pop("problems")] == ["/sys/bus/pci/devices"]
-    assert found == {"gpus": [], "count": 0, "partition_count": 0, "gfx": [], "homogeneous": True, "kfd": "absent"}
+    assert found == {
+        "gpus": [],
+        "count": 0,
+        "partition_count": 0,
+        "gfx": [],
+        "homogeneous": True,
+        "kfd": "absent",
+    }
 
 
 def test_full_detail_adds_links(emulated, amd_gpus):

@@ -48,12 +48,18 @@ def add_pci(root: Path, address: str, **files: str) -> Path:
         ("mi355x", "CPX", "NPS2", 8, 256),
     ],
 )
-def test_every_partition_mode_is_one_gpu_with_all_its_memory(emulated, amd_gpus, product, compute, memory, partitions, units):
+def test_every_partition_mode_is_one_gpu_with_all_its_memory(
+    emulated, amd_gpus, product, compute, memory, partitions, units
+):
     gpu = {"product": product, "count": 4, "compute_partition": compute, "memory_partition": memory}
     found = amd_gpus(emulated("mi300x-8", gpus=[gpu]))
     assert (found["count"], found["partition_count"]) == (4, 4 * partitions)
     first = found["gpus"][0]
-    assert (first["partitions"], first["compute_partition"], first["memory_partition"]) == (partitions, compute, memory)
+    assert (first["partitions"], first["compute_partition"], first["memory_partition"]) == (
+        partitions,
+        compute,
+        memory,
+    )
     assert first["compute_units"] == units
     assert len(set(first["render_nodes"])) == len(first["kfd_nodes"]) == partitions
     assert first["usable_bytes"] == pytest.approx(first["vram_bytes"], rel=0.001)
@@ -82,9 +88,17 @@ def test_render_minors_with_gaps(emulated, amd_gpus):
 
 
 def test_a_pci_domain_above_zero(emulated, amd_gpus):
-    gpus = [{"product": "mi300x-vf", "count": 1, "address": f"{domain:04x}:00:00.0"} for domain in (1, 2, 3, 0x10000)]
+    gpus = [
+        {"product": "mi300x-vf", "count": 1, "address": f"{domain:04x}:00:00.0"}
+        for domain in (1, 2, 3, 0x10000)
+    ]
     found = amd_gpus(emulated("mi300x-8", gpus=gpus))
-    assert [gpu["pci_address"] for gpu in found["gpus"]] == ["0001:00:00.0", "0002:00:00.0", "0003:00:00.0", "10000:00:00.0"]
+    assert [gpu["pci_address"] for gpu in found["gpus"]] == [
+        "0001:00:00.0",
+        "0002:00:00.0",
+        "0003:00:00.0",
+        "10000:00:00.0",
+    ]
     assert [gpu["partitions"] for gpu in found["gpus"]] == [1, 1, 1, 1]
 
 
@@ -97,7 +111,14 @@ def test_virtual_functions_in_a_guest(emulated, amd_gpus):
 
 @pytest.mark.parametrize(
     ("device", "gfx"),
-    [("7410", "gfx90a"), ("74b5", "gfx942"), ("74b6", "gfx942"), ("74b9", "gfx942"), ("75b0", "gfx950"), ("75b3", "gfx950")],
+    [
+        ("7410", "gfx90a"),
+        ("74b5", "gfx942"),
+        ("74b6", "gfx942"),
+        ("74b9", "gfx942"),
+        ("75b0", "gfx950"),
+        ("75b3", "gfx950"),
+    ],
 )
 def test_virtual_functions_are_known_before_any_driver(tmp_path, amd_gpus, device, gfx):
     add_pci(tmp_path, "0000:00:05.0", vendor="0x1002", device=f"0x{device}", **{"class": "0x120000"})
@@ -112,7 +133,9 @@ def test_virtual_functions_on_their_own_host_are_part_of_the_gpu(emulated, amd_g
     physical = root / PCI / "0000:05:00.0"
     (physical.resolve() / "driver").symlink_to(gim)
     for number in range(1, 3):
-        function = add_pci(root, f"0000:05:02.{number}", vendor="0x1002", device="0x74b5", **{"class": "0x120000"})
+        function = add_pci(
+            root, f"0000:05:02.{number}", vendor="0x1002", device="0x74b5", **{"class": "0x120000"}
+        )
         (function / "physfn").symlink_to(physical.resolve())
     found = amd_gpus(root)
     assert found["count"] == 8
@@ -126,7 +149,10 @@ def test_a_kernel_that_tells_neither_gfx_nor_domain(emulated, amd_gpus):
         for key in ("gfx_target_version", "domain", "unique_id", "num_xcc"):
             node.pop(key, None)
 
-    root = emulated("mi300x-8", gpus=[{"product": "mi100", "count": 1, "address": "0001:05:00.0"}, {"product": "mi100", "count": 2}])
+    root = emulated(
+        "mi300x-8",
+        gpus=[{"product": "mi100", "count": 1, "address": "0001:05:00.0"}, {"product": "mi100", "count": 2}],
+    )
     edit_nodes(root, old)
     found = amd_gpus(root)
     assert found["count"] == 3 and found["gfx"] == ["gfx908"]
@@ -186,7 +212,9 @@ def test_other_amd_devices_are_not_gpus(emulated, amd_gpus):
     root = emulated("rx9070xt")
     add_pci(root, "0000:20:00.1", vendor="0x1002", device="0xab40", **{"class": "0x040300"})  # HDMI audio
     add_pci(root, "0000:21:00.0", vendor="0x1002", device="0x1478", **{"class": "0x060400"})  # bridge
-    add_pci(root, "0000:22:00.0", vendor="0x1022", device="0x1502", **{"class": "0x118000"})  # the NPU of a Ryzen AI
+    add_pci(
+        root, "0000:22:00.0", vendor="0x1022", device="0x1502", **{"class": "0x118000"}
+    )  # the NPU of a Ryzen AI
     found = amd_gpus(root)
     assert found["count"] == 2 and found["problems"] == []
 
@@ -194,7 +222,9 @@ def test_other_amd_devices_are_not_gpus(emulated, amd_gpus):
 def test_a_display_chip_from_before_amdgpu(tmp_path, amd_gpus):
     folder = tmp_path / "sys/class/drm/card0/device"
     folder.mkdir(parents=True)
-    (folder / "uevent").write_text("DRIVER=radeon\nPCI_CLASS=30000\nPCI_ID=1002:6818\nPCI_SLOT_NAME=0000:01:00.0\n")
+    (folder / "uevent").write_text(
+        "DRIVER=radeon\nPCI_CLASS=30000\nPCI_ID=1002:6818\nPCI_SLOT_NAME=0000:01:00.0\n"
+    )
     found = amd_gpus(tmp_path)
     (gpu,) = found["gpus"]
     assert (gpu["driver"], gpu["gfx"], gpu["supported"]) == ("radeon", None, False)
@@ -228,7 +258,9 @@ def test_files_that_may_not_be_read(emulated):
         os.setuid(65534)
         found = detect(Tree("/"))
         right = (found["count"], found["kfd"], found["partition_count"]) == (8, "denied", 0)
-        os._exit(0 if right and found["problems"][0]["problem"] == "may not be read (permission denied)" else 1)
+        os._exit(
+            0 if right and found["problems"][0]["problem"] == "may not be read (permission denied)" else 1
+        )
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
 
 

@@ -22,7 +22,12 @@ def host(tmp_path, run_module):
         write_tree(load_host(name), tmp_path)
 
         def run(*devices: str, **arguments):
-            return run_module("gpu_memory_free", root=str(tmp_path), devices=list(devices), **{"timeout": 1, "interval": 0.05, **arguments})
+            return run_module(
+                "gpu_memory_free",
+                root=str(tmp_path),
+                devices=list(devices),
+                **{"timeout": 1, "interval": 0.05, **arguments},
+            )
 
         return run
 
@@ -36,7 +41,10 @@ def use(root: Path, node: str, pool: str, gib: float) -> None:
 
 def test_free(host):
     result = host("mi300x-8")("/dev/kfd", "/dev/dri/renderD128", "renderD136")
-    assert [(gpu["node"], gpu["used_bytes"]) for gpu in result["gpus"]] == [("renderD128", 297926656), ("renderD136", 297926656)]
+    assert [(gpu["node"], gpu["used_bytes"]) for gpu in result["gpus"]] == [
+        ("renderD128", 297926656),
+        ("renderD136", 297926656),
+    ]
     assert result["gpus"][0]["total_bytes"] > 190 << 30 and not result["changed"]
 
 
@@ -90,4 +98,6 @@ def test_a_counter_that_is_garbage_is_not_free_memory(host, tmp_path, name, cont
 
 @pytest.mark.parametrize("interval", [-1, float("nan"), float("inf")])
 def test_an_interval_that_is_none(host, interval):
-    assert host("rx9070xt")("renderD128", interval=str(interval))["msg"].startswith("interval must be between 0 and 3600 seconds")
+    assert host("rx9070xt")("renderD128", interval=str(interval))["msg"].startswith(
+        "interval must be between 0 and 3600 seconds"
+    )

@@ -23,7 +23,8 @@ REPOSITORY = Path(__file__).resolve().parents[3]
 
 @pytest.fixture
 def host(tmp_path, run_module):
-    """A host by its description. Its driver follows the modes; modprobe and systemctl are programs that write down what they were told."""
+    """A host by its description. Its driver follows the modes; modprobe and systemctl are programs that write
+    down what they were told."""
     stop = threading.Event()
     threads = []
 
@@ -53,7 +54,8 @@ def host(tmp_path, run_module):
 
         def driver(self):
             return (
-                f"PYTHONPATH={REPOSITORY}/molecule/shared exec {sys.executable} -m testbed.partitions --root {self.root}"
+                f"PYTHONPATH={REPOSITORY}/molecule/shared exec {sys.executable} -m testbed.partitions --root "
+                f"{self.root}"
                 f' --description {tmp_path}/description.json modprobe "$@"\n'
             )
 
@@ -87,13 +89,17 @@ def host(tmp_path, run_module):
 
         def modes(self):
             files = sorted((self.root / PCI).glob("*/current_*_partition"))
-            return {f"{path.parent.name} {path.name.split('_')[1]}": path.read_text().strip() for path in files}
+            return {
+                f"{path.parent.name} {path.name.split('_')[1]}": path.read_text().strip() for path in files
+            }
 
         def commands(self):
             return self.log.read_text().splitlines()
 
         def __call__(self, _check=False, **arguments):
-            return run_module("gpu_partition", _check=_check, root=str(self.root), **{"timeout": 20, **arguments})
+            return run_module(
+                "gpu_partition", _check=_check, root=str(self.root), **{"timeout": 20, **arguments}
+            )
 
     yield Host
     stop.set()
@@ -116,7 +122,11 @@ def four_times(host, **arguments):
     assert settled != before
     for check in (True, False):
         again = host(_check=check, **arguments)
-        assert not again["changed"] and again["actions"] == [] and again["before"] == again["after"] == real["after"]
+        assert (
+            not again["changed"]
+            and again["actions"] == []
+            and again["before"] == again["after"] == real["after"]
+        )
     assert host.modes() == settled and host.commands() == commands
     return real
 
@@ -142,7 +152,8 @@ def test_up_further_and_back(host):
     back = four_times(rack, compute="SPX", memory="NPS1")
     assert set(rack.modes().values()) == {"SPX", "NPS1"}
     assert [state["devices"] for state in back["after"]] == [1] * 8
-    # Memory first, then the driver, then compute; the driver brought SPX already, so nothing is left to write.
+    # Memory first, then the driver, then compute; the driver brought SPX already, so nothing is left to
+    # write.
     assert back["actions"][0].startswith("ask") and back["actions"][8] == "load the driver amdgpu again"
 
 
@@ -175,7 +186,7 @@ def test_mi355x_in_qpx(host):
     assert [state["devices"] for state in result["after"]] == [4] * 3
 
 
-# --- refusals --------------------------------------------------------------------------------------------------------------------------
+# --- refusals
 
 
 @pytest.mark.parametrize(
@@ -209,7 +220,9 @@ def test_a_virtual_function_is_refused(host):
     rack = host("mi300x-8")
     for path in (rack.root / PCI).glob("*/current_compute_partition"):
         (path.parent / "device").write_text("0x74b5\n")
-        (path.parent / "uevent").write_text((path.parent / "uevent").read_text().replace("1002:74A1", "1002:74B5"))
+        (path.parent / "uevent").write_text(
+            (path.parent / "uevent").read_text().replace("1002:74A1", "1002:74B5")
+        )
     assert "virtual function" in rack(compute="CPX")["msg"]
 
 
@@ -227,7 +240,9 @@ def test_all_modes_of_a_newer_driver_are_known(host):
     rack = host("mi300x-8-cpx-nps4")
     for path in (rack.root / PCI).glob("*/available_compute_partition"):
         path.write_text("CPX\n")
-        rack.put(f"{PCI}/{path.parent.name}/compute_partition_config/supported_xcp_configs", "SPX, DPX, CPX\n")
+        rack.put(
+            f"{PCI}/{path.parent.name}/compute_partition_config/supported_xcp_configs", "SPX, DPX, CPX\n"
+        )
     assert rack(compute="DPX", memory="NPS2")["changed"]
 
 
@@ -239,7 +254,7 @@ def test_damaged_files_are_no_traceback(host, content):
     assert rack(compute="CPX")["failed"]
 
 
-# --- who has the GPUs open -------------------------------------------------------------------------------------------------------------
+# --- who has the GPUs open
 
 
 @pytest.mark.parametrize(
@@ -258,7 +273,9 @@ def test_a_holder_that_nobody_named_is_named_before_anything_is_touched(host, cg
     before = rack.modes()
     for check in (True, False):
         result = rack(_check=check, compute="CPX", memory="NPS4", stop_services=["gpuagent"])
-        assert result["failed"] and all(word in result["msg"] for word in ("python3", "pid 4711", unit, "/dev/kfd", "Nothing was changed"))
+        assert result["failed"] and all(
+            word in result["msg"] for word in ("python3", "pid 4711", unit, "/dev/kfd", "Nothing was changed")
+        )
     assert rack.modes() == before and rack.commands() == []
 
 
@@ -266,7 +283,11 @@ def test_a_holder_that_may_be_stopped_is_stopped_and_started_again(host):
     rack = host("mi300x-8")
     rack.running.write_text("gpuagent.service\nvllm-main.service\n")
     rack.holder(4711, "gpuagent", "/system.slice/gpuagent.service", "/dev/dri/renderD128")
-    arguments = {"compute": "CPX", "memory": "NPS4", "stop_services": ["gpuagent", "vllm-main.service", "idle"]}
+    arguments = {
+        "compute": "CPX",
+        "memory": "NPS4",
+        "stop_services": ["gpuagent", "vllm-main.service", "idle"],
+    }
     result = rack(_check=True, **arguments)
     assert result["changed"] and rack.commands() == []
     result = rack(**arguments)
@@ -294,7 +315,9 @@ def test_who_has_another_gpu_open_is_in_the_way_of_a_reload_only(host):
     rack = host("mi300x-8")
     rack.holder(42, "Xorg", "/system.slice/display.service", "/dev/dri/card17")
     assert rack(compute="DPX", gpus=["0"])["changed"]
-    assert "Xorg (pid 42, display.service) has /dev/dri/card17 open" in rack(compute="CPX", memory="NPS4")["msg"]
+    assert (
+        "Xorg (pid 42, display.service) has /dev/dri/card17 open" in rack(compute="CPX", memory="NPS4")["msg"]
+    )
 
 
 @pytest.mark.parametrize("separator", [".", "_"])
@@ -308,7 +331,7 @@ def test_the_partitions_of_newer_and_older_drivers_are_watched(host, separator):
     assert "/dev/dri/renderD151" in rack(compute="CPX", memory="NPS4")["msg"]
 
 
-# --- a driver that does not do what it is told -----------------------------------------------------------------------------------------
+# --- a driver that does not do what it is told
 
 
 def test_a_driver_that_does_not_unload(host):
@@ -337,7 +360,10 @@ def test_without_modprobe_no_memory_mode_is_asked_for(host, check):
 
 def test_a_driver_that_does_not_come_back(host):
     rack = host("mi300x-8")
-    rack.program("modprobe", '[ "$1" = -r ] || { echo "modprobe: ERROR: could not insert amdgpu: No such device" >&2; exit 1; }\n')
+    rack.program(
+        "modprobe",
+        '[ "$1" = -r ] || { echo "modprobe: ERROR: could not insert amdgpu: No such device" >&2; exit 1; }\n',
+    )
     result = rack(compute="CPX", memory="NPS4")
     assert "The driver is not loaded now. Run modprobe amdgpu" in result["msg"]
 
@@ -352,7 +378,9 @@ def test_a_module_that_something_uses_is_not_asked_for_a_mode(host):
 
 def test_a_memory_mode_that_does_not_come(host):
     rack = host("mi300x-8")
-    rack.program("modprobe", f"for file in {rack.root}/{PCI}/*/current_memory_partition; do echo NPS1 >$file; done\n")
+    rack.program(
+        "modprobe", f"for file in {rack.root}/{PCI}/*/current_memory_partition; do echo NPS1 >$file; done\n"
+    )
     result = rack(compute="CPX", memory="NPS4", timeout=1)
     assert "NPS4 did not come within 1 s" in result["msg"] and f"{FIRST} shows NPS1" in result["msg"]
 
@@ -372,14 +400,21 @@ def test_a_missing_device_is_a_warning(host, monkeypatch):
             waits.append(seconds)
             self.now += 5
             partitions.redraw(rack.description, rack.root)
-            shown = sorted((rack.root / "sys/class/kfd/kfd/topology/nodes").iterdir(), key=lambda path: int(path.name))
+            shown = sorted(
+                (rack.root / "sys/class/kfd/kfd/topology/nodes").iterdir(), key=lambda path: int(path.name)
+            )
             (shown[-1] / "properties").unlink()
 
     tree = Tree(str(rack.root))
     work = partition.Work(tree, lambda command: (0, "", ""), Clock(), timeout=60)
     seen = work.carry_out(partition.plan(partition.read(tree), "CPX", None))
     assert [gpu.devices for gpu in seen] == [8, 8, 7]
-    assert len(work.warnings) == 1 and "shows 7 of 8 devices" in work.warnings[0] and "free_drm_minors" in work.warnings[0] and waits
+    assert (
+        len(work.warnings) == 1
+        and "shows 7 of 8 devices" in work.warnings[0]
+        and "free_drm_minors" in work.warnings[0]
+        and waits
+    )
 
 
 @pytest.mark.parametrize(
@@ -410,7 +445,9 @@ def test_an_error_of_the_driver_is_a_sentence_and_the_others_go_back(host, code,
     work = partition.Work(tree, lambda command: (0, "", ""), Clock, timeout=1, write=write)
     with pytest.raises(partition.PartitionError) as caught:
         work.carry_out(partition.plan(partition.read(tree), "CPX", None))
-    assert all(word in str(caught.value) for word in [*words, "0000:47:00.0", "All GPUs are in the mode they had"]), caught.value
+    assert all(
+        word in str(caught.value) for word in [*words, "0000:47:00.0", "All GPUs are in the mode they had"]
+    ), caught.value
     assert rack.modes() == before
 
 
@@ -432,7 +469,10 @@ def test_a_memory_request_that_is_refused(host):
 
     tree = Tree(str(rack.root))
     work = partition.Work(tree, lambda command: (0, "", ""), None, timeout=1, write=write)
-    with pytest.raises(partition.PartitionError, match=r"was not set to NPS4: the driver does not allow it.*Nothing was changed"):
+    with pytest.raises(
+        partition.PartitionError,
+        match=r"was not set to NPS4: the driver does not allow it.*Nothing was changed",
+    ):
         work.carry_out(partition.plan(partition.read(tree), "CPX", "NPS4"))
 
 

@@ -45,7 +45,8 @@ def idle(run_module):
     def run(*texts: str, **arguments):
         server.texts = list(texts)
         return run_module(
-            "inference_idle", **{"url": f"http://127.0.0.1:{server.server_port}", "timeout": 5, "interval": 0.05, **arguments}
+            "inference_idle",
+            **{"url": f"http://127.0.0.1:{server.server_port}", "timeout": 5, "interval": 0.05, **arguments},
         )
 
     run.server = server
@@ -56,11 +57,15 @@ def idle(run_module):
 
 def test_a_server_that_is_idle(idle):
     result = idle(METRICS.format(0, 0))
-    assert result["reachable"] and result["requests"] == 0 and result["seen"] is None and not result["changed"]
+    assert (
+        result["reachable"] and result["requests"] == 0 and result["seen"] is None and not result["changed"]
+    )
 
 
 def test_running_and_waiting_requests_are_waited_for(idle):
-    result = idle(METRICS.format(2, 1), METRICS.format(1, 0), METRICS.format(0, 1), METRICS.format(0, 0), interval=0.2)
+    result = idle(
+        METRICS.format(2, 1), METRICS.format(1, 0), METRICS.format(0, 1), METRICS.format(0, 0), interval=0.2
+    )
     assert result["reachable"] and result["requests"] == 3 and 0.5 < result["waited_seconds"] < 5
 
 

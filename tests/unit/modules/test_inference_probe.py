@@ -45,7 +45,11 @@ class Vllm(ThreadingHTTPServer):
 def event(text: str | None = None, usage: int | None = None) -> bytes:
     choices = [{"index": 0, "text": text}] if text is not None else []
     numbers = {"prompt_tokens": 4, "completion_tokens": usage} if usage is not None else None
-    return b"data: " + json.dumps({"object": "text_completion", "choices": choices, "usage": numbers}).encode() + b"\n\n"
+    return (
+        b"data: "
+        + json.dumps({"object": "text_completion", "choices": choices, "usage": numbers}).encode()
+        + b"\n\n"
+    )
 
 
 class Handler(BaseHTTPRequestHandler):
@@ -71,7 +75,9 @@ class Handler(BaseHTTPRequestHandler):
         given = self.headers.get("Authorization")
         if self.server.key is None or given == f"Bearer {self.server.key}":
             return True
-        self.answer(401, json.dumps({"error": "Unauthorized" + (f": {given}" if self.server.echo else "")}).encode())
+        self.answer(
+            401, json.dumps({"error": "Unauthorized" + (f": {given}" if self.server.echo else "")}).encode()
+        )
         return False
 
     def do_GET(self) -> None:
@@ -129,7 +135,10 @@ def vllm():
 @pytest.fixture
 def probe(vllm, run_module):
     def run(**arguments):
-        return run_module("inference_probe", **{"url": vllm.url, "model": "chat", "timeout": 5, "interval": 0.05, **arguments})
+        return run_module(
+            "inference_probe",
+            **{"url": vllm.url, "model": "chat", "timeout": 5, "interval": 0.05, **arguments},
+        )
 
     return run
 
@@ -144,7 +153,11 @@ def test_a_completion_comes_back(vllm, probe, check):
     assert [path for path, _body in vllm.asked] == ["/health", "/v1/models", "/v1/completions"]
     body = vllm.asked[-1][1]
     assert body["model"] == "chat" and body["prompt"] == "AMD GPUs are" and body["max_tokens"] == 7
-    assert body["stream"] is True and body["stream_options"] == {"include_usage": True} and body["temperature"] == 0
+    assert (
+        body["stream"] is True
+        and body["stream_options"] == {"include_usage": True}
+        and body["temperature"] == 0
+    )
 
 
 def test_health_alone(vllm, probe):
@@ -171,11 +184,18 @@ def test_a_server_that_is_not_ready_yet(vllm, probe):
     assert [path for path, _body in vllm.asked].count("/health") == 4
 
 
-@pytest.mark.parametrize(("health", "seen"), [([503], "/health answered 503: engine is dead"), (["garbage"], "/health")])
+@pytest.mark.parametrize(
+    ("health", "seen"), [([503], "/health answered 503: engine is dead"), (["garbage"], "/health")]
+)
 def test_a_server_that_never_gets_ready(vllm, probe, health, seen):
     vllm.health = health
     result = probe(timeout=1)
-    assert result["failed"] and vllm.url in result["msg"] and "not ready after 1 s" in result["msg"] and seen in result["msg"]
+    assert (
+        result["failed"]
+        and vllm.url in result["msg"]
+        and "not ready after 1 s" in result["msg"]
+        and seen in result["msg"]
+    )
 
 
 def test_a_server_that_accepts_and_says_nothing(vllm, probe):
@@ -187,7 +207,8 @@ def test_a_server_that_accepts_and_says_nothing(vllm, probe):
 
 
 def test_the_completion_has_the_time_of_the_module(vllm, probe):
-    """Headers come at once, the first token late: with the time limit of the module, neither sooner nor later, the probe gives up."""
+    """Headers come at once, the first token late: with the time limit of the module, neither sooner nor
+    later, the probe gives up."""
     vllm.delay = 2.5
     vllm.stream = [event("x"), b"data: [DONE]\n\n"]
     started = time.monotonic()
@@ -216,7 +237,10 @@ def test_a_list_of_models_that_comes_byte_by_byte(vllm):
         Server(vllm.url, timeout=1).models()
 
 
-@pytest.mark.parametrize("url", ["localhost:8000", "127.0.0.1:8000", "http://[::1", "http://", "http://a b", "ftp://host", "http://h:x"])
+@pytest.mark.parametrize(
+    "url",
+    ["localhost:8000", "127.0.0.1:8000", "http://[::1", "http://", "http://a b", "ftp://host", "http://h:x"],
+)
 def test_an_address_that_is_none_is_said_at_once(probe, run_module, url):
     for result in (probe(url=url, timeout=50), run_module("inference_idle", url=url, timeout=50)):
         assert result["failed"] and f"url {url!r} is not the address of a server" in result["msg"]
@@ -224,7 +248,10 @@ def test_an_address_that_is_none_is_said_at_once(probe, run_module, url):
 
 @pytest.mark.parametrize("interval", [-1, float("nan"), float("inf")])
 def test_an_interval_that_is_none(probe, run_module, vllm, interval):
-    for result in (probe(interval=str(interval)), run_module("inference_idle", url=vllm.url, interval=str(interval))):
+    for result in (
+        probe(interval=str(interval)),
+        run_module("inference_idle", url=vllm.url, interval=str(interval)),
+    ):
         assert result["msg"].startswith("interval must be between 0 and 3600 seconds")
 
 
@@ -238,10 +265,14 @@ def test_nobody_listens(probe):
 
 def test_another_model_on_the_port(probe):
     result = probe(model="other")
-    assert result["failed"] and "serves chat, not other" in result["msg"] and "served-model-name" in result["msg"]
+    assert (
+        result["failed"]
+        and "serves chat, not other" in result["msg"]
+        and "served-model-name" in result["msg"]
+    )
 
 
-# --- the key ---------------------------------------------------------------------------------------------------------------------------
+# --- the key
 
 
 @pytest.fixture
@@ -284,13 +315,18 @@ def test_a_key_file_that_holds_no_key(probe, tmp_path, content, words):
     if content is not None:
         path.write_bytes(content)
     result = probe(api_key_file=str(path))
-    assert result["failed"] and str(path) in result["msg"] and all(word in result["msg"] for word in words), result
+    assert result["failed"] and str(path) in result["msg"] and all(word in result["msg"] for word in words), (
+        result
+    )
 
 
-# --- answers that are none -------------------------------------------------------------------------------------------------------------
+# --- answers that are none
 
 
-@pytest.mark.parametrize("models", [b"<html>", b"{}", b"[]", b'{"data": 5}', b'{"data": [1]}', b'"chat"', b"\xff\xfe", b"[" * 100000])
+@pytest.mark.parametrize(
+    "models",
+    [b"<html>", b"{}", b"[]", b'{"data": 5}', b'{"data": [1]}', b'"chat"', b"\xff\xfe", b"[" * 100000],
+)
 def test_a_list_of_models_that_is_none(vllm, probe, models):
     vllm.models = models
     result = probe()
@@ -312,14 +348,30 @@ def test_a_server_with_no_model(vllm, probe):
         ([event("AMD"), b"data: 5\n\n"], "broke off"),
         ([b'data: {"choices": 5}\n\n'], "broke off"),
         ([b'data: {"choices": [5]}\n\n'], "broke off"),
-        ([event("AMD"), b'data: {"usage": {"completion_tokens": "many"}}\n\n', b"data: [DONE]\n\n"], "broke off"),
-        ([event("AMD"), b'data: {"error": {"message": "EngineDeadError", "code": 500}}\n\n'], "EngineDeadError"),
+        (
+            [event("AMD"), b'data: {"usage": {"completion_tokens": "many"}}\n\n', b"data: [DONE]\n\n"],
+            "broke off",
+        ),
+        (
+            [event("AMD"), b'data: {"error": {"message": "EngineDeadError", "code": 500}}\n\n'],
+            "EngineDeadError",
+        ),
         ([b"data: [DONE]\n\n"], "no text"),
         ([], "no text"),
         ([b"<html>hello</html>\n"], "no text"),
         ([b'data: {"choices": [{"text": 5}]}\n\n'], "broke off"),
-        ([event("AMD"), b'data: {"usage": {"completion_tokens": 1e999}}\n\n', b"data: [DONE]\n\n"], "broke off"),
-        ([event("AMD"), b'data: {"usage": {"completion_tokens": ' + b"9" * 400 + b"}}\n\n", b"data: [DONE]\n\n"], "broke off"),
+        (
+            [event("AMD"), b'data: {"usage": {"completion_tokens": 1e999}}\n\n', b"data: [DONE]\n\n"],
+            "broke off",
+        ),
+        (
+            [
+                event("AMD"),
+                b'data: {"usage": {"completion_tokens": ' + b"9" * 400 + b"}}\n\n",
+                b"data: [DONE]\n\n",
+            ],
+            "broke off",
+        ),
         ([event("AMD"), b"data: " + b"[" * 100000 + b"\n\n"], "broke off"),
         ([event("AMD"), b"data: " + b"x" * (2 << 20)], "a line without an end"),
         ([event("x" * (1 << 19)) for _piece in range(10)], "more than 4 MiB came"),
@@ -335,7 +387,9 @@ def test_a_key_that_no_header_can_carry(probe, tmp_path):
     path = tmp_path / "k"
     path.write_text("VLLM_API_KEY=schl\u0142ssel\n", encoding="utf-8")
     result = probe(api_key_file=str(path), timeout=50)
-    assert result["msg"].startswith("The API key holds a character that no header of HTTP can carry") and "schl" not in str(result["msg"])
+    assert result["msg"].startswith(
+        "The API key holds a character that no header of HTTP can carry"
+    ) and "schl" not in str(result["msg"])
 
 
 def test_fewer_bytes_than_promised(vllm, probe):
@@ -345,7 +399,7 @@ def test_fewer_bytes_than_promised(vllm, probe):
     assert result["failed"] and "broke off" in result["msg"]
 
 
-# --- the unit --------------------------------------------------------------------------------------------------------------------------
+# --- the unit
 
 
 @pytest.fixture
@@ -356,10 +410,15 @@ def systemd(tmp_path):
         folder = tmp_path / "bin"
         folder.mkdir()
         calls = tmp_path / "calls"
-        for name, output in (("systemctl", state), ("journalctl", "torch.OutOfMemoryError: HIP out of memory\nMain process exited\n")):
+        for name, output in (
+            ("systemctl", state),
+            ("journalctl", "torch.OutOfMemoryError: HIP out of memory\nMain process exited\n"),
+        ):
             (folder / f"{name}.out").write_text(output, encoding="utf-8")
             script = folder / name
-            script.write_text(f'#!/bin/sh\necho "{name} $*" >>"{calls}"\ncat "{folder}/{name}.out"\n', encoding="utf-8")
+            script.write_text(
+                f'#!/bin/sh\necho "{name} $*" >>"{calls}"\ncat "{folder}/{name}.out"\n', encoding="utf-8"
+            )
             script.chmod(0o755)
         return {"PATH": f"{folder}{os.pathsep}{os.environ['PATH']}"}
 
@@ -422,7 +481,9 @@ def check(vllm, tmp_path):
 
     def run(model, **environment):
         command = [sys.executable, program, vllm.url, model]
-        return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=30, check=False)
+        return subprocess.run(
+            command, env=environment, capture_output=True, text=True, timeout=30, check=False
+        )
 
     return run
 
@@ -430,7 +491,9 @@ def check(vllm, tmp_path):
 def test_a_check_of_a_timer_says_how_it_went(vllm, check):
     vllm.key = KEY
     result = check("chat", VLLM_API_KEY=KEY)
-    assert result.returncode == 0 and result.stdout.startswith(f"{vllm.url} serves chat: 4 tokens, the first after "), result
+    assert result.returncode == 0 and result.stdout.startswith(
+        f"{vllm.url} serves chat: 4 tokens, the first after "
+    ), result
     assert result.stderr == ""
 
 

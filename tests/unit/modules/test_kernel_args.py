@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""kernel_args as a process, on a GRUB host whose update-grub really sources the files and writes a grub.cfg."""
+"""kernel_args as a process, on a GRUB host whose update-grub really sources the files and writes a
+grub.cfg."""
 
 from __future__ import annotations
 
@@ -43,8 +44,15 @@ class GrubHost:
             (self.root / folder).mkdir(parents=True)
         self.put("usr/sbin/update-grub", UPDATE_GRUB, 0o755)
         self.put("usr/sbin/grub-mkconfig", ". ${sysconfdir}/default/grub.d/*.cfg\n", 0o755)
-        self.put("etc/default/grub", '# mine\nGRUB_DEFAULT=0\nGRUB_CMDLINE_LINUX_DEFAULT="quiet"\nGRUB_CMDLINE_LINUX=""\n')
-        self.put("boot/grub/grub.cfg", "menuentry 'Debian' {\n\tlinux /vmlinuz-6.1 root=UUID=1-2 ro quiet\n}\n", 0o444)
+        self.put(
+            "etc/default/grub",
+            '# mine\nGRUB_DEFAULT=0\nGRUB_CMDLINE_LINUX_DEFAULT="quiet"\nGRUB_CMDLINE_LINUX=""\n',
+        )
+        self.put(
+            "boot/grub/grub.cfg",
+            "menuentry 'Debian' {\n\tlinux /vmlinuz-6.1 root=UUID=1-2 ro quiet\n}\n",
+            0o444,
+        )
         self.put("proc/cmdline", "BOOT_IMAGE=/vmlinuz-6.1 root=UUID=1-2 ro quiet\n")
         self.bin = base / "bin"
         self.bin.mkdir()
@@ -124,9 +132,7 @@ def test_create_update_delete(host):
 
 
 def test_an_argument_of_the_user_is_filtered_and_the_file_kept(host):
-    mine = (
-        "GRUB_CMDLINE_LINUX_DEFAULT='quiet amdgpu.gtt-size=1 dyndbg=\"file iommu=x +p\" iommu=off'\nGRUB_CMDLINE_LINUX=amdgpu.gttsize=9\n"
-    )
+    mine = "GRUB_CMDLINE_LINUX_DEFAULT='quiet amdgpu.gtt-size=1 dyndbg=\"file iommu=x +p\" iommu=off'\nGRUB_CMDLINE_LINUX=amdgpu.gttsize=9\n"
     host.put("etc/default/grub", mine)
     result = host(present=["iommu=pt"], absent=["amdgpu.gttsize", "amdgpu.gtt_size"])
     assert result["after"] == ["quiet", 'dyndbg="file iommu=x +p"', "iommu=pt"]
@@ -135,7 +141,12 @@ def test_an_argument_of_the_user_is_filtered_and_the_file_kept(host):
     # what is written there by hand later counts, unless it is what the drop-in settles
     host.put("etc/default/grub", mine.replace("iommu=off", "iommu=soft nokaslr"))
     again = host(present=["iommu=pt"], absent=["amdgpu.gttsize", "amdgpu.gtt_size"])
-    assert not again["changed"] and again["after"] == ["quiet", 'dyndbg="file iommu=x +p"', "nokaslr", "iommu=pt"]
+    assert not again["changed"] and again["after"] == [
+        "quiet",
+        'dyndbg="file iommu=x +p"',
+        "nokaslr",
+        "iommu=pt",
+    ]
 
 
 def test_arguments_of_init_stay_behind_the_dashes(host):
@@ -154,7 +165,11 @@ def test_a_failing_generator_puts_everything_back(host, broken):
     result = host(present=["nokaslr"])
     assert result["failed"]
     assert host.tree() == before
-    assert "return code" in result["msg"] and "update-grub" in result["msg"] and "previous configuration was put back" in result["msg"]
+    assert (
+        "return code" in result["msg"]
+        and "update-grub" in result["msg"]
+        and "previous configuration was put back" in result["msg"]
+    )
     assert ("grub-probe: error" if broken == "break-early" else "out of disk") in result["msg"]
 
 
@@ -263,7 +278,9 @@ def test_what_cannot_be_done_is_one_sentence_and_nothing_is_written(host, argume
 
 
 def test_bytes_that_are_no_text_do_not_cost_the_answer(host):
-    (host.root / "etc/default/grub").write_bytes(b'GRUB_CMDLINE_LINUX="foo=\xff quiet"\nGRUB_CMDLINE_LINUX_DEFAULT=""\n')
+    (host.root / "etc/default/grub").write_bytes(
+        b'GRUB_CMDLINE_LINUX="foo=\xff quiet"\nGRUB_CMDLINE_LINUX_DEFAULT=""\n'
+    )
     result = host(absent=["foo"])
     assert not result.get("failed") and any("foo=\ufffd" in action for action in result["actions"]), result
     assert host.boots_with() == ["quiet"]
@@ -318,7 +335,9 @@ def test_purge_takes_back_what_earlier_calls_did_and_nothing_else(host):
     assert {"nosmt", "pcie_aspm=off"} <= set(host.boots_with()) and "splash" not in host.boots_with()
     less = host(present=["iommu=pt", "nosmt"], purge=True)
     assert less["changed"]
-    assert "pcie_aspm=off" not in host.boots_with() and {"nosmt", "splash", "iommu=pt"} <= set(host.boots_with())
+    assert "pcie_aspm=off" not in host.boots_with() and {"nosmt", "splash", "iommu=pt"} <= set(
+        host.boots_with()
+    )
     assert not host(present=["iommu=pt", "nosmt"], purge=True)["changed"]
     assert host(purge=True)["changed"]
     assert host.text(DROPIN) is None
@@ -327,7 +346,8 @@ def test_purge_takes_back_what_earlier_calls_did_and_nothing_else(host):
 
 
 def test_what_a_purge_takes_back_needs_a_reboot_too(host):
-    """Seen on a virtual machine: after the teardown the kernel went on with the arguments, and nobody was told."""
+    """Seen on a virtual machine: after the teardown the kernel went on with the arguments, and nobody was
+    told."""
     host.put("etc/default/grub", 'GRUB_CMDLINE_LINUX_DEFAULT="quiet amdgpu.gttsize=131072"\n')
     host(present=["iommu=pt", "pci=realloc=off"], absent=["amdgpu.gttsize"])
     host.put("proc/cmdline", "root=UUID=1-2 ro quiet iommu=pt pci=realloc=off\n")
@@ -345,12 +365,16 @@ def test_what_a_purge_takes_back_needs_a_reboot_too(host):
 def test_a_purge_that_changes_a_value_gives_one_reason(host):
     host(present=["iommu=off", "nosmt"])
     host.put("proc/cmdline", "root=UUID=1-2 ro quiet iommu=off nosmt\n")
-    assert host(present=["iommu=pt", "nosmt"], purge=True)["reboot_reason"] == "iommu=pt is not in effect in the running kernel"
+    assert (
+        host(present=["iommu=pt", "nosmt"], purge=True)["reboot_reason"]
+        == "iommu=pt is not in effect in the running kernel"
+    )
 
 
 @pytest.mark.parametrize("purge", [True, False])
 def test_what_a_killed_run_left_of_the_dropin_is_finished_and_said(host, purge):
-    """Killed while grub.cfg was generated: an empty drop-in, and a grub.cfg with the arguments that were taken back."""
+    """Killed while grub.cfg was generated: an empty drop-in, and a grub.cfg with the arguments that were
+    taken back."""
     host(present=["iommu=pt", "nosmt"])
     left = host.text("boot/grub/grub.cfg")
     host(present=["iommu=pt"], purge=True)
@@ -358,7 +382,10 @@ def test_what_a_killed_run_left_of_the_dropin_is_finished_and_said(host, purge):
     host.put(DROPIN, boot.DROPIN_EMPTY)
     host.put("proc/cmdline", "root=UUID=1-2 ro quiet iommu=pt nosmt\n")
     result = four_times(host, purge=purge)
-    assert result["before"] == ["quiet", "iommu=pt", "nosmt"] and result["after"] == ["quiet"] == host.boots_with()
+    assert (
+        result["before"] == ["quiet", "iommu=pt", "nosmt"]
+        and result["after"] == ["quiet"] == host.boots_with()
+    )
     assert result["actions"][:2] == ["remove iommu=pt", "remove nosmt"] and host.text(DROPIN) is None
     assert result["reboot_required"] == purge
 
@@ -374,8 +401,12 @@ def test_a_purge_that_was_killed_before_the_dropin_shrank_in_grub_cfg(host):
 
 
 def test_the_record_follows_also_where_nothing_else_changes(tmp_path, run_module):
-    """What a person put back, and what they wrote later, is theirs: a purge that changes nothing forgets what was replaced."""
-    entry, record = tmp_path / "boot/loader/entries/arch.conf", tmp_path / "var/lib/amdgpu-fleet/kernel-arguments"
+    """What a person put back, and what they wrote later, is theirs: a purge that changes nothing forgets what
+    was replaced."""
+    entry, record = (
+        tmp_path / "boot/loader/entries/arch.conf",
+        tmp_path / "var/lib/amdgpu-fleet/kernel-arguments",
+    )
     entry.parent.mkdir(parents=True)
     text = "title Arch\nlinux /vmlinuz\noptions root=UUID=1 iommu=off\n"
     entry.write_text(text)

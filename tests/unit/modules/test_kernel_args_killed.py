@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""kernel_args killed at every place where it changes a file or starts a program: the host boots, and the next run finishes the work."""
+"""kernel_args killed at every place where it changes a file or starts a program: the host boots, and the next
+run finishes the work."""
 
 from __future__ import annotations
 
@@ -29,9 +30,9 @@ END
 mv boot/grub/grub.cfg.new boot/grub/grub.cfg
 """
 # Reads no drop-ins.
-GRUB2_MKCONFIG = UPDATE_GRUB.replace('for x in ./etc/default/grub.d/*.cfg; do if [ -e "$x" ]; then . "$x"; fi; done\n', "").replace(
-    "boot/grub/", "boot/grub2/"
-)
+GRUB2_MKCONFIG = UPDATE_GRUB.replace(
+    'for x in ./etc/default/grub.d/*.cfg; do if [ -e "$x" ]; then . "$x"; fi; done\n', ""
+).replace("boot/grub/", "boot/grub2/")
 FILES = {
     "grub": {
         "etc/default/grub": 'GRUB_DEFAULT=0\nGRUB_CMDLINE_LINUX_DEFAULT="quiet amdgpu.gttsize=1"\nGRUB_CMDLINE_LINUX=""\n',
@@ -60,10 +61,16 @@ FILES = {
         "etc/default/grub": '# mine\nGRUB_CMDLINE_LINUX="quiet amdgpu.gttsize=1"\nGRUB_ENABLE_BLSCFG=true\n',
     },
 }  # fmt: skip
-# What the boot loader and the generators read. Each must be what it was or what it becomes, never a part of it.
+# What the boot loader and the generators read. Each must be what it was or what it becomes, never a part of
+# it.
 BOOT_FILES = {
     "grub": ["boot/grub/grub.cfg", "etc/default/grub", "etc/default/grub.d/60-amdgpu-fleet.cfg"],
-    "systemd-boot": ["boot/loader/entries/arch.conf", "boot/loader/entries/old.conf", "boot/loader/loader.conf", "etc/kernel/cmdline"],
+    "systemd-boot": [
+        "boot/loader/entries/arch.conf",
+        "boot/loader/entries/old.conf",
+        "boot/loader/loader.conf",
+        "etc/kernel/cmdline",
+    ],
     "suse": ["boot/grub2/grub.cfg", "etc/default/grub"],
     "bls": [
         *("boot/loader/entries/id-5.14.conf", "boot/loader/entries/id-5.13.conf", "boot/grub2/grubenv"),
@@ -93,7 +100,11 @@ class Host:
 
     def run(self, place: int, **arguments: object) -> subprocess.CompletedProcess:
         given = {
-            "ANSIBLE_MODULE_ARGS": {**(arguments or ARGUMENTS), "root": str(self.root), "_ansible_remote_tmp": str(self.folder / "tmp")}
+            "ANSIBLE_MODULE_ARGS": {
+                **(arguments or ARGUMENTS),
+                "root": str(self.root),
+                "_ansible_remote_tmp": str(self.folder / "tmp"),
+            }
         }
         return subprocess.run(
             [
@@ -103,7 +114,11 @@ class Host:
                 "ansible_collections.amdgpu.fleet.plugins.modules.kernel_args",
             ],
             input=json.dumps(given),
-            env={**os.environ, "PATH": f"{self.folder / 'bin'}:{os.environ['PATH']}", "PYTHONPATH": str(self.collections_path)},
+            env={
+                **os.environ,
+                "PATH": f"{self.folder / 'bin'}:{os.environ['PATH']}",
+                "PYTHONPATH": str(self.collections_path),
+            },
             capture_output=True,
             text=True,
             check=False,
@@ -130,7 +145,9 @@ def test_killed_at_every_place(tmp_path, collections_path, loader):
         ended = host.run(place)
         killed += ended.returncode == KILLED
         for name, text in host.boot_files().items():
-            assert text in (before[name], after[name]), f"killed at {place}: {name} is neither the old nor the new one: {text!r}"
+            assert text in (before[name], after[name]), (
+                f"killed at {place}: {name} is neither the old nor the new one: {text!r}"
+            )
         finished = host.run(0)
         assert finished.returncode == 0, f"after a kill at {place}: {finished.stdout}"
         assert host.boot_files() == after, f"after a kill at {place} the next run does not finish the work"
@@ -160,10 +177,17 @@ def test_a_purge_killed_at_every_place_is_finished_by_the_next(tmp_path, collect
         for name, text in host.boot_files().items():
             # An empty drop-in stands for none.
             comment = (
-                name.endswith("60-amdgpu-fleet.cfg") and after[name] is None and (text or "").startswith("#") and text.count("\n") == 1
+                name.endswith("60-amdgpu-fleet.cfg")
+                and after[name] is None
+                and (text or "").startswith("#")
+                and text.count("\n") == 1
             )
-            assert comment or text in (before[name], after[name]), f"killed at {place}: {name} is neither the old nor the new: {text!r}"
+            assert comment or text in (before[name], after[name]), (
+                f"killed at {place}: {name} is neither the old nor the new: {text!r}"
+            )
         finished = host.run(0, purge=True, present=present)
         assert finished.returncode == 0, f"after a kill at {place}: {finished.stdout}"
         assert host.boot_files() == after, f"after a kill at {place} the next purge does not finish the work"
-        assert (record.read_text() if record.exists() else None) == recorded, f"after a kill at {place} the record is another"
+        assert (record.read_text() if record.exists() else None) == recorded, (
+            f"after a kill at {place} the record is another"
+        )

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""kernel_args on a host of unified kernel images whose kernel-install really builds them from /etc/kernel/cmdline."""
+"""kernel_args on a host of unified kernel images whose kernel-install really builds them from
+/etc/kernel/cmdline."""
 
 from __future__ import annotations
 
@@ -22,9 +23,17 @@ def pe(sections: dict[str, bytes]) -> bytes:
     table, data = b"", b""
     for name, content in sections.items():
         padded = content + b"\0" * (-len(content) % 512)
-        table += struct.pack("<8sIIIIIIHHI", name.encode(), len(content), 0, len(padded), start + len(data), 0, 0, 0, 0, 0)
+        table += struct.pack(
+            "<8sIIIIIIHHI", name.encode(), len(content), 0, len(padded), start + len(data), 0, 0, 0, 0, 0
+        )
         data += padded
-    head = b"MZ" + b"\0" * 58 + struct.pack("<I", 64) + b"PE\0\0" + struct.pack("<HHIIIHH", 0x8664, len(sections), 0, 0, 0, optional, 0)
+    head = (
+        b"MZ"
+        + b"\0" * 58
+        + struct.pack("<I", 64)
+        + b"PE\0\0"
+        + struct.pack("<HHIIIHH", 0x8664, len(sections), 0, 0, 0, optional, 0)
+    )
     return head + b"\0" * optional + table + data
 
 
@@ -72,7 +81,9 @@ def host(tmp_path, run_module):
             return run_module("kernel_args", _check=_check, _env=env, root=str(self.root), **arguments)
 
     (tmp_path / "bin").mkdir()
-    (tmp_path / "bin/chroot").write_text('#!/bin/sh\nFAKE_ROOT="$1"; export FAKE_ROOT\nprogram="$1$2"; shift 2\nexec "$program" "$@"\n')
+    (tmp_path / "bin/chroot").write_text(
+        '#!/bin/sh\nFAKE_ROOT="$1"; export FAKE_ROOT\nprogram="$1$2"; shift 2\nexec "$program" "$@"\n'
+    )
     (tmp_path / "bin/chroot").chmod(0o755)
     made = Host()
     for release in ("6.11", "6.12"):
@@ -83,7 +94,9 @@ def host(tmp_path, run_module):
     made.put(CMDLINE, "root=UUID=1 quiet iommu=off\n")
     made.put("etc/kernel/install.conf", "# x\nlayout=uki\n")
     made.put("proc/cmdline", "root=UUID=1 quiet iommu=off\n")
-    made.put("usr/bin/kernel-install", INSTALL.format(python=sys.executable, here=os.path.dirname(__file__)), 0o755)
+    made.put(
+        "usr/bin/kernel-install", INSTALL.format(python=sys.executable, here=os.path.dirname(__file__)), 0o755
+    )
     return made
 
 
@@ -94,13 +107,23 @@ def test_the_images_are_built_again(host):
     real = host(**asked)
     for key in ("before", "after", "actions", "boot_loader", "reboot_required", "diff"):
         assert checked[key] == real[key], key
-    assert real["before"] == ["root=UUID=1", "quiet", "iommu=off"] and real["after"] == ["root=UUID=1", "iommu=pt"]
-    assert host.holds("6.12") == host.holds("6.11") == real["after"] == host.text(CMDLINE).split() and real["reboot_required"]
+    assert real["before"] == ["root=UUID=1", "quiet", "iommu=off"] and real["after"] == [
+        "root=UUID=1",
+        "iommu=pt",
+    ]
+    assert (
+        host.holds("6.12") == host.holds("6.11") == real["after"] == host.text(CMDLINE).split()
+        and real["reboot_required"]
+    )
     assert host.runs() == [f"add {release} /lib/modules/{release}/vmlinuz" for release in ("6.11", "6.12")]
     for check in (True, False):
         assert not host(_check=check, **asked)["changed"]
     back = host(purge=True)
-    assert back["changed"] and sorted(host.holds()) == ["iommu=off", "quiet", "root=UUID=1"] and not back["reboot_required"]
+    assert (
+        back["changed"]
+        and sorted(host.holds()) == ["iommu=off", "quiet", "root=UUID=1"]
+        and not back["reboot_required"]
+    )
     assert not host(purge=True)["changed"] and len(host.runs()) == 4
     assert not (host.root / "var/lib/amdgpu-fleet/kernel-arguments").exists()
 
@@ -114,7 +137,10 @@ def test_without_a_file_the_line_of_the_image_is_what_later_ones_are_built_from(
 def test_a_run_that_was_killed_before_the_images_were_built_is_finished(host):
     stale = (host.root / IMAGES / "id-6.12.efi").read_bytes()
     host(present=["iommu=pt", "nosmt"])
-    new, record = (host.root / IMAGES / "id-6.12.efi").read_bytes(), host.text("var/lib/amdgpu-fleet/kernel-arguments")
+    new, record = (
+        (host.root / IMAGES / "id-6.12.efi").read_bytes(),
+        host.text("var/lib/amdgpu-fleet/kernel-arguments"),
+    )
     host.put(f"{IMAGES}/id-6.12.efi", stale)
     assert host(present=["iommu=pt", "nosmt"])["changed"] and "nosmt" in host.holds()
     host(present=["iommu=pt"], purge=True)
@@ -124,11 +150,15 @@ def test_a_run_that_was_killed_before_the_images_were_built_is_finished(host):
     assert not host(present=["iommu=pt"], purge=True)["changed"]
 
 
-@pytest.mark.parametrize(("broken", "word"), [("break-it", "no stub"), ("does-nothing", "does not show iommu=pt")])
+@pytest.mark.parametrize(
+    ("broken", "word"), [("break-it", "no stub"), ("does-nothing", "does not show iommu=pt")]
+)
 def test_a_tool_that_fails_puts_the_file_back_and_says_so(host, broken, word):
     host.put(broken, "")
     result = host(present=["iommu=pt"])
-    assert result["failed"] and word in result["msg"] and host.text(CMDLINE) == "root=UUID=1 quiet iommu=off\n"
+    assert (
+        result["failed"] and word in result["msg"] and host.text(CMDLINE) == "root=UUID=1 quiet iommu=off\n"
+    )
     assert not (host.root / "var/lib/amdgpu-fleet/kernel-arguments").exists()
     assert ("images may hold" in result["msg"]) == (broken == "break-it")
 
@@ -138,7 +168,12 @@ def test_where_nothing_is_known_to_build_them_nothing_is_written(host, missing):
     (host.root / missing).unlink()
     for check in (True, False):
         result = host(_check=check, present=["iommu=pt"])
-        assert result["failed"] and "id-6.12.efi" in result["msg"] and "layout=uki" in result["msg"] and "iommu=pt" in result["msg"]
+        assert (
+            result["failed"]
+            and "id-6.12.efi" in result["msg"]
+            and "layout=uki" in result["msg"]
+            and "iommu=pt" in result["msg"]
+        )
     assert host.text(CMDLINE) == "root=UUID=1 quiet iommu=off\n" and host.runs() == []
     assert not host(present=["iommu=off"])["changed"], "what the images hold already needs no tool"
 
@@ -147,15 +182,26 @@ def test_where_no_image_is_to_be_seen_no_reboot_is_asked_for(host):
     for release in ("6.11", "6.12"):
         (host.root / IMAGES / f"id-{release}.efi").unlink()
     first = host(present=["iommu=pt"])
-    assert first["changed"] and not first["reboot_required"] and "No reboot is asked for" in str(first["warnings"])
+    assert (
+        first["changed"]
+        and not first["reboot_required"]
+        and "No reboot is asked for" in str(first["warnings"])
+    )
     again = host(present=["iommu=pt"])
     assert not again["changed"] and not again["reboot_required"]
 
 
 def test_presets_of_mkinitcpio(host):
     (host.root / "etc/kernel/install.conf").unlink()
-    host.put("etc/mkinitcpio.d/linux.preset", "PRESETS=('default')\n#x_uki=1\ndefault_uki=/efi/EFI/Linux/id-6.12.efi\n")
-    host.put("usr/bin/mkinitcpio", (host.root / "usr/bin/kernel-install").read_text().replace("sys.argv[2]", "'6.12'"), 0o755)
+    host.put(
+        "etc/mkinitcpio.d/linux.preset",
+        "PRESETS=('default')\n#x_uki=1\ndefault_uki=/efi/EFI/Linux/id-6.12.efi\n",
+    )
+    host.put(
+        "usr/bin/mkinitcpio",
+        (host.root / "usr/bin/kernel-install").read_text().replace("sys.argv[2]", "'6.12'"),
+        0o755,
+    )
     assert host(present=["iommu=pt"])["changed"] and host.runs() == ["-P"] and "iommu=pt" in host.holds()
 
 
@@ -180,7 +226,11 @@ def test_what_is_no_image_is_one_sentence(host, content):
     for release in ("6.11", "6.12"):
         host.put(f"{IMAGES}/id-{release}.efi", content)
     result = host(present=["iommu=pt"])
-    assert result["failed"] and "id-6.12.efi" in result["msg"] and host.text(CMDLINE) == "root=UUID=1 quiet iommu=off\n"
+    assert (
+        result["failed"]
+        and "id-6.12.efi" in result["msg"]
+        and host.text(CMDLINE) == "root=UUID=1 quiet iommu=off\n"
+    )
 
 
 def test_sections_are_found_by_their_whole_name(tmp_path):

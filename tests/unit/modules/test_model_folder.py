@@ -28,7 +28,9 @@ def safetensors(size: int = 16) -> bytes:
 FILES = {"config.json": b'{"num_hidden_layers": 2}', "model.safetensors": safetensors()}
 
 
-def pack(path: Path, files: dict[str, bytes], mode: str = "w:gz", prefix: str = "packed/", **fields: object) -> str:
+def pack(
+    path: Path, files: dict[str, bytes], mode: str = "w:gz", prefix: str = "packed/", **fields: object
+) -> str:
     with tarfile.open(path, mode) as archive:
         for name, content in files.items():
             member = tarfile.TarInfo(f"{prefix}{name}")
@@ -49,7 +51,9 @@ def unpack(tmp_path, run_module):
         archive = tmp_path / "model.tar"
         known = pack(archive, files, mode, prefix, **dict(fields))
         options = {"archive": str(archive), "sha256": known, **options}
-        return run_module("model_folder", _check=_check, path=MODEL, root=str(tmp_path / "host"), **options), folder
+        return run_module(
+            "model_folder", _check=_check, path=MODEL, root=str(tmp_path / "host"), **options
+        ), folder
 
     return run
 
@@ -77,7 +81,11 @@ def test_what_was_only_a_part_is_replaced(unpack):
     _result, folder = unpack()
     (folder / "model.safetensors").write_bytes(safetensors()[:-1])
     result, folder = unpack()
-    assert result["changed"] and (folder / "model.safetensors").read_bytes() == safetensors() and names(folder.parent) == ["tiny"]
+    assert (
+        result["changed"]
+        and (folder / "model.safetensors").read_bytes() == safetensors()
+        and names(folder.parent) == ["tiny"]
+    )
 
 
 @pytest.mark.parametrize(
@@ -155,14 +163,23 @@ def test_a_link_to_a_larger_disk_stays(unpack, tmp_path):
 )
 def test_a_place_that_is_none(run_module, tmp_path, options, said):
     known = pack(tmp_path / "model.tar", FILES)
-    arguments = {"path": MODEL, "root": str(tmp_path), "archive": str(tmp_path / "model.tar"), "sha256": known, **options}
+    arguments = {
+        "path": MODEL,
+        "root": str(tmp_path),
+        "archive": str(tmp_path / "model.tar"),
+        "sha256": known,
+        **options,
+    }
     assert said in run_module("model_folder", **arguments)["msg"]
     assert names(tmp_path) == ["model.tar"]
 
 
 def test_a_client_that_is_not_there(run_module, tmp_path):
     arguments = {"path": MODEL, "root": str(tmp_path), "hub": "a/b", "client": "/nonexistent/hf"}
-    assert "client /nonexistent/hf cannot be run: no such file or directory" in run_module("model_folder", **arguments)["msg"]
+    assert (
+        "client /nonexistent/hf cannot be run: no such file or directory"
+        in run_module("model_folder", **arguments)["msg"]
+    )
 
 
 def test_a_link_that_leads_nowhere_has_a_remedy(tmp_path, run_module):
@@ -187,7 +204,9 @@ def test_no_archive_at_all(unpack, tmp_path):
 def test_a_disk_that_is_too_small(tmp_path, monkeypatch):
     known = pack(tmp_path / "model.tar", FILES)
     monkeypatch.setattr(_model_store.shutil, "disk_usage", lambda _path: type("Usage", (), {"free": 1 << 30}))
-    with pytest.raises(_model_store.StoreError, match=r"needs 0\.0 GiB and 1\.0 GiB to spare, and .* has 1\.0 GiB free"):
+    with pytest.raises(
+        _model_store.StoreError, match=r"needs 0\.0 GiB and 1\.0 GiB to spare, and .* has 1\.0 GiB free"
+    ):
         _model_store.unpack(str(tmp_path / "model.tar"), known, str(tmp_path / "out/model"))
     assert not (tmp_path / "out").exists()
 
@@ -204,11 +223,18 @@ def test_a_manifest_of_a_folder_is_checked_once_and_after_a_change(tmp_path, run
         return run_module("model_folder", _check=_check, path=MODEL, manifest="/sums", root=str(tmp_path))
 
     def facts():
-        found = run_module("rocm_facts", root=str(tmp_path), paths=[MODEL])["ansible_facts"]["amd_rocm"]["paths"][MODEL]
+        found = run_module("rocm_facts", root=str(tmp_path), paths=[MODEL])["ansible_facts"]["amd_rocm"][
+            "paths"
+        ][MODEL]
         return found["checked_by"], found["missing"]
 
     assert facts() == (None, None)
-    assert [check(True)["changed"], check()["changed"], check(True)["changed"], check()["changed"]] == [True, True, False, False]
+    assert [check(True)["changed"], check()["changed"], check(True)["changed"], check()["changed"]] == [
+        True,
+        True,
+        False,
+        False,
+    ]
     assert facts() == ("/sums", None)
     (folder / "model.safetensors").write_bytes(safetensors()[:-1] + b"\2")
     assert facts() == (None, None)
@@ -240,5 +266,9 @@ def test_the_line_of_the_client_that_says_why():
 
 
 def test_what_is_not_downloaded_takes_no_space():
-    listing = [{"path": "model.safetensors", "size": 5}, {"path": "original/a.pth", "size": 7}, {"path": "x/original/b", "size": 1}]
+    listing = [
+        {"path": "model.safetensors", "size": 5},
+        {"path": "original/a.pth", "size": 7},
+        {"path": "x/original/b", "size": 1},
+    ]
     assert _model_store.listed_bytes(listing, ["original/*", "*.gguf"]) == 6

@@ -48,12 +48,19 @@ def four_times(host, **arguments):
 
 
 def test_create_update_delete(host):
-    created = four_times(host, options={"ttm": {"pages_limit": 25165824, "page-pool-size": 1}}, blacklist=["nouveau"])
-    assert host.text().splitlines()[1:] == ["blacklist nouveau", "options ttm pages_limit=25165824 page_pool_size=1"]
+    created = four_times(
+        host, options={"ttm": {"pages_limit": 25165824, "page-pool-size": 1}}, blacklist=["nouveau"]
+    )
+    assert host.text().splitlines()[1:] == [
+        "blacklist nouveau",
+        "options ttm pages_limit=25165824 page_pool_size=1",
+    ]
     assert created["diff"]["before"] == "" and created["diff"]["after"] == host.text()
     assert oct((host.root / OURS).stat().st_mode)[-3:] == "644"
 
-    updated = four_times(host, options={"ttm": {"pages_limit": 26214400, "page_pool_size": None}, "amdgpu": {"noretry": True}})
+    updated = four_times(
+        host, options={"ttm": {"pages_limit": 26214400, "page_pool_size": None}, "amdgpu": {"noretry": True}}
+    )
     assert updated["after"] == {
         "options": {"ttm": {"pages_limit": "26214400"}, "amdgpu": {"noretry": "1"}},
         "blacklist": ["nouveau"],
@@ -95,14 +102,19 @@ def test_a_reload_that_cannot_help_is_not_asked_for(host, name, asked):
 
 
 def test_a_purge_takes_out_what_is_not_asked_for_any_more(host):
-    host.put(OURS, "install foo /bin/true\nblacklist nouveau\noptions ttm pages_limit=16777216 page_pool_size=1\n")
+    host.put(
+        OURS, "install foo /bin/true\nblacklist nouveau\noptions ttm pages_limit=16777216 page_pool_size=1\n"
+    )
     host.put("sys/module/ttm/parameters/pages_limit", "16777216\n")
     host.put("boot/initrd.img-6.8", "")
     kept = host(options={})
     assert not kept["changed"] and not kept["reload_required"], "without purge everything stays"
     switched = four_times(host, options={"amdttm": {"pages_limit": 16777216}}, purge=True)
     assert host.text().splitlines()[1:] == ["install foo /bin/true", "options amdttm pages_limit=16777216"]
-    assert switched["reload_reason"].startswith("ttm still runs with pages_limit=16777216") and switched["initramfs_required"]
+    assert (
+        switched["reload_reason"].startswith("ttm still runs with pages_limit=16777216")
+        and switched["initramfs_required"]
+    )
     assert switched["actions"][:2] == ["remove ttm pages_limit=16777216", "remove ttm page_pool_size=1"]
     removed = four_times(host, options={}, purge=True)
     assert host.text().splitlines()[1:] == ["install foo /bin/true"] and removed["after"]["options"] == {}
@@ -138,7 +150,11 @@ def test_what_has_to_follow(host):
     host.put("sys/module/ttm/parameters/pages_limit", "16777216\n")
     result = host(options={"ttm": {"pages_limit": 25165824}})
     assert result["initramfs_required"]
-    assert result["reload_required"] and "16777216" in result["reload_reason"] and "25165824" in result["reload_reason"]
+    assert (
+        result["reload_required"]
+        and "16777216" in result["reload_reason"]
+        and "25165824" in result["reload_reason"]
+    )
     later = os.stat(host.root / OURS).st_mtime + 10
     os.utime(host.root / "boot/initrd.img-6.8", (later, later))
     host.put("sys/module/ttm/parameters/pages_limit", "25165824\n")
@@ -198,7 +214,9 @@ def test_bytes_that_are_no_text_do_not_cost_the_answer(host):
     foreign = (host.root / "etc/modprobe.d").joinpath(os.fsdecode(b"zzz\xff.conf"))
     foreign.write_text("options ttm pages_limit=1\n")
     result = host(options={"amdgpu": {"a": 1}, "ttm": {"pages_limit": 2}})
-    assert "change amdgpu a from \ufffd to 1" in result["actions"] and result["conflicts"][0]["path"].endswith("/zzz\ufffd.conf")
+    assert "change amdgpu a from \ufffd to 1" in result["actions"] and result["conflicts"][0][
+        "path"
+    ].endswith("/zzz\ufffd.conf")
     assert "options amdgpu a=1" in host.text()
 
 
@@ -207,10 +225,15 @@ def test_an_option_without_a_value_keeps_none(host):
     host.put("sys/module/amdgpu/parameters/exp_hw_support", "Y\n")
     result = host(options={"amdgpu": {"noretry": 1}})
     assert host.text().splitlines()[-1] == "options amdgpu exp_hw_support ppfeaturemask= noretry=1"
-    assert [action for action in result["actions"] if "exp_hw" in action] == [] and "exp_hw" not in result["reload_reason"]
+    assert [action for action in result["actions"] if "exp_hw" in action] == [] and "exp_hw" not in result[
+        "reload_reason"
+    ]
     assert not host(options={"amdgpu": {"noretry": 1}})["changed"]
     gone = host(options={"amdgpu": {"exp_hw_support": None}})
-    assert "remove amdgpu exp_hw_support" in gone["actions"] and "still runs with exp_hw_support=Y" in gone["reload_reason"]
+    assert (
+        "remove amdgpu exp_hw_support" in gone["actions"]
+        and "still runs with exp_hw_support=Y" in gone["reload_reason"]
+    )
 
 
 def test_a_folder_of_the_kernel_that_leads_out_of_the_root(host, tmp_path):

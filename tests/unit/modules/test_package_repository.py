@@ -21,7 +21,10 @@ KEYRING = "etc/apt/keyrings/lab.gpg"
 SOURCE = "etc/apt/sources.list.d/lab.sources"
 RPM_KEY = "etc/pki/rpm-gpg/RPM-GPG-KEY-lab"
 REPO = "etc/yum.repos.d/lab.repo"
-OS_RELEASE = {"deb": "ID=debian\nVERSION_ID=13\n", "rpm": 'ID="rocky"\nID_LIKE="rhel centos fedora"\nVERSION_ID="9.6"\n'}
+OS_RELEASE = {
+    "deb": "ID=debian\nVERSION_ID=13\n",
+    "rpm": 'ID="rocky"\nID_LIKE="rhel centos fedora"\nVERSION_ID="9.6"\n',
+}
 
 
 class Handler(SimpleHTTPRequestHandler):
@@ -55,25 +58,40 @@ class Handler(SimpleHTTPRequestHandler):
             return
         if self.path.startswith("/gzip/"):
             name, kind = self.path.rsplit("/", 2)[1:]
-            packed = gzip.compress(b"x" * (5 << 20) if kind == "bomb" else (Path(self.directory) / name).read_bytes())
+            packed = gzip.compress(
+                b"x" * (5 << 20) if kind == "bomb" else (Path(self.directory) / name).read_bytes()
+            )
             self.send_response(200)
             self.send_header("Content-Encoding", "gzip")
             self.end_headers()
-            self.wfile.write({"cut": packed[:-20], "damaged": packed[:20] + b"\xff" * 40 + packed[60:]}.get(kind, packed))
+            self.wfile.write(
+                {"cut": packed[:-20], "damaged": packed[:20] + b"\xff" * 40 + packed[60:]}.get(kind, packed)
+            )
             return
         super().do_GET()
 
 
 @pytest.fixture(scope="module")
 def repository(tmp_path_factory):
-    """A signed repository on HTTP: `folder`, `url`, `asked`, and the fingerprints of its key and of another one."""
+    """A signed repository on HTTP: `folder`, `url`, `asked`, and the fingerprints of its key and of another
+    one."""
     if not shutil.which("gpg"):
         pytest.fail("gpg is not on the PATH. Remedy: install gnupg", pytrace=False)
     folder, home = tmp_path_factory.mktemp("repository"), tmp_path_factory.mktemp("gpg")
     home.chmod(0o700)
 
     def gpg(*arguments: str) -> bytes:
-        command = ["gpg", "--homedir", str(home), "--batch", "--yes", "--no-tty", "--quiet", "--pinentry-mode=loopback", "--passphrase="]
+        command = [
+            "gpg",
+            "--homedir",
+            str(home),
+            "--batch",
+            "--yes",
+            "--no-tty",
+            "--quiet",
+            "--pinentry-mode=loopback",
+            "--passphrase=",
+        ]
         done = subprocess.run([*command, *arguments], capture_output=True, check=False)
         assert done.returncode == 0, done.stderr.decode()
         return done.stdout
@@ -106,14 +124,25 @@ def repository(tmp_path_factory):
     for suite in ("stable", "testing", "unsigned"):
         release = folder / "dists" / suite / "Release"
         release.parent.mkdir(parents=True)
-        release.write_text(f"Suite: {suite}\nComponents: main extra\nArchitectures: amd64\n", encoding="utf-8")
+        release.write_text(
+            f"Suite: {suite}\nComponents: main extra\nArchitectures: amd64\n", encoding="utf-8"
+        )
         if suite == "unsigned":
             (release.parent / "InRelease").write_bytes(release.read_bytes())
         else:
-            gpg("--local-user", "vendor", "--clearsign", "--output", str(release.parent / "InRelease"), str(release))
+            gpg(
+                "--local-user",
+                "vendor",
+                "--clearsign",
+                "--output",
+                str(release.parent / "InRelease"),
+                str(release),
+            )
     for place in ("rpm", "rpm/testing"):
         (folder / place / "repodata").mkdir(parents=True)
-        (folder / place / "repodata/repomd.xml").write_text('<?xml version="1.0"?>\n<repomd></repomd>\n', encoding="utf-8")
+        (folder / place / "repodata/repomd.xml").write_text(
+            '<?xml version="1.0"?>\n<repomd></repomd>\n', encoding="utf-8"
+        )
     server = ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(Handler, directory=str(folder)))
     threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True).start()
     made.url = f"http://127.0.0.1:{server.server_port}"
@@ -125,7 +154,8 @@ def repository(tmp_path_factory):
 
 @pytest.fixture
 def host(tmp_path, run_module, repository):
-    """host(...) runs the module for the right repository; arguments replace those of it, ``None`` takes one away."""
+    """host(...) runs the module for the right repository; arguments replace those of it, ``None`` takes one
+    away."""
 
     class Host:
         root = tmp_path / "root"
@@ -142,17 +172,35 @@ def host(tmp_path, run_module, repository):
                 "root": str(self.root),
                 **changes,
             }
-            return run_module("package_repository", _check=_check, **{key: value for key, value in arguments.items() if value is not None})
+            return run_module(
+                "package_repository",
+                _check=_check,
+                **{key: value for key, value in arguments.items() if value is not None},
+            )
 
         def rpm(self, _check=False, **changes):
-            return self(_check, **{"format": "rpm", "uri": f"{repository.url}/rpm", "suite": None, "components": None, **changes})
+            return self(
+                _check,
+                **{
+                    "format": "rpm",
+                    "uri": f"{repository.url}/rpm",
+                    "suite": None,
+                    "components": None,
+                    **changes,
+                },
+            )
 
         def absent(self, _check=False, name="lab", **options):
-            return run_module("package_repository", _check=_check, name=name, state="absent", root=str(self.root), **options)
+            return run_module(
+                "package_repository", _check=_check, name=name, state="absent", root=str(self.root), **options
+            )
 
         def tree(self):
             return {
-                str(path.relative_to(self.root)): (stat.S_IMODE(path.lstat().st_mode), path.read_bytes() if path.is_file() else None)
+                str(path.relative_to(self.root)): (
+                    stat.S_IMODE(path.lstat().st_mode),
+                    path.read_bytes() if path.is_file() else None,
+                )
                 for path in sorted(self.root.rglob("*"))
             }
 
@@ -171,7 +219,11 @@ def four_times(host, run):
     settled = host.tree()
     for check in (True, False):
         again = run(check)
-        assert not again["changed"] and again["actions"] == [] and again["diff"]["before"] == again["diff"]["after"]
+        assert (
+            not again["changed"]
+            and again["actions"] == []
+            and again["diff"]["before"] == again["diff"]["after"]
+        )
     assert host.tree() == settled
     return real
 
@@ -181,20 +233,33 @@ def test_create_update_delete(host, repository):
     assert created["actions"] == [f"write /{KEYRING}", f"write /{SOURCE}"]
     text = (
         "# Written by amdgpu.fleet\nTypes: deb\n"
-        f"URIs: {repository.url}\nSuites: stable\nComponents: main\nArchitectures: amd64\nSigned-By: /{KEYRING}\n"
+        f"URIs: {repository.url}\nSuites: stable\nComponents: main\nArchitectures: amd64\nSigned-By: "
+        f"/{KEYRING}\n"
     )
-    assert created["diff"] == {"before": "", "after": text, "before_header": f"/{SOURCE}", "after_header": f"/{SOURCE}"}
+    assert created["diff"] == {
+        "before": "",
+        "after": text,
+        "before_header": f"/{SOURCE}",
+        "after_header": f"/{SOURCE}",
+    }
     tree = host.tree()
     assert tree[SOURCE] == (0o644, text.encode())
     assert tree[KEYRING] == (0o644, (repository.folder / "vendor.gpg").read_bytes())
 
-    updated = four_times(host, lambda check: host(_check=check, suite="testing", components=["main", "extra"]))
+    updated = four_times(
+        host, lambda check: host(_check=check, suite="testing", components=["main", "extra"])
+    )
     assert updated["actions"] == [f"write /{SOURCE}"]
-    assert "Suites: stable" in updated["diff"]["before"] and "Suites: testing\nComponents: main extra\n" in updated["diff"]["after"]
+    assert (
+        "Suites: stable" in updated["diff"]["before"]
+        and "Suites: testing\nComponents: main extra\n" in updated["diff"]["after"]
+    )
     assert host.tree()[KEYRING] == tree[KEYRING]
 
     deleted = four_times(host, host.absent)
-    assert deleted["actions"] == [f"remove /{KEYRING}", f"remove /{SOURCE}"] and deleted["diff"]["after"] == ""
+    assert (
+        deleted["actions"] == [f"remove /{KEYRING}", f"remove /{SOURCE}"] and deleted["diff"]["after"] == ""
+    )
     assert not [name for name in host.tree() if "lab" in name]
 
 
@@ -202,7 +267,12 @@ def test_create_update_delete(host, repository):
 def test_armored_and_binary_keys_give_the_same_keyring_that_gpgv_accepts(host, repository, key):
     assert host(key_url=f"{repository.url}/{key}")["changed"]
     assert host.tree()[KEYRING][1] == (repository.folder / "vendor.gpg").read_bytes()
-    command = ["gpgv", "--keyring", str(host.root / KEYRING), str(repository.folder / "dists/stable/InRelease")]
+    command = [
+        "gpgv",
+        "--keyring",
+        str(host.root / KEYRING),
+        str(repository.folder / "dists/stable/InRelease"),
+    ]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
 
@@ -257,7 +327,9 @@ def test_another_key_in_the_keyring_is_replaced(host, repository):
 
 @pytest.mark.parametrize("kind", ["deb", "rpm"])
 @pytest.mark.parametrize("name", ["expired", "soon"])
-def test_a_key_that_has_expired_or_will_soon_is_replaced_by_the_one_that_was_issued_again(host, repository, kind, name):
+def test_a_key_that_has_expired_or_will_soon_is_replaced_by_the_one_that_was_issued_again(
+    host, repository, kind, name
+):
     write, suffix = (host, "gpg") if kind == "deb" else (host.rpm, "asc")
     write()
     place = host.root / (KEYRING if kind == "deb" else RPM_KEY)
@@ -282,9 +354,18 @@ def nobody() -> str:
 
 
 FAILURES = {
-    "the repository cannot be reached": (lambda r: {"uri": nobody()}, ["package repository", "refused", "Correct its address"]),
-    "the key cannot be reached": (lambda r: {"key_url": nobody() + "/k"}, ["repository key", "refused", "Correct key_url"]),
-    "a name that does not exist": (lambda r: {"uri": "http://no-such-host.invalid/x"}, ["package repository", "no-such-host.invalid"]),
+    "the repository cannot be reached": (
+        lambda r: {"uri": nobody()},
+        ["package repository", "refused", "Correct its address"],
+    ),
+    "the key cannot be reached": (
+        lambda r: {"key_url": nobody() + "/k"},
+        ["repository key", "refused", "Correct key_url"],
+    ),
+    "a name that does not exist": (
+        lambda r: {"uri": "http://no-such-host.invalid/x"},
+        ["package repository", "no-such-host.invalid"],
+    ),
     "no InRelease": (lambda r: {"suite": "nothing"}, ["dists/nothing/InRelease", "404"]),
     "no key": (lambda r: {"key_url": f"{r.url}/none.asc"}, ["none.asc", "404"]),
     "no key file": (lambda r: {"key_url": f"file://{r.folder}/none.asc"}, ["none.asc", "No such file"]),
@@ -296,29 +377,62 @@ FAILURES = {
     "another fingerprint": (lambda r: {"fingerprint": "0" * 40}, ["0" * 40, "not the pinned"]),
     "two keys": (lambda r: {"key_url": f"{r.url}/two.gpg"}, ["two.gpg", "not the pinned"]),
     "two armored keys": (lambda r: {"key_url": f"{r.url}/two.asc"}, ["two.asc", "not the pinned"]),
-    "a truncated key": (lambda r: {"key_url": f"{r.url}/truncated.gpg"}, ["truncated.gpg", "no repository key"]),
-    "a truncated armored key": (lambda r: {"key_url": f"{r.url}/truncated.asc"}, ["truncated.asc", "no repository key"]),
+    "a truncated key": (
+        lambda r: {"key_url": f"{r.url}/truncated.gpg"},
+        ["truncated.gpg", "no repository key"],
+    ),
+    "a truncated armored key": (
+        lambda r: {"key_url": f"{r.url}/truncated.asc"},
+        ["truncated.asc", "no repository key"],
+    ),
     "a damaged key": (lambda r: {"key_url": f"{r.url}/damaged.asc"}, ["damaged.asc", "no repository key"]),
     "noise": (lambda r: {"key_url": f"{r.url}/noise.gpg"}, ["noise.gpg", "no repository key"]),
     "a page": (lambda r: {"key_url": f"{r.url}/page.asc"}, ["page.asc", "not an OpenPGP key"]),
-    "an expired key": (lambda r: {"key_url": f"{r.url}/expired.asc"}, ["expired.asc", "expired on 20", "Give a key_url"]),
+    "an expired key": (
+        lambda r: {"key_url": f"{r.url}/expired.asc"},
+        ["expired.asc", "expired on 20", "Give a key_url"],
+    ),
     "an empty key": (lambda r: {"key_url": f"{r.url}/empty.gpg"}, ["empty.gpg", "no public key"]),
-    "a short fingerprint": (lambda r: {"fingerprint": "9386B48A1A693C5C"}, ["40 hexadecimal digits", "9386B48A1A693C5C"]),
+    "a short fingerprint": (
+        lambda r: {"fingerprint": "9386B48A1A693C5C"},
+        ["40 hexadecimal digits", "9386B48A1A693C5C"],
+    ),
     "a fingerprint that is none": (lambda r: {"fingerprint": "x" * 40}, ["40 hexadecimal digits"]),
     "a name with a slash": (lambda r: {"name": "../../etc/x"}, ["name", "../../etc/x"]),
     "no uri": (lambda r: {"uri": None}, ["uri"]),
     "an empty uri": (lambda r: {"uri": ""}, ["uri must be an address such as", "''"]),
-    "a uri without a scheme": (lambda r: {"uri": "repo.example.net/debian"}, ["uri must be an address such as", "repo.example.net"]),
+    "a uri without a scheme": (
+        lambda r: {"uri": "repo.example.net/debian"},
+        ["uri must be an address such as", "repo.example.net"],
+    ),
     "no components": (lambda r: {"components": []}, ["components are missing"]),
     "an empty component": (lambda r: {"components": [""]}, ["components are missing"]),
     "an empty component among others": (lambda r: {"components": ["main", ""]}, ["components are missing"]),
     "no time": (lambda r: {"timeout": -1}, ["timeout must be at least 1 second, not -1"]),
-    "a key that trickles": (lambda r: {"key_url": f"{r.url}/trickle/k", "timeout": 1}, ["/trickle/k", "it took longer than 1 s"]),
-    "an index that trickles": (lambda r: {"uri": f"{r.url}/trickle", "timeout": 1}, ["/trickle/", "it took longer than 1 s"]),
-    "a key without an end": (lambda r: {"key_url": f"{r.url}/endless/k"}, ["/endless/k", "longer than 4 MiB"]),
-    "a compressed key cut short": (lambda r: {"key_url": f"{r.url}/gzip/vendor.asc/cut"}, ["vendor.asc", "broke off"]),
-    "a damaged compressed key": (lambda r: {"key_url": f"{r.url}/gzip/vendor.asc/damaged"}, ["vendor.asc", "broke off"]),
-    "a compressed key without an end": (lambda r: {"key_url": f"{r.url}/gzip/vendor.asc/bomb"}, ["vendor.asc", "longer than 4 MiB"]),
+    "a key that trickles": (
+        lambda r: {"key_url": f"{r.url}/trickle/k", "timeout": 1},
+        ["/trickle/k", "it took longer than 1 s"],
+    ),
+    "an index that trickles": (
+        lambda r: {"uri": f"{r.url}/trickle", "timeout": 1},
+        ["/trickle/", "it took longer than 1 s"],
+    ),
+    "a key without an end": (
+        lambda r: {"key_url": f"{r.url}/endless/k"},
+        ["/endless/k", "longer than 4 MiB"],
+    ),
+    "a compressed key cut short": (
+        lambda r: {"key_url": f"{r.url}/gzip/vendor.asc/cut"},
+        ["vendor.asc", "broke off"],
+    ),
+    "a damaged compressed key": (
+        lambda r: {"key_url": f"{r.url}/gzip/vendor.asc/damaged"},
+        ["vendor.asc", "broke off"],
+    ),
+    "a compressed key without an end": (
+        lambda r: {"key_url": f"{r.url}/gzip/vendor.asc/bomb"},
+        ["vendor.asc", "longer than 4 MiB"],
+    ),
 }
 
 
@@ -352,10 +466,13 @@ def test_absent_where_nothing_was(host):
     assert host.tree() == {}
 
 
-# --- one file without the other -------------------------------------------------------------------------------------------------------
+# --- one file without the other
 
 
-@pytest.mark.parametrize(("kind", "key", "folder"), [("deb", KEYRING, "etc/apt/sources.list.d"), ("rpm", RPM_KEY, "etc/yum.repos.d")])
+@pytest.mark.parametrize(
+    ("kind", "key", "folder"),
+    [("deb", KEYRING, "etc/apt/sources.list.d"), ("rpm", RPM_KEY, "etc/yum.repos.d")],
+)
 def test_where_the_second_file_cannot_be_written_the_first_is_taken_back(host, repository, kind, key, folder):
     write = host if kind == "deb" else host.rpm
     (host.root / folder).parent.mkdir(parents=True)
@@ -372,7 +489,7 @@ def test_where_the_second_file_cannot_be_written_the_first_is_taken_back(host, r
     assert write()["failed"] and host.tree() == before
 
 
-# --- rpm ------------------------------------------------------------------------------------------------------------------------------
+# --- rpm
 
 
 def test_create_update_delete_rpm(host, repository):
@@ -382,12 +499,19 @@ def test_create_update_delete_rpm(host, repository):
         f"# Written by amdgpu.fleet\n[lab]\nname=lab\nbaseurl={repository.url}/rpm\nenabled=1\npriority=50\ngpgcheck=1\nrepo_gpgcheck=0\n"
         f"gpgkey=file:///{RPM_KEY}\n"
     )
-    assert created["diff"] == {"before": "", "after": text, "before_header": f"/{REPO}", "after_header": f"/{REPO}"}
+    assert created["diff"] == {
+        "before": "",
+        "after": text,
+        "before_header": f"/{REPO}",
+        "after_header": f"/{REPO}",
+    }
     tree = host.tree()
     assert tree[REPO] == (0o644, text.encode())
     assert tree[RPM_KEY][0] == 0o644
 
-    updated = four_times(host, lambda check: host.rpm(_check=check, uri=f"{repository.url}/rpm/testing/", repo_gpgcheck=True))
+    updated = four_times(
+        host, lambda check: host.rpm(_check=check, uri=f"{repository.url}/rpm/testing/", repo_gpgcheck=True)
+    )
     assert updated["actions"] == [f"write /{REPO}"]
     assert "repo_gpgcheck=0" in updated["diff"]["before"] and "repo_gpgcheck=1" in updated["diff"]["after"]
     assert host.tree()[RPM_KEY] == tree[RPM_KEY]
@@ -401,7 +525,10 @@ def test_create_update_delete_rpm(host, repository):
 def test_rpm_gets_the_key_armored_as_gpg_would_write_it(host, repository, key):
     assert host.rpm(key_url=f"{repository.url}/{key}")["changed"]
     written = host.tree()[RPM_KEY][1]
-    assert written.split(b"\n\n", 1)[1].split() == (repository.folder / "vendor.asc").read_bytes().split(b"\n\n", 1)[1].split()
+    assert (
+        written.split(b"\n\n", 1)[1].split()
+        == (repository.folder / "vendor.asc").read_bytes().split(b"\n\n", 1)[1].split()
+    )
 
 
 @pytest.mark.parametrize("kind", ["deb", "rpm"])
@@ -426,7 +553,9 @@ def test_another_package_manager_is_named(host):
     before = host.tree()
     result = host()
     assert result["failed"] and "zypper" in result["msg"] and host.tree() == before
-    assert not host.absent()["changed"] and host.tree() == before, "where there never was one, there is nothing to complain about"
+    assert not host.absent()["changed"] and host.tree() == before, (
+        "where there never was one, there is nothing to complain about"
+    )
 
 
 def test_a_rpm_repository_in_place_needs_no_network(host, repository):
@@ -455,7 +584,9 @@ RPM_FAILURES = {
 @pytest.mark.parametrize("name", RPM_FAILURES)
 def test_a_failure_with_rpm_leaves_the_host_as_it_was(host, repository, name, there, check):
     (repository.folder / "elsewhere/repodata").mkdir(parents=True, exist_ok=True)
-    (repository.folder / "elsewhere/repodata/repomd.xml").write_text("<html>sign in first</html>", encoding="utf-8")
+    (repository.folder / "elsewhere/repodata/repomd.xml").write_text(
+        "<html>sign in first</html>", encoding="utf-8"
+    )
     if there:
         host.rpm()
         (host.root / REPO).write_text("# by hand\n", encoding="utf-8")

@@ -49,13 +49,17 @@ def test_strix_halo_broken(emulated, amd_rocm):
     assert "amdgpu.cwsr_enable=0" in found["kernel"]["command_line"]
 
 
-@pytest.mark.parametrize(("name", "installed", "newer"), [("", 1999, False), ("", 2001, True), (":amd64", 2001, True)])
+@pytest.mark.parametrize(
+    ("name", "installed", "newer"), [("", 1999, False), ("", 2001, True), (":amd64", 2001, True)]
+)
 def test_firmware_that_came_after_the_boot(emulated, amd_rocm, name, installed, newer):
     """The machine began at 1000, and its first process a thousand seconds later, as in a container."""
     root = emulated("strix-halo-128")
     (root / "proc/stat").write_text("cpu  1 2 3\nbtime 1000\nprocesses 5\n")
     (root / "proc/1").mkdir()
-    (root / "proc/1/stat").write_text("1 (system) d) S 0 1 1 0 -1 4194560 1 1 1 1 1 1 1 1 20 0 1 0 100000 1 1\n")
+    (root / "proc/1/stat").write_text(
+        "1 (system) d) S 0 1 1 0 -1 4194560 1 1 1 1 1 1 1 1 20 0 1 0 100000 1 1\n"
+    )
     files = root / f"var/lib/dpkg/info/firmware-amd-graphics{name}.list"
     files.parent.mkdir()
     files.write_text("/.\n")
@@ -70,7 +74,10 @@ def test_blacklists(emulated, amd_rocm):
     (root / "etc/modprobe.d").mkdir(parents=True, exist_ok=True)
     (root / "etc/modprobe.d/vfio.conf").write_text("# blacklist nothing\nblacklist  amdgpu\n")
     (root / "proc/cmdline").write_text("ro modprobe.blacklist=ast,amdgpu amd.modprobe.blacklist=amdgpu\n")
-    assert amd_rocm(root)["driver"]["blacklisted_by"] == ["/etc/modprobe.d/vfio.conf", "modprobe.blacklist=ast,amdgpu"]
+    assert amd_rocm(root)["driver"]["blacklisted_by"] == [
+        "/etc/modprobe.d/vfio.conf",
+        "modprobe.blacklist=ast,amdgpu",
+    ]
 
 
 @pytest.mark.parametrize(
@@ -98,7 +105,11 @@ def test_installations(tmp_path, amd_rocm, files, links, version, layouts):
 
 def test_wheels_in_a_virtual_environment(tmp_path, amd_rocm):
     site = tmp_path / "opt/vllm/x/lib/python3.12/site-packages"
-    for name in ("rocm_sdk_core-10.0.0.dist-info", "vllm-0.33.0+rocm100.dist-info", "torch-2.13.0+rocm10.0.0.dist-info"):
+    for name in (
+        "rocm_sdk_core-10.0.0.dist-info",
+        "vllm-0.33.0+rocm100.dist-info",
+        "torch-2.13.0+rocm10.0.0.dist-info",
+    ):
         (site / name).mkdir(parents=True)
     found = amd_rocm(tmp_path, search_paths=["/opt/vllm/x"])
     versions = {"python": "3.12", "vllm": "0.33.0+rocm100", "torch": "2.13.0+rocm10.0.0"}
@@ -107,7 +118,14 @@ def test_wheels_in_a_virtual_environment(tmp_path, amd_rocm):
 
 
 def test_virtual_environments_that_this_collection_made(tmp_path, amd_rocm):
-    for name in ("0.32.0-rocm723", "0.33.0-rocm100-0badcafe", "0.33.0-cpu", "uv-0.13.8", "mine", "0.33.0-rocm100-mine"):
+    for name in (
+        "0.32.0-rocm723",
+        "0.33.0-rocm100-0badcafe",
+        "0.33.0-cpu",
+        "uv-0.13.8",
+        "mine",
+        "0.33.0-rocm100-mine",
+    ):
         (tmp_path / "opt/vllm" / name).mkdir(parents=True)
         (tmp_path / "opt/vllm" / name / "pyvenv.cfg").touch()
     (tmp_path / "opt/vllm/0.31.0-cpu").mkdir()
@@ -135,10 +153,16 @@ def test_a_port_in_use_is_named_with_its_process(run_module):
 
 def test_model_paths(tmp_path, amd_rocm):
     (tmp_path / "srv/model").mkdir(parents=True)
-    (tmp_path / "srv/model/config.json").write_text('{"model_type": "llama", "quantization_config": {"quant_method": "awq"}}')
+    (tmp_path / "srv/model/config.json").write_text(
+        '{"model_type": "llama", "quantization_config": {"quant_method": "awq"}}'
+    )
     (tmp_path / "srv/empty").mkdir()
     found = amd_rocm(tmp_path, paths=["/srv/model", "/srv/empty", "/srv/none"])["paths"]
-    assert [found[path]["model"] for path in ("/srv/model", "/srv/empty", "/srv/none")] == [True, False, False]
+    assert [found[path]["model"] for path in ("/srv/model", "/srv/empty", "/srv/none")] == [
+        True,
+        False,
+        False,
+    ]
     assert (found["/srv/model"]["model_type"], found["/srv/model"]["quantization"]) == ("llama", "awq")
     assert found["/srv/empty"]["exists"] and not found["/srv/none"]["exists"]
 
@@ -146,13 +170,21 @@ def test_model_paths(tmp_path, amd_rocm):
 def test_images_of_podmans_stores(tmp_path, amd_rocm):
     store = tmp_path / "srv/images/overlay-images"
     store.mkdir(parents=True)
-    (store / "images.json").write_text(json.dumps([{"id": "1", "names": ["localhost/a:1"]}, {"id": "2", "names": None}]))
+    (store / "images.json").write_text(
+        json.dumps([{"id": "1", "names": ["localhost/a:1"]}, {"id": "2", "names": None}])
+    )
     (tmp_path / "etc/containers").mkdir(parents=True)
-    (tmp_path / "etc/containers/storage.conf").write_text('[storage.options]\nadditionalimagestores = [\n "/srv/images",\n]\n')
-    assert amd_rocm(tmp_path, images=["localhost/a:1", "localhost/b:1"])["podman"]["images"] == ["localhost/a:1"]
+    (tmp_path / "etc/containers/storage.conf").write_text(
+        '[storage.options]\nadditionalimagestores = [\n "/srv/images",\n]\n'
+    )
+    assert amd_rocm(tmp_path, images=["localhost/a:1", "localhost/b:1"])["podman"]["images"] == [
+        "localhost/a:1"
+    ]
 
 
-@pytest.mark.parametrize("name", ["var/lib/dpkg/status", "proc/meminfo", "etc/os-release", "etc/group", "proc/cmdline"])
+@pytest.mark.parametrize(
+    "name", ["var/lib/dpkg/status", "proc/meminfo", "etc/os-release", "etc/group", "proc/cmdline"]
+)
 @pytest.mark.parametrize("content", [b"", b"\0" * 64, b"\xff\xfe\xfd\n", b"Package: \nVersion:\n\n:::\n'"])
 def test_damaged_files_never_end_in_a_traceback(emulated, amd_rocm, name, content):
     root = emulated("strix-halo-128")
@@ -168,7 +200,14 @@ def test_interfaces_and_rdma_devices(emulated, amd_rocm):
     assert interfaces["eno1"] == {"name": "eno1", "up": True, "networks": ["192.0.2.0/24"]}
     assert interfaces["ens2"]["networks"] == ["198.51.100.16/28"] and not interfaces["ens3"]["up"]
     ports = {entry["name"]: entry for entry in found["network"]["rdma"]}
-    assert ports["mlx5_0"] == {"name": "mlx5_0", "port": 1, "up": True, "link": "Ethernet", "interface": "ens1", "roce_v2": [3, 1]}
+    assert ports["mlx5_0"] == {
+        "name": "mlx5_0",
+        "port": 1,
+        "up": True,
+        "link": "Ethernet",
+        "interface": "ens1",
+        "roce_v2": [3, 1],
+    }
     assert not ports["mlx5_2"]["up"] and found["problems"] == []
     assert len(json.dumps(found["network"])) < 2048
 

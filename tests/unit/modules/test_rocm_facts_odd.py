@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""rocm_facts on hosts that are real and odd: compressed modules, Secure Boot, several kernels, other people's repositories."""
+"""rocm_facts on hosts that are real and odd: compressed modules, Secure Boot, several kernels, other people's
+repositories."""
 
 from __future__ import annotations
 
@@ -46,7 +47,10 @@ def test_dkms_names_the_build_that_each_kernel_uses(emulated, amd_rocm):
     (tree / f"kernel-{newer}-x86_64").unlink()
     write(root, f"var/lib/dkms/amdgpu/6.16.13-1.22.04/{newer}/x86_64/module/amdgpu.ko", b"")
     write(root, "var/lib/dkms/amdgpu/7.9.9-1.22.04/source", b"")
-    builds = {(build["version"].partition("-")[0], build["kernel"]): build["state"] for build in amd_rocm(root)["driver"]["dkms"]}
+    builds = {
+        (build["version"].partition("-")[0], build["kernel"]): build["state"]
+        for build in amd_rocm(root)["driver"]["dkms"]
+    }
     assert builds == {
         ("7.1.3", KERNEL): "installed",
         ("7.1.3", newer): "built",
@@ -61,8 +65,17 @@ def test_dkms_names_the_build_that_each_kernel_uses(emulated, amd_rocm):
     [
         ({}, None),
         ({"var/lib/dkms/mok.pub": CERTIFICATE}, None),
-        ({"var/lib/dkms/mok.pub": CERTIFICATE, f"{EFI}/MokListRT-605dab50": b"\6\0\0\0list" + b"another"}, False),
-        ({"var/lib/shim-signed/mok/MOK.der": CERTIFICATE, f"{EFI}/MokListRT1-605dab50": b"\6\0\0\0list" + CERTIFICATE + b"x"}, True),
+        (
+            {"var/lib/dkms/mok.pub": CERTIFICATE, f"{EFI}/MokListRT-605dab50": b"\6\0\0\0list" + b"another"},
+            False,
+        ),
+        (
+            {
+                "var/lib/shim-signed/mok/MOK.der": CERTIFICATE,
+                f"{EFI}/MokListRT1-605dab50": b"\6\0\0\0list" + CERTIFICATE + b"x",
+            },
+            True,
+        ),
     ],
 )
 def test_whether_the_key_of_dkms_is_enrolled(emulated, amd_rocm, files, enrolled):
@@ -80,11 +93,19 @@ def test_selinux_memlock_and_huge_pages(emulated, amd_rocm):
     write(root, "sys/fs/selinux/booleans/container_use_devices", "0 1")
     write(root, "var/lib/amdgpu-fleet/selinux-booleans", "container_use_dri_devices\n")
     write(root, "etc/security/limits.conf", "# * hard memlock 1\n*  hard  memlock  64\n")
-    write(root, "etc/security/limits.d/60-gpu.conf", "* soft memlock 8\n* - memlock unlimited\n@render - memlock 1\n")
+    write(
+        root,
+        "etc/security/limits.d/60-gpu.conf",
+        "* soft memlock 8\n* - memlock unlimited\n@render - memlock 1\n",
+    )
     write(root, "etc/security/limits.d/60-gpu.conf.dpkg-old", "* - memlock 1\n")
     write(root, "etc/systemd/system.conf.d/gpu.conf", "[Manager]\nDefaultLimitMEMLOCK=infinity\n")
     found = amd_rocm(root)
-    selinux = {"mode": "enforcing", "booleans": {"container_use_devices": False}, "ours": ["container_use_dri_devices"]}
+    selinux = {
+        "mode": "enforcing",
+        "booleans": {"container_use_devices": False},
+        "ours": ["container_use_dri_devices"],
+    }
     assert found["selinux"] == selinux
     assert found["memlock"] == {"users": "unlimited", "services": "infinity"}
     assert found["transparent_hugepages"] == "madvise"
@@ -92,16 +113,19 @@ def test_selinux_memlock_and_huge_pages(emulated, amd_rocm):
 
 REPOSITORIES = {
     "etc/apt/sources.list.d/amdgpu.list": (
-        "# deb https://repo.radeon.com/amdgpu/6.4/ubuntu jammy main\ndeb https://repo.radeon.com/amdgpu/latest/ubuntu jammy main\n",
+        "# deb https://repo.radeon.com/amdgpu/6.4/ubuntu jammy main\ndeb "
+        "https://repo.radeon.com/amdgpu/latest/ubuntu jammy main\n",
         [("https://repo.radeon.com/amdgpu/latest/ubuntu", False)],
     ),
     "etc/apt/sources.list.d/rocm.list": (
-        "deb [arch=amd64 signed-by=/etc/apt/keyrings/rocm.gpg] https://repo.radeon.com/rocm/apt/7.2.4 jammy main\n",
+        "deb [arch=amd64 signed-by=/etc/apt/keyrings/rocm.gpg] https://repo.radeon.com/rocm/apt/7.2.4 jammy "
+        "main\n",
         [("https://repo.radeon.com/rocm/apt/7.2.4", True)],
     ),
     "etc/apt/sources.list.d/amdrocm-stable.sources": (
         "Types: deb\nURIs: https://stable.repo.amd.com/rocm/core/packages/debian12/\nSuites: stable\n"
-        "Signed-By: /etc/apt/keyrings/amdrocm.gpg\n\nTypes: deb\nURIs: https://deb.example/debian\nSuites: x\n",
+        "Signed-By: /etc/apt/keyrings/amdrocm.gpg\n\nTypes: deb\nURIs: https://deb.example/debian\nSuites: "
+        "x\n",
         [("https://stable.repo.amd.com/rocm/core/packages/debian12/", True)],
     ),
     "etc/yum.repos.d/amdgpu.repo": (
@@ -160,7 +184,11 @@ def test_the_kernel_log_is_folded(tmp_path, amd_rocm):
 
 def test_a_noisy_kernel_log_stays_small(tmp_path, amd_rocm):
     words = ["alpha", "beta", "gamma", "delta", "eps", "zeta", "eta", "theta", "iota", "kappa"]
-    write(tmp_path, "var/log/kern.log", "".join(f"Nov  1 10:00:00 h kernel: [1.0] amdgpu: {w} error {'x' * 300}\n" for w in words * 50))
+    write(
+        tmp_path,
+        "var/log/kern.log",
+        "".join(f"Nov  1 10:00:00 h kernel: [1.0] amdgpu: {w} error {'x' * 300}\n" for w in words * 50),
+    )
     trouble = amd_rocm(tmp_path)["kernel"]["trouble"]
     assert len(trouble) == 8 and all(len(entry["line"]) <= 160 and entry["count"] == 50 for entry in trouble)
 
@@ -229,14 +257,21 @@ def test_layouts(tmp_path, amd_rocm, files, links, version, layouts):
 def test_a_dangling_link_is_named(tmp_path, amd_rocm):
     (tmp_path / "opt").mkdir()
     (tmp_path / "opt/rocm").symlink_to("rocm-6.3.0")
-    assert {"path": "/opt/rocm", "problem": "is a link that leads nowhere", "count": 1} in amd_rocm(tmp_path)["problems"]
+    assert {"path": "/opt/rocm", "problem": "is a link that leads nowhere", "count": 1} in amd_rocm(tmp_path)[
+        "problems"
+    ]
 
 
 @pytest.mark.parametrize(
     ("packages", "rocm", "layouts", "version"),
     [
         ({"libhsa-runtime64-1": "6.1.2-3"}, [], ["distribution"], "6.1.2"),
-        ({"libhsa-runtime64-1": "6.1.2-3"}, [{"version": "7.2.4", "layout": "legacy"}], ["legacy", "distribution"], "7.2.4"),
+        (
+            {"libhsa-runtime64-1": "6.1.2-3"},
+            [{"version": "7.2.4", "layout": "legacy"}],
+            ["legacy", "distribution"],
+            "7.2.4",
+        ),
         ({"hsa-rocr": "1.18.0.70204-93"}, [{"version": "7.2.4", "layout": "legacy"}], ["legacy"], "7.2.4"),
     ],
 )
@@ -253,7 +288,9 @@ def test_arch(tmp_path, amd_rocm):
     found = amd_rocm(tmp_path)
     assert found["packages"] == {"hsa-rocr": "7.1.0-1", "linux-firmware-amdgpu": "20260110-1"}
     assert found["firmware"]["version"] == "20260110-1"
-    assert [(entry["layout"], entry["version"]) for entry in found["installations"]] == [("distribution", "7.1.0")]
+    assert [(entry["layout"], entry["version"]) for entry in found["installations"]] == [
+        ("distribution", "7.1.0")
+    ]
 
 
 def test_headers_of_the_running_kernel(emulated, amd_rocm):

@@ -66,7 +66,9 @@ def make_plan(read_facts):
         if change:
             change(gpus, rocm)
         for instance in wants.get("vllm_instances", []):
-            rocm["paths"].setdefault(instance.get("model", ""), {"exists": True, "directory": True, "model": True})
+            rocm["paths"].setdefault(
+                instance.get("model", ""), {"exists": True, "directory": True, "model": True}
+            )
         return planner.plan(gpus, rocm, wants, host)
 
     return make
@@ -75,4 +77,6 @@ def make_plan(read_facts):
 @pytest.fixture
 def ids():
     """The ids of a plan's findings of one severity."""
-    return lambda plan, severity="fail": [finding["id"] for finding in plan["findings"] if finding["severity"] == severity]
+    return lambda plan, severity="fail": [
+        finding["id"] for finding in plan["findings"] if finding["severity"] == severity
+    ]

@@ -22,7 +22,11 @@ def on(**changes):
 
 
 def seen(plan, identifier="vllm.wheels"):
-    return [f"{finding['seen']} / {finding['expected']}" for finding in plan["findings"] if finding["id"] == identifier]
+    return [
+        f"{finding['seen']} / {finding['expected']}"
+        for finding in plan["findings"]
+        if finding["id"] == identifier
+    ]
 
 
 @pytest.mark.parametrize(
@@ -38,12 +42,20 @@ def seen(plan, identifier="vllm.wheels"):
 )
 def test_an_image_is_held_to_the_release_that_it_has(make_plan, image, wants, version, variant):
     plan = make_plan("mi300x-8", on(podman=PODMAN), vllm_instances=[CHAT], vllm_image=image, **wants)
-    assert (plan["vllm"]["version"], plan["vllm"]["variant"], plan["vllm"]["image"]) == (version, variant, image)
+    assert (plan["vllm"]["version"], plan["vllm"]["variant"], plan["vllm"]["image"]) == (
+        version,
+        variant,
+        image,
+    )
 
 
 def test_an_own_image_of_no_known_release_says_so(make_plan):
     plan = make_plan("mi300x-8", on(podman=PODMAN), vllm_instances=[CHAT], vllm_image="localhost/own:2026-11")
-    reason = next(entry["reason"] for entry in plan["settings"] if entry["setting"] == "version" and entry["role"] == "vllm")
+    reason = next(
+        entry["reason"]
+        for entry in plan["settings"]
+        if entry["setting"] == "version" and entry["role"] == "vllm"
+    )
     assert "vllm_version says what it is" in reason
 
 
@@ -57,7 +69,12 @@ def test_wheels_find_the_gpus_through_a_folder_of_their_own(make_plan):
     plan = make_plan("mi300x-8", on(), vllm_kind="venv", vllm_instances=[CHAT])
     path = plan["vllm"]["instances"][0]["environment"]["PYTHONPATH"]
     assert path == "/opt/vllm/0.33.0-rocm100/lib/python3.12/site-packages/_rocm_sdk_core/share/amd_smi"
-    assert "PYTHONPATH" not in make_plan("mi300x-8", on(podman=PODMAN), vllm_instances=[CHAT])["vllm"]["instances"][0]["environment"]
+    assert (
+        "PYTHONPATH"
+        not in make_plan("mi300x-8", on(podman=PODMAN), vllm_instances=[CHAT])["vllm"]["instances"][0][
+            "environment"
+        ]
+    )
 
 
 @pytest.mark.parametrize(
@@ -68,12 +85,28 @@ def test_wheels_find_the_gpus_through_a_folder_of_their_own(make_plan):
         ({"os": {"glibc": "2.34"}, "podman": PODMAN}, {"vllm_kind": "auto"}, None),
         ({"os": {"machine": "aarch64"}}, {}, "aarch64 / x86_64"),
         ({"os": {"machine": "aarch64"}, "podman": PODMAN}, {"vllm_kind": "auto"}, "aarch64 / x86_64"),
-        ({}, {"vllm_version": "0.32.0"}, "0.32.0 (rocm723) in a virtual environment / ROCm 7.2 in /opt/rocm, libopenmpi3t64"),
+        (
+            {},
+            {"vllm_version": "0.32.0"},
+            "0.32.0 (rocm723) in a virtual environment / ROCm 7.2 in /opt/rocm, libopenmpi3t64",
+        ),
         ({}, {"vllm_python": "python3.11"}, "vllm_python python3.11 / Python 3.12"),
         ({}, {"vllm_python": "/usr/bin/python3.13"}, "vllm_python /usr/bin/python3.13 / Python 3.12"),
-        ({"programs": {"/opt/python/bin/python3.12": None}}, {"vllm_python": "/opt/python/bin/python3.12"}, "is not there / Python 3.12"),
-        ({"programs": {"python3.12": None}}, {}, "python3.12 is not there, and Debian GNU/Linux 12 (bookworm) has no package of it"),
-        ({"programs": {"python3.12": None}}, {"vllm_packages": ["vllm==0.33.0+own"]}, "python3.12 is not there"),
+        (
+            {"programs": {"/opt/python/bin/python3.12": None}},
+            {"vllm_python": "/opt/python/bin/python3.12"},
+            "is not there / Python 3.12",
+        ),
+        (
+            {"programs": {"python3.12": None}},
+            {},
+            "python3.12 is not there, and Debian GNU/Linux 12 (bookworm) has no package of it",
+        ),
+        (
+            {"programs": {"python3.12": None}},
+            {"vllm_packages": ["vllm==0.33.0+own"]},
+            "python3.12 is not there",
+        ),
     ],
 )
 def test_what_the_wheels_ask_of_a_host(make_plan, ids, changes, wants, word):
@@ -85,7 +118,12 @@ def test_what_the_wheels_ask_of_a_host(make_plan, ids, changes, wants, word):
 def test_an_environment_that_was_checked_is_not_questioned(make_plan, ids):
     def installed(gpus, rocm):
         on(programs={}, os={"glibc": "2.31"})(gpus, rocm)
-        rocm["environments"]["/opt/vllm/0.33.0-rocm100"] = {"python": "3.12", "vllm": "0.33.0", "torch": "2.13.0", "checked": True}
+        rocm["environments"]["/opt/vllm/0.33.0-rocm100"] = {
+            "python": "3.12",
+            "vllm": "0.33.0",
+            "torch": "2.13.0",
+            "checked": True,
+        }
 
     assert "vllm.wheels" not in ids(make_plan("mi300x-8", installed, vllm_kind="venv", vllm_instances=[CHAT]))
 
@@ -93,7 +131,14 @@ def test_an_environment_that_was_checked_is_not_questioned(make_plan, ids):
 def bare(host_programs):
     def change(gpus, rocm):
         on(programs=host_programs)(gpus, rocm)
-        rocm["podman"] = {"version": None, "init": False, "quadlet": None, "images": [], "image_digests": {}, "open_store": None}
+        rocm["podman"] = {
+            "version": None,
+            "init": False,
+            "quadlet": None,
+            "images": [],
+            "image_digests": {},
+            "open_store": None,
+        }
 
     return change
 

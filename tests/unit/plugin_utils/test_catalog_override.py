@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""plan_catalog: what an operator adds to the catalog works like the catalog, and what does not fit is refused with its path."""
+"""plan_catalog: what an operator adds to the catalog works like the catalog, and what does not fit is refused
+with its path."""
 
 from __future__ import annotations
 
@@ -25,7 +26,15 @@ ISSUE = {
 
 def unknown_board(gpus, _rocm):
     for gpu in gpus["gpus"]:
-        gpu |= {"pci_id": "1002:7fff", "product": None, "gfx": None, "family": None, "supported": False, "kfd_nodes": [], "partitions": 0}
+        gpu |= {
+            "pci_id": "1002:7fff",
+            "product": None,
+            "gfx": None,
+            "family": None,
+            "supported": False,
+            "kfd_nodes": [],
+            "partitions": 0,
+        }
 
 
 def test_a_board_of_the_operators_own(make_plan, ids):
@@ -49,7 +58,9 @@ def test_a_finding_of_the_operators_own(make_plan, ids):
 def test_a_text_of_the_catalog_can_be_replaced(make_plan):
     issues = {"devices.permissions": {"remedy": "Call the platform team"}}
     plan = make_plan("mi300x-8", plan_catalog={"known_issues": issues})
-    assert [finding["remedy"] for finding in plan["findings"] if finding["id"] == "devices.permissions"] == ["Call the platform team"]
+    assert [finding["remedy"] for finding in plan["findings"] if finding["id"] == "devices.permissions"] == [
+        "Call the platform team"
+    ]
 
 
 @pytest.mark.parametrize(
@@ -58,15 +69,30 @@ def test_a_text_of_the_catalog_can_be_replaced(make_plan):
         ({"gpus": {"products": [{**BOARD, "gfx": "MI300X"}]}}, "plan_catalog.gpus.products"),
         ({"gpus": {"products": {"1002:7fff": BOARD}}}, "plan_catalog.gpus.products"),
         ({"gpus": {"products": ["1002:7fff"]}}, "plan_catalog.gpus.products"),
-        ({"releases": {"drivers": {"releases": {"32.10.0": {"directory": "32.10"}}}}}, "plan_catalog.releases.drivers.releases.32.10.0"),
-        ({"releases": {"repositories": {"driver": {"fingerprint": "1A2B"}}}}, "plan_catalog.releases.repositories.driver.fingerprint"),
+        (
+            {"releases": {"drivers": {"releases": {"32.10.0": {"directory": "32.10"}}}}},
+            "plan_catalog.releases.drivers.releases.32.10.0",
+        ),
+        (
+            {"releases": {"repositories": {"driver": {"fingerprint": "1A2B"}}}},
+            "plan_catalog.releases.repositories.driver.fingerprint",
+        ),
         ({"releases": []}, "plan_catalog.releases"),
         ({"vllm": {"versions": {"0.34.0": None}}}, "plan_catalog.vllm.versions.0.34.0"),
-        ({"known_issues": {"kernel.ours": {**ISSUE, "match": {"log": "(abcd"}}}}, "plan_catalog.known_issues.kernel.ours"),
-        ({"known_issues": {"kernel.ours": {**ISSUE, "match": {"log": "x" * 9, "gfx": "gfx942"}}}}, "plan_catalog.known_issues.kernel.ours"),
+        (
+            {"known_issues": {"kernel.ours": {**ISSUE, "match": {"log": "(abcd"}}}},
+            "plan_catalog.known_issues.kernel.ours",
+        ),
+        (
+            {"known_issues": {"kernel.ours": {**ISSUE, "match": {"log": "x" * 9, "gfx": "gfx942"}}}},
+            "plan_catalog.known_issues.kernel.ours",
+        ),
         ({"known_issues": {"gpu.none": {"remedy": "Ask {nobody}"}}}, "plan_catalog.known_issues.gpu.none"),
         ({"known_issues": {"gpu.none": {"remedy": "awk '{print'"}}}, "plan_catalog.known_issues.gpu.none"),
-        ({"profiles": {"gfx942": {"host": {"kernel": {"present": "iommu=pt"}}}}}, "plan_catalog.profiles.gfx942.host.kernel.present"),
+        (
+            {"profiles": {"gfx942": {"host": {"kernel": {"present": "iommu=pt"}}}}},
+            "plan_catalog.profiles.gfx942.host.kernel.present",
+        ),
         ({"known_issues": {"gpu.none": {"why": "{seen:>5q}"}}}, "plan_catalog.known_issues.gpu.none"),
         ({"profiles": {"gfx942": {"base": "nonsense"}}}, "plan_catalog.profiles"),
         ({"profiles": {"gfx999": {"gfx": "gfx999", "base": "gfx999"}}}, "plan_catalog.profiles"),
@@ -86,7 +112,9 @@ def test_an_override_that_does_not_fit_is_refused_with_its_path(make_plan, ids, 
 def test_dates_that_yaml_reads_as_dates(make_plan, ids):
     import datetime
 
-    plan = make_plan("mi300x-8", plan_catalog={"gpus": {"products": [BOARD | {"date": datetime.date(2026, 11, 21)}]}})
+    plan = make_plan(
+        "mi300x-8", plan_catalog={"gpus": {"products": [BOARD | {"date": datetime.date(2026, 11, 21)}]}}
+    )
     assert ids(plan) == []
 
 

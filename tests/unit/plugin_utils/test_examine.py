@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Every finding about a host, on an emulated host that has the defect and through the modules that must see it."""
+"""Every finding about a host, on an emulated host that has the defect and through the modules that must see
+it."""
 
 from __future__ import annotations
 
@@ -19,7 +20,14 @@ from testbed.tree import load_host, write_tree
 KNOWN = yaml.safe_load((Path(__file__).resolve().parents[3] / "catalog/known_issues.yml").read_text())
 # What a host can show, apart from what is asked of it in the inventory and from the vLLM section.
 PARTS = ("gpu.", "kernel.", "memory.", "firmware.", "driver.", "rocm.", "repository.", "devices.", "host.")
-OF_WANTS = {"memory.gtt_too_large", "driver.release", "rocm.release", "rocm.driver", "rocm.refused", "host.memory"}
+OF_WANTS = {
+    "memory.gtt_too_large",
+    "driver.release",
+    "rocm.release",
+    "rocm.driver",
+    "rocm.refused",
+    "host.memory",
+}
 
 UBUNTU_HWE = {
     "os": "ubuntu2404",
@@ -194,7 +202,9 @@ def test_a_sound_host_shows_only_what_the_roles_are_about_to_set(examined, host)
     ],
 )
 def test_a_small_pool_says_why(examined, release, gpu, why):
-    finding = examined("strix-halo-128", {"kernel": {"release": release}, "gpus": [{**HALO, **gpu}]}, None)["memory.pool"]
+    finding = examined("strix-halo-128", {"kernel": {"release": release}, "gpus": [{**HALO, **gpu}]}, None)[
+        "memory.pool"
+    ]
     assert why in finding["why"], finding["why"]
 
 
@@ -217,7 +227,9 @@ def test_other_kernels_without_a_build_only_warn(examined):
     assert examined("mi300x-8", {"kernel": kernel}, forget)["driver.not_built"]["severity"] == "warn"
 
 
-def test_the_next_kernel_without_a_build_stops_the_host_unless_the_role_can_build_it(examined, tmp_path, plan_of_tree):
+def test_the_next_kernel_without_a_build_stops_the_host_unless_the_role_can_build_it(
+    examined, tmp_path, plan_of_tree
+):
     assert examined(*DEFECTS["driver.not_built"])["driver.not_built"]["severity"] == "warn"
     driver = plan_of_tree(tmp_path)["driver"]
     assert (driver["build"], driver["headers"]) == (["6.1.0-41-amd64"], ["linux-headers-6.1.0-41-amd64"])
@@ -245,7 +257,9 @@ def unbuilt(root: Path) -> None:
     """As DKMS leaves it behind when it cannot build: a log, and a package that is not configured."""
     (root / "var/lib/dkms/amdgpu/kernel-6.1.0-40-amd64-x86_64").unlink()
     (root / f"var/lib/dkms/amdgpu/{VERSION}/build").mkdir()
-    (root / f"var/lib/dkms/amdgpu/{VERSION}/build/make.log").write_text("error: implicit declaration of function")
+    (root / f"var/lib/dkms/amdgpu/{VERSION}/build/make.log").write_text(
+        "error: implicit declaration of function"
+    )
     shutil.rmtree(root / f"var/lib/dkms/amdgpu/{VERSION}/6.1.0-40-amd64")
 
 
@@ -258,7 +272,9 @@ def half_configured(root: Path) -> None:
     with_headers(root)
     status = root / "var/lib/dpkg/status"
     package, rest = status.read_text().split("Package: amdgpu-dkms\n", 1)
-    status.write_text(f"{package}Package: amdgpu-dkms\n{rest.replace('install ok installed', 'install ok half-configured', 1)}")
+    status.write_text(
+        f"{package}Package: amdgpu-dkms\n{rest.replace('install ok installed', 'install ok half-configured', 1)}"
+    )
 
 
 @pytest.mark.parametrize(
@@ -267,7 +283,8 @@ def half_configured(root: Path) -> None:
         # The role installs the headers and builds.
         ("6.1.0-40-amd64", unbuilt, "warn", "Install linux-headers-6.1.0-40-amd64 and run `dkms autoinstall -k 6.1.0-40-amd64`"),
         ("6.1.0-40-amd64", with_headers, "fail",
-         f"Mend what /var/lib/dkms/amdgpu/{VERSION}/build/make.log tells of and run `dkms autoinstall -k 6.1.0-40-amd64`, or remove "
+         f"Mend what /var/lib/dkms/amdgpu/{VERSION}/build/make.log tells of and run `dkms autoinstall -k "
+         f"6.1.0-40-amd64`, or remove "
          "6.1.0-40-amd64"),
         ("6.1.0-40-amd64", half_configured, "warn", f"Mend what /var/lib/dkms/amdgpu/{VERSION}/build/make.log tells of"),
     ],
@@ -284,11 +301,14 @@ def test_a_kernel_that_the_driver_is_not_for_says_so(examined):
         shutil.rmtree(root / "lib/modules/7.2.12/updates")
         (root / "var/lib/dkms/amdgpu/kernel-7.2.12-x86_64").unlink()
 
-    finding = examined("mi300x-8", {"kernel": {"release": "6.1.0-40-amd64", "others": ["7.2.12"]}}, newer)["driver.not_built"]
+    finding = examined("mi300x-8", {"kernel": {"release": "6.1.0-40-amd64", "others": ["7.2.12"]}}, newer)[
+        "driver.not_built"
+    ]
     assert finding["remedy"] == "Remove 7.2.12: driver 31.50.0 is for kernels from 4.18 to below 7.1"
 
 
-# A line as kernels print it for every alternative of every pattern: one that detection drops could never become a finding.
+# A line as kernels print it for every alternative of every pattern: one that detection drops could never
+# become a finding.
 SAMPLES = {
     "gpu.init_failed": [
         "amdgpu 0000:05:00.0: amdgpu: get invalid ip discovery binary signature",
@@ -331,12 +351,19 @@ SAMPLES = {
 
 
 def test_every_pattern_has_samples():
-    assert set(SAMPLES) == {identifier for identifier, issue in KNOWN.items() if "log" in issue.get("match", {})}
+    assert set(SAMPLES) == {
+        identifier for identifier, issue in KNOWN.items() if "log" in issue.get("match", {})
+    }
     for identifier, lines in SAMPLES.items():
-        assert len(lines) >= KNOWN[identifier]["match"]["log"].replace("(no space|can't assign)", "").count("|") + 1
+        assert (
+            len(lines)
+            >= KNOWN[identifier]["match"]["log"].replace("(no space|can't assign)", "").count("|") + 1
+        )
 
 
-@pytest.mark.parametrize(("identifier", "line"), [(identifier, line) for identifier, lines in SAMPLES.items() for line in lines])
+@pytest.mark.parametrize(
+    ("identifier", "line"), [(identifier, line) for identifier, lines in SAMPLES.items() for line in lines]
+)
 def test_a_line_of_the_kernel_log_reaches_its_finding(tmp_path, identifier, line):
     (tmp_path / "var/log").mkdir(parents=True)
     (tmp_path / "var/log/dmesg").write_text(f"[   12.345678] {line}\n")
@@ -351,8 +378,14 @@ def test_corrected_errors_are_no_hardware_error():
 
 def test_what_happened_last_is_not_pushed_out_by_what_happened_at_boot(tmp_path):
     (tmp_path / "var/log").mkdir(parents=True)
-    early = [f"amdgpu 0000:{bus}:00.0: amdgpu: {word} failed" for bus in ("05", "a6", "c6", "e5") for word in ("psp", "smu", "gfx")]
+    early = [
+        f"amdgpu 0000:{bus}:00.0: amdgpu: {word} failed"
+        for bus in ("05", "a6", "c6", "e5")
+        for word in ("psp", "smu", "gfx")
+    ]
     early += [f"amdgpu: {word} timeout" for word in ("alpha", "beta", "gamma", "delta", "epsilon", "zeta")]
-    (tmp_path / "var/log/dmesg").write_text("\n".join([*early, "amdgpu 0000:a6:00.0: amdgpu: GPU reset begin!"]))
+    (tmp_path / "var/log/dmesg").write_text(
+        "\n".join([*early, "amdgpu 0000:a6:00.0: amdgpu: GPU reset begin!"])
+    )
     found = trouble(Tree(str(tmp_path)), lambda: None)
     assert found[-1]["line"].endswith("GPU reset begin!") and len(found) == 8

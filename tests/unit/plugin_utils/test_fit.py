@@ -15,7 +15,8 @@ RULES = Catalog().vllm["memory"]
 GIB = 1 << 30
 MI300X = 192 * GIB
 
-# config.json of the models on the Hub, the keys that matter; weights_bytes is metadata.total_size of their index.
+# config.json of the models on the Hub, the keys that matter; weights_bytes is metadata.total_size of their
+# index.
 LLAMA_8B = {
     "model_type": "llama", "num_hidden_layers": 32, "num_attention_heads": 32, "num_key_value_heads": 8, "hidden_size": 4096,
     "vocab_size": 128256, "max_position_embeddings": 131072, "torch_dtype": "bfloat16",
@@ -106,22 +107,31 @@ def test_llama_8b_on_one_mi300x():
     assert found["kv_bytes"] == int(MI300X * 0.92) - 16060522496 - aside
     # 128 KiB x 131072 tokens are 16 GiB a sequence; 169.3 / 17.18 GB leaves 9.
     assert found["kv_bytes"] // (131072 * 131072) == found["sequences"] == 9
-    assert found["verdict"] == "fits" and found["largest_context"] == 131072, "not longer than the model bears"
+    assert found["verdict"] == "fits" and found["largest_context"] == 131072, (
+        "not longer than the model bears"
+    )
 
 
 def test_llama_70b_needs_more_than_one_small_gpu():
     weights, card = 141107412992, 31 * GIB
-    found = table(LLAMA_70B, weights, usable_bytes=card, tensor_parallel=4, batched_tokens=2048, sequences=256)
+    found = table(
+        LLAMA_70B, weights, usable_bytes=card, tensor_parallel=4, batched_tokens=2048, sequences=256
+    )
     assert found["verdict"] == "weights" and found["weights_bytes"] == weights // 4 == 35276853248
-    found = table(LLAMA_70B, weights, usable_bytes=card, tensor_parallel=8, batched_tokens=2048, sequences=256)
-    # 28.52 GiB - 16.43 GiB of weights - 0.5 - 0.5 - 1 - 0.5 - 0.24 = 9.3 GiB; 131072 tokens of 40 KiB are 5 GiB.
+    found = table(
+        LLAMA_70B, weights, usable_bytes=card, tensor_parallel=8, batched_tokens=2048, sequences=256
+    )
+    # 28.52 GiB - 16.43 GiB of weights - 0.5 - 0.5 - 1 - 0.5 - 0.24 = 9.3 GiB; 131072 tokens of 40 KiB are 5
+    # GiB.
     assert found["weights_bytes"] == 17638426624 and 9.2 * GIB < found["kv_bytes"] < 9.4 * GIB
     assert (found["verdict"], found["sequences"]) == ("fits", 1)
 
 
 def test_a_context_that_is_too_long_and_the_one_that_fits():
     # Qwen3-32B in 16 bits, 65.5 GB, on a pool of 80 GiB, of which vLLM may take 0.85.
-    found = table(QWEN3_32B, 65524246528, usable_bytes=80 * GIB, utilization=0.85, batched_tokens=2048, sequences=256)
+    found = table(
+        QWEN3_32B, 65524246528, usable_bytes=80 * GIB, utilization=0.85, batched_tokens=2048, sequences=256
+    )
     left = int(80 * GIB * 0.85) - 65524246528 - (GIB + 16 * 2048 * 5120 * 2 + 256 * 151936 * 8)
     assert found["kv_bytes"] == left
     assert found["verdict"] == "context" and found["sequences"] == 0
@@ -137,7 +147,15 @@ def test_a_context_that_is_too_long_and_the_one_that_fits():
         max_model_len=found["largest_context"],
     )
     assert (shorter["verdict"], shorter["sequences"]) == ("fits", 1)
-    automatic = table(QWEN3_32B, 65524246528, usable_bytes=80 * GIB, utilization=0.85, batched_tokens=2048, sequences=256, fit_context=True)
+    automatic = table(
+        QWEN3_32B,
+        65524246528,
+        usable_bytes=80 * GIB,
+        utilization=0.85,
+        batched_tokens=2048,
+        sequences=256,
+        fit_context=True,
+    )
     assert (automatic["verdict"], automatic["context"]) == ("fits", found["largest_context"])
 
 
@@ -145,13 +163,16 @@ def test_deepseek_v3_on_eight():
     # 688.6 GB in FP8 over eight MI300X: 80.2 GiB each, the cache whole on each.
     found = table(DEEPSEEK_V3, 688586727753, tensor_parallel=8)
     assert found["weights_bytes"] == -(-688586727753 // 8)
-    assert found["kv_bytes_per_token"] == 70272 and found["context"] == 163840, "YaRN has its context scaled already"
+    assert found["kv_bytes_per_token"] == 70272 and found["context"] == 163840, (
+        "YaRN has its context scaled already"
+    )
     # 163840 x 70272 bytes are 10.7 GiB a sequence.
     assert found["sequences"] == found["kv_bytes"] // (163840 * 70272) == 8
 
 
 def test_layers_with_a_window():
-    """gpt-oss: 18 layers see all, 18 the last 128 tokens and what is in flight (two batches of 16384, as scheduling is asynchronous)."""
+    """gpt-oss: 18 layers see all, 18 the last 128 tokens and what is in flight (two batches of 16384, as
+    scheduling is asynchronous)."""
     found = cache(GPT_OSS_120B)
     assert (found.full_groups, found.sliding_groups) == (1, 1)
     # 8192 blocks of 16 for the context; ceil((128 - 1 + 32768) / 16) + 1 for the window.
@@ -160,21 +181,36 @@ def test_layers_with_a_window():
     # A context shorter than window and batches is held by both kinds alike, plus one block.
     assert found.blocks(1024) == 64 + 64 + 1
     without = cache(GPT_OSS_120B, hybrid=False)
-    assert without.blocks(131072) * without.bytes_per_block > found.blocks(131072) * found.bytes_per_block * 1.5
+    assert (
+        without.blocks(131072) * without.bytes_per_block > found.blocks(131072) * found.bytes_per_block * 1.5
+    )
 
 
 def test_kinds_of_layers_become_groups_of_one_size():
-    # Gemma 3 27B: every sixth of 62 layers sees all: 10 full, 52 with a window, in 6 groups of 10 (8 are padding).
+    # Gemma 3 27B: every sixth of 62 layers sees all: 10 full, 52 with a window, in 6 groups of 10 (8 are
+    # padding).
     shape = _model.shape(GEMMA3_27B)
-    assert shape["attention"] == {"full": 10, "sliding": 52} and shape["window"] == 1024 and shape["context"] == 131072
+    assert (
+        shape["attention"] == {"full": 10, "sliding": 52}
+        and shape["window"] == 1024
+        and shape["context"] == 131072
+    )
     found = cache(GEMMA3_27B)
     assert (found.full_groups, found.sliding_groups) == (1, 6)
     assert found.bytes_per_block == 10 * 2 * 16 * 128 * 2 * 16
     # 13 and 12 layers: padding to 13 wastes less than groups of 12 (vLLM's rule).
     found = cache(
-        {**GPT_OSS_120B, "num_hidden_layers": 25, "layer_types": ["sliding_attention", "full_attention"] * 12 + ["sliding_attention"]}
+        {
+            **GPT_OSS_120B,
+            "num_hidden_layers": 25,
+            "layer_types": ["sliding_attention", "full_attention"] * 12 + ["sliding_attention"],
+        }
     )
-    assert (found.full_groups, found.sliding_groups, found.bytes_per_block) == (1, 1, 13 * 2 * 8 * 64 * 2 * 16)
+    assert (found.full_groups, found.sliding_groups, found.bytes_per_block) == (
+        1,
+        1,
+        13 * 2 * 8 * 64 * 2 * 16,
+    )
 
 
 def test_a_pipeline_keeps_embedding_and_output_at_its_ends():
@@ -182,18 +218,28 @@ def test_a_pipeline_keeps_embedding_and_output_at_its_ends():
     ends = 128256 * 8192 * 2
     layers = 141107412992 - 2 * ends
     assert fit.weights_per_device(model, settings(pipeline_parallel=2)) == ends + layers // 2
-    assert fit.weights_per_device(model, settings(pipeline_parallel=2, tensor_parallel=4)) == -(-(ends + layers // 2) // 4)
-    assert fit.weights_per_device(fit.Model(1000), settings(pipeline_parallel=2, tensor_parallel=2)) == 250, "without a shape, equal shares"
+    assert fit.weights_per_device(model, settings(pipeline_parallel=2, tensor_parallel=4)) == -(
+        -(ends + layers // 2) // 4
+    )
+    assert fit.weights_per_device(fit.Model(1000), settings(pipeline_parallel=2, tensor_parallel=2)) == 250, (
+        "without a shape, equal shares"
+    )
 
 
 def test_types_of_weights():
     size, shape = 16060522496, _model.shape(LLAMA_8B)
     model = fit.Model(size, shape)
     assert fit.loaded_weights(model, settings(dtype="float32")) == 2 * size
-    assert fit.loaded_weights(fit.Model(2 * size, {**shape, "dtype": "float32"}), settings()) == size, "vLLM makes 16 bits of 32"
+    assert fit.loaded_weights(fit.Model(2 * size, {**shape, "dtype": "float32"}), settings()) == size, (
+        "vLLM makes 16 bits of 32"
+    )
     embedding = 128256 * 4096 * 2
-    assert fit.loaded_weights(model, settings(quantization="fp8")) == 2 * embedding + (size - 2 * embedding) // 2
-    assert fit.loaded_weights(fit.Model(size, shape, "fp8"), settings(quantization="fp8")) == size, "quantized already"
+    assert (
+        fit.loaded_weights(model, settings(quantization="fp8")) == 2 * embedding + (size - 2 * embedding) // 2
+    )
+    assert fit.loaded_weights(fit.Model(size, shape, "fp8"), settings(quantization="fp8")) == size, (
+        "quantized already"
+    )
     assert fit.weights_per_device(model, settings(offload_bytes=4 * GIB)) == size - 4 * GIB
 
 
@@ -210,15 +256,21 @@ def test_nothing_is_said_where_nothing_is_known():
 
 
 def test_an_estimate_does_not_make_weights_not_fit():
-    found = table(LLAMA_8B, 16060522496, usable_bytes=int(15.5 * GIB / 0.92), batched_tokens=2048, sequences=256)
+    found = table(
+        LLAMA_8B, 16060522496, usable_bytes=int(15.5 * GIB / 0.92), batched_tokens=2048, sequences=256
+    )
     assert found["kv_bytes"] == 0 and (found["verdict"], found["largest_context"]) == ("context", 0)
 
 
 def test_a_cache_of_a_given_size():
     found = table(LLAMA_8B, 16060522496, kv_cache_bytes=8 * GIB, usable_bytes=24 * GIB)
     assert found["kv_bytes"] == 8 * GIB and found["budget_bytes"] == 24 * GIB
-    assert found["largest_context"] == 65536 - 16, "8 GiB by 128 KiB, without the block that is never given out"
-    assert table(LLAMA_8B, 16060522496, kv_cache_bytes=10 * GIB, usable_bytes=24 * GIB)["verdict"] == "weights"
+    assert found["largest_context"] == 65536 - 16, (
+        "8 GiB by 128 KiB, without the block that is never given out"
+    )
+    assert (
+        table(LLAMA_8B, 16060522496, kv_cache_bytes=10 * GIB, usable_bytes=24 * GIB)["verdict"] == "weights"
+    )
 
 
 @pytest.mark.parametrize(
@@ -248,14 +300,22 @@ def test_more_devices_never_need_more_bytes_each(configuration, weights, small, 
     model = fit.Model(weights, _model.shape(configuration))
     few, many = (settings(tensor_parallel=count, pipeline_parallel=stages) for count in (less, more))
     assert fit.weights_per_device(model, many) <= fit.weights_per_device(model, few)
-    wide, narrow = (cache(configuration, tensor_parallel=count, pipeline_parallel=stages) for count in (less, more))
+    wide, narrow = (
+        cache(configuration, tensor_parallel=count, pipeline_parallel=stages) for count in (less, more)
+    )
     assert narrow.bytes_per_block <= wide.bytes_per_block and narrow.bytes_per_token <= wide.bytes_per_token
     assert fit.weights_per_device(model, settings(pipeline_parallel=stages)) >= fit.weights_per_device(
         model, settings(pipeline_parallel=stages + 1)
     )
 
 
-@given(SHAPES, st.integers(0, 200 * GIB), st.integers(1, 200000), st.integers(1, 200000), st.sampled_from([1, 2, 8]))
+@given(
+    SHAPES,
+    st.integers(0, 200 * GIB),
+    st.integers(1, 200000),
+    st.integers(1, 200000),
+    st.sampled_from([1, 2, 8]),
+)
 def test_a_longer_context_never_fits_where_a_shorter_does_not(configuration, space, one, other, parallel):
     found = cache(configuration, tensor_parallel=parallel)
     shorter, longer = sorted((one, other))
@@ -266,11 +326,20 @@ def test_a_longer_context_never_fits_where_a_shorter_does_not(configuration, spa
     assert found.largest_context(space + GIB, 1 << 22) >= largest
 
 
-@given(SHAPES, WEIGHTS, st.integers(1, 400), st.integers(1, 400), st.sampled_from([1, 2, 8]), st.sampled_from([None, 1024, 131072]))
+@given(
+    SHAPES,
+    WEIGHTS,
+    st.integers(1, 400),
+    st.integers(1, 400),
+    st.sampled_from([1, 2, 8]),
+    st.sampled_from([None, 1024, 131072]),
+)
 def test_more_memory_is_never_worse(configuration, weights, one, other, parallel, context):
     order = {"weights": 0, "context": 1, "unknown": 1, "fits": 2}
     small, large = (
-        table(configuration, weights, usable_bytes=size * GIB, tensor_parallel=parallel, max_model_len=context)
+        table(
+            configuration, weights, usable_bytes=size * GIB, tensor_parallel=parallel, max_model_len=context
+        )
         for size in sorted((one, other))
     )
     assert order[small["verdict"]] <= order[large["verdict"]]

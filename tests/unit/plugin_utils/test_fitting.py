@@ -21,7 +21,12 @@ def ubuntu(version: str, kernel: str):
     [
         ("26.04", "7.0.0-12-generic", {"driver_release": "31.40.1"}, "driver.kernel"),
         ("26.04", "7.0.0-12-generic", {"driver_release": "30.30.4"}, "driver.kernel"),
-        ("26.04", "7.0.0-12-generic", {"driver_release": "31.40.1", "rocm_version": "10.1.0"}, "driver.kernel"),
+        (
+            "26.04",
+            "7.0.0-12-generic",
+            {"driver_release": "31.40.1", "rocm_version": "10.1.0"},
+            "driver.kernel",
+        ),
         ("24.04", "6.8.0-60-generic", {"driver_release": "31.60.0"}, "rocm.driver"),
         ("24.04", "6.8.0-60-generic", {"driver_release": "30.30.4"}, "rocm.driver"),
         ("24.04", "6.8.0-60-generic", {"driver_release": "32.0.0"}, "driver.release"),
@@ -46,7 +51,11 @@ def test_who_follows_a_remedy_passes_the_gate(make_plan, ids, version, kernel, w
         chosen = re.findall(r"(driver_release|rocm_version) to (?:one of )?([\d., ]+)", way)
         assert chosen, found["remedy"]
         for release in re.findall(r"[\d.]+\d", chosen[0][1]):
-            followed = {**wants, **{name: value.strip(" .,") for name, value in chosen}, chosen[0][0]: release}
+            followed = {
+                **wants,
+                **{name: value.strip(" .,") for name, value in chosen},
+                chosen[0][0]: release,
+            }
             assert ids(make_plan("mi300x-8-nodriver", host, **followed)) == [], followed
 
 
@@ -78,11 +87,15 @@ def test_a_refused_rocm_is_replaced_by_one_that_there_is(make_plan, ids):
 )  # fmt: skip
 def test_a_rocm_that_does_not_work_with_the_gpu(make_plan, ids, version, layout, found):
     def change(_gpus, rocm):
-        rocm["installations"] = [{"version": version, "path": f"/opt/rocm-{version}", "layout": layout, "current": True}]
+        rocm["installations"] = [
+            {"version": version, "path": f"/opt/rocm-{version}", "layout": layout, "current": True}
+        ]
 
     plan = make_plan("strix-halo-128", change)
     assert ("rocm.installed" in ids(plan, "warn")) is found
-    assert "rocm.installed" not in ids(make_plan("mi300x-8", change), "warn"), "it is the GPU that does not bear it"
+    assert "rocm.installed" not in ids(make_plan("mi300x-8", change), "warn"), (
+        "it is the GPU that does not bear it"
+    )
 
 
 def test_a_driver_of_a_runfile_is_found_and_one_that_a_person_asked_for_is_not(make_plan, ids):
@@ -97,7 +110,11 @@ def test_a_driver_of_a_runfile_is_found_and_one_that_a_person_asked_for_is_not(m
         runfile(gpus, rocm)
         rocm["packages"]["amdgpu-dkms"] = "1:7.1.3"
 
-    (found,) = [entry for entry in make_plan("strix-halo-128", runfile)["findings"] if entry["id"] == "driver.unpackaged"]
+    (found,) = [
+        entry
+        for entry in make_plan("strix-halo-128", runfile)["findings"]
+        if entry["id"] == "driver.unpackaged"
+    ]
     assert found["severity"] == "warn" and "`dkms remove amdgpu/7.1.3 --all`" in found["remedy"]
     assert "driver.unpackaged" not in ids(make_plan("strix-halo-128", packaged), "warn")
     assert "driver.unpackaged" not in ids(make_plan("strix-halo-128"), "warn")
@@ -110,5 +127,7 @@ def test_a_gpu_that_amd_does_not_list_on_the_distribution(make_plan, ids):
     assert "rocm.unlisted" in ids(accepted, "ok") and "rocm.unlisted" not in ids(accepted, "warn")
     for wants in ({"rocm_userspace": "distribution"}, {"rocm_state": "absent"}):
         assert "rocm.unlisted" not in ids(make_plan("strix-halo-128", **wants), "warn")
-    assert "rocm.unlisted" not in ids(make_plan("strix-halo-128", ubuntu("26.04", "7.0.0-12-generic")), "warn")
+    assert "rocm.unlisted" not in ids(
+        make_plan("strix-halo-128", ubuntu("26.04", "7.0.0-12-generic")), "warn"
+    )
     assert "rocm.unlisted" not in ids(make_plan("mi300x-8"), "warn")

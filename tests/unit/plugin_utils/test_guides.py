@@ -15,7 +15,8 @@ ROWS = [(guide["host"], row) for guide in GUIDES for row in guide["values"] if "
 
 
 def look_up(plan: Any, path: str) -> Any:
-    """What stands at ``vllm.instances.0.port``; ``None`` where nothing does. Names with a dot in them are the last part of a path."""
+    """What stands at ``vllm.instances.0.port``; ``None`` where nothing does. Names with a dot in them are the
+    last part of a path."""
     value = plan
     for part in path.split("."):
         if isinstance(value, list):

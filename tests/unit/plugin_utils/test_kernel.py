@@ -52,7 +52,10 @@ def test_the_inventory_beats_the_plan(make_plan, host, wants, present, absent):
 
 
 def test_every_optional_setting_fits_beside_its_catalog(make_plan):
-    known = {"mi300x-8": ["late_driver_load", "latency", "bare_performance", "free_drm_minors"], "strix-halo-128": ["amd_iommu_off"]}
+    known = {
+        "mi300x-8": ["late_driver_load", "latency", "bare_performance", "free_drm_minors"],
+        "strix-halo-128": ["amd_iommu_off"],
+    }
     for host, names in known.items():
         present, _absent = arguments(make_plan(host, kernel_opt_in=names))
         assert len(present) >= len(names)
@@ -60,19 +63,28 @@ def test_every_optional_setting_fits_beside_its_catalog(make_plan):
 
 def test_sysctls_of_an_optional_setting_are_set_under_those_of_the_inventory(make_plan):
     assert not [name for name in make_plan("mi300x-8")["kernel"]["sysctl"] if name.startswith("fs.inotify")]
-    plan = make_plan("mi300x-8", kernel_opt_in=["gpu_operator"], kernel_sysctl={"fs.inotify.max_user_instances": 65536})
-    assert plan["kernel"]["sysctl"]["fs.inotify.max_user_watches"] == 186575 and plan["kernel"]["present"] == [
+    plan = make_plan(
+        "mi300x-8", kernel_opt_in=["gpu_operator"], kernel_sysctl={"fs.inotify.max_user_instances": 65536}
+    )
+    assert plan["kernel"]["sysctl"]["fs.inotify.max_user_watches"] == 186575 and plan["kernel"][
+        "present"
+    ] == [
         "pci=realloc=off",
         "iommu=pt",
     ]
     assert plan["kernel"]["sysctl"]["fs.inotify.max_user_instances"] == 65536
-    assert any(setting["value"] == "fs.inotify.max_queued_events=16384" and "Cost" in setting["reason"] for setting in plan["settings"])
+    assert any(
+        setting["value"] == "fs.inotify.max_queued_events=16384" and "Cost" in setting["reason"]
+        for setting in plan["settings"]
+    )
 
 
 def test_a_parameter_on_the_command_line_is_written_nowhere_else(make_plan, ids):
     plan = make_plan("strix-halo-128", kernel_arguments_present=["ttm.pages_limit=25165824"])
     assert plan["kernel"]["module_options"] == {} and "kernel.outdated_argument" not in ids(plan, "warn")
-    plan = make_plan("strix-halo-128", kernel_arguments_present=["ttm.pages_limit=25165824"], kernel_gtt_gib=64)
+    plan = make_plan(
+        "strix-halo-128", kernel_arguments_present=["ttm.pages_limit=25165824"], kernel_gtt_gib=64
+    )
     assert ids(plan) == ["inventory.variable"] and "kernel_gtt_gib" in str(plan["findings"][0])
 
 
@@ -87,14 +99,18 @@ def with_file(root: Path, name: str, text: str) -> Path:
 
 def test_outdated_advice_in_a_file_of_modprobe_names_the_file(tmp_path, plan_of_tree):
     root = with_file(
-        tmp_path, "/etc/modprobe.d/amd.conf", "options amdgpu cwsr_enable=0 gttsize=131072 noretry=0\noptions ttm pages_limit=9\n"
+        tmp_path,
+        "/etc/modprobe.d/amd.conf",
+        "options amdgpu cwsr_enable=0 gttsize=131072 noretry=0\noptions ttm pages_limit=9\n",
     )
     findings = found(plan_of_tree(root), "kernel.outdated_argument")
     assert [finding["seen"] for finding in findings] == [
         "options amdgpu gttsize=131072 in /etc/modprobe.d/amd.conf",
         "options amdgpu cwsr_enable=0 in /etc/modprobe.d/amd.conf",
     ]
-    assert findings[0]["remedy"].startswith("Remove it from /etc/modprobe.d/amd.conf and build the initramfs again; ttm.pages_limit")
+    assert findings[0]["remedy"].startswith(
+        "Remove it from /etc/modprobe.d/amd.conf and build the initramfs again; ttm.pages_limit"
+    )
     asked = plan_of_tree(root, kernel_arguments_present=["amdgpu.cwsr_enable=0"])
     assert len(found(asked, "kernel.outdated_argument")) == 1
 
@@ -133,17 +149,32 @@ def test_a_driver_that_is_kept_back_is_loaded_by_a_unit(make_plan):
     assert plan["kernel"]["load_at_boot"] == "amdgpu" and not found(plan, "driver.blacklisted")
     unit = jinja2.Template((ROLE / "templates/driver.service.j2").read_text()).render(plan_host=plan)
     before = next(line for line in unit.splitlines() if line.startswith("Before="))
-    assert {"amdgpu-fleet-partition.service", "docker.service", "kubelet.service", "vllm-main.service"} <= set(before[7:].split())
+    assert {
+        "amdgpu-fleet-partition.service",
+        "docker.service",
+        "kubelet.service",
+        "vllm-main.service",
+    } <= set(before[7:].split())
     assert "\nExecStart=/sbin/modprobe amdgpu\n" in unit
 
     twice = make_plan("mi300x-8", blacklisted, **late, kernel_arguments_present=["modprobe.blacklist=amdgpu"])
-    assert twice["kernel"]["load_at_boot"] == "amdgpu" and twice["kernel"]["present"].count("modprobe.blacklist=amdgpu") == 1
+    assert (
+        twice["kernel"]["load_at_boot"] == "amdgpu"
+        and twice["kernel"]["present"].count("modprobe.blacklist=amdgpu") == 1
+    )
 
-    for without in ({}, {**late, "kernel_state": "absent"}, {**late, "kernel_arguments_absent": ["modprobe.blacklist"]}):
+    for without in (
+        {},
+        {**late, "kernel_state": "absent"},
+        {**late, "kernel_arguments_absent": ["modprobe.blacklist"]},
+    ):
         plan = make_plan("mi300x-8", blacklisted, **without)
         assert plan["kernel"]["load_at_boot"] is None and found(plan, "driver.blacklisted"), without
 
     def by_file(_gpus, rocm):
         rocm["driver"]["blacklisted_by"] = ["/etc/modprobe.d/x.conf", "modprobe.blacklist=amdgpu"]
 
-    assert found(make_plan("mi300x-8", by_file, **late), "driver.blacklisted")[0]["seen"] == "/etc/modprobe.d/x.conf"
+    assert (
+        found(make_plan("mi300x-8", by_file, **late), "driver.blacklisted")[0]["seen"]
+        == "/etc/modprobe.d/x.conf"
+    )

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Memory in the plan: what is taken from host, inventory and profile, and what is said when it does not fit."""
+"""Memory in the plan: what is taken from host, inventory and profile, and what is said when it does not
+fit."""
 
 from __future__ import annotations
 
@@ -16,15 +17,28 @@ SHAPE = {
     "type": "llama", "layers": 32, "heads": 32, "kv_heads": 8, "head_dim": 128, "hidden": 4096, "vocabulary": 128256, "context": 131072,
     "dtype": "bfloat16", "attention": {"full": 32},
 }  # fmt: skip
-HUB = {"name": "chat", "model": "meta-llama/Llama-3.3-70B-Instruct", "weights_gib": 131.4, "model_config": LLAMA_70B}
+HUB = {
+    "name": "chat",
+    "model": "meta-llama/Llama-3.3-70B-Instruct",
+    "weights_gib": 131.4,
+    "model_config": LLAMA_70B,
+}
 DISK = {"name": "chat", "model": "/srv/model"}
 OURS = ("vllm.weights_do_not_fit", "vllm.context_does_not_fit", "vllm.context_ceiling", "host.memory")
 
 
 def on_disk(weights: float, **shape):
     def change(_gpus, rocm):
-        there = {"exists": True, "directory": True, "model": True, "model_type": "llama", "quantization": None}
-        rocm["paths"] = {"/srv/model": {**there, "weights_bytes": int(weights * GIB), "shape": {**SHAPE, **shape}}}
+        there = {
+            "exists": True,
+            "directory": True,
+            "model": True,
+            "model_type": "llama",
+            "quantization": None,
+        }
+        rocm["paths"] = {
+            "/srv/model": {**there, "weights_bytes": int(weights * GIB), "shape": {**SHAPE, **shape}}
+        }
 
     return change
 
@@ -49,8 +63,12 @@ def test_a_model_of_the_hub_whose_sizes_are_given(make_plan, ids):
     # The emulated MI300X shows 206141652992 bytes; vLLM takes 0.92 of them.
     assert found["budget_bytes"] == int(206141652992 * 0.92)
     assert found["kv_bytes_per_token"] == 2 * 80 * 4 * 128 * 2 and found["verdict"] == "fits"
-    # 176.63 - 65.70 - 2 (runtime, graphs, RCCL) - 4 (16 x 16384 x 8192 x 2) - 0.98 (logits) GiB; 160 KiB x 131072 are 20 GiB.
-    assert shown(plan)["value"] == "65.7 GiB of weights and 103.9 GiB of key-value cache in 176.6 GiB: 5 x 131072 tokens"
+    # 176.63 - 65.70 - 2 (runtime, graphs, RCCL) - 4 (16 x 16384 x 8192 x 2) - 0.98 (logits) GiB; 160 KiB x
+    # 131072 are 20 GiB.
+    assert (
+        shown(plan)["value"]
+        == "65.7 GiB of weights and 103.9 GiB of key-value cache in 176.6 GiB: 5 x 131072 tokens"
+    )
     assert "on each of 2 GPUs" in shown(plan)["reason"] and "160.0 KiB a token" in shown(plan)["reason"]
 
 
@@ -67,7 +85,13 @@ def test_weights_that_do_not_fit(make_plan, ids):
     assert "350.0 GiB of weights on each of 2 devices" in text and "at most 176.6 GiB" in text
     assert "tensor-parallel-size of at least 4" in text and "at most 353.3 GiB" in text
     assert (
-        ids(make_plan("mi300x-8", vllm_instances=[{**HUB, "weights_gib": 700, "gpus": [0, 1]}], plan_accept=["vllm.weights_do_not_fit"]))
+        ids(
+            make_plan(
+                "mi300x-8",
+                vllm_instances=[{**HUB, "weights_gib": 700, "gpus": [0, 1]}],
+                plan_accept=["vllm.weights_do_not_fit"],
+            )
+        )
         == []
     )
 
@@ -75,8 +99,13 @@ def test_weights_that_do_not_fit(make_plan, ids):
 def test_partitions_are_devices_of_their_own(make_plan, ids):
     # CPX: eight devices of 24 GiB in one MI300X, and the plan sets no tensor-parallel-size over partitions.
     plan = make_plan("mi300x-8-cpx", on_disk(30), vllm_instances=[{**DISK, "gpus": [0]}])
-    assert ids(plan) == ["vllm.weights_do_not_fit"] and memory(plan)["budget_bytes"] == int(206141652992 // 8 * 0.92)
-    assert "Set tensor-parallel-size in options of the instance chat to at least 2" in said(plan)["vllm.weights_do_not_fit"]
+    assert ids(plan) == ["vllm.weights_do_not_fit"] and memory(plan)["budget_bytes"] == int(
+        206141652992 // 8 * 0.92
+    )
+    assert (
+        "Set tensor-parallel-size in options of the instance chat to at least 2"
+        in said(plan)["vllm.weights_do_not_fit"]
+    )
     split = {**DISK, "gpus": [0], "options": {"tensor-parallel-size": 2}}
     assert memory(make_plan("mi300x-8-cpx", on_disk(30), vllm_instances=[split]))["weights_bytes"] == 15 * GIB
 
@@ -87,12 +116,21 @@ def test_a_context_that_does_not_fit(make_plan, ids):
     assert ids(plan) == [] and list(said(plan)) == ["vllm.context_does_not_fit"]
     largest = found["largest_context"]
     assert 0 < largest < 131072 and found["sequences"] == 0
-    assert f"Set max-model-len in options of the instance chat to {largest} or less" in said(plan)["vllm.context_does_not_fit"]
-    cured = make_plan("rx9070xt", on_disk(8.5), vllm_instances=[{**DISK, "options": {"max-model-len": largest}}])
+    assert (
+        f"Set max-model-len in options of the instance chat to {largest} or less"
+        in said(plan)["vllm.context_does_not_fit"]
+    )
+    cured = make_plan(
+        "rx9070xt", on_disk(8.5), vllm_instances=[{**DISK, "options": {"max-model-len": largest}}]
+    )
     assert said(cured) == {} and memory(cured)["sequences"] == 1
-    automatic = make_plan("rx9070xt", on_disk(8.5), vllm_instances=[{**DISK, "options": {"max-model-len": "auto"}}])
+    automatic = make_plan(
+        "rx9070xt", on_disk(8.5), vllm_instances=[{**DISK, "options": {"max-model-len": "auto"}}]
+    )
     assert said(automatic) == {} and memory(automatic)["context"] == largest
-    halved = make_plan("rx9070xt", on_disk(8.5), vllm_instances=[{**DISK, "options": {"kv-cache-dtype": "fp8"}}])
+    halved = make_plan(
+        "rx9070xt", on_disk(8.5), vllm_instances=[{**DISK, "options": {"kv-cache-dtype": "fp8"}}]
+    )
     assert memory(halved)["kv_bytes_per_token"] * 2 == found["kv_bytes_per_token"]
 
 
@@ -103,13 +141,17 @@ def test_nothing_left_beside_the_weights(make_plan):
 
 def test_the_pool_of_an_apu_is_the_one_the_plan_makes(make_plan, ids):
     # 64 GiB now; the plan sets pages_limit to 112 of 125 GiB, of which vLLM may take 0.85.
-    plan = make_plan("strix-halo-128", on_disk(70), vllm_instances=[{**DISK, "options": {"max-model-len": 8192}}])
+    plan = make_plan(
+        "strix-halo-128", on_disk(70), vllm_instances=[{**DISK, "options": {"max-model-len": 8192}}]
+    )
     assert ids(plan) == [] and memory(plan)["budget_bytes"] == int(112 * GIB * 0.85)
     kept = make_plan("strix-halo-128", on_disk(70), vllm_instances=[DISK], kernel_state="absent")
     assert ids(kept) == ["vllm.weights_do_not_fit"], "without the role kernel the pool stays"
 
 
-@pytest.mark.parametrize(("options", "warns"), [({}, True), ({"max-model-len": "128K"}, True), ({"max-model-len": 65536}, False)])
+@pytest.mark.parametrize(
+    ("options", "warns"), [({}, True), ({"max-model-len": "128K"}, True), ({"max-model-len": 65536}, False)]
+)
 def test_the_context_that_a_profile_caps(make_plan, options, warns):
     plan = make_plan("strix-halo-128", on_disk(15), vllm_instances=[{**DISK, "options": options}])
     assert list(said(plan)) == (["vllm.context_ceiling"] if warns else [])
@@ -120,7 +162,13 @@ def test_the_context_that_a_profile_caps(make_plan, options, warns):
 
 @pytest.mark.parametrize(
     ("host", "memory_gib", "warns"),
-    [("mi300x-8", 1536, False), ("mi300x-8", 1511, False), ("mi300x-8", 1024, True), ("mi250-4", 768, True), ("rx9070xt", 8, False)],
+    [
+        ("mi300x-8", 1536, False),
+        ("mi300x-8", 1511, False),
+        ("mi300x-8", 1024, True),
+        ("mi250-4", 768, True),
+        ("rx9070xt", 8, False),
+    ],
 )
 def test_memory_of_the_host(make_plan, host, memory_gib, warns):
     def change(_gpus, rocm):
@@ -153,9 +201,14 @@ def test_the_cpu_takes_the_cache_that_is_asked_for(make_plan, ids):
     assert memory(plan)["largest_context"] == (GIB // (131072 * 128) - 1) * 128 == 8064
     wants["vllm_instances"][0]["environment"] = {"VLLM_CPU_KVCACHE_SPACE": 31}
     plan = make_plan("no-gpu", on_disk(2), **wants)
-    assert ids(plan) == ["vllm.weights_do_not_fit"] and "beside 31.0 GiB of key-value cache" in said(plan)["vllm.weights_do_not_fit"]
+    assert (
+        ids(plan) == ["vllm.weights_do_not_fit"]
+        and "beside 31.0 GiB of key-value cache" in said(plan)["vllm.weights_do_not_fit"]
+    )
     wants["vllm_instances"][0]["environment"] = {"VLLM_CPU_KVCACHE_SPACE": None}
-    assert memory(make_plan("no-gpu", on_disk(2), **wants))["kv_bytes"] > 20 * GIB, "without it vLLM takes a share of the memory"
+    assert memory(make_plan("no-gpu", on_disk(2), **wants))["kv_bytes"] > 20 * GIB, (
+        "without it vLLM takes a share of the memory"
+    )
 
 
 @pytest.mark.parametrize(
@@ -192,12 +245,27 @@ def test_sizes_that_cannot_be(make_plan, ids, sizes, word):
 
 
 def test_sizes_of_the_inventory_beat_the_folder(make_plan):
-    plan = make_plan("mi300x-8", on_disk(15), vllm_instances=[{**DISK, "weights_gib": 40, "model_config": LLAMA_70B, "gpus": [0]}])
-    assert memory(plan)["weights_bytes"] == 40 * GIB and memory(plan)["kv_bytes_per_token"] == 2 * 80 * 8 * 128 * 2
+    plan = make_plan(
+        "mi300x-8",
+        on_disk(15),
+        vllm_instances=[{**DISK, "weights_gib": 40, "model_config": LLAMA_70B, "gpus": [0]}],
+    )
+    assert (
+        memory(plan)["weights_bytes"] == 40 * GIB
+        and memory(plan)["kv_bytes_per_token"] == 2 * 80 * 8 * 128 * 2
+    )
 
 
 def test_facts_of_an_older_run_have_no_shape(make_plan):
     def old(_gpus, rocm):
-        rocm["paths"] = {"/srv/model": {"exists": True, "directory": True, "model": True, "model_type": "llama", "quantization": None}}
+        rocm["paths"] = {
+            "/srv/model": {
+                "exists": True,
+                "directory": True,
+                "model": True,
+                "model_type": "llama",
+                "quantization": None,
+            }
+        }
 
     assert memory(make_plan("mi300x-8", old, vllm_instances=[DISK]))["verdict"] == "unknown"

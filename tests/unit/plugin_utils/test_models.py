@@ -13,7 +13,12 @@ from ansible_collections.amdgpu.fleet.plugins.plugin_utils.wants import normaliz
 DIRECTORY = "/var/lib/amdgpu-fleet/models"
 SHA256 = "ab" * 32
 WHOLE = {"exists": True, "directory": True, "model": True, "missing": None, "checked_by": None}
-MIRROR = {"url": "http://mirror/", "registry": "mirror:5000", "pip_index": "http://mirror/simple", "hub": "http://mirror/hub"}
+MIRROR = {
+    "url": "http://mirror/",
+    "registry": "mirror:5000",
+    "pip_index": "http://mirror/simple",
+    "hub": "http://mirror/hub",
+}
 
 
 def chat(model: str, **more) -> dict:
@@ -22,7 +27,8 @@ def chat(model: str, **more) -> dict:
 
 @pytest.fixture
 def plan_with(make_plan):
-    """plan_with({path: facts}, ...) -> the plan of a host on which these paths are as they say, and no others."""
+    """plan_with({path: facts}, ...) -> the plan of a host on which these paths are as they say, and no
+    others."""
 
     def make(there=None, host="mi300x-8", podman=None, **wants):
         def change(_gpus, rocm):
@@ -37,16 +43,24 @@ def plan_with(make_plan):
 def test_a_name_on_the_hub_is_fetched_and_served_from_its_folder(plan_with, ids):
     plan = plan_with(vllm_instances=[chat("Qwen/Qwen3-8B")])
     [fetch] = plan["model"]["fetch"]
-    assert (fetch["kind"], fetch["path"], plan["model"]["change"]) == ("hub", f"{DIRECTORY}/Qwen/Qwen3-8B", True)
+    assert (fetch["kind"], fetch["path"], plan["model"]["change"]) == (
+        "hub",
+        f"{DIRECTORY}/Qwen/Qwen3-8B",
+        True,
+    )
     instance = plan["vllm"]["instances"][0]
     assert (instance["model"], instance["served_name"]) == (f"{DIRECTORY}/Qwen/Qwen3-8B", "Qwen3-8B")
     assert ids(plan) == []
 
 
 def test_a_host_that_has_its_models_has_nothing_to_do(plan_with):
-    assert not plan_with({f"{DIRECTORY}/Qwen/Qwen3-8B": WHOLE}, vllm_instances=[chat("Qwen/Qwen3-8B")])["model"]["change"]
+    assert not plan_with({f"{DIRECTORY}/Qwen/Qwen3-8B": WHOLE}, vllm_instances=[chat("Qwen/Qwen3-8B")])[
+        "model"
+    ]["change"]
     part = {**WHOLE, "missing": "the end of model.safetensors"}
-    assert plan_with({f"{DIRECTORY}/Qwen/Qwen3-8B": part}, vllm_instances=[chat("Qwen/Qwen3-8B")])["model"]["change"]
+    assert plan_with({f"{DIRECTORY}/Qwen/Qwen3-8B": part}, vllm_instances=[chat("Qwen/Qwen3-8B")])["model"][
+        "change"
+    ]
 
 
 @pytest.mark.parametrize(
@@ -59,8 +73,15 @@ def test_a_host_that_has_its_models_has_nothing_to_do(plan_with):
 def test_another_revision_is_another_folder(plan_with, ids, source, path):
     """So that an upgrade fetches it beside the one that serves, and can go back to that."""
     name = "Qwen/Qwen3-8B"
-    plan = plan_with({"/media/q.tar": {"exists": True}}, vllm_instances=[chat(name)], model_sources=[{"model": name, **source}])
-    assert plan["vllm"]["instances"][0]["model"] == path and plan["vllm"]["instances"][0]["served_name"] == "Qwen3-8B"
+    plan = plan_with(
+        {"/media/q.tar": {"exists": True}},
+        vllm_instances=[chat(name)],
+        model_sources=[{"model": name, **source}],
+    )
+    assert (
+        plan["vllm"]["instances"][0]["model"] == path
+        and plan["vllm"]["instances"][0]["served_name"] == "Qwen3-8B"
+    )
     assert ids(plan) == []
 
 
@@ -77,24 +98,33 @@ def test_two_instances_of_one_model_fetch_it_once_and_a_drafter_is_fetched_too(p
     [
         ({}, "/srv/m, which does not exist"),
         ({"exists": True, "model": False}, "/srv/m, which has no config.json"),
-        ({**WHOLE, "missing": "b.safetensors of the index"}, "/srv/m, which lacks b.safetensors of the index"),
+        (
+            {**WHOLE, "missing": "b.safetensors of the index"},
+            "/srv/m, which lacks b.safetensors of the index",
+        ),
     ],
 )
 def test_a_path_that_is_no_whole_model(plan_with, ids, facts, said):
     plan = plan_with({"/srv/m": facts} if facts else {}, vllm_instances=[chat("/srv/m")])
-    assert ids(plan) == ["vllm.model"] and said in sentence(plan["findings"][0]) and not plan["model"]["change"]
+    assert (
+        ids(plan) == ["vllm.model"] and said in sentence(plan["findings"][0]) and not plan["model"]["change"]
+    )
 
 
 def test_weights_that_are_made_up_or_of_another_kind(plan_with, ids):
     facts = {"/srv/m": {**WHOLE, "missing": "the weights"}}
     assert ids(plan_with(facts, vllm_instances=[chat("/srv/m", options={"load-format": "dummy"})])) == []
-    assert ids(plan_with(facts, vllm_instances=[chat("/srv/m", options={"load-format": "auto"})])) == ["vllm.model"]
+    assert ids(plan_with(facts, vllm_instances=[chat("/srv/m", options={"load-format": "auto"})])) == [
+        "vllm.model"
+    ]
 
 
 def test_an_archive_that_is_not_there(plan_with, ids):
     source = {"model": "tiny", "archive": "/media/t.tar", "sha256": SHA256}
     plan = plan_with(vllm_instances=[chat("tiny")], model_sources=[source])
-    assert ids(plan) == ["vllm.model"] and "/media/t.tar, which does not exist" in sentence(plan["findings"][0])
+    assert ids(plan) == ["vllm.model"] and "/media/t.tar, which does not exist" in sentence(
+        plan["findings"][0]
+    )
     # Once it was unpacked nobody needs it any more.
     path = f"{DIRECTORY}/tiny@abababababab"
     assert ids(plan_with({path: WHOLE}, vllm_instances=[chat("tiny")], model_sources=[source])) == []
@@ -109,7 +139,11 @@ def test_a_manifest_is_checked_until_it_was(plan_with):
 @pytest.mark.parametrize(("form", "weights"), [("auto", True), ("runai_streamer_sharded", False)])
 def test_a_manifest_of_weights_in_a_format_of_their_own(plan_with, form, weights):
     source = {"model": "/srv/m", "manifest": "SUMS"}
-    plan = plan_with({"/srv/m": WHOLE}, vllm_instances=[chat("/srv/m", options={"load-format": form})], model_sources=[source])
+    plan = plan_with(
+        {"/srv/m": WHOLE},
+        vllm_instances=[chat("/srv/m", options={"load-format": form})],
+        model_sources=[source],
+    )
     assert [entry["weights"] for entry in plan["model"]["fetch"]] == [weights]
 
 
@@ -137,8 +171,18 @@ def test_a_model_that_stands_there_twice_and_a_folder_that_cannot_be(plan_with, 
 def test_absent_takes_what_was_fetched_and_leaves_paths(plan_with):
     there = {f"{DIRECTORY}/a/b": WHOLE, "/srv/m": WHOLE}
     instances = [chat("a/b", gpus=[0]), {"name": "two", "model": "/srv/m", "port": 8001, "gpus": [1]}]
-    plan = plan_with(there, vllm_instances=instances, model_sources=[{"model": "c/d"}], model_state="absent", vllm_state="absent")
-    assert plan["model"]["remove"] == [f"{DIRECTORY}/a/b"] and plan["model"]["change"] and plan["model"]["fetch"] == []
+    plan = plan_with(
+        there,
+        vllm_instances=instances,
+        model_sources=[{"model": "c/d"}],
+        model_state="absent",
+        vllm_state="absent",
+    )
+    assert (
+        plan["model"]["remove"] == [f"{DIRECTORY}/a/b"]
+        and plan["model"]["change"]
+        and plan["model"]["fetch"] == []
+    )
     assert not plan_with(there, vllm_instances=instances, vllm_state="absent")["model"]["change"]
 
 
@@ -162,16 +206,25 @@ def test_one_switch_leads_everything_to_the_mirror(plan_with, ids):
     plan = plan_with(vllm_instances=[chat("a/b")], plan_mirror=MIRROR, vllm_kind="venv")
     assert plan["driver"]["repository"]["uri"].startswith("http://mirror/repo.radeon.com/amdgpu/31.50/")
     assert plan["driver"]["repository"]["key_url"] == "http://mirror/repo.radeon.com/rocm/rocm.gpg.key"
-    assert plan["rocm"]["repository"]["uri"].startswith("http://mirror/stable.repo.amd.com/rocm/core/packages/")
+    assert plan["rocm"]["repository"]["uri"].startswith(
+        "http://mirror/stable.repo.amd.com/rocm/core/packages/"
+    )
     pip = "--index-url http://mirror/simple --trusted-host mirror"
-    assert plan["vllm"]["pip_arguments"] == f"{pip} --extra-index-url http://mirror/wheels.vllm.ai/rocm/0.33.0/rocm100"
+    assert (
+        plan["vllm"]["pip_arguments"]
+        == f"{pip} --extra-index-url http://mirror/wheels.vllm.ai/rocm/0.33.0/rocm100"
+    )
     assert plan["vllm"]["image"] == "mirror:5000/vllm/vllm-openai-rocm:v0.33.0-rocm100"
     assert (plan["model"]["endpoint"], plan["model"]["pip_arguments"]) == ("http://mirror/hub", pip)
     assert ids(plan) == []
 
 
 def test_variables_of_roles_beat_the_mirror(plan_with):
-    own = {"driver_repository_uri": "http://own/{directory}", "model_hub": "http://hub", "vllm_pip_arguments": "--no-index"}
+    own = {
+        "driver_repository_uri": "http://own/{directory}",
+        "model_hub": "http://hub",
+        "vllm_pip_arguments": "--no-index",
+    }
     plan = plan_with(vllm_instances=[chat("a/b")], plan_mirror=MIRROR, **own)
     assert plan["driver"]["repository"]["uri"] == "http://own/31.50"
     assert (plan["model"]["endpoint"], plan["vllm"]["pip_arguments"]) == ("http://hub", "--no-index")
@@ -183,7 +236,16 @@ QUADLET = {"version": "5.4.2", "init": True, "quadlet": "5.4", "images": [], "im
 @pytest.mark.parametrize(
     ("missing", "wants", "said"),
     [
-        ("url", {}, ["repo.radeon.com/amdgpu", "repo.radeon.com/rocm/rocm.gpg.key", "stable.repo.amd.com/rocm/core", "packages.gpg"]),
+        (
+            "url",
+            {},
+            [
+                "repo.radeon.com/amdgpu",
+                "repo.radeon.com/rocm/rocm.gpg.key",
+                "stable.repo.amd.com/rocm/core",
+                "packages.gpg",
+            ],
+        ),
         ("registry", {}, ["docker.io/vllm/vllm-openai-rocm"]),
         ("pip_index", {}, ["huggingface_hub==2.4.0"]),
         ("pip_index", {"vllm_kind": "venv"}, ["vllm==0.33.0+rocm100", "huggingface_hub==2.4.0"]),
@@ -191,7 +253,9 @@ QUADLET = {"version": "5.4.2", "init": True, "quadlet": "5.4", "images": [], "im
     ],
 )
 def test_what_would_still_come_from_outside(plan_with, ids, missing, wants, said):
-    plan = plan_with(podman=QUADLET, vllm_instances=[chat("a/b")], plan_mirror={**MIRROR, missing: ""}, **wants)
+    plan = plan_with(
+        podman=QUADLET, vllm_instances=[chat("a/b")], plan_mirror={**MIRROR, missing: ""}, **wants
+    )
     assert set(ids(plan)) == {"mirror.outside"}
     assert all(any(word in finding["seen"] for finding in plan["findings"]) for word in said)
     assert len(ids(plan)) == len(said)
@@ -200,7 +264,11 @@ def test_what_would_still_come_from_outside(plan_with, ids, missing, wants, said
 def test_an_image_for_a_podman_without_quadlet_comes_from_outside_too(plan_with, ids):
     old = {**QUADLET, "version": "4.3.1", "quadlet": None}
     plan = plan_with(
-        {"/srv/m": WHOLE}, podman=old, vllm_kind="podman", vllm_instances=[chat("/srv/m")], plan_mirror={"url": "http://mirror"}
+        {"/srv/m": WHOLE},
+        podman=old,
+        vllm_kind="podman",
+        vllm_instances=[chat("/srv/m")],
+        plan_mirror={"url": "http://mirror"},
     )
     assert "mirror.outside" in ids(plan) and plan["vllm"]["kind"] == "podman"
 
@@ -235,7 +303,9 @@ def test_the_encodings_of_gpt_oss(plan_with, ids):
     assert instance["environment"]["TIKTOKEN_ENCODINGS_BASE"] == "/srv/encodings"
     assert instance["read_only"] == ["/srv/gpt", "/srv/encodings"] and ids(plan) == []
     plan = plan_with(GPT, **wants)
-    assert ids(plan) == ["vllm.model"] and "/srv/encodings/o200k_base.tiktoken" in sentence(plan["findings"][0])
+    assert ids(plan) == ["vllm.model"] and "/srv/encodings/o200k_base.tiktoken" in sentence(
+        plan["findings"][0]
+    )
     plan = plan_with({"/srv/gpt": {**WHOLE, "model_type": "llama"}}, **wants)
     assert "TIKTOKEN_ENCODINGS_BASE" not in plan["vllm"]["instances"][0]["environment"] and ids(plan) == []
 
@@ -256,7 +326,13 @@ DIGEST = f"sha256:{'cd' * 32}"
 def test_an_image_is_there_when_it_is_the_one_that_is_pinned(plan_with, digests, wanted, present):
     name = f"{IMAGE}-cdcdcdcdcdcd" if wanted else IMAGE
     podman = {**QUADLET, "images": [name], "image_digests": {name: digests}}
-    plan = plan_with({"/srv/m": WHOLE}, podman=podman, vllm_instances=[chat("/srv/m")], vllm_image=IMAGE, vllm_image_digest=wanted)
+    plan = plan_with(
+        {"/srv/m": WHOLE},
+        podman=podman,
+        vllm_instances=[chat("/srv/m")],
+        vllm_image=IMAGE,
+        vllm_image_digest=wanted,
+    )
     assert plan["vllm"]["image_present"] is present
     # The unit starts a name that means no other image, so that the unit of before starts the image of before.
     assert (plan["vllm"]["image"], plan["vllm"]["image_source"]) == (name, IMAGE)
@@ -282,6 +358,9 @@ def test_a_snapshot_of_the_cache_of_the_hub_is_served_with_what_its_links_lead_t
         plan = plan_with({path: facts}, vllm_instances=[chat(path)])
         instance = plan["vllm"]["instances"][0]
         assert instance["read_only"] == [f"{cache}/snapshots/1", f"{cache}/blobs"] and ids(plan) == []
-        assert (instance["model"], instance["served_name"]) == (f"{cache}/snapshots/1", path.rpartition("/")[2])
+        assert (instance["model"], instance["served_name"]) == (
+            f"{cache}/snapshots/1",
+            path.rpartition("/")[2],
+        )
     there = {"/srv/m": {**WHOLE, "place": "/srv/m", "elsewhere": ["/srv/with blank"]}}
     assert ids(plan_with(there, vllm_instances=[chat("/srv/m")])) == ["vllm.model"]

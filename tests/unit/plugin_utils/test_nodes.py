@@ -17,7 +17,9 @@ CHAT = {"name": "chat", "model": "Qwen/Qwen3-8B", "nodes": "rack", "host": "192.
 @pytest.fixture
 def make(make_plan):
     def plan(change=None, nodes=RACK, instance=None, **wants):
-        return make_plan(HOST, change, __inventory_nodes=nodes, vllm_instances=[{**CHAT, **(instance or {})}], **wants)
+        return make_plan(
+            HOST, change, __inventory_nodes=nodes, vllm_instances=[{**CHAT, **(instance or {})}], **wants
+        )
 
     return plan
 
@@ -48,7 +50,10 @@ def test_the_others_compute_for_it(make, ids):
     instance = plan["vllm"]["instances"][0]
     assert instance["options"]["headless"] is True and instance["options"]["node-rank"] == 1
     assert instance["worker"] and not instance["exposed"] and instance["nodes"]["last"]
-    assert instance["url"] == "http://192.0.2.10:8000" and instance["environment"]["VLLM_HOST_IP"] == "192.0.2.11"
+    assert (
+        instance["url"] == "http://192.0.2.10:8000"
+        and instance["environment"]["VLLM_HOST_IP"] == "192.0.2.11"
+    )
     assert make(None, turned, {"host": "127.0.0.1"})["vllm"]["instances"][0]["url"] == ""
 
 
@@ -65,7 +70,10 @@ def test_what_they_talk_over(make, ids):
     }
     assert wanted == {name: environment.get(name) for name in wanted}
     reasons = {entry["value"]: entry for entry in plan["settings"] if entry["setting"] == "chat environment"}
-    assert all(reasons[f"{name}={value}"]["reason"] and reasons[f"{name}={value}"]["source"] for name, value in wanted.items())
+    assert all(
+        reasons[f"{name}={value}"]["reason"] and reasons[f"{name}={value}"]["source"]
+        for name, value in wanted.items()
+    )
     assert [name for name in ids(plan, "warn") if name.startswith("vllm.")] == ["vllm.rdma_down"]
     assert "mlx5_2:1 down" in text_of(plan, "vllm.rdma_down")
 
@@ -74,7 +82,10 @@ def test_the_inventory_beats_what_was_detected(make):
     plan = make(vllm_environment={"NCCL_IB_HCA": "mlx5_7", "NCCL_IB_GID_INDEX": None}, instance={"options": {"pipeline-parallel-size": 1,
                 "tensor-parallel-size": 16, "master-port": 4000}})  # fmt: skip
     instance = plan["vllm"]["instances"][0]
-    assert instance["environment"]["NCCL_IB_HCA"] == "mlx5_7" and "NCCL_IB_GID_INDEX" not in instance["environment"]
+    assert (
+        instance["environment"]["NCCL_IB_HCA"] == "mlx5_7"
+        and "NCCL_IB_GID_INDEX" not in instance["environment"]
+    )
     assert instance["options"]["tensor-parallel-size"] == 16 and instance["nodes"]["lifeline"] == 4001
 
 
@@ -87,7 +98,9 @@ def test_nothing_of_it_on_a_single_host(make):
 def test_the_cpu_needs_no_rccl(make):
     plan = make(vllm_accelerator="cpu")
     environment = plan["vllm"]["instances"][0]["environment"]
-    assert environment["GLOO_SOCKET_IFNAME"] == "eno1" and not [name for name in environment if name.startswith("NCCL")]
+    assert environment["GLOO_SOCKET_IFNAME"] == "eno1" and not [
+        name for name in environment if name.startswith("NCCL")
+    ]
     assert plan["vllm"]["instances"][0]["options"]["pipeline-parallel-size"] == 2
 
 
@@ -122,7 +135,9 @@ def test_infiniband_has_no_roce(make):
 
 
 def nodes(**addresses):
-    return {"rack": [{"name": name.replace("_", "-"), "address": address} for name, address in addresses.items()]}
+    return {
+        "rack": [{"name": name.replace("_", "-"), "address": address} for name, address in addresses.items()]
+    }
 
 
 @pytest.mark.parametrize(
@@ -147,7 +162,11 @@ def test_groups_that_cannot_serve(make, ids, change, members, instance, finding,
 
 
 def test_what_the_inventory_says_of_a_group():
-    hostvars = {"a": {"ansible_host": "192.0.2.1"}, "b": {"ansible_host": "192.0.2.2", "vllm_node_address": "198.51.100.2"}, "c": {}}
+    hostvars = {
+        "a": {"ansible_host": "192.0.2.1"},
+        "b": {"ansible_host": "192.0.2.2", "vllm_node_address": "198.51.100.2"},
+        "c": {},
+    }
     instances = [{"name": "x", "nodes": "rack"}, {"name": "y"}, {"name": "z", "nodes": "none"}]
     assert inventory_nodes(instances, {"rack": ["a", "b", "c"], "other": ["b"]}, hostvars) == {
         "rack": [
@@ -159,10 +178,15 @@ def test_what_the_inventory_says_of_a_group():
     }
 
 
-@pytest.mark.parametrize("instances", [5, "abc", {"name": "x", "nodes": "rack"}, [1], [{"name": "x", "nodes": ["rack"]}], [None, {}]])
+@pytest.mark.parametrize(
+    "instances",
+    [5, "abc", {"name": "x", "nodes": "rack"}, [1], [{"name": "x", "nodes": ["rack"]}], [None, {}]],
+)
 def test_what_is_written_wrong_is_left_to_the_plan(instances):
     assert inventory_nodes(instances, {"rack": ["a"]}, {"a": {}}) == {}
-    assert [finding["id"] for finding in planner.plan({}, {}, {"vllm_instances": instances}, "a")["findings"]] == ["inventory.variable"]
+    assert [
+        finding["id"] for finding in planner.plan({}, {}, {"vllm_instances": instances}, "a")["findings"]
+    ] == ["inventory.variable"]
 
 
 def test_a_group_of_no_instance():

@@ -9,10 +9,14 @@ INSTANCE = {"name": "main", "model": "/srv/models/tiny"}
 
 
 def mine(plan, ids):
-    return {name for severity in ("fail", "warn") for name in ids(plan, severity) if name.startswith("partition.")}
+    return {
+        name for severity in ("fail", "warn") for name in ids(plan, severity) if name.startswith("partition.")
+    }
 
 
-@pytest.mark.parametrize("host", ["mi300x-8", "mi300x-8-cpx", "mi300x-8-nodriver", "strix-halo-128", "no-gpu", "mi250-4"])
+@pytest.mark.parametrize(
+    "host", ["mi300x-8", "mi300x-8-cpx", "mi300x-8-nodriver", "strix-halo-128", "no-gpu", "mi250-4"]
+)
 def test_a_host_that_asks_for_nothing_gets_nothing(make_plan, ids, host):
     plan = make_plan(host)
     assert not plan["partition"]["wanted"] and not plan["partition"]["change"] and mine(plan, ids) == set()
@@ -20,9 +24,13 @@ def test_a_host_that_asks_for_nothing_gets_nothing(make_plan, ids, host):
 
 
 def test_cpx(make_plan, ids):
-    plan = make_plan("mi300x-8", partition_compute="CPX", partition_memory="NPS4", partition_stop_services=["gpuagent"])
+    plan = make_plan(
+        "mi300x-8", partition_compute="CPX", partition_memory="NPS4", partition_stop_services=["gpuagent"]
+    )
     section = plan["partition"]
-    assert section["wanted"] and section["change"] and (section["compute"], section["memory"]) == ("CPX", "NPS4")
+    assert (
+        section["wanted"] and section["change"] and (section["compute"], section["memory"]) == ("CPX", "NPS4")
+    )
     assert section["stop_services"] == ["gpuagent"] and mine(plan, ids) == set()
     settings = {setting["setting"]: setting for setting in plan["settings"] if setting["role"] == "partition"}
     assert settings["compute"]["source"] == "the inventory" and settings["devices"]["value"] == 64
@@ -51,8 +59,20 @@ def test_a_host_in_the_right_mode_is_left_alone(make_plan, ids, host, compute, m
         ("strix-halo-128", "CPX", "", "partition.not_offered", "offers no partition modes"),
         ("rx9070xt", "CPX", "", "partition.not_offered", "offers no partition modes"),
         ("no-gpu", "CPX", "", "partition.not_offered", "nothing to partition"),
-        ("mi300x-8", "DPX", "NPS4", "partition.combination", "more memory partitions (4) than compute partitions (2)"),
-        ("mi300x-8", "", "NPS4", "partition.combination", "more memory partitions (4) than compute partitions (1)"),
+        (
+            "mi300x-8",
+            "DPX",
+            "NPS4",
+            "partition.combination",
+            "more memory partitions (4) than compute partitions (2)",
+        ),
+        (
+            "mi300x-8",
+            "",
+            "NPS4",
+            "partition.combination",
+            "more memory partitions (4) than compute partitions (1)",
+        ),
         ("mi300x-8-nodriver", "DPX", "NPS1", "partition.combination", "without the driver"),
         ("mi300x-8", "CPX", "NPS2", "partition.undocumented", "driver may refuse"),
     ],
@@ -102,7 +122,10 @@ def test_different_modes_are_said_unless_they_are_made_one(make_plan, ids):
 
     plan = make_plan("mi300x-8", mixed)
     assert mine(plan, ids) == {"partition.mixed"}
-    assert "GPU 3 in DPX NPS1" in next(entry for entry in plan["findings"] if entry["id"] == "partition.mixed")["seen"]
+    assert (
+        "GPU 3 in DPX NPS1"
+        in next(entry for entry in plan["findings"] if entry["id"] == "partition.mixed")["seen"]
+    )
     one = make_plan("mi300x-8", mixed, partition_compute="SPX", partition_memory="NPS1")
     assert mine(one, ids) == set() and one["partition"]["change"]
 
@@ -114,7 +137,11 @@ def test_a_device_that_is_not_shown(make_plan, ids):
     plan = make_plan("mi300x-8-cpx", lacking, partition_compute="CPX")
     assert mine(plan, ids) == {"partition.missing"}
     finding = next(entry for entry in plan["findings"] if entry["id"] == "partition.missing")
-    assert finding["seen"] == "7 devices of GPU 7 in CPX" and finding["expected"] == "8" and "free_drm_minors" in finding["remedy"]
+    assert (
+        finding["seen"] == "7 devices of GPU 7 in CPX"
+        and finding["expected"] == "8"
+        and "free_drm_minors" in finding["remedy"]
+    )
 
 
 def test_where_the_mode_is_not_known_its_like_say_how_many_devices_a_gpu_has(make_plan, ids):
@@ -146,28 +173,45 @@ def test_minimums(make_plan, ids, part, key, value, found):
 
 def test_units_of_vllm_are_stopped_and_wait_for_the_mode(make_plan):
     def serving(_gpus, rocm):
-        rocm["vllm_units"] = ["/etc/containers/systemd/vllm-old.container", "/etc/systemd/system/vllm-main.service"]
+        rocm["vllm_units"] = [
+            "/etc/containers/systemd/vllm-old.container",
+            "/etc/systemd/system/vllm-main.service",
+        ]
 
-    section = make_plan("mi300x-8", serving, partition_compute="CPX", vllm_instances=[INSTANCE, {**INSTANCE, "name": "new", "port": 8001}])[
-        "partition"
-    ]
+    section = make_plan(
+        "mi300x-8",
+        serving,
+        partition_compute="CPX",
+        vllm_instances=[INSTANCE, {**INSTANCE, "name": "new", "port": 8001}],
+    )["partition"]
     assert section["stop_services"] == ["vllm-main.service", "vllm-old.service"]
     assert section["before"] == ["vllm-main.service", "vllm-new.service", "vllm-old.service"]
 
 
 def test_absent_asks_nothing_of_the_gpus(make_plan, ids):
     plan = make_plan("strix-halo-128", partition_state="absent", partition_compute="CPX")
-    assert plan["partition"]["state"] == "absent" and not plan["partition"]["wanted"] and mine(plan, ids) == set()
+    assert (
+        plan["partition"]["state"] == "absent"
+        and not plan["partition"]["wanted"]
+        and mine(plan, ids) == set()
+    )
 
 
-@pytest.mark.parametrize(("variable", "value"), [("partition_compute", "cpx"), ("partition_memory", "NPS3"), ("partition_memmory", "NPS1")])
+@pytest.mark.parametrize(
+    ("variable", "value"),
+    [("partition_compute", "cpx"), ("partition_memory", "NPS3"), ("partition_memmory", "NPS1")],
+)
 def test_a_wrong_value_or_name_is_a_finding(make_plan, ids, variable, value):
     assert ids(make_plan("mi300x-8", **{variable: value})) == ["inventory.variable"]
 
 
 def test_the_plan_of_vllm_after_the_change_has_the_devices_of_the_new_mode(make_plan):
     """The role plans again once the mode has changed: this is what it comes to."""
-    wants = {"vllm_instances": [{**INSTANCE, "gpus": [0, 1]}], "partition_compute": "CPX", "partition_memory": "NPS4"}
+    wants = {
+        "vllm_instances": [{**INSTANCE, "gpus": [0, 1]}],
+        "partition_compute": "CPX",
+        "partition_memory": "NPS4",
+    }
     first, second = make_plan("mi300x-8", **wants), make_plan("mi300x-8-cpx-nps4", **wants)
     assert first["partition"]["change"] and not second["partition"]["change"]
     before, after = first["vllm"]["instances"][0], second["vllm"]["instances"][0]

@@ -10,7 +10,17 @@ from ansible_collections.amdgpu.fleet.plugins.plugin_utils.wants import WantsErr
 
 
 @pytest.mark.parametrize(
-    "host", ["mi300x-8", "mi300x-8-cpx", "mi300x-8-nodriver", "mi355x-8", "mi250-4", "strix-halo-128", "rx9070xt", "mi300x-8-el9"]
+    "host",
+    [
+        "mi300x-8",
+        "mi300x-8-cpx",
+        "mi300x-8-nodriver",
+        "mi355x-8",
+        "mi250-4",
+        "strix-halo-128",
+        "rx9070xt",
+        "mi300x-8-el9",
+    ],
 )
 def test_a_sound_host_has_no_finding_that_stops_it(make_plan, ids, host):
     plan = make_plan(host)
@@ -23,10 +33,18 @@ def test_instinct(make_plan):
     assert {"pci=realloc=off", "iommu=pt"} <= set(plan["kernel"]["present"])
     assert plan["kernel"]["sysctl"]["kernel.numa_balancing"] == 0
     assert plan["driver"]["policy"] == "dkms" and plan["driver"]["release"] == "31.50.0"
-    assert plan["driver"]["install"] == ["amdgpu-dkms=1:7.1.3.31500000-*", "amdgpu-dkms-firmware=1:31.50.0.0.31500000-*"]
+    assert plan["driver"]["install"] == [
+        "amdgpu-dkms=1:7.1.3.31500000-*",
+        "amdgpu-dkms-firmware=1:31.50.0.0.31500000-*",
+    ]
     assert plan["driver"]["repository"]["uri"] == "https://repo.radeon.com/amdgpu/31.50/ubuntu"
     assert plan["driver"]["repository"]["suite"] == "jammy"
-    assert plan["rocm"]["install"] == ["amdrocm-amdsmi10.0=10.0.0-4", "amdrocm-sysdeps10.0=10.0.0-4", "libatomic1", "libquadmath0"]
+    assert plan["rocm"]["install"] == [
+        "amdrocm-amdsmi10.0=10.0.0-4",
+        "amdrocm-sysdeps10.0=10.0.0-4",
+        "libatomic1",
+        "libquadmath0",
+    ]
     assert plan["devices"]["memlock"] == "unlimited"
 
 
@@ -91,7 +109,11 @@ def test_the_kernel_floor_follows_distribution_and_flavour(make_plan, ids, relea
 
 def kernels(running: str, following: str):
     def change(_gpus, rocm):
-        rocm["kernel"] |= {"release": running, "default_release": following, "installed": sorted({running, following})}
+        rocm["kernel"] |= {
+            "release": running,
+            "default_release": following,
+            "installed": sorted({running, following}),
+        }
 
     return change
 
@@ -128,7 +150,9 @@ def test_rocm_and_driver_must_fit(make_plan, ids):
 
 def test_legacy_rocm_is_removed_first(make_plan, ids):
     def legacy(_gpus, rocm):
-        rocm["installations"] = [{"version": "7.2.4", "path": "/opt/rocm-7.2.4", "layout": "legacy", "current": True}]
+        rocm["installations"] = [
+            {"version": "7.2.4", "path": "/opt/rocm-7.2.4", "layout": "legacy", "current": True}
+        ]
 
     assert "rocm.legacy" in ids(make_plan("mi300x-8", legacy))
 
@@ -140,17 +164,47 @@ ON = {"container_use_devices": True, "container_use_dri_devices": True}
 @pytest.mark.parametrize(
     ("mode", "booleans", "ours", "wants", "expected"),
     [
-        ("enforcing", OFF, [], {"devices_cdi": True}, (["container_use_devices"], [], ["container_use_devices"])),
+        (
+            "enforcing",
+            OFF,
+            [],
+            {"devices_cdi": True},
+            (["container_use_devices"], [], ["container_use_devices"]),
+        ),
         ("enforcing", ON, [], {"devices_cdi": True}, ([], [], [])),
-        ("enforcing", ON, ["container_use_devices"], {"devices_cdi": True}, ([], [], ["container_use_devices"])),
+        (
+            "enforcing",
+            ON,
+            ["container_use_devices"],
+            {"devices_cdi": True},
+            ([], [], ["container_use_devices"]),
+        ),
         ("enforcing", OFF, [], {}, ([], [], [])),
         ("permissive", OFF, [], {"devices_cdi": True}, ([], [], [])),
-        ("permissive", ON, ["container_use_devices"], {"devices_cdi": True}, ([], [], ["container_use_devices"])),
-        ("disabled", {}, ["container_use_devices"], {"devices_state": "absent"}, ([], [], ["container_use_devices"])),
+        (
+            "permissive",
+            ON,
+            ["container_use_devices"],
+            {"devices_cdi": True},
+            ([], [], ["container_use_devices"]),
+        ),
+        (
+            "disabled",
+            {},
+            ["container_use_devices"],
+            {"devices_state": "absent"},
+            ([], [], ["container_use_devices"]),
+        ),
         ("disabled", {}, [], {"devices_cdi": True}, ([], [], [])),
         ("enforcing", {}, [], {"devices_cdi": True}, ([], [], [])),
         ("enforcing", OFF, [], {"devices_cdi": True, "devices_selinux": False}, ([], [], [])),
-        ("enforcing", ON, ["container_use_devices"], {"devices_cdi": True, "devices_state": "absent"}, ([], ["container_use_devices"], [])),
+        (
+            "enforcing",
+            ON,
+            ["container_use_devices"],
+            {"devices_cdi": True, "devices_state": "absent"},
+            ([], ["container_use_devices"], []),
+        ),
     ],
 )
 def test_selinux_booleans_are_set_where_they_matter(make_plan, mode, booleans, ours, wants, expected):
@@ -167,8 +221,12 @@ def test_vllm_in_podman_is_a_container(make_plan):
         rocm["podman"] |= {"version": "5.4.2", "quadlet": "5.4"}
 
     instance = {"name": "chat", "model": "/srv/models/chat"}
-    assert make_plan("mi300x-8", selinux, vllm_kind="quadlet", vllm_instances=[instance])["devices"]["selinux"]["on"]
-    assert make_plan("mi300x-8", selinux, vllm_kind="podman", vllm_instances=[instance])["devices"]["selinux"]["on"]
+    assert make_plan("mi300x-8", selinux, vllm_kind="quadlet", vllm_instances=[instance])["devices"][
+        "selinux"
+    ]["on"]
+    assert make_plan("mi300x-8", selinux, vllm_kind="podman", vllm_instances=[instance])["devices"][
+        "selinux"
+    ]["on"]
     plan = make_plan("mi300x-8", selinux, vllm_kind="venv", vllm_instances=[instance])
     assert not plan["devices"]["selinux"]["on"]
 
@@ -185,7 +243,11 @@ def test_an_image_is_named_in_full():
     for name in ("vllm/vllm-openai-rocm:v0.33.0", "registry.example/vllm", "own:1"):
         with pytest.raises(WantsError, match="lacks its registry or its tag"):
             normalize({"vllm_image": name})
-    for name in ("docker.io/vllm/vllm-openai-rocm:v0.33.0", "localhost/own:1", "10.0.0.3:5000/vllm@sha256:" + "a" * 64):
+    for name in (
+        "docker.io/vllm/vllm-openai-rocm:v0.33.0",
+        "localhost/own:1",
+        "10.0.0.3:5000/vllm@sha256:" + "a" * 64,
+    ):
         normalize({"vllm_image": name})
 
 
@@ -201,20 +263,28 @@ def test_an_image_is_named_in_full():
 )
 def test_legacy_rocm_goes_only_where_that_is_safe(make_plan, ids, packages, used_by, wish, remedy):
     def legacy(_gpus, rocm):
-        rocm["installations"] = [{"version": "7.2.4", "path": "/opt/rocm-7.2.4", "layout": "legacy", "current": True}]
+        rocm["installations"] = [
+            {"version": "7.2.4", "path": "/opt/rocm-7.2.4", "layout": "legacy", "current": True}
+        ]
         rocm["legacy"] = {"packages": packages, "used_by": used_by}
         entry = {"uri": "https://repo.radeon.com/rocm/apt/7.2.4", "signed": True, "mixed": False}
         rocm["repositories"] = [
             {**entry, "path": "/etc/apt/sources.list.d/rocm.list"},
             {**entry, "path": "/etc/apt/sources.list", "mixed": True},
-            {**entry, "path": "/etc/apt/sources.list.d/amdgpu.list", "uri": "https://repo.radeon.com/amdgpu/31.50/ubuntu"},
+            {
+                **entry,
+                "path": "/etc/apt/sources.list.d/amdgpu.list",
+                "uri": "https://repo.radeon.com/amdgpu/31.50/ubuntu",
+            },
         ]
 
     plan = make_plan("mi300x-8", legacy, rocm_remove_legacy=wish)
     section = plan["rocm"]
     if remedy:
         assert next(entry["remedy"] for entry in plan["findings"] if entry["id"] == "rocm.legacy") == remedy
-        assert "rocm.legacy" in ids(plan) and not (section["remove"] or section["legacy"] or section["legacy_files"])
+        assert "rocm.legacy" in ids(plan) and not (
+            section["remove"] or section["legacy"] or section["legacy_files"]
+        )
     else:
         assert "rocm.legacy" in ids(plan, "warn") and section["remove"] == ["rocm-core"] and section["legacy"]
         assert [entry["mended_by"] for entry in plan["findings"] if entry["id"] == "rocm.legacy"] == ["rocm"]
@@ -255,26 +325,47 @@ def test_what_the_inventory_asks_for_is_said_to_come_from_it(make_plan):
         ({"kernel_sysctl": {"vm.x": None}}, ["kernel_sysctl", "vm.x", "None"]),
         ({"kernel_sysctl": {"vm.x": "1\nvm.y = 2"}}, ["kernel_sysctl", "vm.x", "one line"]),
         ({"kernel_sysctl": {"vm.x\nvm.y": 1}}, ["kernel_sysctl", "name of a sysctl"]),
-        ({"driver_repository_fingerprint": "zz"}, ["driver_repository_fingerprint", "zz", "40 hexadecimal digits"]),
+        (
+            {"driver_repository_fingerprint": "zz"},
+            ["driver_repository_fingerprint", "zz", "40 hexadecimal digits"],
+        ),
         ({"driver_repository_uri": "http://a/\nb"}, ["driver_repository_uri", "without blanks"]),
         ({"rocm_repository_key_url": "http://a/ b"}, ["rocm_repository_key_url", "without blanks"]),
         ({"kernel_arguments_present": ["a=$x"]}, ["kernel_arguments_present", "a=$x", "GRUB"]),
-        ({"vllm_instances": [{"name": "a", "model": "/m", "host": "::::"}]}, ["vllm_instances[].host", "::::"]),
-        ({"vllm_instances": [{"name": "a", "model": "/m", "host": "999.1.1.1"}]}, ["vllm_instances[].host", "999.1.1.1"]),
-        ({"vllm_instances": [{"name": "a", "model": "/m", "served_name": "a\nb"}]}, ["vllm_instances[].served_name", "one line"]),
+        (
+            {"vllm_instances": [{"name": "a", "model": "/m", "host": "::::"}]},
+            ["vllm_instances[].host", "::::"],
+        ),
+        (
+            {"vllm_instances": [{"name": "a", "model": "/m", "host": "999.1.1.1"}]},
+            ["vllm_instances[].host", "999.1.1.1"],
+        ),
+        (
+            {"vllm_instances": [{"name": "a", "model": "/m", "served_name": "a\nb"}]},
+            ["vllm_instances[].served_name", "one line"],
+        ),
         ({"partition_stop_services": ["x\ny"]}, ["partition_stop_services", "name of a unit"]),
         ({"plan_accept": ["kernel.minimun"]}, ["plan_accept", "kernel.minimun", "kernel.minimum"]),
         ({"__secrets": {"vllm_api_key": False}}, ["vllm_api_key", "not a text"]),
         ({"kernel_opt_in": ["turbo"]}, ["turbo", "latency"]),
-        ({"kernel_arguments_present": ["iommu=pt", "iommu=off"]}, ["kernel_arguments_present", "iommu=pt", "iommu=off", "one value"]),
-        ({"kernel_arguments_present": ["a.b-c"], "kernel_arguments_absent": ["a.b_c"]}, ["kernel_arguments_absent", "a.b_c"]),
+        (
+            {"kernel_arguments_present": ["iommu=pt", "iommu=off"]},
+            ["kernel_arguments_present", "iommu=pt", "iommu=off", "one value"],
+        ),
+        (
+            {"kernel_arguments_present": ["a.b-c"], "kernel_arguments_absent": ["a.b_c"]},
+            ["kernel_arguments_absent", "a.b_c"],
+        ),
         ({"kernel_dropin": "../60.cfg"}, ["kernel_dropin", "../60.cfg", ".cfg"]),
         ({"kernel_arguments_absent": ["a b"]}, ["kernel_arguments_absent", "2 arguments"]),
         ({"vllm_instances": [{"name": "a"}]}, ["model"]),
         ({"vllm_instances": [{"name": "a", "model": "/m", "prot": 1}]}, ["prot"]),
         ({"rocm_repository_uri": "http://mirror.example/{release}"}, ["{release}", "{distribution}"]),
         ({"plan_catalog": {"release": {}}}, ["plan_catalog.release", "releases"]),
-        ({"plan_catalog": {"releases": {"drivers": "31.60.0"}}}, ["plan_catalog.releases.drivers", "31.60.0"]),
+        (
+            {"plan_catalog": {"releases": {"drivers": "31.60.0"}}},
+            ["plan_catalog.releases.drivers", "31.60.0"],
+        ),
     ],
 )
 def test_bad_wants_are_one_finding_that_names_value_and_remedy(make_plan, ids, wants, words):
@@ -290,7 +381,9 @@ def test_what_a_role_takes_is_not_refused():
     fingerprint = "CA8B B472 7A47 B4D0 9B4E  E896 9386 B48A 1A69 3C5C"
     normalize(
         {
-            "vllm_instances": [{"name": f"a{at}", "model": "/m", "host": host} for at, host in enumerate(hosts)],
+            "vllm_instances": [
+                {"name": f"a{at}", "model": "/m", "host": host} for at, host in enumerate(hosts)
+            ],
             "driver_repository_fingerprint": fingerprint,
             "partition_stop_services": ["gpuagent", r"a\x2db@1.service"],
             "kernel_sysctl": {"net.ipv4.conf.eth0/1.rp_filter": 0, "-kernel.x": "a b"},
@@ -300,13 +393,19 @@ def test_what_a_role_takes_is_not_refused():
 
 
 def test_variables_of_other_people_are_left_alone(make_plan, ids):
-    assert ids(make_plan("mi300x-8", kernel_team="hpc", model_registry="x", driver_repository_mirror_owner="y")) == []
+    assert (
+        ids(make_plan("mi300x-8", kernel_team="hpc", model_registry="x", driver_repository_mirror_owner="y"))
+        == []
+    )
 
 
 def test_more_memory_than_the_host_can_spare(make_plan, ids):
     plan = make_plan("strix-halo-128", kernel_gtt_gib=124)
     assert ids(plan) == ["memory.gtt_too_large"]
-    assert make_plan("strix-halo-128", kernel_gtt_gib=96)["kernel"]["module_options"]["ttm"]["pages_limit"] == "25165824"
+    assert (
+        make_plan("strix-halo-128", kernel_gtt_gib=96)["kernel"]["module_options"]["ttm"]["pages_limit"]
+        == "25165824"
+    )
 
 
 def test_the_catalog_can_be_added_to(make_plan):
@@ -338,7 +437,9 @@ def test_container_engines_see_one_device_for_each_partition(make_plan):
     assert make_plan("mi300x-8-cpx")["devices"]["cdi"] == []
     cdi = make_plan("mi300x-8-cpx", devices_cdi=True)["devices"]["cdi"]
     assert len(cdi) == 64 and cdi[9] == {"name": "9", "nodes": ["renderD137"]}
-    assert make_plan("mi300x-8-nodriver", devices_cdi=True)["devices"]["cdi"] == [], "before the driver there is nothing to describe"
+    assert make_plan("mi300x-8-nodriver", devices_cdi=True)["devices"]["cdi"] == [], (
+        "before the driver there is nothing to describe"
+    )
 
 
 def test_a_good_kernel_that_only_waits_for_a_reboot_does_not_stop_the_host(make_plan, ids):
@@ -361,7 +462,13 @@ def test_good_firmware_that_is_not_loaded_yet_asks_for_a_reboot(make_plan):
 
 @pytest.mark.parametrize(
     ("mes", "newer", "reboots"),
-    [(None, True, True), ("0x7c", True, True), ("0x80", True, False), (None, False, False), (None, None, False)],
+    [
+        (None, True, True),
+        ("0x7c", True, True),
+        ("0x80", True, False),
+        (None, False, False),
+        (None, None, False),
+    ],
 )
 def test_firmware_that_came_after_the_boot_asks_for_a_reboot(make_plan, mes, newer, reboots):
     def replaced(_gpus, rocm):
@@ -372,7 +479,8 @@ def test_firmware_that_came_after_the_boot_asks_for_a_reboot(make_plan, mes, new
 
 
 @pytest.mark.parametrize(
-    ("identity", "manager", "package"), [("fedora", "dnf", "amd-gpu-firmware"), ("arch", "pacman", "linux-firmware-amdgpu")]
+    ("identity", "manager", "package"),
+    [("fedora", "dnf", "amd-gpu-firmware"), ("arch", "pacman", "linux-firmware-amdgpu")],
 )
 def test_refused_firmware_is_found_whatever_the_distribution(make_plan, ids, identity, manager, package):
     def change(version):
@@ -392,11 +500,15 @@ def test_refused_firmware_is_found_whatever_the_distribution(make_plan, ids, ide
 NOBLE = "20240318.git3b128b60-0ubuntu2.21"
 
 
-@pytest.mark.parametrize(("mes", "severity"), [("0x80", None), ("0x7c", None), (None, "warn"), ("0x83", "fail")])
+@pytest.mark.parametrize(
+    ("mes", "severity"), [("0x80", None), ("0x7c", None), (None, "warn"), ("0x83", "fail")]
+)
 def test_where_the_package_keeps_its_date_the_loaded_version_decides(make_plan, mes, severity):
     def noble(_gpus, rocm):
         rocm["os"] |= {"id": "ubuntu", "version": "24.04", "name": "Ubuntu 24.04.4 LTS"}
-        rocm["kernel"] |= dict.fromkeys(("release", "default_release"), "6.17.0-1010-oem") | {"flavour": "oem"}
+        rocm["kernel"] |= dict.fromkeys(("release", "default_release"), "6.17.0-1010-oem") | {
+            "flavour": "oem"
+        }
         rocm["packages"] = {"linux-firmware": NOBLE}
         rocm["firmware"] |= {"package": "linux-firmware", "version": NOBLE, "mes": mes}
 
@@ -412,9 +524,15 @@ def test_where_the_package_keeps_its_date_the_loaded_version_decides(make_plan, 
 
 def test_tools_that_no_package_links_into_the_path_are_told_of(make_plan):
     def told(**wants):
-        return [setting["value"] for setting in make_plan("mi300x-8", **wants)["settings"] if setting["setting"] == "tools"]
+        return [
+            setting["value"]
+            for setting in make_plan("mi300x-8", **wants)["settings"]
+            if setting["setting"] == "tools"
+        ]
 
-    assert told() == ["/opt/rocm/core-10.0/bin"] and told(rocm_version="10.1.0") == ["/opt/rocm/core-10.1/bin"]
+    assert told() == ["/opt/rocm/core-10.0/bin"] and told(rocm_version="10.1.0") == [
+        "/opt/rocm/core-10.1/bin"
+    ]
     assert told(rocm_userspace="runtime") == told(rocm_userspace="sdk") == []
 
 
@@ -432,11 +550,16 @@ def test_a_package_that_will_bring_an_hwe_kernel(make_plan, ids):
         ("linux-generic", "6.8.0-60-generic", False), ("linux-generic-hwe-24.04", "6.14.0-33-generic", False),
     ):  # fmt: skip
         warned = ids(make_plan("mi300x-8-nodriver", hwe(name, release)), "warn")
-        assert ("kernel.hwe_package" in warned, "kernel.avoid" in warned) == (found, release.startswith("6.14")), (name, release)
-    assert "kernel.hwe_package" not in ids(make_plan("strix-halo-128", hwe("linux-generic-hwe-24.04", "6.17.0-19-generic")), "warn")
+        assert ("kernel.hwe_package" in warned, "kernel.avoid" in warned) == (
+            found,
+            release.startswith("6.14"),
+        ), (name, release)
+    assert "kernel.hwe_package" not in ids(
+        make_plan("strix-halo-128", hwe("linux-generic-hwe-24.04", "6.17.0-19-generic")), "warn"
+    )
 
 
-# --- EL and SLES ----------------------------------------------------------------------------------------------------------------------
+# --- EL and SLES
 
 EL9 = "mi300x-8-el9"
 EL9_KERNEL = "5.14.0-570.12.1.el9_6.x86_64"
@@ -444,8 +567,19 @@ EL9_KERNEL = "5.14.0-570.12.1.el9_6.x86_64"
 
 def distribution(identity: str, version: str, manager: str = "dnf"):
     def change(_gpus, rocm):
-        rocm["os"] |= {"id": identity, "version": version, "name": f"{identity} {version}", "package_manager": manager}
-        rocm["dnf_repositories"] = ["BaseOS", "epel", "crb", "ol9_codeready_builder", "codeready-builder-for-rhel-9-x86_64-rpms"]
+        rocm["os"] |= {
+            "id": identity,
+            "version": version,
+            "name": f"{identity} {version}",
+            "package_manager": manager,
+        }
+        rocm["dnf_repositories"] = [
+            "BaseOS",
+            "epel",
+            "crb",
+            "ol9_codeready_builder",
+            "codeready-builder-for-rhel-9-x86_64-rpms",
+        ]
 
     return change
 
@@ -456,9 +590,16 @@ def test_rocky_9_6(make_plan):
     driver, rocm = plan["driver"], plan["rocm"]
     assert driver["repository"]["uri"] == "https://repo.radeon.com/amdgpu/31.50/el/9.6/main/x86_64/"
     assert driver["install"] == ["amdgpu-dkms-7.1.3.31500000-*", "amdgpu-dkms-firmware-31.50.0.0.31500000-*"]
-    assert driver["headers"] == [f"{name}-{EL9_KERNEL}" for name in ("kernel-devel", "kernel-headers", "kernel-devel-matched")]
+    assert driver["headers"] == [
+        f"{name}-{EL9_KERNEL}" for name in ("kernel-devel", "kernel-headers", "kernel-devel-matched")
+    ]
     assert rocm["repository"]["uri"] == "https://stable.repo.amd.com/rocm/core/packages/rhel9/x86_64/"
-    assert rocm["install"] == ["amdrocm-amdsmi10.0-10.0.0-*", "amdrocm-sysdeps10.0-10.0.0-*", "libatomic", "libquadmath"]
+    assert rocm["install"] == [
+        "amdrocm-amdsmi10.0-10.0.0-*",
+        "amdrocm-sysdeps10.0-10.0.0-*",
+        "libatomic",
+        "libquadmath",
+    ]
 
 
 def test_rpm_packages_of_the_right_upstream_version_are_left_alone(make_plan):
@@ -473,7 +614,10 @@ def test_rpm_packages_of_the_right_upstream_version_are_left_alone(make_plan):
     newer = make_plan(EL9, installed, driver_release="31.40.1")
     assert newer["driver"]["install"][0] == "amdgpu-dkms-6.19.14.31400100-*"
     exact = {"releases": {"rocm": {"releases": {"10.0.0": {"rpm_package_version": "10.0.0-5.el9"}}}}}
-    assert make_plan(EL9, installed, plan_catalog=exact)["rocm"]["install"][0] == "amdrocm-amdsmi10.0-10.0.0-5.el9"
+    assert (
+        make_plan(EL9, installed, plan_catalog=exact)["rocm"]["install"][0]
+        == "amdrocm-amdsmi10.0-10.0.0-5.el9"
+    )
 
 
 @pytest.mark.parametrize(
@@ -483,7 +627,9 @@ def test_rpm_packages_of_the_right_upstream_version_are_left_alone(make_plan):
         ("ol", "10.1", "el/10", "rhel10", 1), ("ol", "9.8", "el/9.8", "rhel9", 1), ("ol", "8.10", "el/8.10", "rhel8", 1),
     ],
 )  # fmt: skip
-def test_the_version_in_os_release_decides_the_directories(make_plan, ids, identity, version, directory, rocm, headers):
+def test_the_version_in_os_release_decides_the_directories(
+    make_plan, ids, identity, version, directory, rocm, headers
+):
     plan = make_plan(EL9, distribution(identity, version))
     assert ids(plan) == []
     assert f"/amdgpu/31.50/{directory}/main/" in plan["driver"]["repository"]["uri"]
@@ -493,7 +639,11 @@ def test_the_version_in_os_release_decides_the_directories(make_plan, ids, ident
 
 @pytest.mark.parametrize(
     ("identity", "version", "words"),
-    [("rhel", "9.7", ["rhel 9.8 or rhel 9.6 or rhel 9.4"]), ("rocky", "9.5", ["rocky 9.6"]), ("ol", "9.5", ["ol 9.8 or ol 9.6 or ol 9.4"])],
+    [
+        ("rhel", "9.7", ["rhel 9.8 or rhel 9.6 or rhel 9.4"]),
+        ("rocky", "9.5", ["rocky 9.6"]),
+        ("ol", "9.5", ["ol 9.8 or ol 9.6 or ol 9.4"]),
+    ],
 )
 def test_another_minor_version_is_refused_with_those_that_there_are(make_plan, ids, identity, version, words):
     plan = make_plan(EL9, distribution(identity, version))
@@ -502,7 +652,9 @@ def test_another_minor_version_is_refused_with_those_that_there_are(make_plan, i
     assert ids(make_plan(EL9, distribution(identity, version), driver_policy="inbox")) == []
 
 
-@pytest.mark.parametrize(("identity", "version"), [("almalinux", "9.6"), ("rocky", "8.10"), ("centos", "9"), ("fedora", "43")])
+@pytest.mark.parametrize(
+    ("identity", "version"), [("almalinux", "9.6"), ("rocky", "8.10"), ("centos", "9"), ("fedora", "43")]
+)
 def test_what_amd_does_not_name_is_refused(make_plan, ids, identity, version):
     assert ids(make_plan(EL9, distribution(identity, version))) == ["driver.distribution"]
 
@@ -523,7 +675,9 @@ def test_without_epel_and_crb_the_host_is_left_alone_unless_dkms_is_there(make_p
 
     plan = make_plan(EL9, bare)
     assert ids(plan) == ["driver.prerequisite"] and "epel and crb" in sentence(plan["findings"][0])
-    assert ids(make_plan(EL9, mirrored)) == ids(make_plan(EL9, bare, plan_accept=["driver.prerequisite"])) == []
+    assert (
+        ids(make_plan(EL9, mirrored)) == ids(make_plan(EL9, bare, plan_accept=["driver.prerequisite"])) == []
+    )
 
 
 def test_sles_is_refused_before_anything_is_planned_for_its_packages(make_plan, ids):
@@ -531,7 +685,9 @@ def test_sles_is_refused_before_anything_is_planned_for_its_packages(make_plan, 
     assert ids(plan) == ["host.package_manager"] and "zypper" in plan["findings"][0]["seen"]
     for role in ("firmware", "driver", "rocm"):
         section = plan[role]
-        assert not any(section.get(key) for key in ("install", "remove", "headers", "hold", "unhold", "repository")), role
+        assert not any(
+            section.get(key) for key in ("install", "remove", "headers", "hold", "unhold", "repository")
+        ), role
     # Nothing is asked of the package manager: the host may be brought up with the driver of its kernel.
     inbox = make_plan(EL9, distribution("arch", None, "pacman"), driver_policy="inbox")
     assert ids(inbox) == []
@@ -539,16 +695,20 @@ def test_sles_is_refused_before_anything_is_planned_for_its_packages(make_plan, 
 
 def test_a_mirror_for_dnf(make_plan, ids):
     plan = make_plan(
-        EL9, driver_repository_uri="http://mirror.example/{directory}/{distribution}", rocm_repository_uri="http://m/{distribution}"
+        EL9,
+        driver_repository_uri="http://mirror.example/{directory}/{distribution}",
+        rocm_repository_uri="http://m/{distribution}",
     )
     assert (
         plan["driver"]["repository"]["uri"] == "http://mirror.example/31.50/el/9.6"
         and plan["rocm"]["repository"]["uri"] == "http://m/rhel9"
     )
-    assert ids(make_plan("mi300x-8", driver_repository_uri="http://mirror.example/{distribution}")) == ["inventory.variable"]
+    assert ids(make_plan("mi300x-8", driver_repository_uri="http://mirror.example/{distribution}")) == [
+        "inventory.variable"
+    ]
 
 
-# --- headers and holds ----------------------------------------------------------------------------------------------------------------
+# --- headers and holds
 
 
 def test_headers_come_with_the_driver_and_only_where_they_are_missing(make_plan):
@@ -560,21 +720,32 @@ def test_headers_come_with_the_driver_and_only_where_they_are_missing(make_plan)
     def ubuntu(modules):
         def change(_gpus, rocm):
             rocm["os"] |= {"id": "ubuntu", "version": "24.04", "name": "Ubuntu 24.04.4 LTS"}
-            rocm["kernel"] |= dict.fromkeys(("release", "default_release"), "6.8.0-60-generic") | {"headers": True, "modules": modules}
+            rocm["kernel"] |= dict.fromkeys(("release", "default_release"), "6.8.0-60-generic") | {
+                "headers": True,
+                "modules": modules,
+            }
 
         return change
 
-    assert make_plan("mi300x-8-nodriver", ubuntu(False))["driver"]["headers"] == ["linux-modules-extra-6.8.0-60-generic"]
+    assert make_plan("mi300x-8-nodriver", ubuntu(False))["driver"]["headers"] == [
+        "linux-modules-extra-6.8.0-60-generic"
+    ]
     assert make_plan("mi300x-8-nodriver", ubuntu(True))["driver"]["headers"] == []
     assert make_plan("mi300x-8-nodriver", there)["driver"]["headers"] == []
-    assert make_plan("mi300x-8")["driver"]["headers"] == make_plan("strix-halo-128")["driver"]["headers"] == []
+    assert (
+        make_plan("mi300x-8")["driver"]["headers"] == make_plan("strix-halo-128")["driver"]["headers"] == []
+    )
 
 
 def test_hold_with_apt(make_plan):
     held = ["amdgpu-dkms", "amdgpu-dkms-firmware", "linux-headers-amd64", "linux-image-amd64"]
 
     def kernels(_gpus, rocm):
-        rocm["packages"] |= {"linux-image-amd64": "6.1.148-1", "linux-headers-amd64": "6.1.148-1", "linux-firmware": "1"}
+        rocm["packages"] |= {
+            "linux-image-amd64": "6.1.148-1",
+            "linux-headers-amd64": "6.1.148-1",
+            "linux-firmware": "1",
+        }
 
     def before(_gpus, rocm):
         kernels(_gpus, rocm)
@@ -588,21 +759,32 @@ def test_hold_with_apt(make_plan):
     assert holds("mi300x-8", kernels, driver_hold=True) == (held, [])
     assert holds("mi300x-8", before, driver_hold=True) == ([], []), "what is right is left alone"
     assert holds("mi300x-8", before) == ([], held), "and taken away when it is not wanted any more"
-    assert holds("mi300x-8", before, driver_hold=True, driver_release="31.40.1") == (held, held), "another release: let go, then held again"
+    assert holds("mi300x-8", before, driver_hold=True, driver_release="31.40.1") == (held, held), (
+        "another release: let go, then held again"
+    )
     assert holds("mi300x-8", before, driver_hold=True, driver_state="absent") == ([], held)
-    assert holds("strix-halo-128", kernels, driver_hold=True) == ([], []), "a driver of the kernel needs no hold"
+    assert holds("strix-halo-128", kernels, driver_hold=True) == ([], []), (
+        "a driver of the kernel needs no hold"
+    )
 
 
 def test_hold_with_dnf(make_plan):
     wanted = make_plan(EL9, driver_hold=True)["driver"]["hold"]
     assert wanted[:2] == ["amdgpu-dkms-7.1.3.31500000-*", "amdgpu-dkms-firmware-31.50.0.0.31500000-*"]
-    assert f"kernel-core-{EL9_KERNEL}" in wanted and f"kernel-{EL9_KERNEL}" in wanted and f"kernel-devel-{EL9_KERNEL}" in wanted
+    assert (
+        f"kernel-core-{EL9_KERNEL}" in wanted
+        and f"kernel-{EL9_KERNEL}" in wanted
+        and f"kernel-devel-{EL9_KERNEL}" in wanted
+    )
 
     def uek(_gpus, rocm):
         distribution("ol", "9.6")(_gpus, rocm)
         rocm["kernel"]["release"] = "6.12.0-105.51.5.el9uek.x86_64"
 
-    assert "kernel-uek-core-6.12.0-105.51.5.el9uek.x86_64" in make_plan(EL9, uek, driver_hold=True)["driver"]["hold"]
+    assert (
+        "kernel-uek-core-6.12.0-105.51.5.el9uek.x86_64"
+        in make_plan(EL9, uek, driver_hold=True)["driver"]["hold"]
+    )
 
     def rebooted(_gpus, rocm):
         rocm["held"] = [name.replace("570.12.1", "570.9.1") for name in wanted]
@@ -635,7 +817,7 @@ def test_a_driver_that_knows_no_memory_mode(make_plan, ids):
     assert ids(make_plan("mi300x-8", unknown, partition_compute="CPX")) == []
 
 
-# --- the kernel of the next boot, and a driver that is not loaded ----------------------------------------------------------------------
+# --- the kernel of the next boot, and a driver that is not loaded
 
 GOOD, BAD = "6.1.0-40-amd64", "7.2.12+deb12-amd64"
 
@@ -643,7 +825,13 @@ GOOD, BAD = "6.1.0-40-amd64", "7.2.12+deb12-amd64"
 def unloaded(gpus, rocm, module="dkms"):
     """The driver is installed, and this boot did not load it."""
     gpus["kfd"] = "absent"
-    rocm["driver"] |= {"loaded": False, "source": None, "version": None, "release": None, "next_module": module}
+    rocm["driver"] |= {
+        "loaded": False,
+        "source": None,
+        "version": None,
+        "release": None,
+        "next_module": module,
+    }
     rocm["devices"]["kfd"]["present"] = False
 
 
@@ -651,11 +839,15 @@ def test_the_kernel_of_the_next_boot_decides_the_gate(make_plan, ids):
     plan = make_plan("mi300x-8-nodriver", kernels(GOOD, BAD))
     assert ids(plan) == ["driver.kernel"]
     assert f"driver 31.50.0 on kernel {BAD}, which the next boot starts" in sentence(plan["findings"][0])
-    assert plan["driver"]["repository"] is None and plan["driver"]["install"] == plan["driver"]["headers"] == []
+    assert (
+        plan["driver"]["repository"] is None and plan["driver"]["install"] == plan["driver"]["headers"] == []
+    )
 
     plan = make_plan("mi300x-8-nodriver", kernels(BAD, GOOD))
     assert ids(plan) == [] and "driver.kernel" in ids(plan, "warn")
-    assert plan["driver"]["install"] and plan["driver"]["build"] == [GOOD], "nothing is built for the kernel that goes"
+    assert plan["driver"]["install"] and plan["driver"]["build"] == [GOOD], (
+        "nothing is built for the kernel that goes"
+    )
 
 
 def test_the_driver_is_built_for_the_running_kernel_and_the_next_one(make_plan):
@@ -676,9 +868,9 @@ def test_the_driver_is_built_for_the_running_kernel_and_the_next_one(make_plan):
         [following],
         [f"linux-headers-{following}"],
     )
-    assert [(entry["id"], entry["severity"]) for entry in plan["findings"] if entry["id"] == "driver.not_built"] == [
-        ("driver.not_built", "warn")
-    ]
+    assert [
+        (entry["id"], entry["severity"]) for entry in plan["findings"] if entry["id"] == "driver.not_built"
+    ] == [("driver.not_built", "warn")]
 
     def failed(gpus, rocm):
         both(gpus, rocm)
@@ -714,9 +906,15 @@ def test_a_driver_that_is_not_loaded(make_plan, host, module, line, severity, wa
     assert words in found["seen"], found["seen"]
     # Who serves on the CPU, or not at all, is told and not stopped.
     for wants in ({}, {**serving, "vllm_accelerator": "cpu"}):
-        (found,) = [entry for entry in make_plan(host, change, **wants)["findings"] if entry["id"] == "driver.not_loaded"]
+        (found,) = [
+            entry
+            for entry in make_plan(host, change, **wants)["findings"]
+            if entry["id"] == "driver.not_loaded"
+        ]
         assert found["severity"] == "warn"
-    assert not [entry for entry in make_plan(host, **serving)["findings"] if entry["id"] == "driver.not_loaded"]
+    assert not [
+        entry for entry in make_plan(host, **serving)["findings"] if entry["id"] == "driver.not_loaded"
+    ]
 
 
 def test_an_argument_that_the_role_takes_away_is_no_obstacle(make_plan, ids):
@@ -739,5 +937,7 @@ def test_what_the_kernel_says_of_a_failed_load_is_told(make_plan):
         unloaded(gpus, rocm)
         rocm["kernel"]["trouble"] = [{"line": "amdgpu: Fatal error during GPU init", "count": 1}]
 
-    (found,) = [entry for entry in make_plan("mi300x-8", change)["findings"] if entry["id"] == "driver.not_loaded"]
+    (found,) = [
+        entry for entry in make_plan("mi300x-8", change)["findings"] if entry["id"] == "driver.not_loaded"
+    ]
     assert found["seen"].endswith("the kernel says: amdgpu: Fatal error during GPU init")

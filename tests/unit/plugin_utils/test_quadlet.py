@@ -68,11 +68,17 @@ def test_newer_keys_become_arguments(release, arguments):
 
 def test_a_service_where_there_is_no_quadlet():
     text = for_podman(UNIT, None, KEYS)
-    assert "[Container]" not in text and "\nRestart=on-failure\n" in text and text.startswith("[Unit]\nDescription=vLLM\n")
+    assert (
+        "[Container]" not in text
+        and "\nRestart=on-failure\n" in text
+        and text.startswith("[Unit]\nDescription=vLLM\n")
+    )
     run = re.search(r"^ExecStart=(.+)$", text, re.M).group(1)
     assert run == (
-        "/usr/bin/podman run --cidfile=%t/%N/cid --replace --rm --cgroups=split --sdnotify=conmon --detach --name=vllm-a --pull=never "
-        "--env=A=1 --env=B=2 --init --shm-size=8g --stop-timeout=60 --group-add=44 --group-add=105 --ulimit=nofile=9:9 --pids-limit=-1 "
+        "/usr/bin/podman run --cidfile=%t/%N/cid --replace --rm --cgroups=split --sdnotify=conmon --detach "
+        "--name=vllm-a --pull=never "
+        "--env=A=1 --env=B=2 --init --shm-size=8g --stop-timeout=60 --group-add=44 --group-add=105 "
+        "--ulimit=nofile=9:9 --pids-limit=-1 "
         "localhost/vllm:1 /srv/m --config /etc/c.yaml"
     )
     assert text.index("[Service]") < text.index("ExecStart=") < text.index("[Install]")

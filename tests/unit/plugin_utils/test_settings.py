@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Environment and options of an instance: what a release reads, what a GPU bears, and what the inventory may ask for."""
+"""Environment and options of an instance: what a release reads, what a GPU bears, and what the inventory may
+ask for."""
 
 from __future__ import annotations
 
@@ -24,14 +25,18 @@ def findings(plan, *identifiers):
     return [(each["id"], each["severity"]) for each in plan["findings"] if each["id"] in identifiers]
 
 
-# --- environment -----------------------------------------------------------------------------------------------------------------------
+# --- environment
 
 
 @pytest.mark.parametrize(("version", "there"), [("0.22.1", False), ("0.24.0", True), ("0.33.0", True)])
 def test_a_release_is_given_what_it_reads(make_plan, version, there):
     plan = make_plan("mi300x-8", with_podman, vllm_instances=[chat()], vllm_version=version)
     assert ("VLLM_WORKER_SHUTDOWN_TIMEOUT_SECONDS" in first(plan)["environment"]) is there
-    told = [entry["reason"] for entry in plan["settings"] if entry["value"] == "VLLM_WORKER_SHUTDOWN_TIMEOUT_SECONDS"]
+    told = [
+        entry["reason"]
+        for entry in plan["settings"]
+        if entry["value"] == "VLLM_WORKER_SHUTDOWN_TIMEOUT_SECONDS"
+    ]
     assert told == ([] if there else [f"not set: vLLM {version} does not read it"])
 
 
@@ -51,7 +56,9 @@ def test_a_release_is_given_what_it_reads(make_plan, version, there):
 )
 def test_values_that_vllm_stops_at(make_plan, name, value, severity):
     plan = make_plan("mi300x-8", with_podman, vllm_instances=[chat(environment={name: value})])
-    assert findings(plan, "vllm.environment_value", "vllm.environment") == ([("vllm.environment_value", severity)] if severity else [])
+    assert findings(plan, "vllm.environment_value", "vllm.environment") == (
+        [("vllm.environment_value", severity)] if severity else []
+    )
 
 
 @pytest.mark.parametrize("name", ["VLLM_SERVER_DEV_MODE", "VLLM_PORT", "VLLM_TARGET_DEVICE", "HSA_XNACK"])
@@ -62,14 +69,22 @@ def test_variables_that_nobody_should_set(make_plan, name):
 
 @pytest.mark.parametrize("value", ["1", "true", "True", True])
 def test_a_refusal_knows_every_way_to_say_yes(make_plan, value):
-    plan = make_plan("rx9070xt", with_podman, vllm_instances=[chat(environment={"VLLM_ROCM_USE_AITER": value})])
+    plan = make_plan(
+        "rx9070xt", with_podman, vllm_instances=[chat(environment={"VLLM_ROCM_USE_AITER": value})]
+    )
     assert ("vllm.refused", "fail") in findings(plan, "vllm.refused")
 
 
 def test_in_a_container_the_inventory_beats_the_defaults_of_the_unit(make_plan):
-    wants = {"vllm_environment": {"TRITON_CACHE_DIR": "/x", "HF_HUB_OFFLINE": "0", "TORCHINDUCTOR_CACHE_DIR": None}}
+    wants = {
+        "vllm_environment": {"TRITON_CACHE_DIR": "/x", "HF_HUB_OFFLINE": "0", "TORCHINDUCTOR_CACHE_DIR": None}
+    }
     environment = first(make_plan("mi300x-8", with_podman, vllm_instances=[chat()], **wants))["environment"]
-    assert (environment["TRITON_CACHE_DIR"], environment["HF_HUB_OFFLINE"], environment["VLLM_NO_USAGE_STATS"]) == ("/x", "0", "1")
+    assert (
+        environment["TRITON_CACHE_DIR"],
+        environment["HF_HUB_OFFLINE"],
+        environment["VLLM_NO_USAGE_STATS"],
+    ) == ("/x", "0", "1")
     assert "TORCHINDUCTOR_CACHE_DIR" not in environment
 
 
@@ -94,7 +109,7 @@ def test_a_folder_of_the_container_is_not_filled(make_plan):
     assert instance["aiter_cache"] == "" and instance["environment"]["AITER_JIT_DIR"] == "/opt/mine"
 
 
-# --- options ---------------------------------------------------------------------------------------------------------------------------
+# --- options
 
 
 @pytest.mark.parametrize(
@@ -110,7 +125,9 @@ def test_a_folder_of_the_container_is_not_filled(make_plan):
     ],
 )
 def test_an_option_is_held_to_the_releases_that_have_it(make_plan, name, version, wrong):
-    plan = make_plan("mi300x-8", with_podman, vllm_instances=[chat(options={name: True})], vllm_version=version)
+    plan = make_plan(
+        "mi300x-8", with_podman, vllm_instances=[chat(options={name: True})], vllm_version=version
+    )
     assert findings(plan, "vllm.option") == ([("vllm.option", "fail")] if wrong else [])
 
 
@@ -133,7 +150,13 @@ def test_what_a_false_becomes(make_plan, given, rendered):
     assert {name: value for name, value in options.items() if name not in usual} == rendered
 
 
-SHAPE = {"num_hidden_layers": 28, "num_attention_heads": 28, "num_key_value_heads": 4, "hidden_size": 3584, "vocab_size": 152064}
+SHAPE = {
+    "num_hidden_layers": 28,
+    "num_attention_heads": 28,
+    "num_key_value_heads": 4,
+    "hidden_size": 3584,
+    "vocab_size": 152064,
+}
 
 
 @pytest.mark.parametrize(
@@ -156,7 +179,11 @@ def test_a_model_is_spread_as_its_heads_allow(make_plan, instance, tensor, found
 
 
 def test_replicas_count_as_devices(make_plan):
-    plan = make_plan("mi300x-8", with_podman, vllm_instances=[chat(options={"data-parallel-size": 8, "tensor-parallel-size": 2})])
+    plan = make_plan(
+        "mi300x-8",
+        with_podman,
+        vllm_instances=[chat(options={"data-parallel-size": 8, "tensor-parallel-size": 2})],
+    )
     assert findings(plan, "vllm.parallel") == [("vllm.parallel", "fail")]
 
 
@@ -170,14 +197,21 @@ def test_files_that_options_name_are_given_to_the_server(make_plan, ids):
 
     def there(gpus, rocm):
         with_podman(gpus, rocm)
-        for path in ("/srv/templates/chat.jinja", "/srv/drafter", "/srv/adapters/sql", "/srv/models/m/tokenizer"):
+        for path in (
+            "/srv/templates/chat.jinja",
+            "/srv/drafter",
+            "/srv/adapters/sql",
+            "/srv/models/m/tokenizer",
+        ):
             rocm["paths"][path] = {"exists": True}
 
     plan = make_plan("mi300x-8", there, vllm_instances=[chat(options=options)])
     assert set(first(plan)["read_only"]) == {
         "/srv/models/m", "/srv/templates/chat.jinja", "/srv/drafter", "/srv/adapters/sql", "/srv/adapters/de",
     }  # fmt: skip
-    assert [finding["seen"] for finding in plan["findings"] if finding["id"] == "vllm.path"] == ["/srv/adapters/de, which does not exist"]
+    assert [finding["seen"] for finding in plan["findings"] if finding["id"] == "vllm.path"] == [
+        "/srv/adapters/de, which does not exist"
+    ]
 
 
 @pytest.mark.parametrize(
@@ -194,7 +228,7 @@ def test_tls_belongs_to_the_gateway(make_plan, ids):
     assert ids(plan) == ["inventory.variable"] and "gateway_tls_certificate" in plan["findings"][0]["remedy"]
 
 
-# --- what a GPU bears ------------------------------------------------------------------------------------------------------------------
+# --- what a GPU bears
 
 
 @pytest.mark.parametrize(
@@ -221,11 +255,15 @@ def test_what_a_gpu_does_not_bear(make_plan, host, options, severity):
 
 def test_a_backend_that_came_later(make_plan):
     wants = {"vllm_instances": [chat(options={"attention-backend": "ROCM_SEGMENTED_ATTN"})]}
-    assert findings(make_plan("mi300x-8", with_podman, vllm_version="0.31.0", **wants), "vllm.refused") == [("vllm.refused", "fail")]
+    assert findings(make_plan("mi300x-8", with_podman, vllm_version="0.31.0", **wants), "vllm.refused") == [
+        ("vllm.refused", "fail")
+    ]
     assert findings(make_plan("mi300x-8", with_podman, vllm_version="0.32.0", **wants), "vllm.refused") == []
 
 
-@pytest.mark.parametrize(("gpus", "aiter", "fails"), [([0], "1", []), ([1], "0", []), ([0, 1], "1", [("gpu.mixed", "fail")])])
+@pytest.mark.parametrize(
+    ("gpus", "aiter", "fails"), [([0], "1", []), ([1], "0", []), ([0, 1], "1", [("gpu.mixed", "fail")])]
+)
 def test_an_instance_has_the_profile_of_its_own_gpus(make_plan, gpus, aiter, fails):
     def mixed(facts, rocm):
         with_podman(facts, rocm)

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The lists of files that the role vllm writes, keeps before an upgrade and takes away, as Ansible renders them."""
+"""The lists of files that the role vllm writes, keeps before an upgrade and takes away, as Ansible renders
+them."""
 
 from __future__ import annotations
 
@@ -29,14 +30,34 @@ def render(tmp_path):
         variables["role_path"] = str(ROLE)
         (tmp_path / "variables.json").write_text(json.dumps(variables))
         every = ", ".join(f"'{name}': {text}" for name, text in expressions.items())
-        copy = {"content": "{{ {" + every + "} | to_json }}", "dest": str(tmp_path / "rendered.json"), "mode": "0644"}
-        play = {"hosts": "localhost", "connection": "local", "gather_facts": False, "tasks": [{"ansible.builtin.copy": copy}]}
+        copy = {
+            "content": "{{ {" + every + "} | to_json }}",
+            "dest": str(tmp_path / "rendered.json"),
+            "mode": "0644",
+        }
+        play = {
+            "hosts": "localhost",
+            "connection": "local",
+            "gather_facts": False,
+            "tasks": [{"ansible.builtin.copy": copy}],
+        }
         play["vars_files"] = [str(ROLE / "defaults/main.yml"), str(ROLE / "vars/main.yml")]
         (tmp_path / "play.yml").write_text(yaml.safe_dump([play]))
-        command = [Path(sys.executable).with_name("ansible-playbook"), tmp_path / "play.yml", "-i", "localhost,"]
+        command = [
+            Path(sys.executable).with_name("ansible-playbook"),
+            tmp_path / "play.yml",
+            "-i",
+            "localhost,",
+        ]
         command += ["-e", f"@{tmp_path}/variables.json", "-e", f"ansible_python_interpreter={sys.executable}"]
-        environment = {**os.environ, "ANSIBLE_CONFIG": str(REPOSITORY / "ansible.cfg"), "ANSIBLE_NOCOLOR": "1"}
-        result = subprocess.run(command, cwd=REPOSITORY, env=environment, capture_output=True, text=True, timeout=120, check=False)
+        environment = {
+            **os.environ,
+            "ANSIBLE_CONFIG": str(REPOSITORY / "ansible.cfg"),
+            "ANSIBLE_NOCOLOR": "1",
+        }
+        result = subprocess.run(
+            command, cwd=REPOSITORY, env=environment, capture_output=True, text=True, timeout=120, check=False
+        )
         assert result.returncode == 0, result.stdout + result.stderr
         return json.loads((tmp_path / "rendered.json").read_text())
 
@@ -50,11 +71,20 @@ def of(files: list[dict]) -> dict[str, str]:
 @pytest.mark.parametrize("worker", [False, True])
 def test_who_is_asked_for_completions(make_plan, render, worker):
     hosts = [{"name": HOST, "address": "192.0.2.11"}, {"name": "other", "address": "192.0.2.12"}]
-    chat = {"name": "chat", "model": "/srv/models/chat", "nodes": "rack", "host": "192.0.2.12" if worker else "192.0.2.11"}
+    chat = {
+        "name": "chat",
+        "model": "/srv/models/chat",
+        "nodes": "rack",
+        "host": "192.0.2.12" if worker else "192.0.2.11",
+    }
     nodes = {"rack": hosts[::-1] if worker else hosts}
     plan = make_plan(HOST, __inventory_nodes=nodes, vllm_instances=[chat], vllm_check_interval=300)
     assert plan["vllm"]["instances"][0]["worker"] is worker
-    found = of(render({"files": "lookup('ansible.builtin.template', 'files.yml.j2') | from_yaml"}, plan_host=plan)["files"])
+    found = of(
+        render({"files": "lookup('ansible.builtin.template', 'files.yml.j2') | from_yaml"}, plan_host=plan)[
+            "files"
+        ]
+    )
     checks = [f"{UNITS}/inference-check-chat.service", f"{UNITS}/inference-check-chat.timer",
               f"{UNITS}/vllm-chat.service.d/inference-check.conf",
               f"{PROGRAMS}/inference_check.py", f"{PROGRAMS}/inference.py"]  # fmt: skip
@@ -64,7 +94,10 @@ def test_who_is_asked_for_completions(make_plan, render, worker):
 
 def test_what_is_a_reason_to_upgrade(render):
     expression = yaml.safe_load((ROLE / "tasks/changes.yml").read_text())[-1]
-    checks, pending = expression["vars"]["__vllm_checks"], expression["ansible.builtin.set_fact"]["__vllm_pending"]
+    checks, pending = (
+        expression["vars"]["__vllm_checks"],
+        expression["ansible.builtin.set_fact"]["__vllm_pending"],
+    )
     reasons = ["/etc/vllm/inference.yaml", "/etc/vllm/inference-b.env", f"{UNITS}/vllm-inference.service",
                f"{UNITS}/vllm-inference-check-b.service", f"{PROGRAMS}/lifeline.py", f"{UNITS}/amdgpu-lifeline-chat.service"]  # fmt: skip
     others = [f"{UNITS}/inference-check-chat.timer", f"{UNITS}/inference-check-chat.service", f"{PROGRAMS}/inference.py",
@@ -81,21 +114,31 @@ def test_what_is_a_reason_to_upgrade(render):
     assert list(found.values()) == [True] * (len(reasons) + 1) + [False, False]
 
 
-@pytest.mark.parametrize(("there", "pending"), [(b"A=1\nB=two words\n", False), (b"A=1\nB=two\n", True), (None, True)])
+@pytest.mark.parametrize(
+    ("there", "pending"), [(b"A=1\nB=two words\n", False), (b"A=1\nB=two\n", True), (None, True)]
+)
 def test_another_secret_variable_is_a_reason_to_upgrade(render, there, pending):
-    text = yaml.safe_load((ROLE / "tasks/changes.yml").read_text())[-1]["ansible.builtin.set_fact"]["__vllm_pending"]
+    text = yaml.safe_load((ROLE / "tasks/changes.yml").read_text())[-1]["ansible.builtin.set_fact"][
+        "__vllm_pending"
+    ]
     found = render(
         {"pending": text.strip().removeprefix("{{").removesuffix("}}")},
         __vllm_checks="none",
         __vllm_compared={"changed_paths": [], "absent_paths": []},
-        __vllm_secret_compared={"stat": {"exists": True, "checksum": hashlib.sha256(there).hexdigest()} if there else {"exists": False}},
+        __vllm_secret_compared={
+            "stat": {"exists": True, "checksum": hashlib.sha256(there).hexdigest()}
+            if there
+            else {"exists": False}
+        },
         plan_host={"vllm": {"stale": [], "secret_variables": ["A", "B"]}},
         vllm_secret_environment={"A": "1", "B": "two words"},
     )
     assert found["pending"] is pending
 
 
-@pytest.mark.parametrize(("there", "other"), [(b"VLLM_API_KEY=new\n", []), (b"VLLM_API_KEY=old\n", ["chat"]), (None, [])])
+@pytest.mark.parametrize(
+    ("there", "other"), [(b"VLLM_API_KEY=new\n", []), (b"VLLM_API_KEY=old\n", ["chat"]), (None, [])]
+)
 def test_another_key_stops_an_upgrade(render, there, other):
     task = yaml.safe_load((ROLE / "tasks/keys.yml").read_text())[-1]
     stat = {"exists": True, "checksum": hashlib.sha256(there).hexdigest()} if there else {"exists": False}
@@ -104,16 +147,34 @@ def test_another_key_stops_an_upgrade(render, there, other):
         __vllm_keys_seen={"results": [{"item": {"name": "chat"}, "stat": stat}]},
         vllm_api_key="new",
     )
-    assert found["other"] == other and task["ansible.builtin.assert"]["that"] == "__vllm_other_keys | length == 0"
+    assert (
+        found["other"] == other
+        and task["ansible.builtin.assert"]["that"] == "__vllm_other_keys | length == 0"
+    )
 
 
 def test_what_belongs_to_the_units_that_were_not_there_before(render):
-    facts = {"amd_rocm": {"vllm_units": [f"{UNITS}/vllm-chat.service", "/etc/containers/systemd/vllm-new.container"]}}
-    before = [f"{UNITS}/vllm-chat.service", "/etc/vllm/chat.yaml", "/etc/vllm/chat.env", f"{PROGRAMS}/lifeline.py"]
+    facts = {
+        "amd_rocm": {
+            "vllm_units": [f"{UNITS}/vllm-chat.service", "/etc/containers/systemd/vllm-new.container"]
+        }
+    }
+    before = [
+        f"{UNITS}/vllm-chat.service",
+        "/etc/vllm/chat.yaml",
+        "/etc/vllm/chat.env",
+        f"{PROGRAMS}/lifeline.py",
+    ]
     text = "lookup('ansible.builtin.template', 'files_new.yml.j2', template_vars={'__vllm_files_before': %s}) | from_yaml"
     found = render({"all": text % [], "new": text % before}, ansible_facts=facts)
     everything, new = of(found["all"]), of(found["new"])
-    assert set(everything.values()) == {"absent"} and len(everything) == len(found["all"]), "no file stands there twice"
+    assert set(everything.values()) == {"absent"} and len(everything) == len(found["all"]), (
+        "no file stands there twice"
+    )
     assert set(everything) - set(new) == set(before)
-    assert {"/etc/vllm/new.yaml", f"{UNITS}/vllm-new.service.d/inference-check.conf", f"{UNITS}/inference-check-chat.timer"} < set(new)
+    assert {
+        "/etc/vllm/new.yaml",
+        f"{UNITS}/vllm-new.service.d/inference-check.conf",
+        f"{UNITS}/inference-check-chat.timer",
+    } < set(new)
     assert not any(path.endswith(".secret") for path in everything)

@@ -19,7 +19,11 @@ def test_the_arguments_are_gone_and_those_by_hand_are_back(seen) -> None:
     assert len(entries) == 2
     for arguments in [shlex.split(seen["cmdline"]), *entries]:
         assert {"quiet", "audit=0", "console=ttyS0", "amdgpu.gttsize=131072"} <= set(arguments)
-        assert not [argument for argument in arguments if argument.startswith(("iommu", "pci", "transparent_hugepage", "bedgpu"))]
+        assert not [
+            argument
+            for argument in arguments
+            if argument.startswith(("iommu", "pci", "transparent_hugepage", "bedgpu"))
+        ]
 
 
 def test_no_file_is_left(seen) -> None:

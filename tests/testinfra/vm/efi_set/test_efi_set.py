@@ -25,7 +25,9 @@ def kernels(seen) -> dict[str, dict]:
 
 
 def facts(host) -> dict:
-    return host.ansible("amdgpu.fleet.rocm_facts", json.dumps({"root": "/"}), check=False, become=True)["ansible_facts"]["amd_rocm"]
+    return host.ansible("amdgpu.fleet.rocm_facts", json.dumps({"root": "/"}), check=False, become=True)[
+        "ansible_facts"
+    ]["amd_rocm"]
 
 
 def test_systemd_boot_started_the_kernel_with_the_arguments(seen) -> None:
@@ -46,7 +48,10 @@ def test_a_kernel_that_came_before_the_reboot_has_them_too(seen) -> None:
 
 def test_the_facts_follow_bootctl(host, seen) -> None:
     seen_first = facts(host)
-    assert (seen_first["boot"]["loader"], seen_first["kernel"]["default_release"]) == ("systemd-boot", seen["kernel"])
+    assert (seen_first["boot"]["loader"], seen_first["kernel"]["default_release"]) == (
+        "systemd-boot",
+        seen["kernel"],
+    )
     host.check_output(f"bootctl set-default {kernels(seen)['6.1.0-10-amd64']['id']}")
     try:
         assert facts(host)["kernel"]["default_release"] == "6.1.0-10-amd64"

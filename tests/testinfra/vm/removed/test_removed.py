@@ -18,11 +18,17 @@ QUESTIONS = {
 
 
 def test_the_arguments_are_gone_and_those_by_hand_are_back(seen) -> None:
-    entries = [shlex.split(line) for line in re.findall(r"^\s*linux\s+\S+\s+(?!.* single )(.*)$", seen["menu"], re.M)]
+    entries = [
+        shlex.split(line) for line in re.findall(r"^\s*linux\s+\S+\s+(?!.* single )(.*)$", seen["menu"], re.M)
+    ]
     assert len(entries) == 3, "the first entry, and one for each kernel"
     for arguments in [shlex.split(seen["cmdline"]), *entries]:
         assert {"quiet", "audit=0", "console=ttyS0", "amdgpu.gttsize=131072"} <= set(arguments)
-        assert not [argument for argument in arguments if argument.startswith(("iommu", "pci", "transparent_hugepage", "bedgpu"))]
+        assert not [
+            argument
+            for argument in arguments
+            if argument.startswith(("iommu", "pci", "transparent_hugepage", "bedgpu"))
+        ]
 
 
 def test_the_driver_is_gone(seen) -> None:
