@@ -67,8 +67,8 @@ bench: setup ## What detection, the plan and a whole run cost, beside other ways
 	@molecule/shared/with-bed tests/bench/bed.yml tests/bench/all
 
 docs: setup ## Write the generated tables of docs/
-	@$(BIN)/python catalog/tools/render_gpu_table.py
-	@PYTHONPATH=.collections $(BIN)/python catalog/tools/render_docs.py
+	@$(BIN)/python tools/render_gpu_table.py
+	@PYTHONPATH=.collections $(BIN)/python tools/render_docs.py
 
 build: setup ## Build the collection into build/
 	@$(BIN)/ansible-galaxy collection build --force --output-path build

@@ -9,8 +9,8 @@ import typing as t
 
 from ansible.errors import AnsibleFilterError
 
-from ansible_collections.amdgpu.fleet.plugins.plugin_utils.serving import LOOPBACK
-from ansible_collections.amdgpu.fleet.plugins.plugin_utils.wants import servers
+from ansible_collections.amdgpu.fleet.plugins.plugin_utils._plan.serve import LOOPBACK
+from ansible_collections.amdgpu.fleet.plugins.plugin_utils._plan.wants import servers
 
 
 def replicas(
@@ -20,7 +20,7 @@ def replicas(
     groups = hostvars[hosts[0]].get("groups", {}) if hosts and hosts[0] in hostvars else {}
     for host in hosts:
         try:
-            instances = hostvars[host]["vllm_instances"]
+            instances = hostvars[host]["serve_instances"]
         except KeyError as error:
             raise AnsibleFilterError(
                 f"amdgpu.fleet.replicas: the inventory has no {error.args[0]} for {host}."
@@ -35,13 +35,13 @@ def replicas(
             ports = [int(each["port"]) for each in chosen]
         except (AttributeError, KeyError, OverflowError, TypeError, ValueError) as error:
             raise AnsibleFilterError(
-                f"amdgpu.fleet.replicas: vllm_instances of {host} is not a list of instances, each with a "
+                f"amdgpu.fleet.replicas: serve_instances of {host} is not a list of instances, each with a "
                 f"name and numbers as port and "
                 "count. Correct it in the inventory."
             ) from error
         if not chosen:
             raise AnsibleFilterError(
-                f"amdgpu.fleet.replicas: {host} has no instance {instance or 'at all'} in vllm_instances."
+                f"amdgpu.fleet.replicas: {host} has no instance {instance or 'at all'} in serve_instances."
             )
         for each, port in zip(chosen, ports):
             together = groups.get(str(each.get("nodes") or "")) or [host]

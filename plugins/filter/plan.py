@@ -9,10 +9,11 @@ import typing as t
 
 from ansible.errors import AnsibleFilterError
 
-from ansible_collections.amdgpu.fleet.plugins.plugin_utils import planner, quadlet, serving
-from ansible_collections.amdgpu.fleet.plugins.plugin_utils.catalog import Catalog, CatalogError
-from ansible_collections.amdgpu.fleet.plugins.plugin_utils.findings import sentence
-from ansible_collections.amdgpu.fleet.plugins.plugin_utils.wants import WantsError, normalize
+from ansible_collections.amdgpu.fleet.plugins.plugin_utils._plan import planner, quadlet
+from ansible_collections.amdgpu.fleet.plugins.plugin_utils._plan import serve as serving
+from ansible_collections.amdgpu.fleet.plugins.plugin_utils._plan.catalog import Catalog, CatalogError
+from ansible_collections.amdgpu.fleet.plugins.plugin_utils._plan.findings import sentence
+from ansible_collections.amdgpu.fleet.plugins.plugin_utils._plan.wants import WantsError, normalize
 
 NO_QUESTIONS: dict[str, t.Any] = {
     "ports": [],
@@ -69,7 +70,7 @@ def inventory_nodes(
     for group in dict.fromkeys(nodes for nodes in given if nodes and isinstance(nodes, str)):
         members = []
         for name in groups.get(group, []):
-            address = hostvars[name].get("vllm_node_address") or hostvars[name].get("ansible_host") or name
+            address = hostvars[name].get("serve_node_address") or hostvars[name].get("ansible_host") or name
             members.append({"name": str(name), "address": str(address)})
         found[str(group)] = members
     return found

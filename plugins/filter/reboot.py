@@ -10,7 +10,7 @@ import typing as t
 from ansible.errors import AnsibleFilterError
 
 from ansible_collections.amdgpu.fleet.plugins.module_utils._cmdline import CmdlineError
-from ansible_collections.amdgpu.fleet.plugins.plugin_utils import reboot
+from ansible_collections.amdgpu.fleet.plugins.plugin_utils._plan import reboot
 
 
 def reboot_reasons(variables: t.Mapping[str, t.Any]) -> list[str]:

@@ -4,7 +4,7 @@
 
 """AMD GPUs by PCI id and by gfx name.
 
-Generated from catalog/gpus.yml: do not edit. To renew it: python catalog/tools/render_gpu_table.py
+Generated from catalog/gpus.yml: do not edit. To renew it: python tools/render_gpu_table.py
 """
 
 from __future__ import annotations

@@ -264,7 +264,7 @@ def ports(tree: Tree, wanted: t.Sequence[int]) -> dict[str, dict[str, t.Any]]:
     return result
 
 
-def vllm_units(tree: Tree) -> list[str]:
+def serve_units(tree: Tree) -> list[str]:
     """The units of vLLM that this collection wrote."""
     found = []
     for folder, suffix in (("etc/systemd/system", ".service"), ("etc/containers/systemd", ".container")):

@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Talking to an OpenAI-compatible server: is it healthy, what does it serve, how fast does it answer.
 
-The role vllm puts this file on hosts, beside what a timer runs: it needs nothing but Python.
+The role serve puts this file on hosts, beside what a timer runs: it needs nothing but Python.
 """
 
 from __future__ import annotations

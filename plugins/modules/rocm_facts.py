@@ -201,7 +201,7 @@ ansible_facts:
               what else its memory depends on; null where config.json does not say)."
           type: dict
           returned: always
-        vllm_units: {description: Files of the vLLM units that this collection wrote., type: list, elements:
+        serve_units: {description: Files of the vLLM units that this collection wrote., type: list, elements:
           str, returned: always}
         environments:
           description: "For each of O(search_paths): python, vllm, torch (versions), checked (complete and
@@ -367,7 +367,7 @@ def detect(module: AnsibleModule) -> dict:
         "user": account,
         "ports": _host.ports(tree, params["ports"]),
         "paths": _model.paths(tree, params["paths"]),
-        "vllm_units": _host.vllm_units(tree),
+        "serve_units": _host.serve_units(tree),
         "environments": _host.environments(tree, params["search_paths"]),
         "programs": _host.programs(tree, params["programs"]),
         "venvs": _host.venvs(tree),

@@ -17,7 +17,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from ansible_collections.amdgpu.fleet.plugins.plugin_utils import planner
+from ansible_collections.amdgpu.fleet.plugins.plugin_utils._plan import planner
 from testbed.engine import IMAGE, MODELS
 from testbed.machine import LABEL, BedError, podman
 from testbed.tree import load_host, write_tree
@@ -101,9 +101,9 @@ def instances(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict]:
         wanted = {"name": "chat", "model": folders[name], "options": options, "environment": environment}
         if configuration:
             wanted |= {"weights_gib": 0.001, "options": {**options, **MADE_UP}}
-        plan = planner.plan(facts["amd_gpus"], facts["amd_rocm"], {"vllm_instances": [wanted]}, "no-gpu")
+        plan = planner.plan(facts["amd_gpus"], facts["amd_rocm"], {"serve_instances": [wanted]}, "no-gpu")
         assert not [finding for finding in plan["findings"] if finding["severity"] == "fail"]
-        made[name] = plan["vllm"]["instances"][0]
+        made[name] = plan["serve"]["instances"][0]
     made["root"] = {"path": str(root)}
     return made
 

@@ -20,15 +20,15 @@ import yaml
 from ansible.parsing.dataloader import DataLoader
 from ansible.template import Templar, trust_as_template
 
-from ansible_collections.amdgpu.fleet.plugins.plugin_utils import planner
-from ansible_collections.amdgpu.fleet.plugins.plugin_utils.catalog import Catalog, version_key
+from ansible_collections.amdgpu.fleet.plugins.plugin_utils._plan import planner
+from ansible_collections.amdgpu.fleet.plugins.plugin_utils._plan.catalog import Catalog, version_key
 from testbed.descriptions import complete
 from testbed.engine import IMAGE, VLLM
 from testbed.machine import LABEL, BedError, podman
 from testbed.tree import write_tree
 
 REPOSITORY = Path(__file__).resolve().parents[2]
-ROLE = REPOSITORY / "roles/vllm"
+ROLE = REPOSITORY / "roles/serve"
 SCRIPT = Path(__file__).with_name("parse_with_vllm.py")
 CATALOG = Catalog()
 PRODUCTS = {
@@ -141,8 +141,8 @@ def plans(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict]:
             known[profile, count] = read_facts(profile, count, tmp_path_factory.mktemp(profile))
         wanted = {"name": "chat", "model": f"Qwen/{SERVED}", "gpus": list(range(count)), **instance}
         wants = {
-            "vllm_instances": [wanted],
-            "vllm_kind": kind,
+            "serve_instances": [wanted],
+            "serve_kind": kind,
             "vllm_version": version,
             "vllm_image": IMAGE if profile == "cpu" else "",
         }
@@ -174,7 +174,7 @@ def render(plan: dict) -> dict[str, str]:
     # As once the role `model` has fetched what the plan names.
     fetched = {**plan["model"], "fetch": []}
     variables = {
-        "plan_host": {"vllm": plan["vllm"], "model": fetched},
+        "plan_host": {"serve": plan["serve"], "model": fetched},
         "role_path": str(ROLE),
         "ansible_search_path": [str(ROLE)],
     }
@@ -246,7 +246,7 @@ def answer(plans: dict[str, dict]) -> dict:
         config = yaml.safe_load(files["yaml"])
         # Only where the plan is for a newer release than that of the image: what the catalog says came later
         # is left out.
-        later = [option for option in config if plan["vllm"]["version"] != VLLM and newer_option(option)]
+        later = [option for option in config if plan["serve"]["version"] != VLLM and newer_option(option)]
         text = (
             yaml.safe_dump({key: value for key, value in config.items() if key not in later})
             if later
@@ -313,7 +313,7 @@ def test_the_image_has_the_release_this_is_about(answer: dict) -> None:
 @pytest.mark.parametrize("name", CASES)
 def test_a_plan_is_accepted_by_vllm(plans: dict, answer: dict, name: str) -> None:
     profile, kind, count, version = CASES[name]
-    vllm, result = plans[name]["vllm"], answer["cases"][name]
+    vllm, result = plans[name]["serve"], answer["cases"][name]
     failed = [finding for finding in plans[name]["findings"] if finding["severity"] == "fail"]
     # The wheels of vLLM 0.32 need the old ROCm on the host.
     assert ("vllm.wheels" in [finding["id"] for finding in failed]) is (

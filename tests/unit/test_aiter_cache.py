@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-PROGRAM = Path(__file__).resolve().parents[2] / "roles/vllm/files/aiter_cache.py"
+PROGRAM = Path(__file__).resolve().parents[2] / "roles/serve/files/aiter_cache.py"
 
 
 @pytest.fixture

@@ -22,10 +22,10 @@ import jsonschema
 import pytest
 import yaml
 
-from ansible_collections.amdgpu.fleet.plugins.plugin_utils.catalog import with_base
+from ansible_collections.amdgpu.fleet.plugins.plugin_utils._plan.catalog import with_base
 
 ROOT = Path(__file__).resolve().parents[2]
-CATALOG = ROOT / "catalog"
+CATALOG = ROOT / "roles/plan/files/catalog"
 PROFILES = sorted((CATALOG / "profiles").glob("*.yml"))
 GPU_PROFILES = [path for path in PROFILES if path.stem != "cpu"]
 
@@ -242,7 +242,7 @@ def gpu_table() -> ModuleType:
 
 def test_the_generated_table_is_current() -> None:
     result = subprocess.run(
-        [sys.executable, str(CATALOG / "tools" / "render_gpu_table.py"), "--check"],
+        [sys.executable, str(ROOT / "tools" / "render_gpu_table.py"), "--check"],
         capture_output=True,
         text=True,
         check=False,

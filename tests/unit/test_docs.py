@@ -24,12 +24,12 @@ import jsonschema
 import pytest
 import yaml
 
-from ansible_collections.amdgpu.fleet.plugins.plugin_utils import planner
-from ansible_collections.amdgpu.fleet.plugins.plugin_utils.catalog import version_key, with_base
+from ansible_collections.amdgpu.fleet.plugins.plugin_utils._plan import planner
+from ansible_collections.amdgpu.fleet.plugins.plugin_utils._plan.catalog import version_key, with_base
 from testbed.tree import load_host, write_tree
 
 ROOT = Path(__file__).resolve().parents[2]
-CATALOG = ROOT / "catalog"
+CATALOG = ROOT / "roles/plan/files/catalog"
 ROLES = sorted(
     path.name for path in (ROOT / "roles").iterdir() if (path / "meta" / "argument_specs.yml").exists()
 )
@@ -45,7 +45,7 @@ ISSUES = load(CATALOG / "known_issues.yml")
 
 
 def tool() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("render_docs", CATALOG / "tools" / "render_docs.py")
+    spec = importlib.util.spec_from_file_location("render_docs", ROOT / "tools" / "render_docs.py")
     assert spec and spec.loader
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
@@ -135,8 +135,8 @@ def test_nothing_is_left_of_other_markup(page: Path) -> None:
     ("text", "markdown"),
     [
         ("V(a|b) or C(c)", "`a|b` or `c`"),
-        ("O(vllm_instances[].model)", "`vllm_instances[].model`"),
-        ("Set vllm_kind to venv.", "Set `vllm_kind` to venv."),
+        ("O(serve_instances[].model)", "`serve_instances[].model`"),
+        ("Set serve_kind to venv.", "Set `serve_kind` to venv."),
         ("set HSA_XNACK here", "set `HSA_XNACK` here"),
         ("set VLLM_* here", r"set VLLM\_\* here"),
         ("`a_b*` and *", r"`a_b*` and \*"),
@@ -147,7 +147,7 @@ def test_nothing_is_left_of_other_markup(page: Path) -> None:
     ],
 )
 def test_prose(text: Any, markdown: str) -> None:
-    assert RENDER.Prose({"vllm_kind", "vllm_instances"})(text) == markdown
+    assert RENDER.Prose({"serve_kind", "serve_instances"})(text) == markdown
 
 
 def test_a_pipe_does_not_end_a_cell() -> None:
@@ -261,7 +261,7 @@ def test_distributions_name_architectures_and_products_that_exist() -> None:
 
 def additions() -> Iterator[tuple[str, str, set[str]]]:
     """Every ``findings.add("id", ...)`` of the planner: where, the id, the words it gives to the texts."""
-    for path in sorted((ROOT / "plugins" / "plugin_utils").glob("*.py")):
+    for path in sorted((ROOT / "plugins" / "plugin_utils").rglob("*.py")):
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
             if not isinstance(node, ast.Call) or not ast.unparse(node.func).endswith("findings.add"):
                 continue
@@ -317,7 +317,9 @@ def test_defaults_are_those_of_the_specification(role: str) -> None:
     assert load(ROOT / "roles" / role / "defaults" / "main.yml") == {
         name: option["default"] for name, option in options.items()
     }
-    assert all(name.startswith(f"{role}_") for name in options)
+    # What belongs to one engine keeps the engine's name.
+    prefixes = (f"{role}_", "vllm_") if role == "serve" else (f"{role}_",)
+    assert all(name.startswith(prefixes) for name in options)
     assert all(option["description"] for option in options.values())
 
 
@@ -377,7 +379,7 @@ def test_profile_makes_a_plan(gfx: str, facts_of: Callable[[str], tuple[dict, di
     rocm["programs"] = {"python3.12": "/usr/bin/python3.12"}
     profile = with_base(load(CATALOG / "profiles" / f"{gfx}.yml"))
     opt_in = profile["host"]["kernel"]["opt_in"]
-    wants = {"kernel_opt_in": list(opt_in), "vllm_instances": [{"name": "main", "model": "Qwen/Qwen3-8B"}]}
+    wants = {"kernel_opt_in": list(opt_in), "serve_instances": [{"name": "main", "model": "Qwen/Qwen3-8B"}]}
     plan = planner.plan(gpus, rocm, wants, HOSTS[gfx])
 
     assert plan["profile"] == gfx
@@ -388,7 +390,7 @@ def test_profile_makes_a_plan(gfx: str, facts_of: Callable[[str], tuple[dict, di
     assert {argument for option in opt_in.values() for argument in option["arguments"]} <= set(
         plan["kernel"]["present"]
     )
-    instance = plan["vllm"]["instances"][0]
+    instance = plan["serve"]["instances"][0]
     for name, entry in profile["serving"]["environment"].items():
         assert "when" in entry or instance["environment"][name] == entry["value"]
     for name, entry in profile["serving"]["options"].items():

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-SCRIPT = Path(__file__).resolve().parents[2] / "roles/vllm/files/lifeline.py"
+SCRIPT = Path(__file__).resolve().parents[2] / "roles/serve/files/lifeline.py"
 SECONDS = 15
 
 

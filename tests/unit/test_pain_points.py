@@ -14,26 +14,26 @@ import pytest
 import yaml
 
 ROOT = Path(__file__).resolve().parents[2]
-KNOWN = yaml.safe_load((ROOT / "catalog/known_issues.yml").read_text(encoding="utf-8"))
+KNOWN = yaml.safe_load((ROOT / "roles/plan/files/catalog/known_issues.yml").read_text(encoding="utf-8"))
 EXAMINE = (ROOT / "tests/unit/plugin_utils/test_examine.py").read_text(encoding="utf-8")
 BUILD, OPERATING = "legacy-rocm-build", "docs/operating.md"
 
 # symptom: ({repository: issues}, findings, files)
 POINTS: dict[str, tuple[dict[str, list[int]], list[str], list[str]]] = {
-    "DKMS fails on kernels 7.0, 6.19 and 6.18": ({BUILD: [6193], "amdgpu": [220, 209]}, ["driver.kernel"], ["catalog/releases.yml"]),
+    "DKMS fails on kernels 7.0, 6.19 and 6.18": ({BUILD: [6193], "amdgpu": [220, 209]}, ["driver.kernel"], ["roles/plan/files/catalog/releases.yml"]),
     "an HWE kernel breaks the DKMS driver": (
-        {BUILD: [4619, 5074], "amdgpu": [192]}, ["kernel.avoid", "kernel.hwe_package"], ["catalog/profiles/gfx942.yml"]),
+        {BUILD: [4619, 5074], "amdgpu": [192]}, ["kernel.avoid", "kernel.hwe_package"], ["roles/plan/files/catalog/profiles/gfx942.yml"]),
     "DKMS fails on another installed kernel": ({BUILD: [5624, 3870, 3701]}, ["driver.not_built"], []),
     "gfx1151 hangs with MES 0x83": (
-        {BUILD: [5724]}, ["firmware.refused", "firmware.loaded", "firmware.series"], ["catalog/profiles/gfx1151.yml"]),
+        {BUILD: [5724]}, ["firmware.refused", "firmware.loaded", "firmware.series"], ["roles/plan/files/catalog/profiles/gfx1151.yml"]),
     "gfx1151 faults with another number of registers": (
         {"TheRock": [2991], BUILD: [5991, 6146]},
         ["gpu.page_fault", "kernel.minimum", "rocm.refused", "rocm.installed", "driver.dkms_on_inbox", "driver.unpackaged"], []),
     "gfx1151 hangs (CWSR)": ({BUILD: [5590, 5151], "TheRock": [1413]}, ["kernel.outdated_argument", "gpu.hang"], []),
-    "only 15.5 GB are visible": ({BUILD: [5444]}, ["memory.pool"], ["catalog/profiles/gfx1151.yml"]),
+    "only 15.5 GB are visible": ({BUILD: [5444]}, ["memory.pool"], ["roles/plan/files/catalog/profiles/gfx1151.yml"]),
     "silent hangs on 7.0": ({BUILD: [6530, 6182]}, ["kernel.known_open"], []),
-    "amdgpu/latest is stale": ({BUILD: [6630]}, ["repository.latest"], ["catalog/releases.yml"]),
-    "no tools in PATH": ({BUILD: [6632]}, [], ["catalog/releases.yml"]),
+    "amdgpu/latest is stale": ({BUILD: [6630]}, ["repository.latest"], ["roles/plan/files/catalog/releases.yml"]),
+    "no tools in PATH": ({BUILD: [6632]}, [], ["roles/plan/files/catalog/releases.yml"]),
     "NO_PUBKEY, expired keys": ({BUILD: [5268, 5407, 2362, 859]}, ["repository.unsigned"], []),
     "two sources of packages": ({BUILD: [1736, 5625]}, ["repository.second"], []),
     "invalid ip discovery, probe error -22": ({BUILD: [3856, 4454, 5008]}, ["gpu.init_failed"], []),
@@ -44,11 +44,11 @@ POINTS: dict[str, tuple[dict[str, list[int]], list[str], list[str]]] = {
         {"gpu-operator": [93, 66, 227, 606]}, ["driver.blacklisted", "driver.not_loaded"], [OPERATING]),
     "no /dev/kfd, or not for this process": (
         {"ROCm-docker": [116], BUILD: [1798, 1549]}, ["devices.missing", "devices.permissions", "driver.not_loaded"], []),
-    "SELinux, groups of containers without root": ({"podman": [9706, 25000]}, [], ["catalog/profiles/bases/rocm.yml", OPERATING]),
+    "SELinux, groups of containers without root": ({"podman": [9706, 25000]}, [], ["roles/plan/files/catalog/profiles/bases/rocm.yml", OPERATING]),
     "Docker Desktop, daemon.json rewritten": ({"container-toolkit": [86]}, [], [OPERATING]),
-    "several GPUs hang": ({"vllm": [390], "rocm-systems": [11348]}, ["host.iommu"], ["catalog/profiles/gfx1201.yml"]),
+    "several GPUs hang": ({"vllm": [390], "rocm-systems": [11348]}, ["host.iommu"], ["roles/plan/files/catalog/profiles/gfx1201.yml"]),
     "no PCIe atomics": ({BUILD: [2429, 6137]}, ["gpu.atomics", "gpu.missing"], []),
-    "wrong all-reduce; wheels that sort low": ({"TheRock": [8792, 7183]}, [], ["catalog/profiles/gfx950.yml", "catalog/releases.yml"]),
+    "wrong all-reduce; wheels that sort low": ({"TheRock": [8792, 7183]}, [], ["roles/plan/files/catalog/profiles/gfx950.yml", "roles/plan/files/catalog/releases.yml"]),
     "an exporter that takes commands from the network": ({}, ["host.exporter"], []),
 }  # fmt: skip
 

@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from ansible_collections.amdgpu.fleet.plugins.plugin_utils import planner
-from ansible_collections.amdgpu.fleet.plugins.plugin_utils.reboot import asked, waiting
+from ansible_collections.amdgpu.fleet.plugins.plugin_utils._plan import planner
+from ansible_collections.amdgpu.fleet.plugins.plugin_utils._plan.reboot import asked, waiting
 from testbed.tree import load_host, write_tree
 
 ROOT = Path(__file__).resolve().parents[2]

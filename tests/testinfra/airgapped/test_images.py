@@ -24,7 +24,7 @@ PLAYBOOK = """
   become: true
   tasks:
     - ansible.builtin.include_role: {name: amdgpu.fleet.plan}
-    - ansible.builtin.include_role: {name: amdgpu.fleet.vllm, tasks_from: TASKS}
+    - ansible.builtin.include_role: {name: amdgpu.fleet.serve, tasks_from: TASKS}
 """
 
 

@@ -133,14 +133,14 @@ def test_one_tag():
     [
         ({"driver_policy": "newest"}, ["driver_policy", "newest", "dkms, inbox, none"]),
         (
-            {"vllm_instances": [{**TINY, "model": "/srv/models/none"}]},
+            {"serve_instances": [{**TINY, "model": "/srv/models/none"}]},
             ["/srv/models/none", "Put the model there"],
         ),
         (
-            {"vllm_instances": [{**TINY, "port": 22}]},
+            {"serve_instances": [{**TINY, "port": 22}]},
             ["22 held by ssh.service", "Set port of the instance tiny"],
         ),
-        ({"vllm_instances": [{**TINY, "gpus": [3]}]}, ["GPU 3", "has no GPU of this index"]),
+        ({"serve_instances": [{**TINY, "gpus": [3]}]}, ["GPU 3", "has no GPU of this index"]),
     ],
     ids=["value", "model", "port", "gpu"],
 )

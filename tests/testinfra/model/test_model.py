@@ -101,7 +101,7 @@ def test_the_token_is_for_root_and_in_nothing_else(host, name):
 def test_without_a_token_it_is_refused_and_nothing_is_left(host, name):
     only(name, HUB)
     worked, said = apply(HUB, model_hf_token="", model_hf_token_file="/etc/none", model_directory="/root/other", model_sources=[],
-                         vllm_instances=[{"name": "a", "model": "tiny/private"}])  # fmt: skip
+                         serve_instances=[{"name": "a", "model": "tiny/private"}])  # fmt: skip
     assert (
         not worked
         and "tiny/private could not be fetched from http://10.77.0.3: Error:" in said
@@ -112,7 +112,7 @@ def test_without_a_token_it_is_refused_and_nothing_is_left(host, name):
 
 def test_an_interrupted_download_goes_on_with_what_is_missing(host, name):
     only(name, HUB)
-    wants = {"vllm_instances": [{"name": "a", "model": "tiny/broken"}], "model_sources": []}
+    wants = {"serve_instances": [{"name": "a", "model": "tiny/broken"}], "model_sources": []}
     worked, said = apply(HUB, **wants)
     assert not worked and "tiny/broken could not be fetched" in said
     assert (
@@ -129,7 +129,7 @@ def test_a_disk_that_is_too_small(host, name):
     host.check_output("mkdir -p /root/small && mount -t tmpfs -o size=512m tmpfs /root/small")
     try:
         wants = (
-            {"vllm_instances": [{"name": "a", "model": "tiny/open"}], "model_sources": []}
+            {"serve_instances": [{"name": "a", "model": "tiny/open"}], "model_sources": []}
             if name == HUB
             else {}
         )
@@ -159,7 +159,7 @@ def test_a_bad_archive_leaves_the_host_as_it_was(host, name, change, said):
         "manifest": "SHA256SUMS",
         **change,
     }
-    worked, output = apply(SHELF, vllm_instances=[], model_sources=[source])
+    worked, output = apply(SHELF, serve_instances=[], model_sources=[source])
     assert not worked and said in output, output
     assert host.check_output("ls %s", MODELS) == folder
 
@@ -169,7 +169,7 @@ def test_a_manifest_that_does_not_fit(host, name):
     host.check_output("sed 's/^......../00000000/' /root/SHA256SUMS > /root/OTHER")
     worked, said = apply(
         SHELF,
-        vllm_instances=[],
+        serve_instances=[],
         model_sources=[{"model": "/srv/models/tiny-llama", "manifest": "/root/OTHER"}],
     )
     assert not worked and "as /root/OTHER says" in said

@@ -81,9 +81,9 @@ def test_another_secret_variable_restarts_the_server(host):
     result = play(
         "site",
         "--tags",
-        "vllm",
+        "serve",
         "-e",
-        json.dumps({"vllm_secret_environment": {"STORE_SECRET": "another-secret"}}),
+        json.dumps({"serve_secret_environment": {"STORE_SECRET": "another-secret"}}),
         "-vvv",
     )
     assert result.returncode == 0 and complete(host) == 4, result.stdout
@@ -121,7 +121,7 @@ def test_no_engine_outlives_the_server_that_was_killed(host, engines):
 
 
 def test_removal_leaves_the_account_its_images_and_keys(host):
-    done = play("teardown", "--tags", "vllm")
+    done = play("teardown", "--tags", "serve")
     assert done.returncode == 0, done.stdout
     assert not host.file("/etc/vllm/_all.secret").exists
     assert (

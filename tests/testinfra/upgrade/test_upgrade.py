@@ -230,7 +230,7 @@ def test_check_mode_says_what_would_happen_and_does_nothing(host):
 
 def test_nothing_is_drained_where_a_plan_fails(host):
     before = started()
-    result = upgrade(vllm_kind="quadlet", vllm_options={"max-num-seqs": 24})
+    result = upgrade(serve_kind="quadlet", vllm_options={"max-num-seqs": 24})
     assert result.returncode == 2, result.stdout
     assert "TASK [Drain" not in result.stdout and "Podman 4.4 or later" in flat(result)
     assert started() == before and servers(host) == BOTH_UP
@@ -239,8 +239,8 @@ def test_nothing_is_drained_where_a_plan_fails(host):
 def test_a_key_is_not_changed_host_by_host(host):
     """The gateway sends one key to all replicas."""
     before = started()
-    result = upgrade(vllm_api_key="key-of-tomorrow")
-    assert result.returncode == 2 and "serves tiny with another key than vllm_api_key" in flat(result), (
+    result = upgrade(serve_api_key="key-of-tomorrow")
+    assert result.returncode == 2 and "serves tiny with another key than serve_api_key" in flat(result), (
         result.stdout
     )
     assert started() == before and servers(host) == BOTH_UP and ask("/v1/models")[0] == 200
@@ -319,7 +319,7 @@ def test_a_broken_version_ends_with_the_old_one_and_loses_no_request(host):
         result = upgrade(
             vllm_options={"max-num-seqs": 24, "dtype": "float17"},
             vllm_packages=packages,
-            vllm_check_interval=300,
+            serve_check_interval=300,
         )
     assert result.returncode == 2, result.stdout
     words = flat(result)

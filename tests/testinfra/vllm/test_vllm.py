@@ -168,13 +168,13 @@ def test_keys_and_tokens_are_shown_to_nobody(host, kind, key):
 def test_a_whole_run_shows_no_key_however_much_it_says(host, kind, key, arguments, tmp_path):
     """Facts, results, differences and the report; in check mode with a key and a token that differ from those
     in use."""
-    others = {"vllm_api_key": "other-planted-key", "model_hf_token": "other-planted-token"}
-    others["vllm_secret_environment"] = {"STORE_SECRET": "other-planted-variable"}
+    others = {"serve_api_key": "other-planted-key", "model_hf_token": "other-planted-token"}
+    others["serve_secret_environment"] = {"STORE_SECRET": "other-planted-variable"}
     (tmp_path / "secrets.json").write_text(json.dumps(others))
     words = [word.replace("SECRETS", str(tmp_path / "secrets.json")) for word in arguments]
     report = ("-e", f"report_directory={tmp_path}/report")
     result = play(
-        "playbooks/site.yml", "--tags", "vllm", "--limit", f"vllm-{kind}", "--diff", "-vvv", *words, *report
+        "playbooks/site.yml", "--tags", "serve", "--limit", f"vllm-{kind}", "--diff", "-vvv", *words, *report
     )
     assert result.returncode == 0, result.stdout[-4000:]
     pages = [path.read_text(encoding="utf-8") for path in (tmp_path / "report").rglob("*") if path.is_file()]
@@ -270,7 +270,7 @@ def test_podman_is_asked_before_a_unit_is_replaced(host, kind, tmp_path):
         return
     before = host.file(UNITS[kind]).content_string, shown(host)["MainPID"]
     wrong = {
-        "vllm_podman_arguments": "--cpus=4\nMemory=9g",
+        "serve_podman_arguments": "--cpus=4\nMemory=9g",
         "plan_catalog": {"podman": {"quadlet": {"Memory": {"first": "4.4"}}}},
     }
     (tmp_path / "wrong.json").write_text(json.dumps(wrong))
@@ -347,7 +347,7 @@ def test_the_check_of_a_server_that_is_gone_fails(host, kind, url):
 
 
 def test_removal_leaves_models_and_keys(host, kind):
-    result = play("playbooks/teardown.yml", "--tags", "vllm", "--limit", f"vllm-{kind}")
+    result = play("playbooks/teardown.yml", "--tags", "serve", "--limit", f"vllm-{kind}")
     assert result.returncode == 0, result.stdout
     check = "/etc/systemd/system/inference-check-tiny"
     for path in (
@@ -367,7 +367,7 @@ def test_removal_leaves_models_and_keys(host, kind):
 def test_a_purge_leaves_the_model_alone(host, kind):
     for expected in (r"changed=[1-9]", r"changed=0 "):
         result = play(
-            "playbooks/teardown.yml", "--tags", "vllm", "--limit", f"vllm-{kind}", "-e", "vllm_purge=true"
+            "playbooks/teardown.yml", "--tags", "serve", "--limit", f"vllm-{kind}", "-e", "serve_purge=true"
         )
         assert result.returncode == 0 and re.search(rf"vllm-{kind} .*{expected}", result.stdout), (
             result.stdout

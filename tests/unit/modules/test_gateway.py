@@ -522,12 +522,12 @@ def test_what_is_not_there(server, arguments, words):
 def test_replicas_of_the_inventory():
     hostvars = {
         "a": {
-            "vllm_instances": [
+            "serve_instances": [
                 {"name": "llama", "model": "x", "host": "10.0.0.1"},
                 {"name": "qwen", "model": "y", "host": "10.0.0.1", "port": 8001},
             ]
         },
-        "b": {"vllm_instances": [{"name": "llama", "model": "x", "host": "10.0.0.2", "port": "9000"}]},
+        "b": {"serve_instances": [{"name": "llama", "model": "x", "host": "10.0.0.2", "port": "9000"}]},
     }
     assert replicas_filter(["a", "b"], hostvars, "llama") == [
         {"name": "a", "address": "10.0.0.1", "port": 8000},
@@ -538,7 +538,7 @@ def test_replicas_of_the_inventory():
 
 def test_hosts_that_serve_together_are_one_replica():
     each = {
-        "vllm_instances": [{"name": "big", "model": "x", "host": "10.0.0.1", "nodes": "rack"}],
+        "serve_instances": [{"name": "big", "model": "x", "host": "10.0.0.1", "nodes": "rack"}],
         "groups": {"rack": ["a", "b"]},
     }
     assert replicas_filter(["a", "b"], {"a": each, "b": each}, "big") == [
@@ -547,7 +547,7 @@ def test_hosts_that_serve_together_are_one_replica():
 
 
 def test_an_entry_of_several_servers_is_several_replicas():
-    hostvars = {"a": {"vllm_instances": [{"name": "chat", "model": "x", "host": "10.0.0.1", "count": 2}]}}
+    hostvars = {"a": {"serve_instances": [{"name": "chat", "model": "x", "host": "10.0.0.1", "count": 2}]}}
     assert replicas_filter(["a"], hostvars, "chat") == [
         {"name": "a.chat-0", "address": "10.0.0.1", "port": 8000},
         {"name": "a.chat-1", "address": "10.0.0.1", "port": 8001},
@@ -557,11 +557,11 @@ def test_an_entry_of_several_servers_is_several_replicas():
 @pytest.mark.parametrize(
     ("hostvars", "words"),
     [
-        ({"a": {}, "b": {}}, "no vllm_instances for a"),
+        ({"a": {}, "b": {}}, "no serve_instances for a"),
         ({}, "no a for a"),
-        ({"a": {"vllm_instances": []}, "b": {}}, "a has no instance"),
-        ({"a": {"vllm_instances": [{"name": "x"}]}, "b": {}}, "the instance x of a listens on 127.0.0.1"),
-        *(({"a": {"vllm_instances": wrong}, "b": {}}, "vllm_instances of a is not a list of instances") for wrong in (
+        ({"a": {"serve_instances": []}, "b": {}}, "a has no instance"),
+        ({"a": {"serve_instances": [{"name": "x"}]}, "b": {}}, "the instance x of a listens on 127.0.0.1"),
+        *(({"a": {"serve_instances": wrong}, "b": {}}, "serve_instances of a is not a list of instances") for wrong in (
             None, 5, "abc", {"name": "x"}, [1], [{"model": "x"}], [{"name": "x", "host": "10.0.0.1", "port": "x"}],
             [{"name": "x", "count": None}], [{"name": "x", "port": float("inf")}],
         )),

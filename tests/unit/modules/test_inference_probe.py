@@ -477,7 +477,7 @@ def check(vllm, tmp_path):
     program = tmp_path / "alone/inference_check.py"
     program.parent.mkdir()
     shutil.copy(REPOSITORY / "plugins/module_utils/_inference.py", program.with_name("inference.py"))
-    shutil.copy(REPOSITORY / "roles/vllm/files/inference_check.py", program)
+    shutil.copy(REPOSITORY / "roles/serve/files/inference_check.py", program)
 
     def run(model, **environment):
         command = [sys.executable, program, vllm.url, model]

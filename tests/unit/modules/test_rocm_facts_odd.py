@@ -13,7 +13,7 @@ import pytest
 
 from ansible_collections.amdgpu.fleet.plugins.module_utils._boot_record import RecordError, parse
 from ansible_collections.amdgpu.fleet.plugins.module_utils._model import record
-from ansible_collections.amdgpu.fleet.plugins.plugin_utils import planner
+from ansible_collections.amdgpu.fleet.plugins.plugin_utils._plan import planner
 
 KERNEL = "6.1.0-40-amd64"
 EFI = "sys/firmware/efi/efivars"

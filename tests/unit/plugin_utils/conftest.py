@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from ansible_collections.amdgpu.fleet.plugins.plugin_utils import planner
+from ansible_collections.amdgpu.fleet.plugins.plugin_utils._plan import planner
 from testbed.tree import load_host, write_tree
 
 REPOSITORY = Path(__file__).resolve().parents[3]
@@ -65,7 +65,7 @@ def make_plan(read_facts):
         rocm["programs"] = {"python3.11": "/usr/bin/python3.11", "python3.12": "/usr/bin/python3.12"}
         if change:
             change(gpus, rocm)
-        for instance in wants.get("vllm_instances", []):
+        for instance in wants.get("serve_instances", []):
             rocm["paths"].setdefault(
                 instance.get("model", ""), {"exists": True, "directory": True, "model": True}
             )

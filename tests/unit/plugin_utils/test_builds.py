@@ -41,8 +41,8 @@ def seen(plan, identifier="vllm.wheels"):
     ],
 )
 def test_an_image_is_held_to_the_release_that_it_has(make_plan, image, wants, version, variant):
-    plan = make_plan("mi300x-8", on(podman=PODMAN), vllm_instances=[CHAT], vllm_image=image, **wants)
-    assert (plan["vllm"]["version"], plan["vllm"]["variant"], plan["vllm"]["image"]) == (
+    plan = make_plan("mi300x-8", on(podman=PODMAN), serve_instances=[CHAT], vllm_image=image, **wants)
+    assert (plan["serve"]["version"], plan["serve"]["variant"], plan["serve"]["image"]) == (
         version,
         variant,
         image,
@@ -50,28 +50,30 @@ def test_an_image_is_held_to_the_release_that_it_has(make_plan, image, wants, ve
 
 
 def test_an_own_image_of_no_known_release_says_so(make_plan):
-    plan = make_plan("mi300x-8", on(podman=PODMAN), vllm_instances=[CHAT], vllm_image="localhost/own:2026-11")
+    plan = make_plan(
+        "mi300x-8", on(podman=PODMAN), serve_instances=[CHAT], vllm_image="localhost/own:2026-11"
+    )
     reason = next(
         entry["reason"]
         for entry in plan["settings"]
-        if entry["setting"] == "version" and entry["role"] == "vllm"
+        if entry["setting"] == "version" and entry["role"] == "serve"
     )
     assert "vllm_version says what it is" in reason
 
 
 @pytest.mark.parametrize(("image", "value"), [("", None), (AMD, "LL128,Simple")])
 def test_a_setting_for_a_release_of_rocm_follows_the_image(make_plan, image, value):
-    plan = make_plan("mi355x-8", on(podman=PODMAN), vllm_instances=[CHAT], vllm_image=image)
-    assert plan["vllm"]["instances"][0]["environment"].get("NCCL_PROTO") == value
+    plan = make_plan("mi355x-8", on(podman=PODMAN), serve_instances=[CHAT], vllm_image=image)
+    assert plan["serve"]["instances"][0]["environment"].get("NCCL_PROTO") == value
 
 
 def test_wheels_find_the_gpus_through_a_folder_of_their_own(make_plan):
-    plan = make_plan("mi300x-8", on(), vllm_kind="venv", vllm_instances=[CHAT])
-    path = plan["vllm"]["instances"][0]["environment"]["PYTHONPATH"]
+    plan = make_plan("mi300x-8", on(), serve_kind="venv", serve_instances=[CHAT])
+    path = plan["serve"]["instances"][0]["environment"]["PYTHONPATH"]
     assert path == "/opt/vllm/0.33.0-rocm100/lib/python3.12/site-packages/_rocm_sdk_core/share/amd_smi"
     assert (
         "PYTHONPATH"
-        not in make_plan("mi300x-8", on(podman=PODMAN), vllm_instances=[CHAT])["vllm"]["instances"][0][
+        not in make_plan("mi300x-8", on(podman=PODMAN), serve_instances=[CHAT])["serve"]["instances"][0][
             "environment"
         ]
     )
@@ -82,9 +84,9 @@ def test_wheels_find_the_gpus_through_a_folder_of_their_own(make_plan):
     [
         ({}, {}, None),
         ({"os": {"glibc": "2.34"}}, {}, "glibc 2.34 / glibc 2.35"),
-        ({"os": {"glibc": "2.34"}, "podman": PODMAN}, {"vllm_kind": "auto"}, None),
+        ({"os": {"glibc": "2.34"}, "podman": PODMAN}, {"serve_kind": "auto"}, None),
         ({"os": {"machine": "aarch64"}}, {}, "aarch64 / x86_64"),
-        ({"os": {"machine": "aarch64"}, "podman": PODMAN}, {"vllm_kind": "auto"}, "aarch64 / x86_64"),
+        ({"os": {"machine": "aarch64"}, "podman": PODMAN}, {"serve_kind": "auto"}, "aarch64 / x86_64"),
         (
             {},
             {"vllm_version": "0.32.0"},
@@ -110,7 +112,7 @@ def test_wheels_find_the_gpus_through_a_folder_of_their_own(make_plan):
     ],
 )
 def test_what_the_wheels_ask_of_a_host(make_plan, ids, changes, wants, word):
-    plan = make_plan("mi300x-8", on(**changes), **{"vllm_kind": "venv", "vllm_instances": [CHAT], **wants})
+    plan = make_plan("mi300x-8", on(**changes), **{"serve_kind": "venv", "serve_instances": [CHAT], **wants})
     assert ("vllm.wheels" in ids(plan)) is bool(word), plan["findings"]
     assert word is None or any(word in line for line in seen(plan)), seen(plan)
 
@@ -125,7 +127,9 @@ def test_an_environment_that_was_checked_is_not_questioned(make_plan, ids):
             "checked": True,
         }
 
-    assert "vllm.wheels" not in ids(make_plan("mi300x-8", installed, vllm_kind="venv", vllm_instances=[CHAT]))
+    assert "vllm.wheels" not in ids(
+        make_plan("mi300x-8", installed, serve_kind="venv", serve_instances=[CHAT])
+    )
 
 
 def bare(host_programs):
@@ -148,19 +152,19 @@ def bare(host_programs):
     [
         ("strix-halo-128", {}, "quadlet", True),
         ("mi300x-8", {}, "podman", True),
-        ("mi300x-8", {"vllm_kind": "podman"}, "podman", True),
-        ("strix-halo-128", {"vllm_kind": "venv"}, "venv", False),
-        ("mi300x-8", {"vllm_kind": "quadlet"}, "quadlet", False),
+        ("mi300x-8", {"serve_kind": "podman"}, "podman", True),
+        ("strix-halo-128", {"serve_kind": "venv"}, "venv", False),
+        ("mi300x-8", {"serve_kind": "quadlet"}, "quadlet", False),
     ],
 )
 def test_a_bare_host_gets_podman_where_no_wheels_run(make_plan, ids, host, wants, kind, installs):
-    plan = make_plan(host, bare({"python3.12": None}), vllm_instances=[CHAT], **wants)
-    assert (plan["vllm"]["kind"], "podman" in plan["vllm"]["podman_packages"]) == (kind, installs)
-    assert plan["vllm"]["open_store"] == ("/var/lib/containers/storage" if installs else None)
-    fails = {"venv": ["vllm.wheels"], "quadlet": [] if installs else ["vllm.quadlet"], "podman": []}[kind]
-    assert [found for found in ids(plan) if found.startswith("vllm.")] == fails
+    plan = make_plan(host, bare({"python3.12": None}), serve_instances=[CHAT], **wants)
+    assert (plan["serve"]["kind"], "podman" in plan["serve"]["podman_packages"]) == (kind, installs)
+    assert plan["serve"]["open_store"] == ("/var/lib/containers/storage" if installs else None)
+    fails = {"venv": ["vllm.wheels"], "quadlet": [] if installs else ["serve.quadlet"], "podman": []}[kind]
+    assert [found for found in ids(plan) if found.startswith(("serve.", "vllm."))] == fails
 
 
 def test_wheels_that_run_are_taken_before_podman_is_installed(make_plan):
-    plan = make_plan("mi300x-8", bare({"python3.12": "/usr/local/bin/python3.12"}), vllm_instances=[CHAT])
-    assert (plan["vllm"]["kind"], plan["vllm"]["podman_packages"]) == ("venv", [])
+    plan = make_plan("mi300x-8", bare({"python3.12": "/usr/local/bin/python3.12"}), serve_instances=[CHAT])
+    assert (plan["serve"]["kind"], plan["serve"]["podman_packages"]) == ("venv", [])

@@ -9,7 +9,7 @@ import sys
 
 import pytest
 
-from ansible_collections.amdgpu.fleet.plugins.plugin_utils.catalog import Catalog, CatalogError
+from ansible_collections.amdgpu.fleet.plugins.plugin_utils._plan.catalog import Catalog, CatalogError
 
 BOARD = {"pci_id": "1002:7fff", "product": "AMD Instinct Lab Sample", "gfx": "gfx942", "compute_units": 304, "memory_gib": 192,
          "virtual_function": False, "physical_function": None, "apu": False, "source": "our lab", "date": "2026-11"}  # fmt: skip

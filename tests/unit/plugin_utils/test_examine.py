@@ -17,7 +17,9 @@ from ansible_collections.amdgpu.fleet.plugins.module_utils._kernel_log import tr
 from ansible_collections.amdgpu.fleet.plugins.module_utils._sysfs import Tree
 from testbed.tree import load_host, write_tree
 
-KNOWN = yaml.safe_load((Path(__file__).resolve().parents[3] / "catalog/known_issues.yml").read_text())
+KNOWN = yaml.safe_load(
+    (Path(__file__).resolve().parents[3] / "roles/plan/files/catalog/known_issues.yml").read_text()
+)
 # What a host can show, apart from what is asked of it in the inventory and from the vLLM section.
 PARTS = ("gpu.", "kernel.", "memory.", "firmware.", "driver.", "rocm.", "repository.", "devices.", "host.")
 OF_WANTS = {

@@ -8,8 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ansible_collections.amdgpu.fleet.plugins.module_utils import _model
-from ansible_collections.amdgpu.fleet.plugins.plugin_utils import fit
-from ansible_collections.amdgpu.fleet.plugins.plugin_utils.catalog import Catalog
+from ansible_collections.amdgpu.fleet.plugins.plugin_utils._plan.catalog import Catalog
+from ansible_collections.amdgpu.fleet.plugins.plugin_utils._plan.engines.vllm import fit
 
 RULES = Catalog().vllm["memory"]
 GIB = 1 << 30

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""catalog/guides.yml: each value of a published guide, held to the plan of an emulated host."""
+"""roles/plan/files/catalog/guides.yml: each value of a published guide, held to the plan of an emulated host."""
 
 from __future__ import annotations
 
@@ -10,12 +10,14 @@ import pytest
 import yaml
 
 REPOSITORY = Path(__file__).resolve().parents[3]
-GUIDES = yaml.safe_load((REPOSITORY / "catalog/guides.yml").read_text(encoding="utf-8"))["guides"]
+GUIDES = yaml.safe_load((REPOSITORY / "roles/plan/files/catalog/guides.yml").read_text(encoding="utf-8"))[
+    "guides"
+]
 ROWS = [(guide["host"], row) for guide in GUIDES for row in guide["values"] if "seen" in row]
 
 
 def look_up(plan: Any, path: str) -> Any:
-    """What stands at ``vllm.instances.0.port``; ``None`` where nothing does. Names with a dot in them are the
+    """What stands at ``serve.instances.0.port``; ``None`` where nothing does. Names with a dot in them are the
     last part of a path."""
     value = plan
     for part in path.split("."):
@@ -43,7 +45,7 @@ def test_a_row_is_so(make_plan, host, row):
         for path, value in seen.get("facts", {}).items():
             change(rocm, path, value)
 
-    wants = {"vllm_instances": [{"name": "chat", "model": "/srv/model"}], **seen.get("wants", {})}
+    wants = {"serve_instances": [{"name": "chat", "model": "/srv/model"}], **seen.get("wants", {})}
     plan = make_plan(seen.get("host", host), facts, **wants)
     if "finding" in seen:
         assert seen["finding"] in [finding["id"] for finding in plan["findings"]], plan["findings"]
@@ -53,9 +55,9 @@ def test_a_row_is_so(make_plan, host, row):
 
 
 def test_a_row_that_is_not_so_is_seen():
-    plan = {"vllm": {"instances": [{"port": 8000, "groups": [44, 992]}]}}
-    assert look_up(plan, "vllm.instances.0.port") == 8000 and look_up(plan, "vllm.instances.1.port") is None
-    assert look_up(plan, "vllm.nothing.there") is None
+    plan = {"serve": {"instances": [{"port": 8000, "groups": [44, 992]}]}}
+    assert look_up(plan, "serve.instances.0.port") == 8000 and look_up(plan, "serve.instances.1.port") is None
+    assert look_up(plan, "serve.nothing.there") is None
 
 
 def test_values_stand_once_in_a_guide():

@@ -144,7 +144,7 @@ def test_a_driver_that_is_kept_back_is_loaded_by_a_unit(make_plan):
     def blacklisted(_gpus, rocm):
         rocm["driver"]["blacklisted_by"] = ["modprobe.blacklist=amdgpu"]
 
-    late = {"kernel_opt_in": ["late_driver_load"], "vllm_instances": [{"name": "main", "model": "/m"}]}
+    late = {"kernel_opt_in": ["late_driver_load"], "serve_instances": [{"name": "main", "model": "/m"}]}
     plan = make_plan("mi300x-8", blacklisted, **late)
     assert plan["kernel"]["load_at_boot"] == "amdgpu" and not found(plan, "driver.blacklisted")
     unit = jinja2.Template((ROLE / "templates/driver.service.j2").read_text()).render(plan_host=plan)

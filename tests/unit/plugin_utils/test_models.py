@@ -5,10 +5,10 @@ from __future__ import annotations
 
 import pytest
 
-from ansible_collections.amdgpu.fleet.plugins.plugin_utils import models
-from ansible_collections.amdgpu.fleet.plugins.plugin_utils.catalog import Catalog
-from ansible_collections.amdgpu.fleet.plugins.plugin_utils.findings import sentence
-from ansible_collections.amdgpu.fleet.plugins.plugin_utils.wants import normalize
+from ansible_collections.amdgpu.fleet.plugins.plugin_utils._plan import model as models
+from ansible_collections.amdgpu.fleet.plugins.plugin_utils._plan.catalog import Catalog
+from ansible_collections.amdgpu.fleet.plugins.plugin_utils._plan.findings import sentence
+from ansible_collections.amdgpu.fleet.plugins.plugin_utils._plan.wants import normalize
 
 DIRECTORY = "/var/lib/amdgpu-fleet/models"
 SHA256 = "ab" * 32
@@ -41,24 +41,24 @@ def plan_with(make_plan):
 
 
 def test_a_name_on_the_hub_is_fetched_and_served_from_its_folder(plan_with, ids):
-    plan = plan_with(vllm_instances=[chat("Qwen/Qwen3-8B")])
+    plan = plan_with(serve_instances=[chat("Qwen/Qwen3-8B")])
     [fetch] = plan["model"]["fetch"]
     assert (fetch["kind"], fetch["path"], plan["model"]["change"]) == (
         "hub",
         f"{DIRECTORY}/Qwen/Qwen3-8B",
         True,
     )
-    instance = plan["vllm"]["instances"][0]
+    instance = plan["serve"]["instances"][0]
     assert (instance["model"], instance["served_name"]) == (f"{DIRECTORY}/Qwen/Qwen3-8B", "Qwen3-8B")
     assert ids(plan) == []
 
 
 def test_a_host_that_has_its_models_has_nothing_to_do(plan_with):
-    assert not plan_with({f"{DIRECTORY}/Qwen/Qwen3-8B": WHOLE}, vllm_instances=[chat("Qwen/Qwen3-8B")])[
+    assert not plan_with({f"{DIRECTORY}/Qwen/Qwen3-8B": WHOLE}, serve_instances=[chat("Qwen/Qwen3-8B")])[
         "model"
     ]["change"]
     part = {**WHOLE, "missing": "the end of model.safetensors"}
-    assert plan_with({f"{DIRECTORY}/Qwen/Qwen3-8B": part}, vllm_instances=[chat("Qwen/Qwen3-8B")])["model"][
+    assert plan_with({f"{DIRECTORY}/Qwen/Qwen3-8B": part}, serve_instances=[chat("Qwen/Qwen3-8B")])["model"][
         "change"
     ]
 
@@ -75,19 +75,19 @@ def test_another_revision_is_another_folder(plan_with, ids, source, path):
     name = "Qwen/Qwen3-8B"
     plan = plan_with(
         {"/media/q.tar": {"exists": True}},
-        vllm_instances=[chat(name)],
+        serve_instances=[chat(name)],
         model_sources=[{"model": name, **source}],
     )
     assert (
-        plan["vllm"]["instances"][0]["model"] == path
-        and plan["vllm"]["instances"][0]["served_name"] == "Qwen3-8B"
+        plan["serve"]["instances"][0]["model"] == path
+        and plan["serve"]["instances"][0]["served_name"] == "Qwen3-8B"
     )
     assert ids(plan) == []
 
 
 def test_two_instances_of_one_model_fetch_it_once_and_a_drafter_is_fetched_too(plan_with):
     plan = plan_with(
-        vllm_instances=[chat("a/b", gpus=[0]), {"name": "two", "model": "a/b", "port": 8001, "gpus": [1]}],
+        serve_instances=[chat("a/b", gpus=[0]), {"name": "two", "model": "a/b", "port": 8001, "gpus": [1]}],
         model_sources=[{"model": "a/draft"}],
     )
     assert [entry["model"] for entry in plan["model"]["fetch"]] == ["a/draft", "a/b"]
@@ -105,33 +105,33 @@ def test_two_instances_of_one_model_fetch_it_once_and_a_drafter_is_fetched_too(p
     ],
 )
 def test_a_path_that_is_no_whole_model(plan_with, ids, facts, said):
-    plan = plan_with({"/srv/m": facts} if facts else {}, vllm_instances=[chat("/srv/m")])
+    plan = plan_with({"/srv/m": facts} if facts else {}, serve_instances=[chat("/srv/m")])
     assert (
-        ids(plan) == ["vllm.model"] and said in sentence(plan["findings"][0]) and not plan["model"]["change"]
+        ids(plan) == ["serve.model"] and said in sentence(plan["findings"][0]) and not plan["model"]["change"]
     )
 
 
 def test_weights_that_are_made_up_or_of_another_kind(plan_with, ids):
     facts = {"/srv/m": {**WHOLE, "missing": "the weights"}}
-    assert ids(plan_with(facts, vllm_instances=[chat("/srv/m", options={"load-format": "dummy"})])) == []
-    assert ids(plan_with(facts, vllm_instances=[chat("/srv/m", options={"load-format": "auto"})])) == [
-        "vllm.model"
+    assert ids(plan_with(facts, serve_instances=[chat("/srv/m", options={"load-format": "dummy"})])) == []
+    assert ids(plan_with(facts, serve_instances=[chat("/srv/m", options={"load-format": "auto"})])) == [
+        "serve.model"
     ]
 
 
 def test_an_archive_that_is_not_there(plan_with, ids):
     source = {"model": "tiny", "archive": "/media/t.tar", "sha256": SHA256}
-    plan = plan_with(vllm_instances=[chat("tiny")], model_sources=[source])
-    assert ids(plan) == ["vllm.model"] and "/media/t.tar, which does not exist" in sentence(
+    plan = plan_with(serve_instances=[chat("tiny")], model_sources=[source])
+    assert ids(plan) == ["serve.model"] and "/media/t.tar, which does not exist" in sentence(
         plan["findings"][0]
     )
     # Once it was unpacked nobody needs it any more.
     path = f"{DIRECTORY}/tiny@abababababab"
-    assert ids(plan_with({path: WHOLE}, vllm_instances=[chat("tiny")], model_sources=[source])) == []
+    assert ids(plan_with({path: WHOLE}, serve_instances=[chat("tiny")], model_sources=[source])) == []
 
 
 def test_a_manifest_is_checked_until_it_was(plan_with):
-    wants = {"vllm_instances": [chat("/srv/m")], "model_sources": [{"model": "/srv/m", "manifest": "SUMS"}]}
+    wants = {"serve_instances": [chat("/srv/m")], "model_sources": [{"model": "/srv/m", "manifest": "SUMS"}]}
     assert plan_with({"/srv/m": WHOLE}, **wants)["model"]["change"]
     assert not plan_with({"/srv/m": {**WHOLE, "checked_by": "SUMS"}}, **wants)["model"]["change"]
 
@@ -141,7 +141,7 @@ def test_a_manifest_of_weights_in_a_format_of_their_own(plan_with, form, weights
     source = {"model": "/srv/m", "manifest": "SUMS"}
     plan = plan_with(
         {"/srv/m": WHOLE},
-        vllm_instances=[chat("/srv/m", options={"load-format": form})],
+        serve_instances=[chat("/srv/m", options={"load-format": form})],
         model_sources=[source],
     )
     assert [entry["weights"] for entry in plan["model"]["fetch"]] == [weights]
@@ -173,23 +173,23 @@ def test_absent_takes_what_was_fetched_and_leaves_paths(plan_with):
     instances = [chat("a/b", gpus=[0]), {"name": "two", "model": "/srv/m", "port": 8001, "gpus": [1]}]
     plan = plan_with(
         there,
-        vllm_instances=instances,
+        serve_instances=instances,
         model_sources=[{"model": "c/d"}],
         model_state="absent",
-        vllm_state="absent",
+        serve_state="absent",
     )
     assert (
         plan["model"]["remove"] == [f"{DIRECTORY}/a/b"]
         and plan["model"]["change"]
         and plan["model"]["fetch"] == []
     )
-    assert not plan_with(there, vllm_instances=instances, vllm_state="absent")["model"]["change"]
+    assert not plan_with(there, serve_instances=instances, serve_state="absent")["model"]["change"]
 
 
 def test_what_the_facts_are_asked_for():
     wants = normalize(
         {
-            "vllm_instances": [chat("a/b")],
+            "serve_instances": [chat("a/b")],
             "model_sources": [{"model": "t", "archive": "/t.tar", "sha256": SHA256}],
             "model_tiktoken_directory": "/srv/encodings/",
         }
@@ -203,7 +203,7 @@ def test_what_the_facts_are_asked_for():
 
 
 def test_one_switch_leads_everything_to_the_mirror(plan_with, ids):
-    plan = plan_with(vllm_instances=[chat("a/b")], plan_mirror=MIRROR, vllm_kind="venv")
+    plan = plan_with(serve_instances=[chat("a/b")], plan_mirror=MIRROR, serve_kind="venv")
     assert plan["driver"]["repository"]["uri"].startswith("http://mirror/repo.radeon.com/amdgpu/31.50/")
     assert plan["driver"]["repository"]["key_url"] == "http://mirror/repo.radeon.com/rocm/rocm.gpg.key"
     assert plan["rocm"]["repository"]["uri"].startswith(
@@ -211,10 +211,10 @@ def test_one_switch_leads_everything_to_the_mirror(plan_with, ids):
     )
     pip = "--index-url http://mirror/simple --trusted-host mirror"
     assert (
-        plan["vllm"]["pip_arguments"]
+        plan["serve"]["pip_arguments"]
         == f"{pip} --extra-index-url http://mirror/wheels.vllm.ai/rocm/0.33.0/rocm100"
     )
-    assert plan["vllm"]["image"] == "mirror:5000/vllm/vllm-openai-rocm:v0.33.0-rocm100"
+    assert plan["serve"]["image"] == "mirror:5000/vllm/vllm-openai-rocm:v0.33.0-rocm100"
     assert (plan["model"]["endpoint"], plan["model"]["pip_arguments"]) == ("http://mirror/hub", pip)
     assert ids(plan) == []
 
@@ -225,9 +225,9 @@ def test_variables_of_roles_beat_the_mirror(plan_with):
         "model_hub": "http://hub",
         "vllm_pip_arguments": "--no-index",
     }
-    plan = plan_with(vllm_instances=[chat("a/b")], plan_mirror=MIRROR, **own)
+    plan = plan_with(serve_instances=[chat("a/b")], plan_mirror=MIRROR, **own)
     assert plan["driver"]["repository"]["uri"] == "http://own/31.50"
-    assert (plan["model"]["endpoint"], plan["vllm"]["pip_arguments"]) == ("http://hub", "--no-index")
+    assert (plan["model"]["endpoint"], plan["serve"]["pip_arguments"]) == ("http://hub", "--no-index")
 
 
 QUADLET = {"version": "5.4.2", "init": True, "quadlet": "5.4", "images": [], "image_digests": {}}
@@ -248,13 +248,13 @@ QUADLET = {"version": "5.4.2", "init": True, "quadlet": "5.4", "images": [], "im
         ),
         ("registry", {}, ["docker.io/vllm/vllm-openai-rocm"]),
         ("pip_index", {}, ["huggingface_hub==2.4.0"]),
-        ("pip_index", {"vllm_kind": "venv"}, ["vllm==0.33.0+rocm100", "huggingface_hub==2.4.0"]),
+        ("pip_index", {"serve_kind": "venv"}, ["vllm==0.33.0+rocm100", "huggingface_hub==2.4.0"]),
         ("hub", {}, ["a/b from the public Hub"]),
     ],
 )
 def test_what_would_still_come_from_outside(plan_with, ids, missing, wants, said):
     plan = plan_with(
-        podman=QUADLET, vllm_instances=[chat("a/b")], plan_mirror={**MIRROR, missing: ""}, **wants
+        podman=QUADLET, serve_instances=[chat("a/b")], plan_mirror={**MIRROR, missing: ""}, **wants
     )
     assert set(ids(plan)) == {"mirror.outside"}
     assert all(any(word in finding["seen"] for finding in plan["findings"]) for word in said)
@@ -266,21 +266,21 @@ def test_an_image_for_a_podman_without_quadlet_comes_from_outside_too(plan_with,
     plan = plan_with(
         {"/srv/m": WHOLE},
         podman=old,
-        vllm_kind="podman",
-        vllm_instances=[chat("/srv/m")],
+        serve_kind="podman",
+        serve_instances=[chat("/srv/m")],
         plan_mirror={"url": "http://mirror"},
     )
-    assert "mirror.outside" in ids(plan) and plan["vllm"]["kind"] == "podman"
+    assert "mirror.outside" in ids(plan) and plan["serve"]["kind"] == "podman"
 
 
 @pytest.mark.parametrize("name", ["./model", "../checked", "foo/..", ".hidden/model"])
 def test_a_name_that_leads_out_of_the_folder_is_no_name(plan_with, ids, name):
-    assert ids(plan_with(vllm_instances=[chat(name)])) == ["vllm.model"]
+    assert ids(plan_with(serve_instances=[chat(name)])) == ["serve.model"]
 
 
 def test_what_was_not_whole_yet_is_removed_too(plan_with):
     broken_off = {f"{DIRECTORY}/a/b.partial": {"exists": True}}
-    plan = plan_with(broken_off, vllm_instances=[chat("a/b")], model_state="absent")
+    plan = plan_with(broken_off, serve_instances=[chat("a/b")], model_state="absent")
     assert plan["model"]["remove"] == [f"{DIRECTORY}/a/b.partial"] and plan["model"]["change"]
 
 
@@ -288,7 +288,9 @@ def test_what_is_there_is_not_fetched(plan_with, ids):
     there = {f"{DIRECTORY}/a/b": WHOLE}
     image = "docker.io/vllm/vllm-openai-rocm:v0.33.0-rocm100"
     stored = {**QUADLET, "images": [image], "image_digests": {image: []}}
-    plan = plan_with(there, podman=stored, vllm_instances=[chat("a/b")], plan_mirror={"url": "http://mirror"})
+    plan = plan_with(
+        there, podman=stored, serve_instances=[chat("a/b")], plan_mirror={"url": "http://mirror"}
+    )
     assert ids(plan) == []
 
 
@@ -297,21 +299,21 @@ GPT = {"/srv/gpt": {**WHOLE, "model_type": "gpt_oss"}}
 
 def test_the_encodings_of_gpt_oss(plan_with, ids):
     staged = {f"/srv/encodings/{name}_base.tiktoken": {"exists": True} for name in ("o200k", "cl100k")}
-    wants = {"vllm_instances": [chat("/srv/gpt")], "model_tiktoken_directory": "/srv/encodings"}
+    wants = {"serve_instances": [chat("/srv/gpt")], "model_tiktoken_directory": "/srv/encodings"}
     plan = plan_with({**GPT, **staged}, **wants)
-    instance = plan["vllm"]["instances"][0]
+    instance = plan["serve"]["instances"][0]
     assert instance["environment"]["TIKTOKEN_ENCODINGS_BASE"] == "/srv/encodings"
     assert instance["read_only"] == ["/srv/gpt", "/srv/encodings"] and ids(plan) == []
     plan = plan_with(GPT, **wants)
-    assert ids(plan) == ["vllm.model"] and "/srv/encodings/o200k_base.tiktoken" in sentence(
+    assert ids(plan) == ["serve.model"] and "/srv/encodings/o200k_base.tiktoken" in sentence(
         plan["findings"][0]
     )
     plan = plan_with({"/srv/gpt": {**WHOLE, "model_type": "llama"}}, **wants)
-    assert "TIKTOKEN_ENCODINGS_BASE" not in plan["vllm"]["instances"][0]["environment"] and ids(plan) == []
+    assert "TIKTOKEN_ENCODINGS_BASE" not in plan["serve"]["instances"][0]["environment"] and ids(plan) == []
 
 
 def test_encodings_would_come_from_outside(plan_with, ids):
-    plan = plan_with(GPT, vllm_instances=[chat("/srv/gpt")], vllm_kind="venv", plan_mirror=MIRROR)
+    plan = plan_with(GPT, serve_instances=[chat("/srv/gpt")], serve_kind="venv", plan_mirror=MIRROR)
     assert ids(plan) == ["mirror.outside"] and "o200k_base.tiktoken" in sentence(plan["findings"][0])
 
 
@@ -329,38 +331,38 @@ def test_an_image_is_there_when_it_is_the_one_that_is_pinned(plan_with, digests,
     plan = plan_with(
         {"/srv/m": WHOLE},
         podman=podman,
-        vllm_instances=[chat("/srv/m")],
+        serve_instances=[chat("/srv/m")],
         vllm_image=IMAGE,
         vllm_image_digest=wanted,
     )
-    assert plan["vllm"]["image_present"] is present
+    assert plan["serve"]["image_present"] is present
     # The unit starts a name that means no other image, so that the unit of before starts the image of before.
-    assert (plan["vllm"]["image"], plan["vllm"]["image_source"]) == (name, IMAGE)
-    assert plan["vllm"]["image_pull"] == (f"registry:5000/vllm@{DIGEST}" if wanted else IMAGE)
+    assert (plan["serve"]["image"], plan["serve"]["image_source"]) == (name, IMAGE)
+    assert plan["serve"]["image_pull"] == (f"registry:5000/vllm@{DIGEST}" if wanted else IMAGE)
 
 
 def test_the_digest_of_the_catalog_is_of_its_own_image(plan_with):
-    wants = {"vllm_instances": [chat("/srv/m")], "vllm_version": "0.31.0"}
-    assert plan_with({"/srv/m": WHOLE}, **wants)["vllm"]["image_digest"].startswith("sha256:749f6f3f")
-    assert plan_with({"/srv/m": WHOLE}, vllm_image="localhost/own:1", **wants)["vllm"]["image_digest"] == ""
+    wants = {"serve_instances": [chat("/srv/m")], "vllm_version": "0.31.0"}
+    assert plan_with({"/srv/m": WHOLE}, **wants)["serve"]["image_digest"].startswith("sha256:749f6f3f")
+    assert plan_with({"/srv/m": WHOLE}, vllm_image="localhost/own:1", **wants)["serve"]["image_digest"] == ""
 
 
 def test_the_room_of_an_image_that_is_known(plan_with):
-    wants = {"vllm_instances": [chat("/srv/m")], "vllm_version": "0.33.0"}
-    assert plan_with({"/srv/m": WHOLE}, **wants)["vllm"]["image_gib"] == 30
-    assert plan_with({"/srv/m": WHOLE}, vllm_image="localhost/own:1", **wants)["vllm"]["image_gib"] == 0
+    wants = {"serve_instances": [chat("/srv/m")], "vllm_version": "0.33.0"}
+    assert plan_with({"/srv/m": WHOLE}, **wants)["serve"]["image_gib"] == 30
+    assert plan_with({"/srv/m": WHOLE}, vllm_image="localhost/own:1", **wants)["serve"]["image_gib"] == 0
 
 
 def test_a_snapshot_of_the_cache_of_the_hub_is_served_with_what_its_links_lead_to(plan_with, ids):
     cache = "/home/ai/.cache/huggingface/hub/models--a--b"
     facts = {**WHOLE, "place": f"{cache}/snapshots/1", "elsewhere": [f"{cache}/blobs"]}
     for path in (f"{cache}/snapshots/1", "/srv/a-link"):
-        plan = plan_with({path: facts}, vllm_instances=[chat(path)])
-        instance = plan["vllm"]["instances"][0]
+        plan = plan_with({path: facts}, serve_instances=[chat(path)])
+        instance = plan["serve"]["instances"][0]
         assert instance["read_only"] == [f"{cache}/snapshots/1", f"{cache}/blobs"] and ids(plan) == []
         assert (instance["model"], instance["served_name"]) == (
             f"{cache}/snapshots/1",
             path.rpartition("/")[2],
         )
     there = {"/srv/m": {**WHOLE, "place": "/srv/m", "elsewhere": ["/srv/with blank"]}}
-    assert ids(plan_with(there, vllm_instances=[chat("/srv/m")])) == ["vllm.model"]
+    assert ids(plan_with(there, serve_instances=[chat("/srv/m")])) == ["serve.model"]

@@ -173,7 +173,7 @@ def test_minimums(make_plan, ids, part, key, value, found):
 
 def test_units_of_vllm_are_stopped_and_wait_for_the_mode(make_plan):
     def serving(_gpus, rocm):
-        rocm["vllm_units"] = [
+        rocm["serve_units"] = [
             "/etc/containers/systemd/vllm-old.container",
             "/etc/systemd/system/vllm-main.service",
         ]
@@ -182,7 +182,7 @@ def test_units_of_vllm_are_stopped_and_wait_for_the_mode(make_plan):
         "mi300x-8",
         serving,
         partition_compute="CPX",
-        vllm_instances=[INSTANCE, {**INSTANCE, "name": "new", "port": 8001}],
+        serve_instances=[INSTANCE, {**INSTANCE, "name": "new", "port": 8001}],
     )["partition"]
     assert section["stop_services"] == ["vllm-main.service", "vllm-old.service"]
     assert section["before"] == ["vllm-main.service", "vllm-new.service", "vllm-old.service"]
@@ -208,12 +208,12 @@ def test_a_wrong_value_or_name_is_a_finding(make_plan, ids, variable, value):
 def test_the_plan_of_vllm_after_the_change_has_the_devices_of_the_new_mode(make_plan):
     """The role plans again once the mode has changed: this is what it comes to."""
     wants = {
-        "vllm_instances": [{**INSTANCE, "gpus": [0, 1]}],
+        "serve_instances": [{**INSTANCE, "gpus": [0, 1]}],
         "partition_compute": "CPX",
         "partition_memory": "NPS4",
     }
     first, second = make_plan("mi300x-8", **wants), make_plan("mi300x-8-cpx-nps4", **wants)
     assert first["partition"]["change"] and not second["partition"]["change"]
-    before, after = first["vllm"]["instances"][0], second["vllm"]["instances"][0]
+    before, after = first["serve"]["instances"][0], second["serve"]["instances"][0]
     assert len(before["devices"]) == 1 + 2 and len(after["devices"]) == 1 + 16
     assert before["options"]["tensor-parallel-size"] == 2 and "tensor-parallel-size" not in after["options"]

@@ -5,8 +5,8 @@ from __future__ import annotations
 
 import pytest
 
-from ansible_collections.amdgpu.fleet.plugins.plugin_utils.findings import sentence
-from ansible_collections.amdgpu.fleet.plugins.plugin_utils.wants import WantsError, normalize
+from ansible_collections.amdgpu.fleet.plugins.plugin_utils._plan.findings import sentence
+from ansible_collections.amdgpu.fleet.plugins.plugin_utils._plan.wants import WantsError, normalize
 
 
 @pytest.mark.parametrize(
@@ -221,13 +221,13 @@ def test_vllm_in_podman_is_a_container(make_plan):
         rocm["podman"] |= {"version": "5.4.2", "quadlet": "5.4"}
 
     instance = {"name": "chat", "model": "/srv/models/chat"}
-    assert make_plan("mi300x-8", selinux, vllm_kind="quadlet", vllm_instances=[instance])["devices"][
+    assert make_plan("mi300x-8", selinux, serve_kind="quadlet", serve_instances=[instance])["devices"][
         "selinux"
     ]["on"]
-    assert make_plan("mi300x-8", selinux, vllm_kind="podman", vllm_instances=[instance])["devices"][
+    assert make_plan("mi300x-8", selinux, serve_kind="podman", serve_instances=[instance])["devices"][
         "selinux"
     ]["on"]
-    plan = make_plan("mi300x-8", selinux, vllm_kind="venv", vllm_instances=[instance])
+    plan = make_plan("mi300x-8", selinux, serve_kind="venv", serve_instances=[instance])
     assert not plan["devices"]["selinux"]["on"]
 
 
@@ -317,11 +317,11 @@ def test_what_the_inventory_asks_for_is_said_to_come_from_it(make_plan):
         ({"fleet_serail": 2}, ["fleet_serail", "fleet_serial"]),
         ({"kernel_gtt_gib": "much"}, ["kernel_gtt_gib", "much"]),
         ({"kernel_gtt_gib": -5}, ["kernel_gtt_gib", "-5"]),
-        ({"vllm_start_timeout": 0}, ["vllm_start_timeout", "0 is not 1 to"]),
-        ({"vllm_start_timeout": -1}, ["vllm_start_timeout", "-1"]),
-        ({"vllm_start_timeout": float("inf")}, ["vllm_start_timeout: ", "Infinity"]),
-        ({"vllm_instances": [{"name": "a", "model": "/m", "port": float("inf")}]}, ["vllm_instances: "]),
-        ({"vllm_idle_memory_percent": float("nan")}, ["vllm_idle_memory_percent", "nan"]),
+        ({"serve_start_timeout": 0}, ["serve_start_timeout", "0 is not 1 to"]),
+        ({"serve_start_timeout": -1}, ["serve_start_timeout", "-1"]),
+        ({"serve_start_timeout": float("inf")}, ["serve_start_timeout: ", "Infinity"]),
+        ({"serve_instances": [{"name": "a", "model": "/m", "port": float("inf")}]}, ["serve_instances: "]),
+        ({"serve_idle_memory_percent": float("nan")}, ["serve_idle_memory_percent", "nan"]),
         ({"kernel_sysctl": {"vm.x": None}}, ["kernel_sysctl", "vm.x", "None"]),
         ({"kernel_sysctl": {"vm.x": "1\nvm.y = 2"}}, ["kernel_sysctl", "vm.x", "one line"]),
         ({"kernel_sysctl": {"vm.x\nvm.y": 1}}, ["kernel_sysctl", "name of a sysctl"]),
@@ -333,20 +333,20 @@ def test_what_the_inventory_asks_for_is_said_to_come_from_it(make_plan):
         ({"rocm_repository_key_url": "http://a/ b"}, ["rocm_repository_key_url", "without blanks"]),
         ({"kernel_arguments_present": ["a=$x"]}, ["kernel_arguments_present", "a=$x", "GRUB"]),
         (
-            {"vllm_instances": [{"name": "a", "model": "/m", "host": "::::"}]},
-            ["vllm_instances[].host", "::::"],
+            {"serve_instances": [{"name": "a", "model": "/m", "host": "::::"}]},
+            ["serve_instances[].host", "::::"],
         ),
         (
-            {"vllm_instances": [{"name": "a", "model": "/m", "host": "999.1.1.1"}]},
-            ["vllm_instances[].host", "999.1.1.1"],
+            {"serve_instances": [{"name": "a", "model": "/m", "host": "999.1.1.1"}]},
+            ["serve_instances[].host", "999.1.1.1"],
         ),
         (
-            {"vllm_instances": [{"name": "a", "model": "/m", "served_name": "a\nb"}]},
-            ["vllm_instances[].served_name", "one line"],
+            {"serve_instances": [{"name": "a", "model": "/m", "served_name": "a\nb"}]},
+            ["serve_instances[].served_name", "one line"],
         ),
         ({"partition_stop_services": ["x\ny"]}, ["partition_stop_services", "name of a unit"]),
         ({"plan_accept": ["kernel.minimun"]}, ["plan_accept", "kernel.minimun", "kernel.minimum"]),
-        ({"__secrets": {"vllm_api_key": False}}, ["vllm_api_key", "not a text"]),
+        ({"__secrets": {"serve_api_key": False}}, ["serve_api_key", "not a text"]),
         ({"kernel_opt_in": ["turbo"]}, ["turbo", "latency"]),
         (
             {"kernel_arguments_present": ["iommu=pt", "iommu=off"]},
@@ -358,8 +358,8 @@ def test_what_the_inventory_asks_for_is_said_to_come_from_it(make_plan):
         ),
         ({"kernel_dropin": "../60.cfg"}, ["kernel_dropin", "../60.cfg", ".cfg"]),
         ({"kernel_arguments_absent": ["a b"]}, ["kernel_arguments_absent", "2 arguments"]),
-        ({"vllm_instances": [{"name": "a"}]}, ["model"]),
-        ({"vllm_instances": [{"name": "a", "model": "/m", "prot": 1}]}, ["prot"]),
+        ({"serve_instances": [{"name": "a"}]}, ["model"]),
+        ({"serve_instances": [{"name": "a", "model": "/m", "prot": 1}]}, ["prot"]),
         ({"rocm_repository_uri": "http://mirror.example/{release}"}, ["{release}", "{distribution}"]),
         ({"plan_catalog": {"release": {}}}, ["plan_catalog.release", "releases"]),
         (
@@ -381,13 +381,13 @@ def test_what_a_role_takes_is_not_refused():
     fingerprint = "CA8B B472 7A47 B4D0 9B4E  E896 9386 B48A 1A69 3C5C"
     normalize(
         {
-            "vllm_instances": [
+            "serve_instances": [
                 {"name": f"a{at}", "model": "/m", "host": host} for at, host in enumerate(hosts)
             ],
             "driver_repository_fingerprint": fingerprint,
             "partition_stop_services": ["gpuagent", r"a\x2db@1.service"],
             "kernel_sysctl": {"net.ipv4.conf.eth0/1.rp_filter": 0, "-kernel.x": "a b"},
-            "__secrets": {"vllm_api_key": True, "model_hf_token": True},
+            "__secrets": {"serve_api_key": True, "model_hf_token": True},
         }
     )
 
@@ -899,13 +899,13 @@ def test_a_driver_that_is_not_loaded(make_plan, host, module, line, severity, wa
         unloaded(gpus, rocm, module)
         rocm["kernel"]["command_line"].append(line)
 
-    serving = {"vllm_instances": [{"name": "chat", "model": "/srv/models/chat"}]}
+    serving = {"serve_instances": [{"name": "chat", "model": "/srv/models/chat"}]}
     plan = make_plan(host, change, **serving)
     (found,) = [entry for entry in plan["findings"] if entry["id"] == "driver.not_loaded"]
     assert (found["severity"], plan["driver"]["missing"], plan["driver"]["waits"]) == (severity, True, waits)
     assert words in found["seen"], found["seen"]
     # Who serves on the CPU, or not at all, is told and not stopped.
-    for wants in ({}, {**serving, "vllm_accelerator": "cpu"}):
+    for wants in ({}, {**serving, "serve_accelerator": "cpu"}):
         (found,) = [
             entry
             for entry in make_plan(host, change, **wants)["findings"]

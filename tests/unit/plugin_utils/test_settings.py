@@ -18,7 +18,7 @@ def chat(**more):
 
 
 def first(plan):
-    return plan["vllm"]["instances"][0]
+    return plan["serve"]["instances"][0]
 
 
 def findings(plan, *identifiers):
@@ -30,7 +30,7 @@ def findings(plan, *identifiers):
 
 @pytest.mark.parametrize(("version", "there"), [("0.22.1", False), ("0.24.0", True), ("0.33.0", True)])
 def test_a_release_is_given_what_it_reads(make_plan, version, there):
-    plan = make_plan("mi300x-8", with_podman, vllm_instances=[chat()], vllm_version=version)
+    plan = make_plan("mi300x-8", with_podman, serve_instances=[chat()], vllm_version=version)
     assert ("VLLM_WORKER_SHUTDOWN_TIMEOUT_SECONDS" in first(plan)["environment"]) is there
     told = [
         entry["reason"]
@@ -55,7 +55,7 @@ def test_a_release_is_given_what_it_reads(make_plan, version, there):
     ],
 )
 def test_values_that_vllm_stops_at(make_plan, name, value, severity):
-    plan = make_plan("mi300x-8", with_podman, vllm_instances=[chat(environment={name: value})])
+    plan = make_plan("mi300x-8", with_podman, serve_instances=[chat(environment={name: value})])
     assert findings(plan, "vllm.environment_value", "vllm.environment") == (
         [("vllm.environment_value", severity)] if severity else []
     )
@@ -63,14 +63,14 @@ def test_values_that_vllm_stops_at(make_plan, name, value, severity):
 
 @pytest.mark.parametrize("name", ["VLLM_SERVER_DEV_MODE", "VLLM_PORT", "VLLM_TARGET_DEVICE", "HSA_XNACK"])
 def test_variables_that_nobody_should_set(make_plan, name):
-    plan = make_plan("mi300x-8", with_podman, vllm_instances=[chat(environment={name: "1"})])
+    plan = make_plan("mi300x-8", with_podman, serve_instances=[chat(environment={name: "1"})])
     assert findings(plan, "vllm.environment") == [("vllm.environment", "warn")]
 
 
 @pytest.mark.parametrize("value", ["1", "true", "True", True])
 def test_a_refusal_knows_every_way_to_say_yes(make_plan, value):
     plan = make_plan(
-        "rx9070xt", with_podman, vllm_instances=[chat(environment={"VLLM_ROCM_USE_AITER": value})]
+        "rx9070xt", with_podman, serve_instances=[chat(environment={"VLLM_ROCM_USE_AITER": value})]
     )
     assert ("vllm.refused", "fail") in findings(plan, "vllm.refused")
 
@@ -79,7 +79,7 @@ def test_in_a_container_the_inventory_beats_the_defaults_of_the_unit(make_plan):
     wants = {
         "vllm_environment": {"TRITON_CACHE_DIR": "/x", "HF_HUB_OFFLINE": "0", "TORCHINDUCTOR_CACHE_DIR": None}
     }
-    environment = first(make_plan("mi300x-8", with_podman, vllm_instances=[chat()], **wants))["environment"]
+    environment = first(make_plan("mi300x-8", with_podman, serve_instances=[chat()], **wants))["environment"]
     assert (
         environment["TRITON_CACHE_DIR"],
         environment["HF_HUB_OFFLINE"],
@@ -99,13 +99,13 @@ def test_in_a_container_the_inventory_beats_the_defaults_of_the_unit(make_plan):
     ],
 )
 def test_where_aiter_compiles_in_a_container(make_plan, host, environment, cache):
-    instance = first(make_plan(host, with_podman, vllm_instances=[chat(environment=environment)]))
+    instance = first(make_plan(host, with_podman, serve_instances=[chat(environment=environment)]))
     assert instance["aiter_cache"] == cache == instance["environment"].get("AITER_JIT_DIR", "")
 
 
 def test_a_folder_of_the_container_is_not_filled(make_plan):
     environment = {"AITER_JIT_DIR": "/opt/mine"}
-    instance = first(make_plan("mi300x-8", with_podman, vllm_instances=[chat(environment=environment)]))
+    instance = first(make_plan("mi300x-8", with_podman, serve_instances=[chat(environment=environment)]))
     assert instance["aiter_cache"] == "" and instance["environment"]["AITER_JIT_DIR"] == "/opt/mine"
 
 
@@ -126,7 +126,7 @@ def test_a_folder_of_the_container_is_not_filled(make_plan):
 )
 def test_an_option_is_held_to_the_releases_that_have_it(make_plan, name, version, wrong):
     plan = make_plan(
-        "mi300x-8", with_podman, vllm_instances=[chat(options={name: True})], vllm_version=version
+        "mi300x-8", with_podman, serve_instances=[chat(options={name: True})], vllm_version=version
     )
     assert findings(plan, "vllm.option") == ([("vllm.option", "fail")] if wrong else [])
 
@@ -145,8 +145,8 @@ def test_an_option_is_held_to_the_releases_that_have_it(make_plan, name, version
     ],
 )
 def test_what_a_false_becomes(make_plan, given, rendered):
-    options = first(make_plan("mi300x-8", with_podman, vllm_instances=[chat(options=given)]))["options"]
-    usual = first(make_plan("mi300x-8", with_podman, vllm_instances=[chat()]))["options"]
+    options = first(make_plan("mi300x-8", with_podman, serve_instances=[chat(options=given)]))["options"]
+    usual = first(make_plan("mi300x-8", with_podman, serve_instances=[chat()]))["options"]
     assert {name: value for name, value in options.items() if name not in usual} == rendered
 
 
@@ -173,7 +173,7 @@ SHAPE = {
     ],
 )
 def test_a_model_is_spread_as_its_heads_allow(make_plan, instance, tensor, found):
-    plan = make_plan("mi300x-8", with_podman, vllm_instances=[chat(model_config=SHAPE, **instance)])
+    plan = make_plan("mi300x-8", with_podman, serve_instances=[chat(model_config=SHAPE, **instance)])
     assert first(plan)["options"].get("tensor-parallel-size") == tensor
     assert findings(plan, "vllm.heads", "vllm.parallel") == ([("vllm.heads", found)] if found else [])
 
@@ -182,7 +182,7 @@ def test_replicas_count_as_devices(make_plan):
     plan = make_plan(
         "mi300x-8",
         with_podman,
-        vllm_instances=[chat(options={"data-parallel-size": 8, "tensor-parallel-size": 2})],
+        serve_instances=[chat(options={"data-parallel-size": 8, "tensor-parallel-size": 2})],
     )
     assert findings(plan, "vllm.parallel") == [("vllm.parallel", "fail")]
 
@@ -205,7 +205,7 @@ def test_files_that_options_name_are_given_to_the_server(make_plan, ids):
         ):
             rocm["paths"][path] = {"exists": True}
 
-    plan = make_plan("mi300x-8", there, vllm_instances=[chat(options=options)])
+    plan = make_plan("mi300x-8", there, serve_instances=[chat(options=options)])
     assert set(first(plan)["read_only"]) == {
         "/srv/models/m", "/srv/templates/chat.jinja", "/srv/drafter", "/srv/adapters/sql", "/srv/adapters/de",
     }  # fmt: skip
@@ -220,11 +220,11 @@ def test_files_that_options_name_are_given_to_the_server(make_plan, ids):
      ({"options": {"convert": "embed"}, "probe": "completion"}, True)],
 )  # fmt: skip
 def test_a_server_that_embeds_is_asked_for_no_completion(make_plan, more, completes):
-    assert first(make_plan("mi300x-8", with_podman, vllm_instances=[chat(**more)]))["completes"] is completes
+    assert first(make_plan("mi300x-8", with_podman, serve_instances=[chat(**more)]))["completes"] is completes
 
 
 def test_tls_belongs_to_the_gateway(make_plan, ids):
-    plan = make_plan("mi300x-8", vllm_instances=[chat(options={"ssl-certfile": "/etc/ssl/a.pem"})])
+    plan = make_plan("mi300x-8", serve_instances=[chat(options={"ssl-certfile": "/etc/ssl/a.pem"})])
     assert ids(plan) == ["inventory.variable"] and "gateway_tls_certificate" in plan["findings"][0]["remedy"]
 
 
@@ -249,12 +249,12 @@ def test_tls_belongs_to_the_gateway(make_plan, ids):
     ],
 )
 def test_what_a_gpu_does_not_bear(make_plan, host, options, severity):
-    plan = make_plan(host, with_podman, vllm_instances=[chat(options=options)])
+    plan = make_plan(host, with_podman, serve_instances=[chat(options=options)])
     assert findings(plan, "vllm.refused") == ([("vllm.refused", severity)] if severity else [])
 
 
 def test_a_backend_that_came_later(make_plan):
-    wants = {"vllm_instances": [chat(options={"attention-backend": "ROCM_SEGMENTED_ATTN"})]}
+    wants = {"serve_instances": [chat(options={"attention-backend": "ROCM_SEGMENTED_ATTN"})]}
     assert findings(make_plan("mi300x-8", with_podman, vllm_version="0.31.0", **wants), "vllm.refused") == [
         ("vllm.refused", "fail")
     ]
@@ -271,6 +271,6 @@ def test_an_instance_has_the_profile_of_its_own_gpus(make_plan, gpus, aiter, fai
         facts["gpus"][1] |= {"gfx": "gfx1201", "product": "AMD Radeon RX 9070 XT", "family": "rdna4"}
         facts["gfx"] = ["gfx1201", "gfx942"]
 
-    plan = make_plan("mi300x-8", mixed, vllm_instances=[chat(gpus=gpus)])
+    plan = make_plan("mi300x-8", mixed, serve_instances=[chat(gpus=gpus)])
     assert first(plan)["environment"]["VLLM_ROCM_USE_AITER"] == aiter
     assert [found for found in findings(plan, "gpu.mixed") if found[1] == "fail"] == fails

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The lists of files that the role vllm writes, keeps before an upgrade and takes away, as Ansible renders
+"""The lists of files that the role serve writes, keeps before an upgrade and takes away, as Ansible renders
 them."""
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import pytest
 import yaml
 
 REPOSITORY = Path(__file__).resolve().parents[3]
-ROLE = REPOSITORY / "roles/vllm"
+ROLE = REPOSITORY / "roles/serve"
 UNITS, PROGRAMS = "/etc/systemd/system", "/usr/local/lib/amdgpu-fleet"
 HOST = "mi300x-8-roce"
 
@@ -78,8 +78,8 @@ def test_who_is_asked_for_completions(make_plan, render, worker):
         "host": "192.0.2.12" if worker else "192.0.2.11",
     }
     nodes = {"rack": hosts[::-1] if worker else hosts}
-    plan = make_plan(HOST, __inventory_nodes=nodes, vllm_instances=[chat], vllm_check_interval=300)
-    assert plan["vllm"]["instances"][0]["worker"] is worker
+    plan = make_plan(HOST, __inventory_nodes=nodes, serve_instances=[chat], serve_check_interval=300)
+    assert plan["serve"]["instances"][0]["worker"] is worker
     found = of(
         render({"files": "lookup('ansible.builtin.template', 'files.yml.j2') | from_yaml"}, plan_host=plan)[
             "files"
@@ -95,8 +95,8 @@ def test_who_is_asked_for_completions(make_plan, render, worker):
 def test_what_is_a_reason_to_upgrade(render):
     expression = yaml.safe_load((ROLE / "tasks/changes.yml").read_text())[-1]
     checks, pending = (
-        expression["vars"]["__vllm_checks"],
-        expression["ansible.builtin.set_fact"]["__vllm_pending"],
+        expression["vars"]["__serve_checks"],
+        expression["ansible.builtin.set_fact"]["__serve_pending"],
     )
     reasons = ["/etc/vllm/inference.yaml", "/etc/vllm/inference-b.env", f"{UNITS}/vllm-inference.service",
                f"{UNITS}/vllm-inference-check-b.service", f"{PROGRAMS}/lifeline.py", f"{UNITS}/amdgpu-lifeline-chat.service"]  # fmt: skip
@@ -104,11 +104,11 @@ def test_what_is_a_reason_to_upgrade(render):
               f"{UNITS}/vllm-chat.service.d/inference-check.conf", f"{PROGRAMS}/inference_check.py"]  # fmt: skip
     saved = "/var/lib/amdgpu-fleet/before-upgrade.tar"
     cases = [([path], []) for path in reasons] + [([], [saved]), (others, []), ([], [])]
-    text = pending.strip().removeprefix("{{").removesuffix("}}").replace("__vllm_compared.", "compared[%d].")
+    text = pending.strip().removeprefix("{{").removesuffix("}}").replace("__serve_compared.", "compared[%d].")
     found = render(
         {str(number): text.replace("%d", str(number)) for number in range(len(cases))},
-        __vllm_checks=checks,
-        plan_host={"vllm": {"stale": [], "secret_variables": []}},
+        __serve_checks=checks,
+        plan_host={"serve": {"stale": [], "secret_variables": []}},
         compared=[{"changed_paths": changed, "absent_paths": absent} for changed, absent in cases],
     )
     assert list(found.values()) == [True] * (len(reasons) + 1) + [False, False]
@@ -119,19 +119,19 @@ def test_what_is_a_reason_to_upgrade(render):
 )
 def test_another_secret_variable_is_a_reason_to_upgrade(render, there, pending):
     text = yaml.safe_load((ROLE / "tasks/changes.yml").read_text())[-1]["ansible.builtin.set_fact"][
-        "__vllm_pending"
+        "__serve_pending"
     ]
     found = render(
         {"pending": text.strip().removeprefix("{{").removesuffix("}}")},
-        __vllm_checks="none",
-        __vllm_compared={"changed_paths": [], "absent_paths": []},
-        __vllm_secret_compared={
+        __serve_checks="none",
+        __serve_compared={"changed_paths": [], "absent_paths": []},
+        __serve_secret_compared={
             "stat": {"exists": True, "checksum": hashlib.sha256(there).hexdigest()}
             if there
             else {"exists": False}
         },
-        plan_host={"vllm": {"stale": [], "secret_variables": ["A", "B"]}},
-        vllm_secret_environment={"A": "1", "B": "two words"},
+        plan_host={"serve": {"stale": [], "secret_variables": ["A", "B"]}},
+        serve_secret_environment={"A": "1", "B": "two words"},
     )
     assert found["pending"] is pending
 
@@ -143,20 +143,20 @@ def test_another_key_stops_an_upgrade(render, there, other):
     task = yaml.safe_load((ROLE / "tasks/keys.yml").read_text())[-1]
     stat = {"exists": True, "checksum": hashlib.sha256(there).hexdigest()} if there else {"exists": False}
     found = render(
-        {"other": task["vars"]["__vllm_other_keys"].strip().removeprefix("{{").removesuffix("}}")},
-        __vllm_keys_seen={"results": [{"item": {"name": "chat"}, "stat": stat}]},
-        vllm_api_key="new",
+        {"other": task["vars"]["__serve_other_keys"].strip().removeprefix("{{").removesuffix("}}")},
+        __serve_keys_seen={"results": [{"item": {"name": "chat"}, "stat": stat}]},
+        serve_api_key="new",
     )
     assert (
         found["other"] == other
-        and task["ansible.builtin.assert"]["that"] == "__vllm_other_keys | length == 0"
+        and task["ansible.builtin.assert"]["that"] == "__serve_other_keys | length == 0"
     )
 
 
 def test_what_belongs_to_the_units_that_were_not_there_before(render):
     facts = {
         "amd_rocm": {
-            "vllm_units": [f"{UNITS}/vllm-chat.service", "/etc/containers/systemd/vllm-new.container"]
+            "serve_units": [f"{UNITS}/vllm-chat.service", "/etc/containers/systemd/vllm-new.container"]
         }
     }
     before = [
@@ -165,7 +165,7 @@ def test_what_belongs_to_the_units_that_were_not_there_before(render):
         "/etc/vllm/chat.env",
         f"{PROGRAMS}/lifeline.py",
     ]
-    text = "lookup('ansible.builtin.template', 'files_new.yml.j2', template_vars={'__vllm_files_before': %s}) | from_yaml"
+    text = "lookup('ansible.builtin.template', 'files_new.yml.j2', template_vars={'__serve_files_before': %s}) | from_yaml"
     found = render({"all": text % [], "new": text % before}, ansible_facts=facts)
     everything, new = of(found["all"]), of(found["new"])
     assert set(everything.values()) == {"absent"} and len(everything) == len(found["all"]), (

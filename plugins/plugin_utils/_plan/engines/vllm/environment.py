@@ -1,0 +1,198 @@
+# Copyright: (c) 2026, the amdgpu.fleet authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The environment of an instance of vLLM: what its profile sets, what the inventory asks for, and what its
+release reads of that."""
+
+from __future__ import annotations
+
+import re
+import typing as t
+
+from ansible_collections.amdgpu.fleet.plugins.plugin_utils._plan import model as models
+from ansible_collections.amdgpu.fleet.plugins.plugin_utils._plan.catalog import version_key
+from ansible_collections.amdgpu.fleet.plugins.plugin_utils._plan.engines.vllm import nodes
+from ansible_collections.amdgpu.fleet.plugins.plugin_utils._plan.engines.vllm.builds import Build
+from ansible_collections.amdgpu.fleet.plugins.plugin_utils._plan.wants import INVENTORY
+
+if t.TYPE_CHECKING:
+    from ansible_collections.amdgpu.fleet.plugins.plugin_utils._plan.planner import Host
+
+VISIBLE = ("ROCR_VISIBLE_DEVICES", "HIP_VISIBLE_DEVICES", "CUDA_VISIBLE_DEVICES")
+# What a container keeps what it compiled in: a volume, which outlives it. A service over a virtual
+# environment has folders of systemd.
+KEPT = "/root/.cache/vllm"
+CACHES = {
+    "TRITON_CACHE_DIR": f"{KEPT}/triton",
+    "TORCHINDUCTOR_CACHE_DIR": f"{KEPT}/inductor",
+    "FLYDSL_RUNTIME_CACHE_DIR": f"{KEPT}/flydsl",
+}
+AITER, AITER_CACHE = "VLLM_ROCM_USE_AITER", "AITER_JIT_DIR"
+BOOLEAN = {"true": "1", "false": "0"}
+
+
+def of_instance(
+    host: Host,
+    build: Build,
+    kind: str,
+    serving: dict[str, t.Any],
+    wanted: dict[str, t.Any],
+    devices: int,
+    together: nodes.Nodes | None,
+) -> dict[str, str]:
+    """Every variable with its value; the inventory beats the profile, and a ``null`` of it takes a variable
+    away."""
+    environment: dict[str, str] = {}
+
+    def put(name: str, value: str, reason: str, source: t.Any) -> None:
+        environment[name] = value
+        host.note("serve", f"{wanted['name']} environment", f"{name}={value}", reason, source)
+
+    parts = [serving.get("environment", {})]
+    if kind == "venv":
+        parts.append(serving.get("environment_bare_metal", {}))
+    if devices > 1 or together:
+        parts.append(serving.get("environment_multi_gpu", {}))
+    for part in parts:
+        for name, entry in part.items():
+            if not build.matches(entry.get("when", {})):
+                continue
+            if _unread(host, build, name):
+                reason = f"not set: vLLM {build.version} does not read it"
+                host.note("serve", f"{wanted['name']} environment", name, reason, "vLLM source distributions")
+                continue
+            put(name, str(entry["value"]), entry["reason"], entry["source"])
+    if kind == "venv":
+        _found_in_wheels(build, put)
+    else:
+        environment |= {"VLLM_NO_USAGE_STATS": "1", "HF_HUB_OFFLINE": "1", **CACHES}
+    needed, staged = models.tokenizer_files(host, wanted["path"]), host.wants["model_tiktoken_directory"]
+    if needed and staged:
+        put(needed["variable"], staged, needed["reason"], needed["source"])
+    if together:
+        environment |= nodes.environment(host, wanted, together, build.accelerator == "rocm")
+    asked = {**host.wants["vllm_environment"], **wanted["environment"]}
+    if kind != "venv" and _is_on(str(asked.get(AITER, environment.get(AITER)))) and AITER_CACHE not in asked:
+        reason = "what AITER compiles outlives the container; the unit fills the folder first, for an empty one can hang the start"
+        source = host.catalog.vllm["other_environment"][AITER_CACHE]["source"]
+        put(AITER_CACHE, f"{KEPT}/aiter-{build.version}-{build.variant}", reason, source)
+    for name, value in asked.items():
+        if value is None:
+            environment.pop(name, None)
+            continue
+        text = str(int(value)) if isinstance(value, bool) else str(value)
+        check_variable(host, build, name, text)
+        put(name, text, "asked for", INVENTORY)
+    return environment
+
+
+def aiter_cache(environment: dict[str, str]) -> str:
+    """The folder to fill, where it lies in the volume: what is written elsewhere goes with the container that
+    fills it."""
+    folder = environment.get(AITER_CACHE, "")
+    return folder if folder.startswith(f"{KEPT}/") else ""
+
+
+def _found_in_wheels(build: Build, put: t.Callable[[str, str, str, t.Any], None]) -> None:
+    """The image has this folder on its path; wheels alone do not."""
+    folder = build.known.get("python_path")
+    if folder:
+        path = f"{build.venv}/lib/python{build.known['python']}/site-packages/{folder}"
+        put("PYTHONPATH", path, "vLLM finds the GPUs through the amdsmi module in it", build.source)
+
+
+def _is_on(value: str) -> bool:
+    return BOOLEAN.get(value.lower(), value) == "1"
+
+
+def same(first: t.Any, second: t.Any) -> bool:
+    """Whether two values mean the same to vLLM, which reads true and 1 alike."""
+    one, other = (BOOLEAN.get(str(value).lower(), str(value).lower()) for value in (first, second))
+    return one == other
+
+
+def secret_variables(host: Host, build: Build) -> list[str]:
+    """Their names: the values are nobody's business."""
+    names = [name for name, value in host.wants["serve_secret_environment"].items() if value is not None]
+    for name in names:
+        check_variable(host, build, name)
+        host.note("serve", "secret environment", name, "asked for", INVENTORY)
+    return names
+
+
+def _span(host: Host, name: str) -> tuple[str | None, str | None] | None:
+    """The first and the last release that reads a variable of vLLM; ``None`` where no release does."""
+    vllm = host.catalog.vllm
+    entry = vllm["environment"].get(name)
+    if entry:
+        return entry.get("first"), entry.get("last")
+    known = vllm["known_environment"].get(name)
+    return (known[0], known[1]) if known else None
+
+
+def _unread(host: Host, build: Build, name: str) -> bool:
+    span, version = _span(host, name), version_key(build.version)
+    if span is None:
+        return False
+    return bool(
+        (span[0] and version < version_key(str(span[0]))) or (span[1] and version > version_key(str(span[1])))
+    )
+
+
+def check_variable(host: Host, build: Build, name: str, value: str | None = None) -> None:
+    """A ``VLLM_*`` name must be one that this release reads, with a value it takes; another one must not be
+    forbidden by the catalog."""
+    vllm = host.catalog.vllm
+    entry = vllm["environment"].get(name, {})
+    known = entry or vllm["other_environment"].get(name, {})
+    if known.get("advice") in ("never", "build"):
+        remedy = f"Remove {name}. {known['meaning'].rstrip('.')}"
+        host.findings.add(
+            "vllm.environment", name, "a variable with an effect", severity="warn", remedy=remedy
+        )
+        return
+    if not name.startswith("VLLM_"):
+        return
+    span = _span(host, name)
+    if span is None:
+        remedy = f"Remove {name}, or correct its name"
+    elif not _unread(host, build, name):
+        if value is not None:
+            _check_value(host, name, value, entry)
+        return
+    elif span[0] and version_key(build.version) < version_key(str(span[0])):
+        remedy = f"Remove {name}: it came with vLLM {span[0]}"
+    elif entry.get("replacement"):
+        remedy = f"Use {entry['replacement']} instead"
+    else:
+        remedy = f"Remove {name}: {span[1]} was the last to read it"
+    host.findings.add(
+        "vllm.environment", f"{name} with vLLM {build.version}", "a variable it reads", remedy=remedy
+    )
+
+
+def _check_value(host: Host, name: str, value: str, entry: dict[str, t.Any]) -> None:
+    """vLLM stops at a value that its parser does not take."""
+    kind, choices = entry.get("type"), [str(choice) for choice in entry.get("choices", [])]
+    if choices:
+        fits, expected = value in choices, ", ".join(choices)
+    elif kind == "bool":
+        fits, expected = value.lower() in ("", "0", "1", "true", "false"), "0, 1, true or false"
+    elif kind == "int-bool":
+        fits, expected = value in ("0", "1"), "0 or 1"
+    elif kind == "int":
+        fits, expected = bool(re.fullmatch(r"-?[0-9]{1,12}", value)), "a number"
+    else:
+        return
+    if not fits:
+        host.findings.add("vllm.environment_value", f"{name}={value}", expected, name=name)
+
+
+def check_visible(host: Host, wanted: dict[str, t.Any], environment: dict[str, str], devices: int) -> None:
+    """The unit shows an instance its own devices only, and ROCm counts those it sees: from 0."""
+    for name in VISIBLE:
+        numbers = [int(number) for number in re.findall(r"[0-9]+", environment.get(name, ""))]
+        if devices and any(number >= devices for number in numbers):
+            why = "the unit gives the instance its own devices alone, and ROCm counts what it sees"
+            remedy = f"Remove {name} from the environment of the instance {wanted['name']}; gpus and partitions say which devices it has"
+            seen = f"{name}={environment[name]} for {wanted['name']}"
+            host.findings.add("serve.visible", seen, f"numbers below {devices}", why=why, remedy=remedy)

@@ -1,0 +1,212 @@
+# Copyright: (c) 2026, the amdgpu.fleet authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What is wrong with a host whatever is wanted of it. Checks that data can express stand in
+``known_issues.yml`` (``match``)."""
+
+from __future__ import annotations
+
+import re
+import typing as t
+
+from ansible_collections.amdgpu.fleet.plugins.plugin_utils._plan.catalog import version_key
+from ansible_collections.amdgpu.fleet.plugins.plugin_utils._plan.engines.vllm.fit import GIB
+from ansible_collections.amdgpu.fleet.plugins.plugin_utils._plan.fitting import builds_for
+
+if t.TYPE_CHECKING:
+    from ansible_collections.amdgpu.fleet.plugins.plugin_utils._plan.planner import Host
+
+
+def examine(host: Host) -> None:
+    """Add the findings of a host."""
+    _gpus(host)
+    _driver(host)
+    _devices(host)
+    _known_issues(host)
+
+
+def _gpus(host: Host) -> None:
+    facts = host.gpu_facts
+    if facts["kfd"] == "denied":
+        host.findings.add("gpu.hidden", "permission denied in the KFD topology", "readable KFD nodes")
+    elsewhere = [gpu for gpu in facts["gpus"] if gpu["supported"] and gpu not in host.gpus]
+    if elsewhere:
+        seen = ", ".join(f"{gpu['pci_address']} on {gpu['driver']}" for gpu in elsewhere)
+        host.findings.add("gpu.passed_through", seen, "amdgpu")
+    if not host.gpus:
+        unsupported = ", ".join(gpu["product"] or gpu["pci_id"] for gpu in facts["gpus"]) or "no AMD GPU"
+        host.findings.add("gpu.none", unsupported, "a GPU that ROCm supports")
+    elif not host.profile:
+        host.findings.add("gpu.profile", host.gfx, "an architecture with a profile", gfx=host.gfx)
+    architectures = sorted({gpu["gfx"] for gpu in host.gpus})
+    if len(architectures) > 1:
+        host.findings.add("gpu.mixed", ", ".join(architectures), "one architecture")
+    for problem in facts["problems"]:
+        if "KFD does not show it" in problem["problem"]:
+            host.findings.add("gpu.missing", problem["path"], "a KFD node for it")
+
+
+def memory_pool(host: Host, wanted_gib: int) -> None:
+    """The pool of an APU is a setting of the kernel, and can be far from what is wanted in both
+    directions."""
+    memory = host.rocm["memory_bytes"] or 0
+    for gpu in host.gpus:
+        pool = gpu["usable_bytes"] or 0
+        if not (gpu["apu"] and memory and pool and gpu["partitions"]):
+            continue
+        if pool < 0.9 * wanted_gib * GIB:
+            seen = f"{pool / GIB:.1f} of {memory / GIB:.0f} GiB"
+            host.findings.add(
+                "memory.pool", seen, f"{wanted_gib} GiB", why=_why_small(host, gpu, pool, memory)
+            )
+        elif (gpu["gtt_bytes"] or 0) > memory:
+            seen = f"{gpu['gtt_bytes'] / GIB:.0f} GiB of a memory of {memory / GIB:.0f} GiB"
+            host.findings.add("memory.pool_too_large", seen, f"{wanted_gib} GiB")
+
+
+def _why_small(host: Host, gpu: dict[str, t.Any], pool: int, memory: int) -> str:
+    release, carved = host.rocm["kernel"]["release"] or "", gpu["vram_bytes"] or 0
+    floor = host.profile.get("memory", {}).get("full_pool_from_kernel")
+    if floor and release and version_key(release)[:3] < version_key(floor):
+        return f"kernels before {floor} show ROCm a fraction of the memory"
+    if carved > 4 * GIB:
+        return f"the BIOS sets {carved / GIB:.0f} GiB aside for the GPU; 0.5 GiB is enough, the pool takes the rest"
+    if abs(pool - memory / 2) < memory / 16:
+        return "the kernel lets the GPU use half of the memory unless it is told otherwise"
+    return "a limit is set on the kernel command line or in /etc/modprobe.d"
+
+
+def driver_builds(host: Host, release: str | None, pending: bool) -> None:
+    """Kernels that would start without the DKMS driver. ``pending``: packages are about to change, and may
+    bring a build."""
+    facts, kernel = host.rocm["driver"], host.rocm["kernel"]
+    # A package whose build failed is half configured, so it does not count as installed.
+    if "amdgpu-dkms" not in host.rocm["packages"] and not (facts["dkms"] and release):
+        return
+    built = {build["kernel"] for build in facts["dkms"] if build["state"] == "installed"}
+    missing = [name for name in kernel["installed"] if name not in built]
+    boots = (kernel["default_release"] or kernel["release"]) in missing
+    if missing:
+        host.findings.add(
+            "driver.not_built",
+            ", ".join(missing),
+            "a build for every installed kernel",
+            severity="fail" if boots and host.driver_policy == "dkms" and not pending else "warn",
+            next="the next boot starts it" if boots else "a boot into it",
+            remedy=_build_remedy(host, release, missing),
+        )
+
+
+def _build_remedy(host: Host, release: str | None, missing: list[str]) -> str:
+    known = host.catalog.releases["drivers"]["releases"].get(release)
+    steps = []
+    for kernel in missing:
+        if known and not builds_for(known, kernel):
+            limits = known["kernels"]
+            steps.append(
+                f"Remove {kernel}: driver {release} is for kernels from {limits['minimum']} to below "
+                f"{limits['below']}"
+            )
+            continue
+        build = f"run `dkms autoinstall -k {kernel}`"
+        if kernel in host.rocm["kernel"]["without_headers"]:
+            headers = " ".join(
+                name.format(release=kernel) for name in (host.distribution or {}).get("headers", [])
+            )
+            steps.append(f"Install {headers or 'the headers of ' + kernel} and {build}")
+        elif host.rocm["driver"]["build_log"]:
+            steps.append(
+                f"Mend what {host.rocm['driver']['build_log']} tells of and {build}, or remove {kernel}"
+            )
+        else:
+            steps.append(f"R{build[1:]}, or remove {kernel}")
+    return "; ".join(steps)
+
+
+def _driver(host: Host) -> None:
+    kernel = host.rocm["kernel"]
+    for entry in host.profile.get("host", {}).get("avoid_kernel", []):
+        os, general = host.rocm["os"], (host.distribution or {}).get("kernel", "0")
+        # Ubuntu's HWE kernels call themselves generic, as its GA kernels do; only the number tells them
+        # apart.
+        is_hwe = version_key(kernel["release"] or "")[:2] > version_key(general)
+        if (entry["distribution"], entry["version"]) == (os["id"], os["version"]) and (
+            entry["flavour"] != "hwe" or is_hwe
+        ):
+            host.findings.add(
+                "kernel.avoid", kernel["release"], f"the GA kernel {general}", why=entry["reason"]
+            )
+        elif (entry["distribution"], entry["version"], entry["flavour"]) == (os["id"], os["version"], "hwe"):
+            bringing = [
+                name
+                for name in host.rocm["packages"]
+                if re.fullmatch(r"linux-(image-|headers-)?(generic|virtual)-hwe-.+", name)
+            ]
+            if bringing:
+                host.findings.add(
+                    "kernel.hwe_package",
+                    ", ".join(sorted(bringing)),
+                    "linux-generic alone",
+                    why=entry["reason"],
+                )
+
+
+def _devices(host: Host) -> None:
+    kfd, render = host.rocm["devices"]["kfd"], host.rocm["groups"]["render"]
+    if (
+        host.gpus
+        and host.rocm["driver"]["loaded"]
+        and host.gpu_facts["kfd"] == "present"
+        and not kfd["present"]
+    ):
+        host.findings.add("devices.missing", "no /dev/kfd", "/dev/kfd of group render")
+    elif (
+        kfd["present"]
+        and host.wants["devices_state"] == "present"
+        and (kfd["gid"] != render or kfd["mode"] != host.wants["devices_mode"])
+    ):
+        host.findings.add(
+            "devices.permissions",
+            f"group {kfd['group'] or kfd['gid']}, mode {kfd['mode']}",
+            f"group render ({render}), mode {host.wants['devices_mode']}",
+        )
+    wanted = host.profile.get("host", {}).get("limits", {}).get("memlock")
+    limit = host.rocm["memlock"]["users"]
+    if wanted and host.wants["devices_state"] == "present" and limit != wanted["value"]:
+        host.findings.add(
+            "host.memlock", limit or "the distribution's default", wanted["value"], why=wanted["reason"]
+        )
+
+
+def _known_issues(host: Host) -> None:
+    for identifier, issue in host.catalog.known_issues.items():
+        match = issue.get("match")
+        if match and host.gfx in match.get("gfx", [host.gfx]):
+            seen = _seen(host, match)
+            if seen:
+                host.findings.add_known(identifier, seen, issue["expected"])
+
+
+def _seen(host: Host, match: dict[str, t.Any]) -> str:
+    """What on the host fits a ``match`` of the catalog; nothing fits the empty text."""
+    if "log" in match:
+        return "; ".join(
+            entry["line"]
+            for entry in host.rocm["kernel"]["trouble"]
+            if re.search(match["log"], entry["line"], re.I)
+        )
+    if "repository" in match:
+        fits = [entry for entry in host.rocm["repositories"] if re.search(match["repository"], entry["uri"])]
+        if "signed" in match:
+            fits = [entry for entry in fits if entry["signed"] is match["signed"]]
+        return ", ".join(f"{entry['uri']} in {entry['path']}" for entry in fits)
+    if "package" in match:
+        version = host.rocm["packages"].get(match["package"])
+        old = version and (
+            "below" not in match or version_key(version.rpartition(":")[2]) < version_key(match["below"])
+        )
+        return f"{match['package']} {version}" if old else ""
+    release = host.rocm["kernel"]["release"] or ""
+    inside = release and version_key(match["kernel_from"]) <= version_key(release) < version_key(
+        match["kernel_below"]
+    )
+    return f"kernel {release}" if inside else ""
