@@ -9,8 +9,8 @@ import typing as t
 
 from ansible.errors import AnsibleFilterError
 
+from ansible_collections.amdgpu.fleet.plugins.plugin_utils._plan.checks import servers
 from ansible_collections.amdgpu.fleet.plugins.plugin_utils._plan.serve import LOOPBACK
-from ansible_collections.amdgpu.fleet.plugins.plugin_utils._plan.wants import servers
 
 
 def replicas(

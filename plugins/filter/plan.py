@@ -9,11 +9,11 @@ import typing as t
 
 from ansible.errors import AnsibleFilterError
 
-from ansible_collections.amdgpu.fleet.plugins.plugin_utils._plan import planner, quadlet
-from ansible_collections.amdgpu.fleet.plugins.plugin_utils._plan import serve as serving
+from ansible_collections.amdgpu.fleet.plugins.plugin_utils._plan import planner, quadlet, serve
 from ansible_collections.amdgpu.fleet.plugins.plugin_utils._plan.catalog import Catalog, CatalogError
+from ansible_collections.amdgpu.fleet.plugins.plugin_utils._plan.checks import normalize
 from ansible_collections.amdgpu.fleet.plugins.plugin_utils._plan.findings import sentence
-from ansible_collections.amdgpu.fleet.plugins.plugin_utils._plan.wants import WantsError, normalize
+from ansible_collections.amdgpu.fleet.plugins.plugin_utils._plan.wants import WantsError
 
 NO_QUESTIONS: dict[str, t.Any] = {
     "ports": [],
@@ -44,7 +44,7 @@ def plan(
 def plan_questions(wants: dict[str, t.Any]) -> dict[str, t.Any]:
     try:
         normalized = normalize(wants)
-        return serving.questions(normalized, Catalog(normalized["plan_catalog"]))
+        return serve.questions(normalized, Catalog(normalized.plan_catalog))
     except (WantsError, CatalogError):
         # The plan reports it as a finding, with everything else it finds.
         return NO_QUESTIONS

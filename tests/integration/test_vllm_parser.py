@@ -246,7 +246,11 @@ def answer(plans: dict[str, dict]) -> dict:
         config = yaml.safe_load(files["yaml"])
         # Only where the plan is for a newer release than that of the image: what the catalog says came later
         # is left out.
-        later = [option for option in config if plan["serve"]["version"] != VLLM and newer_option(option)]
+        later = [
+            option
+            for option in config
+            if plan["serve"]["installs"][0]["version"] != VLLM and newer_option(option)
+        ]
         text = (
             yaml.safe_dump({key: value for key, value in config.items() if key not in later})
             if later

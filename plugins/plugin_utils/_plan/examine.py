@@ -8,12 +8,9 @@ from __future__ import annotations
 import re
 import typing as t
 
-from ansible_collections.amdgpu.fleet.plugins.plugin_utils._plan.catalog import version_key
-from ansible_collections.amdgpu.fleet.plugins.plugin_utils._plan.engines.vllm.fit import GIB
-from ansible_collections.amdgpu.fleet.plugins.plugin_utils._plan.fitting import builds_for
-
-if t.TYPE_CHECKING:
-    from ansible_collections.amdgpu.fleet.plugins.plugin_utils._plan.planner import Host
+from .catalog import version_key
+from .fitting import builds_for
+from .host import Host
 
 
 def examine(host: Host) -> None:
@@ -45,42 +42,12 @@ def _gpus(host: Host) -> None:
             host.findings.add("gpu.missing", problem["path"], "a KFD node for it")
 
 
-def memory_pool(host: Host, wanted_gib: int) -> None:
-    """The pool of an APU is a setting of the kernel, and can be far from what is wanted in both
-    directions."""
-    memory = host.rocm["memory_bytes"] or 0
-    for gpu in host.gpus:
-        pool = gpu["usable_bytes"] or 0
-        if not (gpu["apu"] and memory and pool and gpu["partitions"]):
-            continue
-        if pool < 0.9 * wanted_gib * GIB:
-            seen = f"{pool / GIB:.1f} of {memory / GIB:.0f} GiB"
-            host.findings.add(
-                "memory.pool", seen, f"{wanted_gib} GiB", why=_why_small(host, gpu, pool, memory)
-            )
-        elif (gpu["gtt_bytes"] or 0) > memory:
-            seen = f"{gpu['gtt_bytes'] / GIB:.0f} GiB of a memory of {memory / GIB:.0f} GiB"
-            host.findings.add("memory.pool_too_large", seen, f"{wanted_gib} GiB")
-
-
-def _why_small(host: Host, gpu: dict[str, t.Any], pool: int, memory: int) -> str:
-    release, carved = host.rocm["kernel"]["release"] or "", gpu["vram_bytes"] or 0
-    floor = host.profile.get("memory", {}).get("full_pool_from_kernel")
-    if floor and release and version_key(release)[:3] < version_key(floor):
-        return f"kernels before {floor} show ROCm a fraction of the memory"
-    if carved > 4 * GIB:
-        return f"the BIOS sets {carved / GIB:.0f} GiB aside for the GPU; 0.5 GiB is enough, the pool takes the rest"
-    if abs(pool - memory / 2) < memory / 16:
-        return "the kernel lets the GPU use half of the memory unless it is told otherwise"
-    return "a limit is set on the kernel command line or in /etc/modprobe.d"
-
-
-def driver_builds(host: Host, release: str | None, pending: bool) -> None:
-    """Kernels that would start without the DKMS driver. ``pending``: packages are about to change, and may
+def driver_builds(host: Host, release: str | None, dkms: bool, pending: bool) -> None:
+    """Kernels that would start without the DKMS driver, where ``dkms`` is the policy. ``pending``: packages are about to change, and may
     bring a build."""
-    facts, kernel = host.rocm["driver"], host.rocm["kernel"]
+    facts, kernel = host.rocm["driver"], host.system["kernel"]
     # A package whose build failed is half configured, so it does not count as installed.
-    if "amdgpu-dkms" not in host.rocm["packages"] and not (facts["dkms"] and release):
+    if "amdgpu-dkms" not in host.system["packages"] and not (facts["dkms"] and release):
         return
     built = {build["kernel"] for build in facts["dkms"] if build["state"] == "installed"}
     missing = [name for name in kernel["installed"] if name not in built]
@@ -90,7 +57,7 @@ def driver_builds(host: Host, release: str | None, pending: bool) -> None:
             "driver.not_built",
             ", ".join(missing),
             "a build for every installed kernel",
-            severity="fail" if boots and host.driver_policy == "dkms" and not pending else "warn",
+            severity="fail" if boots and dkms and not pending else "warn",
             next="the next boot starts it" if boots else "a boot into it",
             remedy=_build_remedy(host, release, missing),
         )
@@ -108,7 +75,7 @@ def _build_remedy(host: Host, release: str | None, missing: list[str]) -> str:
             )
             continue
         build = f"run `dkms autoinstall -k {kernel}`"
-        if kernel in host.rocm["kernel"]["without_headers"]:
+        if kernel in host.system["kernel"]["without_headers"]:
             headers = " ".join(
                 name.format(release=kernel) for name in (host.distribution or {}).get("headers", [])
             )
@@ -123,9 +90,9 @@ def _build_remedy(host: Host, release: str | None, missing: list[str]) -> str:
 
 
 def _driver(host: Host) -> None:
-    kernel = host.rocm["kernel"]
+    kernel = host.system["kernel"]
     for entry in host.profile.get("host", {}).get("avoid_kernel", []):
-        os, general = host.rocm["os"], (host.distribution or {}).get("kernel", "0")
+        os, general = host.system["os"], (host.distribution or {}).get("kernel", "0")
         # Ubuntu's HWE kernels call themselves generic, as its GA kernels do; only the number tells them
         # apart.
         is_hwe = version_key(kernel["release"] or "")[:2] > version_key(general)
@@ -138,7 +105,7 @@ def _driver(host: Host) -> None:
         elif (entry["distribution"], entry["version"], entry["flavour"]) == (os["id"], os["version"], "hwe"):
             bringing = [
                 name
-                for name in host.rocm["packages"]
+                for name in host.system["packages"]
                 if re.fullmatch(r"linux-(image-|headers-)?(generic|virtual)-hwe-.+", name)
             ]
             if bringing:
@@ -151,7 +118,7 @@ def _driver(host: Host) -> None:
 
 
 def _devices(host: Host) -> None:
-    kfd, render = host.rocm["devices"]["kfd"], host.rocm["groups"]["render"]
+    kfd, render = host.system["devices"]["kfd"], host.system["groups"]["render"]
     if (
         host.gpus
         and host.rocm["driver"]["loaded"]
@@ -161,17 +128,17 @@ def _devices(host: Host) -> None:
         host.findings.add("devices.missing", "no /dev/kfd", "/dev/kfd of group render")
     elif (
         kfd["present"]
-        and host.wants["devices_state"] == "present"
-        and (kfd["gid"] != render or kfd["mode"] != host.wants["devices_mode"])
+        and host.wants.devices_state == "present"
+        and (kfd["gid"] != render or kfd["mode"] != host.wants.devices_mode)
     ):
         host.findings.add(
             "devices.permissions",
             f"group {kfd['group'] or kfd['gid']}, mode {kfd['mode']}",
-            f"group render ({render}), mode {host.wants['devices_mode']}",
+            f"group render ({render}), mode {host.wants.devices_mode}",
         )
     wanted = host.profile.get("host", {}).get("limits", {}).get("memlock")
-    limit = host.rocm["memlock"]["users"]
-    if wanted and host.wants["devices_state"] == "present" and limit != wanted["value"]:
+    limit = host.system["memlock"]["users"]
+    if wanted and host.wants.devices_state == "present" and limit != wanted["value"]:
         host.findings.add(
             "host.memlock", limit or "the distribution's default", wanted["value"], why=wanted["reason"]
         )
@@ -191,21 +158,23 @@ def _seen(host: Host, match: dict[str, t.Any]) -> str:
     if "log" in match:
         return "; ".join(
             entry["line"]
-            for entry in host.rocm["kernel"]["trouble"]
+            for entry in host.system["kernel"]["trouble"]
             if re.search(match["log"], entry["line"], re.I)
         )
     if "repository" in match:
-        fits = [entry for entry in host.rocm["repositories"] if re.search(match["repository"], entry["uri"])]
+        fits = [
+            entry for entry in host.system["repositories"] if re.search(match["repository"], entry["uri"])
+        ]
         if "signed" in match:
             fits = [entry for entry in fits if entry["signed"] is match["signed"]]
         return ", ".join(f"{entry['uri']} in {entry['path']}" for entry in fits)
     if "package" in match:
-        version = host.rocm["packages"].get(match["package"])
+        version = host.system["packages"].get(match["package"])
         old = version and (
             "below" not in match or version_key(version.rpartition(":")[2]) < version_key(match["below"])
         )
         return f"{match['package']} {version}" if old else ""
-    release = host.rocm["kernel"]["release"] or ""
+    release = host.system["kernel"]["release"] or ""
     inside = release and version_key(match["kernel_from"]) <= version_key(release) < version_key(
         match["kernel_below"]
     )

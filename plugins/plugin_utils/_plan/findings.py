@@ -4,20 +4,38 @@
 
 from __future__ import annotations
 
+import dataclasses
 import typing as t
 
 ORDER = {"fail": 0, "warn": 1, "ok": 2}
 
 
+@dataclasses.dataclass(frozen=True)
+class Finding:
+    """Something about a host that people must know."""
+
+    id: str
+    host: str
+    # ok, warn or fail.
+    severity: str
+    title: str
+    seen: str
+    expected: str
+    why: str
+    remedy: str
+    reference: str | None
+    # The role that puts it right in a run, where one does.
+    mended_by: str | None
+
+
 class Findings:
-    """Collects findings ``{id, host, severity, title, seen, expected, why, remedy, reference, mended_by}`` of
-    one host."""
+    """Collects the findings of one host."""
 
     def __init__(self, host: str, known: dict[str, t.Any], accepted: t.Sequence[str] = ()) -> None:
         self._host = host
         self.known = known
         self._accepted = accepted
-        self._found: list[dict[str, t.Any]] = []
+        self._found: list[Finding] = []
 
     def add(
         self,
@@ -37,30 +55,30 @@ class Findings:
         if identifier in self._accepted and severity != "ok":
             severity, title = "warn" if severity == "fail" else "ok", f"{title} (accepted in the inventory)"
         self._found.append(
-            {
-                "id": identifier,
-                "host": self._host,
-                "severity": severity,
-                "title": title,
-                "seen": str(seen),
-                "expected": str(expected),
-                "why": str(known["why"]).format(**words).rstrip("."),
-                "remedy": str(known["remedy"]).format(**words).rstrip("."),
-                "reference": known.get("reference"),
-                "mended_by": mended_by or known.get("mended_by"),
-            }
+            Finding(
+                id=identifier,
+                host=self._host,
+                severity=severity,
+                title=title,
+                seen=str(seen),
+                expected=str(expected),
+                why=str(known["why"]).format(**words).rstrip("."),
+                remedy=str(known["remedy"]).format(**words).rstrip("."),
+                reference=known.get("reference"),
+                mended_by=mended_by or known.get("mended_by"),
+            )
         )
 
     def add_known(self, identifier: str, seen: str, expected: str) -> None:
         """Add a finding whose check stands in the catalog."""
         self.add(identifier, seen, expected)
 
-    def sorted(self) -> list[dict[str, t.Any]]:
+    def sorted(self) -> list[Finding]:
         """The worst first; otherwise in the order in which the checks ran."""
-        return sorted(self._found, key=lambda finding: ORDER[finding["severity"]])
+        return sorted(self._found, key=lambda finding: ORDER[finding.severity])
 
 
-def sentence(finding: dict[str, t.Any]) -> str:
+def sentence(finding: t.Mapping[str, t.Any]) -> str:
     """One finding as one sentence: what, seen, expected, remedy."""
     end = "" if finding["remedy"].endswith("?") else "."
     return (

@@ -4,81 +4,96 @@
 
 from __future__ import annotations
 
+import dataclasses
 import typing as t
 
-from ansible_collections.amdgpu.fleet.plugins.plugin_utils._plan.catalog import version_key
-from ansible_collections.amdgpu.fleet.plugins.plugin_utils._plan.wants import INVENTORY
-
-if t.TYPE_CHECKING:
-    from ansible_collections.amdgpu.fleet.plugins.plugin_utils._plan.planner import Host
+from .catalog import version_key
+from .host import Host
+from .wants import INVENTORY
 
 
-def section(host: Host) -> dict[str, t.Any]:
+@dataclasses.dataclass(frozen=True)
+class FirmwarePlan:
+    """What the role firmware applies."""
+
+    install: list[str] = dataclasses.field(default_factory=list)
+    # Firmware that is installed is loaded at the next boot alone.
+    reboot: bool = False
+
+
+def section(host: Host) -> FirmwarePlan:
+    """Findings and packages; where the release has a series of its own (``_series``), its minimum counts."""
     rule, wants = host.profile.get("host", {}).get("firmware") or {}, host.wants
     package = (host.distribution or {}).get("firmware_package")
-    plan: dict[str, t.Any] = {"install": [], "reboot": False}
-    seen, installed = host.rocm["firmware"], host.rocm["packages"].get(package or "")
+    seen, installed = host.rocm["firmware"], host.system["packages"].get(package or "")
     series = _series(host, rule)
-    minimum, version = rule.get("minimum") if series is None else series["minimum"], wants["firmware_version"]
-    managed = (
-        wants["firmware_policy"] == "managed" and package and rule.get("minimum") and (minimum or version)
+    minimum, version = rule.get("minimum") if series is None else series["minimum"], wants.firmware_version
+    managed = bool(
+        wants.firmware_policy == "managed" and package and rule.get("minimum") and (minimum or version)
     )
+    refused = _refused(host, rule, package, managed)
+    loaded_refused = seen["mes"] in rule.get("mes_refused", [])
+    if loaded_refused:
+        host.findings.add("firmware.loaded", f"MES {seen['mes']}", "another version", why=rule["reason"])
+    if series is not None and not version and wants.firmware_policy == "managed":
+        _check_series(host, rule, series, package)
+    # A good package that came after the last boot is not what runs. Where the loaded version is known to be
+    # good it does not matter.
+    waits = bool(seen["newer_than_boot"]) and seen["mes"] != rule.get("mes_good")
+    if not managed:
+        return FirmwarePlan(reboot=waits and series is not None and wants.firmware_policy == "managed")
+    package = str(package)
+    wanted = host.packaging.spell([f"{package}={version}"])[0]
+    if not version:
+        wanted = host.packaging.at_least(package, str(minimum))
+    old = bool(installed and minimum and version_key(installed)[:1] < version_key(minimum)[:1])
+    too_old = bool(minimum and (not installed or refused or old))
+    install = [wanted] if (too_old and not version) or (version and installed != version) else []
+    host.note("firmware", "package", wanted, rule["reason"], INVENTORY if version else rule["source"])
+    return FirmwarePlan(install, reboot=(loaded_refused or waits) and not install)
+
+
+def _refused(host: Host, rule: dict[str, t.Any], package: str | None, managed: bool) -> bool:
+    """Whether a version is installed that is known to hang the GPU."""
+    seen, installed = host.rocm["firmware"], host.system["packages"].get(package or "")
     # Whatever the distribution calls the package: Fedora and Arch split it.
-    there = {
+    known = {seen["package"]: seen["version"], package: installed}
+    refused = rule.get("refused", [])
+    versions = {
         name: text
-        for name, text in ((seen["package"], seen["version"]), (package, installed))
-        if name and text
+        for name, text in known.items()
+        if name and text and any(entry in text for entry in refused)
     }
-    refused = {
-        name: text for name, text in there.items() if any(entry in text for entry in rule.get("refused", []))
-    }
-    if refused:
-        name = next(iter(refused))
+    for name, text in list(versions.items())[:1]:
         host.findings.add(
             "firmware.refused",
-            f"{name} {refused[name]}",
+            f"{name} {text}",
             f">= {rule['minimum']}",
             severity="warn" if managed else "fail",
             why=rule["reason"],
             remedy="The role firmware replaces it" if managed else f"Install {name} >= {rule['minimum']}",
         )
-    loaded_refused = seen["mes"] in rule.get("mes_refused", [])
-    if loaded_refused:
-        host.findings.add("firmware.loaded", f"MES {seen['mes']}", "another version", why=rule["reason"])
-    if (
-        series is not None
-        and not version
-        and wants["firmware_policy"] == "managed"
-        and (loaded_refused or seen["mes"] is None)
-    ):
+    return bool(versions)
+
+
+def _check_series(host: Host, rule: dict[str, t.Any], series: dict[str, t.Any], package: str | None) -> None:
+    mes, installed = host.rocm["firmware"]["mes"], host.system["packages"].get(package or "")
+    loaded_refused = mes in rule.get("mes_refused", [])
+    if loaded_refused or mes is None:
         host.findings.add(
             "firmware.series",
-            f"{package} {installed or 'not installed'}, MES {seen['mes'] or 'not known'} loaded",
+            f"{package} {installed or 'not installed'}, MES {mes or 'not known'} loaded",
             f"a MES other than {' and '.join(rule['mes_refused'])}",
             severity="fail" if loaded_refused else "warn",
             why=series["reason"],
             remedy=series["remedy"],
         )
-    # A good package that came after the last boot is not what runs. Where the loaded version is known to be
-    # good it does not matter.
-    waits = bool(seen["newer_than_boot"]) and seen["mes"] != rule.get("mes_good")
-    if not managed:
-        plan["reboot"] = waits and series is not None and wants["firmware_policy"] == "managed"
-        return plan
-    at_least = f"{package}>={minimum}" if host.package_manager == "apt" else f"{package} >= {minimum}"
-    wanted = host.named([f"{package}={version}"])[0] if version else at_least
-    too_old = minimum and (not installed or refused or version_key(installed)[:1] < version_key(minimum)[:1])
-    if (too_old and not version) or (version and installed != version):
-        plan["install"] = [wanted]
-    plan["reboot"] = (loaded_refused or waits) and not plan["install"]
-    host.note("firmware", "package", wanted, rule["reason"], INVENTORY if version else rule["source"])
-    return plan
 
 
 def _series(host: Host, rule: dict[str, t.Any]) -> dict[str, t.Any] | None:
     """What a release of a distribution has instead of the minimum, where its packages keep the date of their
     series."""
-    os = host.rocm["os"]
+    os = host.system["os"]
     mine = (
         entry
         for entry in rule.get("series", [])

@@ -7,15 +7,13 @@ from __future__ import annotations
 
 import typing as t
 
-from ansible_collections.amdgpu.fleet.plugins.plugin_utils._plan.catalog import version_key
-
-if t.TYPE_CHECKING:
-    from ansible_collections.amdgpu.fleet.plugins.plugin_utils._plan.planner import Host
+from .catalog import version_key
+from .host import Host
 
 
 def next_kernel(host: Host) -> str | None:
     """The kernel that the next boot starts; where no boot configuration tells, the running one."""
-    return host.rocm["kernel"]["default_release"] or host.rocm["kernel"]["release"]
+    return host.system["kernel"]["default_release"] or host.system["kernel"]["release"]
 
 
 def builds_for(known: dict[str, t.Any], kernel: str) -> bool:
@@ -45,9 +43,9 @@ def rocm_releases(host: Host) -> list[str]:
 def wanted_rocm(host: Host) -> str | None:
     """The release of ROCm that goes onto the host, ``None`` where none of AMD's does."""
     wants = host.wants
-    if wants["rocm_state"] == "absent" or wants["rocm_userspace"] == "distribution":
+    if wants.rocm_state == "absent" or wants.rocm_userspace == "distribution":
         return None
-    return wants["rocm_version"] or host.catalog.releases["rocm"]["default"]
+    return wants.rocm_version or host.catalog.releases["rocm"]["default"]
 
 
 def combinations(host: Host) -> list[tuple[str, str | None]]:
@@ -79,6 +77,6 @@ def remedy(host: Host) -> str:
     )
     # The driver that was asked for may fit another ROCm.
     others = [
-        other for name, other in fits if name == host.wants["driver_release"] and other not in (None, wanted)
+        other for name, other in fits if name == host.wants.driver_release and other not in (None, wanted)
     ]
     return steps + (f", or rocm_version to {others[0]}" if others and version == wanted else "")

@@ -9,54 +9,78 @@ goes by.
 
 from __future__ import annotations
 
+import dataclasses
 import posixpath
 import re
 import typing as t
 
-from ansible_collections.amdgpu.fleet.plugins.module_utils import _cmdline, _modprobe
-from ansible_collections.amdgpu.fleet.plugins.module_utils._cmdline import CmdlineError, Wanted
-from ansible_collections.amdgpu.fleet.plugins.plugin_utils._plan.catalog import CatalogError, version_key
-from ansible_collections.amdgpu.fleet.plugins.plugin_utils._plan.engines.vllm.fit import GIB
-from ansible_collections.amdgpu.fleet.plugins.plugin_utils._plan.examine import memory_pool
-from ansible_collections.amdgpu.fleet.plugins.plugin_utils._plan.wants import INVENTORY, WantsError
-
-if t.TYPE_CHECKING:
-    from ansible_collections.amdgpu.fleet.plugins.plugin_utils._plan.planner import Host
+from ...module_utils import _cmdline, _modprobe
+from ...module_utils._cmdline import CmdlineError, Wanted
+from .catalog import CatalogError, version_key
+from .driver import Policy
+from .host import Host
+from .memory import GIB, memory_pool
+from .wants import INVENTORY, WantsError
 
 
-def section(host: Host) -> dict[str, t.Any]:
+@dataclasses.dataclass(frozen=True)
+class KernelPlan:
     """What the role kernel applies."""
+
+    present: list[str]
+    absent: list[str]
+    # Module -> parameter -> value, for modprobe.d.
+    module_options: dict[str, dict[str, str]]
+    sysctl: dict[str, t.Any]
+    # A kernel that is installed and new enough, where the running one is not.
+    reboot_into: str | None
+    # A module that a unit loads: without it a driver that an optional setting blacklists would never come.
+    load_at_boot: str | None
+    state: str
+
+
+@dataclasses.dataclass(frozen=True)
+class ForOthers:
+    """What other sections need of this one."""
+
+    # Arguments that keep a module from loading by itself, and the module, which a unit loads.
+    loaded_late: dict[str, str]
+    # The pool of an APU once the plan is applied, where the plan sets it.
+    pool_bytes: int | None
+
+
+def section(host: Host, driver: Policy) -> tuple[KernelPlan, ForOthers]:
+    """What the role kernel applies, and what driver and serving have to know of it."""
     settings = host.profile.get("host", {})
-    arguments = _arguments(host, settings)
-    if (
-        len(host.gpus) > 1
-        and _cmdline.holds(arguments.present, "iommu=pt")
-        and host.rocm["iommu"]["mode"] == "remap"
-    ):
+    inventory = _asked_for(host)
+    asked, loaded_late = _opted_in(host, settings.get("kernel", {}).get("opt_in", {}), inventory)
+    arguments = _arguments(host, driver, inventory, asked)
+    passed_through = _cmdline.holds(arguments.present, "iommu=pt")
+    if len(host.gpus) > 1 and passed_through and host.system["iommu"]["mode"] == "remap":
         host.findings.add("host.iommu", "remapped DMA", "iommu=pt")
-    options = _module_options(host, settings.get("module_options", []), arguments.present)
+    options, pool = _module_options(host, driver, arguments.present)
     _check_overruled(host, options)
-    return {
-        "present": arguments.present,
-        "absent": arguments.absent,
-        "module_options": options,
-        "sysctl": _sysctl(host, settings),
-        "reboot_into": _minimum_kernel(host),
-        # Without a unit that loads it, a driver that an optional setting blacklists would never come.
-        "load_at_boot": next(iter(host.loaded_late.values()), None),
-        "state": host.wants["kernel_state"],
-    }
+    plan = KernelPlan(
+        present=arguments.present,
+        absent=arguments.absent,
+        module_options=options,
+        sysctl=_sysctl(host, driver),
+        reboot_into=_minimum_kernel(host),
+        load_at_boot=next(iter(loaded_late.values()), None),
+        state=host.wants.kernel_state,
+    )
+    return plan, ForOthers(loaded_late, pool)
 
 
-def _arguments(host: Host, settings: dict[str, t.Any]) -> Wanted:
+def _arguments(host: Host, driver: Policy, inventory: Wanted, asked: Wanted) -> Wanted:
     """Arguments to add and to remove. What the inventory asks for comes last in the line, where the kernel
     reads it last."""
-    known = settings.get("kernel", {})
-    inventory = _asked_for(host)
-    asked = _opted_in(host, known.get("opt_in", {}), inventory)
+    settings = host.profile.get("host", {})
     present = []
-    for entry in known.get("present", []):
-        if not entry.get("optional") and applies(host, entry) and not _overruled(entry["argument"], asked):
+    for entry in settings.get("kernel", {}).get("present", []):
+        if entry.get("optional") or not applies(host, driver, entry):
+            continue
+        if not _overruled(entry["argument"], asked):
             present.append(entry["argument"])
             host.note("kernel", "argument", entry["argument"], entry["reason"], entry["source"])
     for argument in inventory.present:
@@ -66,22 +90,24 @@ def _arguments(host: Host, settings: dict[str, t.Any]) -> Wanted:
 
 def _asked_for(host: Host) -> Wanted:
     names = ("kernel_arguments_present", "kernel_arguments_absent")
-    for argument in host.wants[names[0]] if host.rocm["boot"]["loader"] in ("grub", "suse") else []:
+    wants, grub = host.wants, host.system["boot"]["loader"] in ("grub", "suse")
+    for argument in wants.kernel_arguments_present if grub else []:
         if re.search(r"[$`\\']", argument):  # _boot.grub_argument
             raise WantsError(
                 f"{names[0]}: {argument!r} holds a character that GRUB reads as its own. Write it into "
                 f"/etc/default/grub."
             )
     try:
-        return _cmdline.wanted(host.wants[names[0]], host.wants[names[1]], names)
+        return _cmdline.wanted(wants.kernel_arguments_present, wants.kernel_arguments_absent, names)
     except CmdlineError as error:
         raise WantsError(str(error)) from error
 
 
-def _opted_in(host: Host, known: dict[str, t.Any], inventory: Wanted) -> Wanted:
+def _opted_in(host: Host, known: dict[str, t.Any], inventory: Wanted) -> tuple[Wanted, dict[str, str]]:
     """The optional settings that were asked for, under what the inventory says argument by argument."""
     taken: list[str] = []
-    for name in host.wants["kernel_opt_in"]:
+    loaded_late: dict[str, str] = {}
+    for name in host.wants.kernel_opt_in:
         option = known.get(name)
         if option is None:
             there = ", ".join(sorted(known)) or "nothing for this GPU"
@@ -93,13 +119,13 @@ def _opted_in(host: Host, known: dict[str, t.Any], inventory: Wanted) -> Wanted:
                 taken.append(argument)
                 host.note("kernel", "argument", argument, _why(option), option["source"])
             stays = any(_cmdline.same(argument, other) for other in [*taken, *inventory.present])
-            if "load_at_boot" in option and stays and host.wants["kernel_state"] == "present":
-                host.loaded_late[argument] = option["load_at_boot"]
+            if "load_at_boot" in option and stays and host.wants.kernel_state == "present":
+                loaded_late[argument] = option["load_at_boot"]
     try:
         taken = _cmdline.wanted(taken, [], ("kernel_opt_in", "")).present
     except CmdlineError as error:
         raise WantsError(str(error)) from error
-    return Wanted([*taken, *inventory.present], inventory.absent)
+    return Wanted([*taken, *inventory.present], inventory.absent), loaded_late
 
 
 def _why(option: dict[str, t.Any]) -> str:
@@ -135,7 +161,7 @@ def _outdated(host: Host, settings: dict[str, t.Any], asked: Wanted) -> list[str
             continue
         absent.append(argument)
         instead = f"{entry['replaced_by']} takes its place" if entry.get("replaced_by") else ""
-        seen = [token for token in host.rocm["kernel"]["command_line"] if _cmdline.matches(token, argument)]
+        seen = [token for token in host.system["kernel"]["command_line"] if _cmdline.matches(token, argument)]
         if seen:
             remedy = f"The role kernel removes it{', ' if instead else ''}{instead}"
             host.findings.add(
@@ -145,7 +171,7 @@ def _outdated(host: Host, settings: dict[str, t.Any], asked: Wanted) -> list[str
                 why=entry["reason"],
                 remedy=remedy,
             )
-        for option in host.rocm["kernel"]["module_options"]:
+        for option in host.system["kernel"]["module_options"]:
             name, value = f"{option['module']}.{option['parameter']}", option["value"]
             if (option["module"], option["parameter"]) not in placed and _cmdline.matches(
                 f"{name}={value}", argument
@@ -162,7 +188,7 @@ def _check_overruled(host: Host, options: dict[str, dict[str, str]]) -> None:
     """A file that modprobe reads after ours has the last word, and the role would ask for one reboot after
     the other."""
     ours = posixpath.basename(_modprobe.PATH)
-    for other in host.rocm["kernel"]["module_options"] if host.wants["kernel_state"] == "present" else []:
+    for other in host.system["kernel"]["module_options"] if host.wants.kernel_state == "present" else []:
         module, parameter, value = (other[key] for key in ("module", "parameter", "value"))
         mine = options.get(module, {}).get(parameter)
         if mine is not None and posixpath.basename(other["path"]) > ours and not _modprobe.equal(mine, value):
@@ -172,71 +198,69 @@ def _check_overruled(host: Host, options: dict[str, dict[str, str]]) -> None:
             )
 
 
-def _sysctl(host: Host, settings: dict[str, t.Any]) -> dict[str, t.Any]:
-    sysctl = {}
+def _sysctl(host: Host, driver: Policy) -> dict[str, t.Any]:
+    settings, sysctl = host.profile.get("host", {}), {}
     for name, entry in settings.get("sysctl", {}).items():
-        if not applies(host, entry):
+        if not applies(host, driver, entry):
             continue
         sysctl[name] = entry["value"]
         host.note("kernel", "sysctl", f"{name}={entry['value']}", entry["reason"], entry["source"])
-    for option in (
-        settings.get("kernel", {}).get("opt_in", {})[name] for name in host.wants["kernel_opt_in"]
-    ):
+    for option in (settings.get("kernel", {}).get("opt_in", {})[name] for name in host.wants.kernel_opt_in):
         for name, value in option.get("sysctl", {}).items():
             sysctl[name] = value
             host.note("kernel", "sysctl", f"{name}={value}", _why(option), option["source"])
-    if sysctl.get("kernel.numa_balancing") == 0 and host.rocm["numa_balancing"]:
+    if sysctl.get("kernel.numa_balancing") == 0 and host.system["numa_balancing"]:
         host.findings.add("host.numa_balancing", "kernel.numa_balancing=1", "0")
-    for name, value in host.wants["kernel_sysctl"].items():
+    for name, value in host.wants.kernel_sysctl.items():
         sysctl[name] = value
         host.note("kernel", "sysctl", f"{name}={value}", "asked for", INVENTORY)
     return sysctl
 
 
-def applies(host: Host, entry: dict[str, t.Any]) -> bool:
+def applies(host: Host, driver: Policy, entry: dict[str, t.Any]) -> bool:
     """Whether the condition ``when`` of a catalog entry holds. An unknown key is an error, never ignored."""
     for key, value in entry.get("when", {}).items():
         test = _CONDITIONS.get(key)
         if test is None:
             raise CatalogError(f"catalog/profiles/{host.gfx}.yml: the condition {key} is unknown.")
-        if not test(host, value):
+        if not test(host, driver, value):
             return False
     return True
 
 
-_CONDITIONS: dict[str, t.Callable[[Host, t.Any], bool]] = {
-    "driver": lambda host, value: host.driver_policy == value,
-    "cpu_vendor": lambda host, value: host.rocm["cpu_vendor"] == value,
-    "gpus_above": lambda host, value: len(host.gpus) > value,
-    "products": lambda host, value: any(gpu["product"] in value for gpu in host.gpus),
-    "not_products": lambda host, value: not any(gpu["product"] in value for gpu in host.gpus),
-    "virtual_function": lambda host, value: any(gpu["virtual_function"] for gpu in host.gpus) == value,
+_CONDITIONS: dict[str, t.Callable[[Host, Policy, t.Any], bool]] = {
+    "driver": lambda _host, driver, value: driver.name == value,
+    "cpu_vendor": lambda host, _driver, value: host.system["cpu_vendor"] == value,
+    "gpus_above": lambda host, _driver, value: len(host.gpus) > value,
+    "products": lambda host, _driver, value: any(gpu["product"] in value for gpu in host.gpus),
+    "not_products": lambda host, _driver, value: not any(gpu["product"] in value for gpu in host.gpus),
+    "virtual_function": lambda host, _driver, value: (
+        any(gpu["virtual_function"] for gpu in host.gpus) == value
+    ),
 }
 
 
 def _module_options(
-    host: Host, entries: list[dict[str, t.Any]], arguments: list[str]
-) -> dict[str, dict[str, str]]:
-    """Options for modprobe.d. A parameter on the command line beats them, so none is written beside one that
-    is asked for there."""
+    host: Host, driver: Policy, arguments: list[str]
+) -> tuple[dict[str, dict[str, str]], int | None]:
+    """Options for modprobe.d, and the pool that they give an APU.
+
+    A parameter on the command line beats them, so none is written beside one that is asked for there.
+    """
     options: dict[str, dict[str, str]] = {}
-    for entry in entries:
-        asked = host.wants["kernel_gtt_gib"]
-        if not applies(host, entry) or (entry.get("optional") and not asked):
+    pool, asked = None, host.wants.kernel_gtt_gib
+    for entry in host.profile.get("host", {}).get("module_options", []):
+        if not applies(host, driver, entry) or (entry.get("optional") and not asked):
             continue
-        # The DKMS driver brings a TTM under another name, and options for the wrong one are ignored in
-        # silence.
-        module = (
-            entry.get("module_with_dkms", entry["module"])
-            if host.driver_policy == "dkms"
-            else entry["module"]
-        )
+        # The DKMS driver brings a TTM under another name; options for the wrong one are ignored in silence.
+        dkms = driver.name == "dkms"
+        module = entry.get("module_with_dkms", entry["module"]) if dkms else entry["module"]
         name = f"{module}.{entry['parameter']}"
         argument = next((argument for argument in arguments if _cmdline.matches(argument, name)), "")
         if argument and asked:
             raise WantsError(
-                f"kernel_gtt_gib sets {name}, and {argument} stands in kernel_arguments_present. Keep one of "
-                f"them."
+                f"kernel_gtt_gib sets {name}, and {argument} stands in kernel_arguments_present. "
+                "Keep one of them."
             )
         if argument:
             continue
@@ -244,38 +268,44 @@ def _module_options(
         if entry["formula"] == "per_gpu":
             value = entry["pages_per_gpu"] * len(host.gpus)
         elif entry["formula"] == "gib_of_ram":
-            memory = (host.rocm["memory_bytes"] or 0) // GIB
-            limit = int(memory * entry["fraction"])
-            gib = asked or limit
-            if gib > limit:
-                host.findings.add(
-                    "memory.gtt_too_large", f"{gib} GiB", f"at most {limit} of {memory} GiB", limit=limit
-                )
+            gib, memory = _pool_gib(host, entry)
+            if gib is None:
                 continue
             value = gib * entry["pages_per_gib"]
-            reason, source = (
-                ("asked for", INVENTORY) if asked else (f"{gib} of {memory} GiB. {reason}", source)
-            )
-            host.pool_bytes = gib * GIB if host.wants["kernel_state"] == "present" else None
+            why = f"{gib} of {memory} GiB. {reason}"
+            reason, source = ("asked for", INVENTORY) if asked else (why, source)
+            pool = gib * GIB if host.wants.kernel_state == "present" else None
             memory_pool(host, gib)
         else:
             raise CatalogError(f"catalog/profiles/{host.gfx}.yml: the formula {entry['formula']} is unknown.")
         options.setdefault(module, {})[entry["parameter"]] = str(value)
         host.note("kernel", "module option", f"{module} {entry['parameter']}={value}", reason, source)
-    return options
+    return options, pool
+
+
+def _pool_gib(host: Host, entry: dict[str, t.Any]) -> tuple[int | None, int]:
+    """The pool to set, ``None`` where more is asked for than there is, and the memory of the host."""
+    memory = (host.system["memory_bytes"] or 0) // GIB
+    limit = int(memory * entry["fraction"])
+    gib = host.wants.kernel_gtt_gib or limit
+    if gib <= limit:
+        return gib, memory
+    seen, expected = f"{gib} GiB", f"at most {limit} of {memory} GiB"
+    host.findings.add("memory.gtt_too_large", seen, expected, limit=limit)
+    return None, memory
 
 
 def _minimum_kernel(host: Host) -> str | None:
     """Hold the running kernel to the floor of its distribution. The kernel of the next boot, where that one
     is new enough."""
     minimums = host.profile.get("host", {}).get("minimum_kernel", [])
-    release, following = host.rocm["kernel"]["release"], host.rocm["kernel"]["default_release"]
-    os = host.rocm["os"]
+    release, following = host.system["kernel"]["release"], host.system["kernel"]["default_release"]
+    os = host.system["os"]
     # Ubuntu's HWE kernels call themselves generic, as its GA kernels do.
     flavours = {
         "any",
-        host.rocm["kernel"]["flavour"],
-        *(("hwe",) if host.rocm["kernel"]["flavour"] == "generic" else ()),
+        host.system["kernel"]["flavour"],
+        *(("hwe",) if host.system["kernel"]["flavour"] == "generic" else ()),
     }
     mine = [
         entry
@@ -291,7 +321,7 @@ def _minimum_kernel(host: Host) -> str | None:
         return None
     newer = (
         following
-        and host.wants["kernel_state"] == "present"
+        and host.wants.kernel_state == "present"
         and _kernel_key(following) >= _kernel_key(floor["release"])
     )
     waits = following if newer else None

@@ -4,29 +4,30 @@
 
 from __future__ import annotations
 
-import typing as t
 from urllib.parse import urlsplit
 
+from .wants import Wants
 
-def address(wants: dict[str, t.Any], public: str) -> str:
+
+def address(wants: Wants, public: str) -> str:
     """The mirror keeps what lies at ``https://HOST/PATH`` below its base as ``HOST/PATH``, as apt-mirror and
     wget do."""
-    base = wants["plan_mirror"]["url"]
+    base = wants.plan_mirror.url
     return f"{base.rstrip('/')}/{public.partition('://')[2]}" if base and "://" in public else public
 
 
-def image(wants: dict[str, t.Any], public: str) -> str:
+def image(wants: Wants, public: str) -> str:
     """An image keeps its path and tag in the mirror's registry."""
-    registry = wants["plan_mirror"]["registry"]
+    registry = wants.plan_mirror.registry
     return f"{registry.rstrip('/')}/{public.partition('/')[2]}" if registry and public else public
 
 
-def pip_arguments(wants: dict[str, t.Any], given: str, public: str = "") -> str:
+def pip_arguments(wants: Wants, given: str, public: str = "") -> str:
     """Arguments that somebody gave, or those that lead pip to its mirror. ``public`` is an index besides the
     usual one."""
     if given:
         return given
-    index = wants["plan_mirror"]["pip_index"]
+    index = wants.plan_mirror.pip_index
     words = [f"--index-url {index}"] if index else []
     if index.startswith("http://"):
         words.append(f"--trusted-host {urlsplit(index).hostname}")

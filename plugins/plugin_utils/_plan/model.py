@@ -4,15 +4,15 @@
 
 from __future__ import annotations
 
+import dataclasses
 import re
 import typing as t
 
-from ansible_collections.amdgpu.fleet.plugins.plugin_utils._plan import mirror
-from ansible_collections.amdgpu.fleet.plugins.plugin_utils._plan.catalog import Catalog
-from ansible_collections.amdgpu.fleet.plugins.plugin_utils._plan.wants import INVENTORY, WantsError
-
-if t.TYPE_CHECKING:
-    from ansible_collections.amdgpu.fleet.plugins.plugin_utils._plan.planner import Host
+from . import mirror
+from .catalog import Catalog
+from .facts import PathFacts
+from .host import Host
+from .wants import INVENTORY, ModelSource, Wants, WantsError
 
 CLIENTS = "/opt/amdgpu-fleet"
 HUB_NAME = re.compile(r"\w[\w.-]*/\w[\w.-]*")
@@ -21,28 +21,85 @@ REVISION = re.compile(r"[\w.-]+")
 SHA256 = re.compile(r"[0-9a-f]{64}")
 # What stands in a unit and in a volume of Podman without quotes or escapes.
 MODEL_PATH = re.compile(r"/[\w./+@,=-]+")
+NOTHING = t.cast(PathFacts, {})
 
 
-def sources(wants: dict[str, t.Any]) -> list[dict[str, t.Any]]:
-    """Every model that is wanted, once, with its ``path`` and its ``kind``: path, archive, hub, or
-    unknown."""
-    given = {source["model"]: source for source in wants["model_sources"]}
-    if len(given) < len(wants["model_sources"]):
+class Wrong(t.NamedTuple):
+    """What is in the way of a model."""
+
+    seen: str
+    expected: str
+    remedy: str
+
+
+@dataclasses.dataclass(frozen=True)
+class Source:
+    """One model that is wanted: where it comes from and where it lies."""
+
+    model: str
+    archive: str
+    sha256: str
+    revision: str
+    manifest: str
+    # path (somebody put it there), archive, hub, or unknown.
+    kind: str
+    path: str
+
+    @property
+    def fetched(self) -> bool:
+        """Whether it is this collection that brings it."""
+        return self.kind in ("archive", "hub")
+
+    @property
+    def places(self) -> list[str]:
+        """Where it lies, and where one that is fetched lies until it is whole."""
+        return [self.path, *([f"{self.path}.partial"] if self.fetched else [])]
+
+
+@dataclasses.dataclass(frozen=True)
+class Fetch(Source):
+    """A model that the role fetches or checks."""
+
+    # Whether its weights have names and an index that it can be held to.
+    weights: bool
+
+
+@dataclasses.dataclass(frozen=True)
+class ModelPlan:
+    """What the role model applies. Where ``change`` is false it has nothing to do."""
+
+    state: str
+    fetch: list[Fetch] = dataclasses.field(default_factory=list)
+    remove: list[str] = dataclasses.field(default_factory=list)
+    change: bool = False
+    endpoint: str = ""
+    client: str = ""
+    client_package: str = ""
+    client_python: str = ""
+    pip_arguments: str = ""
+
+
+def sources(wants: Wants) -> list[Source]:
+    """Every model that is wanted, once."""
+    given = {source.model: source for source in wants.model_sources}
+    if len(given) < len(wants.model_sources):
         raise WantsError("model_sources: a model stands there twice. Keep one of them.")
-    names = [*given, *(instance["model"] for instance in wants["serve_instances"])]
-    nothing = {"archive": "", "sha256": "", "revision": "", "manifest": ""}
-    return [
-        _source(wants, {"model": name, **nothing, **given.get(name, {})}) for name in dict.fromkeys(names)
-    ]
+    names = dict.fromkeys([*given, *(server.model for server in wants.serve_instances)])
+    return [_source(wants, given.get(name) or ModelSource(name)) for name in names]
 
 
-def _source(wants: dict[str, t.Any], source: dict[str, t.Any]) -> dict[str, t.Any]:
-    name, archive, revision = source["model"], source["archive"], source["revision"]
+def path_of(wants: Wants, model: str) -> str:
+    """Where a model lies on the host, now or once it was fetched."""
+    return next(source.path for source in sources(wants) if source.model == model)
+
+
+def _source(wants: Wants, source: ModelSource) -> Source:
+    name, archive, revision = source.model, source.archive, source.revision
     where = f"model_sources: {name}"
-    if archive and (not SHA256.fullmatch(source["sha256"]) or not archive.startswith("/") or revision):
+    if archive and (not SHA256.fullmatch(source.sha256) or not archive.startswith("/") or revision):
         raise WantsError(
             f"{where}: an archive is a path on the host and has a sha256 of 64 digits, and no revision. "
-            f"Correct it."
+            "Correct it."
         )
     if revision and not REVISION.fullmatch(revision):
         raise WantsError(
@@ -52,55 +109,46 @@ def _source(wants: dict[str, t.Any], source: dict[str, t.Any]) -> dict[str, t.An
         if archive or revision:
             raise WantsError(
                 f"{where}: a path is taken as it is. Give the model a name, such as Qwen/Qwen3-8B, to have "
-                f"it fetched."
+                "it fetched."
             )
-        return {**source, "kind": "path", "path": name}
+        return Source(**dataclasses.asdict(source), kind="path", path=name)
     kind = "archive" if archive and NAME.fullmatch(name) else "hub" if HUB_NAME.fullmatch(name) else "unknown"
     # Another revision is another folder: the one that is served stays until the unit has changed.
-    mark = source["sha256"][:12] if archive else revision
-    return {
-        **source,
-        "kind": kind,
-        "path": f"{wants['model_directory'].rstrip('/')}/{name}{f'@{mark}' if mark else ''}",
-    }
+    mark = source.sha256[:12] if archive else revision
+    path = f"{wants.model_directory.rstrip('/')}/{name}{f'@{mark}' if mark else ''}"
+    return Source(**dataclasses.asdict(source), kind=kind, path=path)
 
 
-def place(wants: dict[str, t.Any]) -> None:
-    """Give each instance the ``path`` where its model lies on the host, now or once it was fetched."""
-    paths = {source["model"]: source["path"] for source in sources(wants)}
-    for instance in wants["serve_instances"]:
-        instance["path"] = paths[instance["model"]]
-
-
-def questions(wants: dict[str, t.Any], catalog: Catalog) -> list[str]:
-    """The paths that ``rocm_facts`` must look at."""
-    paths = {path for source in sources(wants) for path in (*_places(source), source["archive"]) if path}
+def questions(wants: Wants, catalog: Catalog) -> list[str]:
+    """The paths that the facts must look at."""
+    paths = {path for source in sources(wants) for path in (*source.places, source.archive) if path}
     return sorted(
         paths.union(*(_staged(wants, needed) for needed in catalog.vllm["tokenizer_files"].values()))
     )
 
 
-def _places(source: dict[str, t.Any]) -> list[str]:
-    """Where a model lies, and where one that is fetched lies until it is whole."""
-    return [source["path"], *([f"{source['path']}.partial"] if source["kind"] in ("archive", "hub") else [])]
-
-
-def _staged(wants: dict[str, t.Any], needed: dict[str, t.Any]) -> list[str]:
-    folder = wants["model_tiktoken_directory"].rstrip("/")
+def _staged(wants: Wants, needed: t.Mapping[str, t.Any]) -> list[str]:
+    folder = wants.model_tiktoken_directory.rstrip("/")
     return [f"{folder}/{name}" for name in needed["files"]] if folder else []
+
+
+def on_host(host: Host, path: str) -> PathFacts:
+    """What lies at a path that was asked for; an empty answer is one about nothing."""
+    return host.system["paths"].get(path, NOTHING)
 
 
 def folders(host: Host, path: str) -> list[str]:
     """The folder that a server is given for a model, and those in which other files of it lie."""
-    there = host.rocm["paths"].get(path, {})
-    others = there.get("elsewhere", [])
+    facts = on_host(host, path)
+    others = facts.get("elsewhere", [])
     # Links count from where the folder is.
-    return [there["place"], *others] if others else [path]
+    return [facts["place"], *others] if others else [path]
 
 
 def tokenizer_files(host: Host, path: str) -> dict[str, t.Any] | None:
     """What the tokenizer of a model fetches by itself, as the catalog has it."""
-    return host.catalog.vllm["tokenizer_files"].get(host.rocm["paths"].get(path, {}).get("model_type"))
+    found = host.catalog.vllm["tokenizer_files"].get(on_host(host, path).get("model_type"))
+    return t.cast("dict[str, t.Any] | None", found)
 
 
 def client(catalog: Catalog) -> str:
@@ -108,112 +156,89 @@ def client(catalog: Catalog) -> str:
     return f"{CLIENTS}/hub-{catalog.vllm['hub_client']['package'].rpartition('=')[2]}"
 
 
-def hub(wants: dict[str, t.Any]) -> str:
+def hub(wants: Wants) -> str:
     """The address of the Hub; empty is the public one."""
-    return wants["model_hub"] or wants["plan_mirror"]["hub"]
+    return wants.model_hub or wants.plan_mirror.hub
 
 
-def section(host: Host) -> dict[str, t.Any]:
-    """The section ``model`` of the plan. Where ``change`` is false the role has nothing to do."""
+def section(host: Host, unchecked: t.Collection[str]) -> ModelPlan:
+    """``unchecked``: models that an engine loads in a way that names and index say nothing about."""
     wants = host.wants
-    found = {"state": wants["model_state"], "fetch": [], "remove": [], "change": False}
-    if not MODEL_PATH.fullmatch(wants["model_directory"]):
-        raise WantsError(
-            f"model_directory: {wants['model_directory']!r} is not a path of letters, digits and . _ + @ , = "
-            f"-. Correct it."
-        )
-    staged = wants["model_tiktoken_directory"]
-    if staged and not MODEL_PATH.fullmatch(staged):
-        raise WantsError(
-            f"model_tiktoken_directory: {staged!r} is not a path of letters, digits and . _ + @ , = -. "
-            f"Correct it."
-        )
-    wanted = sources(wants)
-    if wants["model_state"] == "absent":
-        places = [
-            path for source in wanted if source["kind"] in ("archive", "hub") for path in _places(source)
-        ]
-        found["remove"] = [path for path in places if host.rocm["paths"].get(path, {}).get("exists")]
-        return {**found, "change": bool(found["remove"])}
-    if wants["serve_state"] == "absent":
-        return found
-    for source in wanted:
-        if _check(host, source):
-            found["fetch"].append({**source, "weights": not _other_format(host, source["model"])})
-        needed = tokenizer_files(host, source["path"])
-        absent = [
-            path
-            for path in _staged(wants, needed or {"files": []})
-            if not host.rocm["paths"].get(path, {}).get("exists")
-        ]
-        if absent:
-            remedy = "Put the files there, or correct model_tiktoken_directory"
-            host.findings.add(
-                "serve.model",
-                f"{', '.join(absent)}, which do not exist",
-                "the files of the tokenizer",
-                remedy=remedy,
+    for name, path in (
+        ("model_directory", wants.model_directory),
+        ("model_tiktoken_directory", wants.model_tiktoken_directory or "/none"),
+    ):
+        if not MODEL_PATH.fullmatch(path):
+            raise WantsError(
+                f"{name}: {path!r} is not a path of letters, digits and . _ + @ , = -. Correct it."
             )
-    return {
-        **found,
-        "change": bool(found["fetch"]),
-        "endpoint": hub(wants),
-        "client": client(host.catalog),
-        "client_package": host.catalog.vllm["hub_client"]["package"],
-        "client_python": wants["model_python"],
-        "pip_arguments": mirror.pip_arguments(wants, wants["model_pip_arguments"]),
-    }
+    wanted = sources(wants)
+    if wants.model_state == "absent":
+        places = [path for source in wanted if source.fetched for path in source.places]
+        remove = [path for path in places if on_host(host, path).get("exists")]
+        return ModelPlan(wants.model_state, remove=remove, change=bool(remove))
+    if wants.serve_state == "absent":
+        return ModelPlan(wants.model_state)
+    fetch = []
+    for source in wanted:
+        checked = source.model not in unchecked
+        if _check(host, source, checked):
+            fetch.append(Fetch(**dataclasses.asdict(source), weights=checked))
+        _check_staged(host, source)
+    return ModelPlan(
+        wants.model_state,
+        fetch=fetch,
+        change=bool(fetch),
+        endpoint=hub(wants),
+        client=client(host.catalog),
+        client_package=host.catalog.vllm["hub_client"]["package"],
+        client_python=wants.model_python,
+        pip_arguments=mirror.pip_arguments(wants, wants.model_pip_arguments),
+    )
 
 
-def _check(host: Host, source: dict[str, t.Any]) -> bool:
+def _check_staged(host: Host, source: Source) -> None:
+    needed = tokenizer_files(host, source.path) or {"files": []}
+    absent = [path for path in _staged(host.wants, needed) if not on_host(host, path).get("exists")]
+    if absent:
+        remedy = "Put the files there, or correct model_tiktoken_directory"
+        seen = f"{', '.join(absent)}, which do not exist"
+        host.findings.add("serve.model", seen, "the files of the tokenizer", remedy=remedy)
+
+
+def _check(host: Host, source: Source, checked: bool) -> bool:
     """Hold one model to what there is; whether the role must fetch or check it."""
-    name, path = source["model"], source["path"]
-    there = host.rocm["paths"].get(path, {})
-    whole = there.get("model") and not (there.get("missing") and not _other_format(host, name))
+    name, path = source.model, source.path
+    facts = on_host(host, path)
+    whole = facts.get("model") and not (facts.get("missing") and checked)
     odd = next((place for place in folders(host, path) if not MODEL_PATH.fullmatch(place)), None)
     if odd is not None:
-        remedy = f"Give model {name!r} a path of letters, digits and . _ + @ , = - only, for example by a bind mount"
-        host.findings.add("serve.model", repr(odd), "a path that a unit can hold as it is", remedy=remedy)
-    elif source["kind"] == "unknown":
-        remedy = f"Set model {name!r} to an absolute path or to a name such as Qwen/Qwen3-8B, or give it an archive in model_sources"
-        host.findings.add("serve.model", name, "a folder of the host or a name on the Hub", remedy=remedy)
-    elif source["kind"] == "path" and not whole:
+        wrong = Wrong(
+            repr(odd),
+            "a path that a unit can hold as it is",
+            f"Give model {name!r} a path of letters, digits and . _ + @ , = - only, for example by a bind "
+            "mount",
+        )
+    elif source.kind == "unknown":
+        wrong = Wrong(
+            name,
+            "a folder of the host or a name on the Hub",
+            f"Set model {name!r} to an absolute path or to a name such as Qwen/Qwen3-8B, or give it an "
+            "archive in model_sources",
+        )
+    elif source.kind == "path" and not whole:
         seen = "which does not exist"
-        if there.get("exists"):
-            seen = f"which lacks {there['missing']}" if there.get("model") else "which has no config.json"
+        if facts.get("exists"):
+            seen = f"which lacks {facts['missing']}" if facts.get("model") else "which has no config.json"
         remedy = f"Put the model there, or correct model {name}"
-        host.findings.add(
-            "serve.model", f"{path}, {seen}", "a folder with a config.json and all weights", remedy=remedy
-        )
-    elif (
-        source["kind"] == "archive"
-        and not whole
-        and not host.rocm["paths"].get(source["archive"], {}).get("exists")
-    ):
+        wrong = Wrong(f"{path}, {seen}", "a folder with a config.json and all weights", remedy)
+    elif source.kind == "archive" and not whole and not on_host(host, source.archive).get("exists"):
         remedy = f"Put the archive of {name} there, or correct archive in model_sources"
-        host.findings.add(
-            "serve.model",
-            f"{source['archive']}, which does not exist",
-            "an archive of the model",
-            remedy=remedy,
-        )
+        wrong = Wrong(f"{source.archive}, which does not exist", "an archive of the model", remedy)
     else:
-        if source["kind"] != "path":
-            origin = (
-                source["archive"]
-                or f"{hub(host.wants) or 'the Hub'}, revision {source['revision'] or 'main'}"
-            )
+        if source.fetched:
+            origin = source.archive or f"{hub(host.wants) or 'the Hub'}, revision {source.revision or 'main'}"
             host.note("model", name, path, f"from {origin}", INVENTORY)
-        return not whole or bool(source["manifest"] and there.get("checked_by") != source["manifest"])
+        return not whole or bool(source.manifest and facts.get("checked_by") != source.manifest)
+    host.findings.add("serve.model", wrong.seen, wrong.expected, remedy=wrong.remedy)
     return False
-
-
-def _other_format(host: Host, model: str) -> bool:
-    """Whether an instance loads the weights in a way that names and index say nothing about."""
-    options = [
-        instance["options"] for instance in host.wants["serve_instances"] if instance["model"] == model
-    ]
-    return any(
-        {**host.wants["vllm_options"], **own}.get("load-format", "auto") not in ("auto", "safetensors", "pt")
-        for own in options
-    )

@@ -4,57 +4,68 @@
 
 from __future__ import annotations
 
-import typing as t
+from . import model
+from .driver import DriverPlan
+from .host import Host
+from .model import ModelPlan
+from .repository import Repository
+from .rocm import RocmPlan
+from .serve import Install, ServePlan
 
-from ansible_collections.amdgpu.fleet.plugins.plugin_utils._plan import model as models
 
-if t.TYPE_CHECKING:
-    from ansible_collections.amdgpu.fleet.plugins.plugin_utils._plan.planner import Host
-
-
-def check(host: Host, sections: dict[str, t.Any]) -> None:
-    """Find what this plan would fetch from outside although there is a mirror. What an inventory gives by
-    itself is inside."""
-    wants, mirror = host.wants, host.wants["plan_mirror"]
-    if not any(mirror.values()):
+def check(host: Host, driver: DriverPlan, rocm: RocmPlan, models: ModelPlan, serve: ServePlan) -> None:
+    """Find what would come from outside although there is a mirror. What an inventory gives is inside."""
+    wants = host.wants
+    if not wants.plan_mirror:
         return
-    for role in ("driver", "rocm"):
-        for part, key in (("uri", "repository_uri"), ("key_url", "repository_key_url")):
-            if sections[role]["repository"] and not mirror["url"] and not wants[f"{role}_{key}"]:
-                _outside(host, sections[role]["repository"][part], f"plan_mirror.url or {role}_{key}")
-    vllm, model = sections["serve"], sections["model"]
-    if vllm.get("kind") == "venv" and not vllm["venv_present"] and not wants["vllm_pip_arguments"]:
-        if not mirror["pip_index"]:
-            _outside(
-                host,
-                f"{', '.join(vllm['packages'])} from pip's index",
-                "plan_mirror.pip_index or vllm_pip_arguments",
-            )
-        if not mirror["url"] and vllm["pip_arguments"]:
-            _outside(host, vllm["pip_arguments"].split()[-1], "plan_mirror.url or vllm_pip_arguments")
-    inside = mirror["registry"] or wants["vllm_image_archive"] or wants["vllm_image"]
-    if vllm.get("container") and not vllm["image_present"] and not inside:
-        _outside(host, vllm["image_source"], "plan_mirror.registry, vllm_image or vllm_image_archive")
-    hub = [source["model"] for source in model["fetch"] if source["kind"] == "hub"]
-    if hub and not model["endpoint"]:
-        _outside(
-            host, f"{', '.join(hub)} from the public Hub", "plan_mirror.hub or an archive in model_sources"
-        )
-    installed = hub and host.rocm["environments"].get(model["client"], {}).get("python")
-    if hub and not installed and not mirror["pip_index"] and not wants["model_pip_arguments"]:
-        _outside(
-            host,
-            f"{model['client_package']} from pip's index",
-            "plan_mirror.pip_index or model_pip_arguments",
-        )
-    for instance in vllm["instances"]:
-        needed = models.tokenizer_files(host, instance["model"])
-        if needed and needed["variable"] not in instance["environment"]:
-            _outside(
-                host,
-                f"{', '.join(needed['files'])} of the tokenizer of {instance['name']}",
-                "model_tiktoken_directory",
-            )
+    given = (wants.driver_repository_uri, wants.driver_repository_key_url)
+    _check_repository(host, "driver", driver.repository, given)
+    given = (wants.rocm_repository_uri, wants.rocm_repository_key_url)
+    _check_repository(host, "rocm", rocm.repository, given)
+    for install in serve.installs:
+        _check_install(host, install)
+    _check_models(host, models)
+    for server in serve.instances:
+        needed = model.tokenizer_files(host, server.model)
+        if needed and needed["variable"] not in server.environment:
+            what = f"{', '.join(needed['files'])} of the tokenizer of {server.name}"
+            _outside(host, what, "model_tiktoken_directory")
+
+
+def _check_repository(host: Host, role: str, planned: Repository | None, given: tuple[str, str]) -> None:
+    if planned is None or host.wants.plan_mirror.url:
+        return
+    for address, own, name in zip((planned.uri, planned.key_url), given, ("uri", "key_url")):
+        if not own:
+            _outside(host, address, f"plan_mirror.url or {role}_repository_{name}")
+
+
+def _check_install(host: Host, install: Install) -> None:
+    wants, mirror = host.wants, host.wants.plan_mirror
+    venv, image = install.venv, install.container
+    if venv and not venv.present and not wants.vllm_pip_arguments:
+        if not mirror.pip_index:
+            what = f"{', '.join(venv.packages)} from pip's index"
+            _outside(host, what, "plan_mirror.pip_index or vllm_pip_arguments")
+        if not mirror.url and venv.pip_arguments:
+            _outside(host, venv.pip_arguments.split()[-1], "plan_mirror.url or vllm_pip_arguments")
+    inside = mirror.registry or wants.vllm_image_archive or wants.vllm_image
+    if image and not image.present and not inside:
+        _outside(host, image.source, "plan_mirror.registry, vllm_image or vllm_image_archive")
+
+
+def _check_models(host: Host, models: ModelPlan) -> None:
+    wants, mirror = host.wants, host.wants.plan_mirror
+    hub = [source.model for source in models.fetch if source.kind == "hub"]
+    if not hub:
+        return
+    if not models.endpoint:
+        what = f"{', '.join(hub)} from the public Hub"
+        _outside(host, what, "plan_mirror.hub or an archive in model_sources")
+    client = host.system["environments"].get(models.client)
+    if not (client and client["python"]) and not mirror.pip_index and not wants.model_pip_arguments:
+        what = f"{models.client_package} from pip's index"
+        _outside(host, what, "plan_mirror.pip_index or model_pip_arguments")
 
 
 def _outside(host: Host, what: str, variables: str) -> None:

@@ -5,19 +5,19 @@ documents."""
 
 from __future__ import annotations
 
+import dataclasses
 import re
 import typing as t
 
-from ansible_collections.amdgpu.fleet.plugins.module_utils._partition import COMPUTE, DEVICES, MEMORY
-from ansible_collections.amdgpu.fleet.plugins.plugin_utils._plan.catalog import version_key
-from ansible_collections.amdgpu.fleet.plugins.plugin_utils._plan.wants import INVENTORY
-
-if t.TYPE_CHECKING:
-    from ansible_collections.amdgpu.fleet.plugins.plugin_utils._plan.planner import Host
+from ...module_utils._partition import COMPUTE, DEVICES, MEMORY
+from .catalog import version_key
+from .facts import Gpu
+from .host import Host
+from .wants import INVENTORY
 
 # vbios_version holds the part number (113-...) on most boards, which says nothing about the age.
 VBIOS = re.compile(r"\d{3}(\.\d{3,6})+")
-VLLM_UNIT = re.compile(r"(vllm-[a-z0-9-]+)\.(service|container)$")
+SERVE_UNIT = re.compile(r"/([a-z0-9-]+)\.(service|container)$")
 
 
 # What must not have a GPU open while the mode changes, and what counts devices when it starts. No sockets:
@@ -35,63 +35,77 @@ RUNTIMES = (
 )
 
 
-def section(host: Host) -> dict[str, t.Any]:
-    """The section ``partition`` of the plan."""
+@dataclasses.dataclass(frozen=True)
+class PartitionPlan:
+    """What the role partition applies."""
+
+    state: str
+    wanted: bool
+    change: bool
+    compute: str | None
+    memory: str | None
+    stop_services: list[str]
+    # Units that start after the mode is set, and programs that count devices when they start.
+    before: list[str]
+    runtimes: list[str]
+
+
+def section(host: Host, servers: t.Sequence[str]) -> tuple[PartitionPlan, dict[int, int]]:
+    """What the role applies, and how many devices each GPU (by its index) shows once that is done.
+
+    ``servers``: units that are about to use the GPUs.
+    """
     wants = host.wants
-    compute, memory = wants["partition_compute"], wants["partition_memory"]
+    compute, memory = wants.partition_compute, wants.partition_memory
+    matches = [SERVE_UNIT.search(path) for path in host.system["serve_units"]]
     # Units of this collection hold the GPUs too, and come back with the devices of the new mode.
-    own = sorted(
-        {
-            f"{match.group(1)}.service"
-            for path in host.rocm["serve_units"]
-            for match in [VLLM_UNIT.search(path)]
-            if match
-        }
+    own = sorted({f"{match.group(1)}.service" for match in matches if match})
+    nothing = PartitionPlan(
+        state=wants.partition_state,
+        wanted=False,
+        change=False,
+        compute=None,
+        memory=None,
+        stop_services=[*wants.partition_stop_services, *own],
+        before=sorted({*own, *servers}),
+        runtimes=list(RUNTIMES),
     )
-    planned = sorted({*own, *(f"vllm-{instance['name']}.service" for instance in wants["serve_instances"])})
-    nothing: dict[str, t.Any] = {
-        "state": wants["partition_state"],
-        "wanted": False,
-        "change": False,
-        "compute": None,
-        "memory": None,
-        "stop_services": [*wants["partition_stop_services"], *own],
-        "before": planned,
-        "runtimes": list(RUNTIMES),
-    }
-    if wants["partition_state"] == "absent":
-        return nothing
+    if wants.partition_state == "absent":
+        return nothing, {}
     _seen(host)
     if not (compute or memory) or not _offered(host, compute, memory):
-        return nothing
+        return nothing, {}
     for name, value in (("compute", compute), ("memory", memory)):
         if value:
             host.note("partition", name, value, "asked for", INVENTORY)
-    devices = {_devices(gpu, compute) for gpu in host.gpus} if compute else set()
-    if len(devices) == 1 and None not in devices:
-        each = devices.pop() or 1
-        reason = f"{each} of each of the {len(host.gpus)} GPUs in {compute}"
-        host.note(
-            "partition", "devices", each * len(host.gpus), reason, _known(host, host.gpus[0]).get("source")
-        )
+    _note_devices(host, compute)
     _minimums(host)
+    planned = {gpu["index"]: _devices(gpu, compute) for gpu in host.gpus} if compute else {}
     # A host that is right already is spared the module.
-    if compute:
-        host.partitions_planned = {
-            gpu["index"]: number for gpu in host.gpus if (number := _devices(gpu, compute))
-        }
     change = any(
         (compute and gpu["compute_partition"] != compute) or (memory and gpu["memory_partition"] != memory)
         for gpu in host.gpus
     )
-    return {**nothing, "wanted": True, "change": change, "compute": compute or None, "memory": memory or None}
+    plan = dataclasses.replace(
+        nothing, wanted=True, change=change, compute=compute or None, memory=memory or None
+    )
+    return plan, {index: number for index, number in planned.items() if number}
 
 
-def _known(host: Host, gpu: dict[str, t.Any]) -> dict[str, t.Any]:
+def _note_devices(host: Host, compute: str) -> None:
+    devices = {_devices(gpu, compute) for gpu in host.gpus} if compute else set()
+    if len(devices) == 1 and None not in devices:
+        each = devices.pop() or 1
+        reason = f"{each} of each of the {len(host.gpus)} GPUs in {compute}"
+        source = _known(host, host.gpus[0]).get("source")
+        host.note("partition", "devices", each * len(host.gpus), reason, source)
+
+
+def _known(host: Host, gpu: Gpu) -> dict[str, t.Any]:
     return host.catalog.gpus["partition_modes"].get(gpu["product"], {})
 
 
-def _devices(gpu: dict[str, t.Any], mode: str | None) -> int | None:
+def _devices(gpu: Gpu, mode: str | None) -> int | None:
     """KFD devices of one GPU in a mode, ``None`` where that is not known."""
     return gpu["xcc_count"] if mode == "CPX" else DEVICES.get(mode or "")
 
@@ -104,7 +118,7 @@ def _seen(host: Host) -> None:
             modes.setdefault(
                 f"{gpu['compute_partition']} {gpu['memory_partition'] or ''}".strip(), []
             ).append(str(gpu["index"]))
-    asked = host.wants["partition_compute"] and host.wants["partition_memory"]
+    asked = host.wants.partition_compute and host.wants.partition_memory
     if len(modes) > 1 and not asked:
         host.findings.add(
             "partition.mixed",
@@ -165,7 +179,7 @@ def _offered(host: Host, compute: str, memory: str) -> bool:
     return everywhere
 
 
-def _combination(host: Host, gpu: dict[str, t.Any], compute: str, memory: str) -> None:
+def _combination(host: Host, gpu: Gpu, compute: str, memory: str) -> None:
     """The two modes held against each other, with what the GPU is in where one is not given."""
     mode, banks = compute or gpu["compute_partition"] or "SPX", memory or gpu["memory_partition"] or "NPS1"
     if banks not in MEMORY or mode not in COMPUTE:
@@ -192,7 +206,7 @@ def _combination(host: Host, gpu: dict[str, t.Any], compute: str, memory: str) -
 def _minimums(host: Host) -> None:
     """What AMD names as the oldest driver, kernel and firmware for partitions, where the host shows its
     own."""
-    driver, kernel = host.rocm["driver"]["version"], host.rocm["kernel"]["release"]
+    driver, kernel = host.rocm["driver"]["version"], host.system["kernel"]["release"]
     vbios = str(host.rocm["firmware"].get("vbios") or "")
     seen = {"driver": driver, "kernel": kernel, "vbios": vbios if VBIOS.fullmatch(vbios) else None}
     for product in sorted({gpu["product"] or "" for gpu in host.gpus}):

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import typing as t
 
-from ansible_collections.amdgpu.fleet.plugins.plugin_utils._plan.catalog import version_key
+from .catalog import version_key
 
 TRUE = ("true", "yes", "on", "1")
 # What Podman's own generator makes of a unit; conmon tells systemd when the container runs.

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import typing as t
 
-from ansible_collections.amdgpu.fleet.plugins.module_utils import _cmdline
+from ...module_utils import _cmdline
 
 # The roles that can ask for one, each in its fact ROLE_reboot_reason.
 ROLES = ("kernel", "firmware", "driver")

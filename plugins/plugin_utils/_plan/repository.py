@@ -4,38 +4,46 @@
 
 from __future__ import annotations
 
-import typing as t
+import dataclasses
 
-from ansible_collections.amdgpu.fleet.plugins.plugin_utils._plan import mirror
-from ansible_collections.amdgpu.fleet.plugins.plugin_utils._plan.wants import INVENTORY, WantsError
-
-if t.TYPE_CHECKING:
-    from ansible_collections.amdgpu.fleet.plugins.plugin_utils._plan.planner import Host
+from . import mirror
+from .host import Host
+from .wants import INVENTORY, WantsError
 
 
-def repository(host: Host, role: str, suite: str | None, **words: str) -> dict[str, t.Any]:
-    known = host.catalog.releases["repositories"][role]
-    wants = host.wants
-    given = wants[f"{role}_repository_uri"]
-    try:
-        public = known["uri" if host.package_manager == "apt" else "rpm_uri"]
-        uri = (given or mirror.address(wants, public)).format(**words)
-    except (KeyError, IndexError, ValueError, AttributeError, TypeError) as error:
-        raise WantsError(
-            f"{role}_repository_uri: {given} may hold {', '.join(f'{{{name}}}' for name in words)} only."
-        ) from error
-    host.note(
-        role,
-        "repository",
-        uri,
-        "asked for" if given else known["reason"],
-        INVENTORY if given else known["source"],
+@dataclasses.dataclass(frozen=True)
+class Repository:
+    """What the module package_repository is given."""
+
+    name: str
+    uri: str
+    suite: str | None
+    components: list[str]
+    key_url: str
+    fingerprint: str
+
+
+def repository(host: Host, role: str, suite: str | None, **words: str) -> Repository:
+    """The repository of the role driver or rocm; ``words`` fill the placeholders of its address."""
+    known, wants = host.catalog.releases["repositories"][role], host.wants
+    uri, key, fingerprint = (
+        (wants.driver_repository_uri, wants.driver_repository_key_url, wants.driver_repository_fingerprint)
+        if role == "driver"
+        else (wants.rocm_repository_uri, wants.rocm_repository_key_url, wants.rocm_repository_fingerprint)
     )
-    return {
-        "name": f"amdgpu-fleet-{role}",
-        "uri": uri,
-        "suite": suite,
-        "components": known["components"],
-        "key_url": wants[f"{role}_repository_key_url"] or mirror.address(wants, known["key_url"]),
-        "fingerprint": wants[f"{role}_repository_fingerprint"] or known["fingerprint"],
-    }
+    try:
+        public = known[host.packaging.repository_key]
+        filled = (uri or mirror.address(wants, public)).format(**words)
+    except (KeyError, IndexError, ValueError, AttributeError, TypeError) as error:
+        may = ", ".join(f"{{{name}}}" for name in words)
+        raise WantsError(f"{role}_repository_uri: {uri} may hold {may} only.") from error
+    reason, source = ("asked for", INVENTORY) if uri else (known["reason"], known["source"])
+    host.note(role, "repository", filled, reason, source)
+    return Repository(
+        name=f"amdgpu-fleet-{role}",
+        uri=filled,
+        suite=suite,
+        components=known["components"],
+        key_url=key or mirror.address(wants, known["key_url"]),
+        fingerprint=fingerprint or known["fingerprint"],
+    )

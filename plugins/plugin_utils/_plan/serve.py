@@ -1,39 +1,28 @@
 # Copyright: (c) 2026, the amdgpu.fleet authors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The vLLM section of a plan: which build, and for each instance its environment, options, devices and
-unit."""
+"""The section ``serve`` of the plan: what is installed of each engine, and every server with its unit."""
 
 from __future__ import annotations
 
+import dataclasses
 import ipaddress
 import re
 import typing as t
 
-from ansible_collections.amdgpu.fleet.plugins.plugin_utils._plan import mirror, rootless
-from ansible_collections.amdgpu.fleet.plugins.plugin_utils._plan import model as models
-from ansible_collections.amdgpu.fleet.plugins.plugin_utils._plan.catalog import Catalog, version_key
-from ansible_collections.amdgpu.fleet.plugins.plugin_utils._plan.engines.vllm import (
-    builds,
-    environment,
-    memory,
-    nodes,
-    options,
-    refusals,
-)
-from ansible_collections.amdgpu.fleet.plugins.plugin_utils._plan.engines.vllm.builds import Build
-from ansible_collections.amdgpu.fleet.plugins.plugin_utils._plan.wants import INVENTORY
-
-if t.TYPE_CHECKING:
-    from ansible_collections.amdgpu.fleet.plugins.plugin_utils._plan.planner import Host
+from . import engines, model, rootless
+from .assignment import NO_DEVICES, Assignment, Numa, numa
+from .catalog import Catalog, version_key
+from .engines.protocol import Build, Engine, Image, Instance, Launch, Links, Questions, Together, Venv
+from .facts import Podman, User
+from .host import Host
+from .kernel import ForOthers
+from .wants import INVENTORY, Server, Wants
 
 UNIT_FILES = {
-    "venv": "/etc/systemd/system/vllm-{}.service",
-    "quadlet": "/etc/containers/systemd/vllm-{}.container",
-    "podman": "/etc/systemd/system/vllm-{}.service",
+    "venv": "/etc/systemd/system/{}.service",
+    "quadlet": "/etc/containers/systemd/{}.container",
+    "podman": "/etc/systemd/system/{}.service",
 }
-# For the engines to end, once vLLM waited for the last requests (--shutdown-timeout).
-STOP_SECONDS = 60
-NO_VENVS: dict[str, t.Any] = {"current": None, "previous": None, "remove": [], "change": False}
 LOOPBACK = ("127.0.0.1", "::1", "localhost")
 EVERYWHERE = ("*", "")
 # The first Podman that generates units.
@@ -43,239 +32,357 @@ STORE = "/var/lib/containers/storage"
 INSTANCE_NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,40}")
 
 
-def questions(wants: dict[str, t.Any], catalog: Catalog) -> dict[str, t.Any]:
-    """What ``rocm_facts`` must look up on the host before the plan can be made."""
-    known = [build for build in builds.candidates(wants, catalog).values() if build]
-    instances = wants["serve_instances"]
-    named = [
-        path
-        for instance in instances
-        for path in options.paths(catalog, {**wants["vllm_options"], **instance["options"]})
+@dataclasses.dataclass(frozen=True)
+class Install:
+    """What is installed or pulled of one engine: an image or a virtual environment."""
+
+    engine: str
+    title: str
+    accelerator: str
+    version: str
+    variant: str
+    # quadlet, podman or venv.
+    kind: str
+    container: Image | None
+    venv: Venv | None
+    links: Links
+
+
+@dataclasses.dataclass(frozen=True)
+class PodmanPlan:
+    """The Podman of the host, as it will be once the role has installed what it lacks."""
+
+    version: str | None
+    # The release whose keys units may hold; None where it generates no units.
+    quadlet: str | None
+    # Whether it can reap what dies in a container.
+    init: bool
+    packages: list[str]
+    # Its store, where everybody may read it.
+    open_store: str | None
+
+
+@dataclasses.dataclass(frozen=True)
+class ServerPlan:
+    """One server: its unit, and how its engine is launched."""
+
+    name: str
+    engine: str
+    title: str
+    documentation: str
+    version: str
+    variant: str
+    kind: str
+    unit: str
+    unit_file: str
+    # Files of the server; the secret one is there only where it is asked for.
+    configuration_file: str
+    environment_file: str
+    secret_file: str
+    model: str
+    served_name: str
+    host: str
+    port: int
+    # The host as Podman and a URL take it.
+    address: str
+    # Empty where it answers nobody that this host can reach.
+    url: str
+    exposed: bool
+    worker: bool
+    nodes: Together | None
+    read_only: list[str]
+    environment: dict[str, str]
+    options: dict[str, t.Any]
+    memory: dict[str, t.Any]
+    gpus: list[int]
+    numa: Numa | None
+    devices: list[str]
+    groups: list[int]
+    rocm: bool
+    image: str
+    # Whether SELinux keeps it from folders that are not labelled for containers.
+    confined: bool
+    init: bool
+    completes: bool
+    launch: Launch
+
+
+@dataclasses.dataclass(frozen=True)
+class ServePlan:
+    """What the role serve applies."""
+
+    state: str
+    purge: bool = False
+    accelerator: str = ""
+    installs: list[Install] = dataclasses.field(default_factory=list)
+    podman: PodmanPlan | None = None
+    # Who runs the containers, where it is not root.
+    user: User | None = None
+    instances: list[ServerPlan] = dataclasses.field(default_factory=list)
+    # Unit files of servers that are not wanted any more: they hold GPUs and ports. Where none is wanted at
+    # all, nothing is taken away.
+    stale: list[str] = dataclasses.field(default_factory=list)
+    # Environments that are left over, by the folder of their engine.
+    links: Links = dataclasses.field(default_factory=Links)
+    start_timeout: int = 0
+    check_interval: int = 0
+    secret_variables: list[str] = dataclasses.field(default_factory=list)
+
+    @property
+    def container(self) -> bool:
+        return any(install.container for install in self.installs)
+
+
+def questions(wants: Wants, catalog: Catalog) -> dict[str, t.Any]:
+    """What the facts must look up on the host before the plan can be made: options of their modules."""
+    servers = wants.serve_instances
+    by_engine = {server.engine: engines.of(server) for server in servers}
+    asked = [
+        engine.questions(wants, catalog, [server for server in servers if server.engine == name])
+        for name, engine in by_engine.items()
     ]
-    several = [instance for instance in instances if instance["nodes"]]
-    ports = {instance["port"] for instance in instances}
-    ports.update(port for instance in several for port in nodes.ports(nodes.master_port(wants, instance)))
+    ports = {server.port for server in servers}
+    ports.update(port for server in servers for port in engines.of(server).ports(wants, server))
+    every = Questions(
+        paths=sorted({*model.questions(wants, catalog), *(path for each in asked for path in each.paths)}),
+        images=sorted({image for each in asked for image in each.images}),
+        search_paths=sorted({path for each in asked for path in each.search_paths}),
+        programs=sorted({program for each in asked for program in each.programs}),
+    )
     return {
+        **dataclasses.asdict(every),
+        "search_paths": [*every.search_paths, model.client(catalog)] if servers else [],
         "ports": sorted(ports),
-        "paths": sorted({*models.questions(wants, catalog), *named}),
-        "images": sorted({build.image for build in known if build.image}) if instances else [],
-        "search_paths": [*sorted({build.venv for build in known}), models.client(catalog)]
-        if instances
-        else [],
-        "programs": sorted({build.python for build in known}) if instances else [],
-        "user": wants["serve_user"] if instances else "",
-        "network": bool(several),
+        "user": wants.serve_user if servers else "",
+        "network": any(server.nodes for server in servers),
     }
 
 
-def section(host: Host) -> dict[str, t.Any]:
-    """The section ``vllm`` of the plan."""
+def unindexed(wants: Wants) -> set[str]:
+    """Models whose weights have no names and index that they could be held to."""
+    servers = wants.serve_instances
+    return {server.model for server in servers if engines.of(server).loads_unindexed(wants, server)}
+
+
+def units(wants: Wants) -> list[str]:
+    """The units of the servers that are wanted."""
+    return sorted(
+        f"{engines.of(server).unit_prefix}-{server.name}.service" for server in wants.serve_instances
+    )
+
+
+def section(host: Host, planned: t.Mapping[int, int], kernel: ForOthers) -> ServePlan:
+    """``planned``: how many devices each GPU shows once the role partition has set its mode."""
     wants = host.wants
-    state = {"state": wants["serve_state"], "purge": False}
-    nothing: dict[str, t.Any] = {**state, "instances": [], "version": None, "stale": [], "venvs": NO_VENVS}
-    if wants["serve_state"] == "absent":
-        there = host.rocm["venvs"]
-        remove = [*there["found"], *there["uv"], *(link for link in ("current", "previous") if there[link])]
-        return {
-            **nothing,
-            "stale": host.rocm["serve_units"],
-            "venvs": {**NO_VENVS, "remove": remove, "change": bool(remove)},
-            # What is left of it otherwise: keys that clients have, and what took long to download and to
-            # compile.
-            "purge": wants["serve_purge"],
-        }
-    if not wants["serve_instances"]:
-        return nothing
-    accelerator = wants["serve_accelerator"]
+    if wants.serve_state == "absent":
+        return _absent(host)
+    if not wants.serve_instances:
+        return ServePlan(wants.serve_state)
+    accelerator = wants.serve_accelerator
     if accelerator == "auto":
         accelerator = "rocm" if host.gpus else "cpu"
-    build = builds.candidates(wants, host.catalog)[accelerator]
-    if build is None:
-        builds.unknown(host, accelerator)
-        return {**nothing, "accelerator": accelerator}
+    names = dict.fromkeys(server.engine for server in wants.serve_instances)
+    builds = {name: engines.ENGINES[name].build(host, accelerator) for name in names}
+    known = {name: build for name, build in builds.items() if build}
+    if len(known) < len(builds):
+        return ServePlan(wants.serve_state, accelerator=accelerator)
     if accelerator == "rocm" and not host.gpus:
-        host.findings.add("gpu.none", "serve_accelerator rocm", "a GPU that ROCm supports", severity="fail")
-    packages = _with_podman(host, build)
-    kind = _kind(host, build)
-    builds.check_host(host, build, kind)
-    if kind != "venv" and not build.image:
-        host.findings.add("serve.image", f"serve_kind {kind}", f"an image of vLLM for {build.accelerator}")
-    builds.note(host, build)
+        seen, expected = "serve_accelerator rocm", "a GPU that ROCm supports"
+        host.findings.add("gpu.none", seen, expected, severity="fail")
+    podman = _podman(host, known)
+    installs = {name: _install(host, podman, engines.ENGINES[name], build) for name, build in known.items()}
+    assignment, places = Assignment(host, planned), Places(host)
     instances = []
-    used: dict[tuple[int, int], str] = {}
-    names: set[str] = set()
-    ports: dict[int, str] = {}
-    for wanted in wants["serve_instances"]:
-        together = nodes.of_instance(host, wanted)
-        _check_place(host, wanted, names, ports, together)
-        instances.append(_instance(host, build, kind, wanted, used, together))
-    podman = host.rocm["podman"]
-    open_store = podman.get("open_store") if kind != "venv" and host.rocm["user"] is None else None
-    if open_store:
-        reason = "its database keeps the environment of every container, keys among it; systemd-tmpfiles makes it for everybody to read"
-        host.note(
-            "serve", f"mode of {open_store}", "0700", reason, "Debian 13 /usr/lib/tmpfiles.d/podman.conf"
+    for server in wants.serve_instances:
+        engine = engines.of(server)
+        together = engine.together(host, server)
+        places.check(server, engine, together)
+        instance = Instance(
+            host=host,
+            server=server,
+            build=known[server.engine],
+            kind=installs[server.engine].kind,
+            path=model.path_of(wants, server.model),
+            devices=_devices(assignment, server, known[server.engine]),
+            planned=planned,
+            pool_bytes=kernel.pool_bytes,
         )
-    rootless.check(host, kind, accelerator, instances)
-    installed = host.rocm["environments"].get(build.venv, {})
-    return {
-        "state": wants["serve_state"],
-        "purge": False,
-        "accelerator": accelerator,
-        "kind": kind,
-        "container": kind != "venv",
-        "open_store": open_store,
-        # Who runs the containers, where it is not root.
-        "user": host.rocm["user"],
-        # The Podman whose keys the units may hold.
-        "quadlet": podman["quadlet"] if kind == "quadlet" else None,
-        "podman_version": podman["version"],
-        "podman_packages": packages,
-        "version": build.version,
-        "variant": build.variant,
-        "image": build.image,
-        "image_digest": build.image_digest,
-        # Under which name an archive has it, and what a registry is asked for.
-        "image_source": build.image_source,
-        "image_pull": builds.pull_name(build),
-        # Podman tells no size before a pull. What the wheels take is the least that an image of them can; of
-        # an own image nothing is known.
-        "image_gib": (not wants["vllm_image"] and build.known.get("disk_gib")) or 0,
-        "image_present": build.image in podman["images"]
-        and (not build.image_digest or build.image_digest in podman["image_digests"][build.image]),
-        "image_archive": wants["vllm_image_archive"],
-        "venv": build.venv,
-        # Of packages that an inventory names itself nothing is known.
-        "venv_gib": (not wants["vllm_packages"] and build.known.get("disk_gib")) or 0,
-        "venv_present": bool(installed.get("vllm") and installed["checked"]),
-        "venvs": builds.venvs(host, build) if kind == "venv" else NO_VENVS,
-        "uv": build.uv,
-        "uv_packages": []
-        if wants["vllm_uv"]
-        else ["{name}=={version}".format(**host.catalog.vllm["install"]["installer"])],
-        "uv_pip_arguments": mirror.pip_arguments(wants, wants["vllm_pip_arguments"]),
-        "packages": build.packages,
-        "pip_arguments": build.pip_arguments,
-        "python": build.python,
-        "start_timeout": wants["serve_start_timeout"],
-        "check_interval": wants["serve_check_interval"],
-        "secret_variables": environment.secret_variables(host, build),
-        "instances": instances,
-        # Instances that are not wanted any more hold GPUs and ports. Where none is wanted at all, nothing is
-        # taken away.
-        "stale": [
+        launch = engine.launch(instance, together)
+        instances.append(_server(instance, launch, podman, assignment))
+    podman = _closed(host, podman, installs)
+    first = next(iter(installs.values()))
+    # Those that serve with other hosts use the network of the host, where nothing is published.
+    rootless.check(host, first.kind, accelerator, [each.port for each in instances if not each.nodes])
+    return ServePlan(
+        state=wants.serve_state,
+        accelerator=accelerator,
+        installs=list(installs.values()),
+        podman=podman,
+        user=host.system["user"],
+        instances=instances,
+        stale=[
             path
-            for path in host.rocm["serve_units"]
-            if path not in {instance["unit_file"] for instance in instances}
+            for path in host.system["serve_units"]
+            if path not in {instance.unit_file for instance in instances}
         ],
-    }
-
-
-def _with_podman(host: Host, build: Build) -> list[str]:
-    """The packages of Podman, where a container is wanted or nothing else would do and the distribution has
-    some.
-
-    The facts of the host then say what it will have, so that the plan needs no second look.
-    """
-    want, known = host.wants["serve_kind"], (host.distribution or {}).get("podman")
-    # What an account needs besides is a matter of the account.
-    if (
-        host.rocm["podman"]["version"]
-        or want == "venv"
-        or host.wants["serve_user"]
-        or not (known and build.image)
-    ):
-        return []
-    quadlet = version_key(known["version"]) >= version_key(QUADLET)
-    if (want == "quadlet" and not quadlet) or (want == "auto" and not any(builds.misfits(host, build))):
-        return []
-    release = ".".join(known["version"].split(".")[:2])
-    planned = {
-        "version": known["version"],
-        "init": True,
-        "quadlet": release if quadlet else None,
-        "open_store": STORE,
-    }
-    host.rocm = {**host.rocm, "podman": {**host.rocm["podman"], **planned}}
-    host.note("serve", "packages", " ".join(known["packages"]), "containers need them", known["source"])
-    return known["packages"]
-
-
-def _kind(host: Host, build: Build) -> str:
-    podman, want = host.rocm["podman"], host.wants["serve_kind"]
-    if want == "quadlet" and not podman["quadlet"]:
-        host.findings.add(
-            "serve.quadlet", f"Podman {podman['version'] or 'not installed'}", f"Podman {QUADLET} or later"
-        )
-    if (want == "podman" or (want == "auto" and host.wants["serve_user"])) and not podman["version"]:
-        host.findings.add("serve.podman", "Podman not installed", "Podman")
-    if want != "auto":
-        host.note("serve", "kind", want, "asked for", INVENTORY)
-        return want
-    if host.wants["serve_user"]:
-        host.note(
-            "serve",
-            "kind",
-            "podman",
-            "a service of the system can run Podman as another user; units of Quadlet there are root's",
-        )
-        return "podman"
-    if podman["quadlet"] and build.image:
-        host.note(
-            "serve",
-            "kind",
-            "quadlet",
-            f"Podman {podman['version']} generates units",
-            "podman-systemd.unit(5)",
-        )
-        return "quadlet"
-    if podman["version"] and build.image:
-        host.note(
-            "serve",
-            "kind",
-            "podman",
-            f"Podman {podman['version']} generates no units: a service around podman run",
-        )
-        return "podman"
-    reason = (
-        "there is no Podman here" if build.image else f"there is no image of vLLM for {build.accelerator}"
+        links=next((install.links for install in installs.values() if install.venv), Links()),
+        start_timeout=wants.serve_start_timeout,
+        check_interval=wants.serve_check_interval,
+        secret_variables=_secret_variables(host, known),
     )
-    host.note("serve", "kind", "venv", reason)
-    return "venv"
 
 
-def _check_place(
-    host: Host, wanted: dict[str, t.Any], names: set[str], ports: dict[int, str], together: nodes.Nodes | None
-) -> None:
-    """Name, address and port, held against the host and the other instances."""
-    name = wanted["name"]
-    if name in names or not INSTANCE_NAME.fullmatch(name):
-        host.findings.add("serve.name", name, "a name of its own")
-    names.add(name)
-    if _everywhere(wanted["host"]):
-        host.findings.add("serve.address", wanted["host"] or "an empty host", "one address", instance=name)
-    # Requests go to the first host, and there the others report.
-    for port in (
-        [] if together and together.worker else [wanted["port"], *(together.ports if together else ())]
-    ):
-        _check_port(host, name, port, ports)
+def _absent(host: Host) -> ServePlan:
+    found = host.system["venvs"]
+    remove = [*found["found"], *found["uv"]]
+    remove += [
+        name for name, target in (("current", found["current"]), ("previous", found["previous"])) if target
+    ]
+    return ServePlan(
+        "absent",
+        # Keys that clients have, and what took long to download and to compile.
+        purge=host.wants.serve_purge,
+        stale=host.system["serve_units"],
+        links=Links(remove=remove, change=bool(remove)),
+    )
 
 
-def _check_port(host: Host, name: str, port: int, ports: dict[int, str]) -> None:
-    holder = host.rocm["ports"].get(str(port), {})
-    own = (f"vllm-{name}.service", f"amdgpu-lifeline-{name}.service")
-    if port in ports:
-        host.findings.add(
-            "serve.port", f"{port}, twice", "one instance a port", instance=name, holder=ports[port]
+def _secret_variables(host: Host, builds: t.Mapping[str, Build]) -> list[str]:
+    """Their names: the values are nobody's business."""
+    names = [name for name, value in host.wants.serve_secret_environment.items() if value is not None]
+    for name in names:
+        for engine, build in builds.items():
+            engines.ENGINES[engine].check_variable(host, build, name)
+        host.note("serve", "secret environment", name, "asked for", INVENTORY)
+    return names
+
+
+def _devices(assignment: Assignment, server: Server, build: Build) -> t.Any:
+    if build.accelerator == "cpu":
+        if server.gpus:
+            assignment.choose(server)  # for its findings
+        return NO_DEVICES
+    return assignment.choose(server)
+
+
+def _podman(host: Host, builds: t.Mapping[str, Build]) -> PodmanPlan:
+    """Podman as it is, or as it will be: it is installed where a container is wanted or nothing else would
+    do, and the distribution has packages of it."""
+    facts: Podman = host.system["podman"]
+    as_it_is = PodmanPlan(facts["version"], facts["quadlet"], facts["init"], [], facts.get("open_store"))
+    want, known = host.wants.serve_kind, (host.distribution or {}).get("podman")
+    images = all(build.image for build in builds.values())
+    # What an account needs besides is a matter of the account.
+    if facts["version"] or want == "venv" or host.wants.serve_user or not (known and images):
+        return as_it_is
+    quadlet = version_key(known["version"]) >= version_key(QUADLET)
+    bare = all(engines.ENGINES[name].runs_bare(host, build) for name, build in builds.items())
+    if (want == "quadlet" and not quadlet) or (want == "auto" and bare):
+        return as_it_is
+    release = ".".join(known["version"].split(".")[:2])
+    host.note("serve", "packages", " ".join(known["packages"]), "containers need them", known["source"])
+    return PodmanPlan(known["version"], release if quadlet else None, True, known["packages"], STORE)
+
+
+def _closed(host: Host, podman: PodmanPlan, installs: t.Mapping[str, Install]) -> PodmanPlan:
+    """The store of root's containers is closed to others, where there are such containers."""
+    quadlet = podman.quadlet if any(install.kind == "quadlet" for install in installs.values()) else None
+    contained = any(install.container for install in installs.values()) and host.system["user"] is None
+    store = podman.open_store if contained else None
+    if store:
+        reason = (
+            "its database keeps the environment of every container, keys among it; systemd-tmpfiles makes it "
+            "for everybody to read"
         )
-    elif not 0 < port < 65536:
-        host.findings.add("serve.port", port, "1 to 65535", instance=name, holder="nothing")
-    elif holder.get("listening") and holder.get("unit") not in own:
-        process = holder.get("unit") or holder.get("process") or "the program that listens on it"
-        host.findings.add(
-            "serve.port", f"{port} held by {process}", "a free port", instance=name, holder=process
-        )
-    ports[port] = f"vllm-{name}.service"
+        host.note("serve", f"mode of {store}", "0700", reason, "Debian 13 /usr/lib/tmpfiles.d/podman.conf")
+    return dataclasses.replace(podman, quadlet=quadlet, open_store=store)
+
+
+def _install(host: Host, podman: PodmanPlan, engine: Engine, build: Build) -> Install:
+    kind = _kind(host, podman, build)
+    engine.check_host(host, build, kind)
+    if kind != "venv" and not build.image:
+        seen, expected = f"serve_kind {kind}", f"an image of {engine.title} for {build.accelerator}"
+        host.findings.add("serve.image", seen, expected)
+    release = f"{build.version} ({build.variant})"
+    host.note("serve", "version", release, build.reason, build.source)
+    container = kind != "venv"
+    return Install(
+        engine=engine.name,
+        title=engine.title,
+        accelerator=build.accelerator,
+        version=build.version,
+        variant=build.variant,
+        kind=kind,
+        container=engine.image(host, build) if container else None,
+        venv=None if container else engine.venv(host, build),
+        links=Links() if container else engine.links(host, build),
+    )
+
+
+def _kind(host: Host, podman: PodmanPlan, build: Build) -> str:
+    want, rootless_user = host.wants.serve_kind, host.wants.serve_user
+    if want == "quadlet" and not podman.quadlet:
+        seen = f"Podman {podman.version or 'not installed'}"
+        host.findings.add("serve.quadlet", seen, f"Podman {QUADLET} or later")
+    if (want == "podman" or (want == "auto" and rootless_user)) and not podman.version:
+        host.findings.add("serve.podman", "Podman not installed", "Podman")
+    source: str | None = None
+    if want != "auto":
+        kind, reason, source = want, "asked for", INVENTORY
+    elif rootless_user:
+        kind = "podman"
+        reason = "a service of the system can run Podman as another user; units of Quadlet there are root's"
+    elif podman.quadlet and build.image:
+        kind, source = "quadlet", "podman-systemd.unit(5)"
+        reason = f"Podman {podman.version} generates units"
+    elif podman.version and build.image:
+        kind = "podman"
+        reason = f"Podman {podman.version} generates no units: a service around podman run"
+    else:
+        kind = "venv"
+        no_image = f"there is no image of {engines.ENGINES[build.engine].title} for {build.accelerator}"
+        reason = "there is no Podman here" if build.image else no_image
+    host.note("serve", "kind", kind, reason, source)
+    return kind
+
+
+class Places:
+    """Names, addresses and ports, held against the host and the other servers."""
+
+    def __init__(self, host: Host) -> None:
+        self.host = host
+        self._names: set[str] = set()
+        self._ports: dict[int, str] = {}
+
+    def check(self, server: Server, engine: Engine, together: Together | None) -> None:
+        """Findings where one of them cannot be had."""
+        name = server.name
+        if name in self._names or not INSTANCE_NAME.fullmatch(name):
+            self.host.findings.add("serve.name", name, "a name of its own")
+        self._names.add(name)
+        if _everywhere(server.host):
+            seen = server.host or "an empty host"
+            self.host.findings.add("serve.address", seen, "one address", instance=name)
+        # Requests go to the first host, and there the others report.
+        worker = bool(together and together.worker)
+        for port in [] if worker else [server.port, *(together.ports if together else [])]:
+            self._check_port(name, f"{engine.unit_prefix}-{name}.service", port)
+
+    def _check_port(self, name: str, unit: str, port: int) -> None:
+        findings = self.host.findings
+        holder = self.host.system["ports"].get(str(port), {})
+        own = (unit, f"amdgpu-lifeline-{name}.service")
+        if port in self._ports:
+            other = self._ports[port]
+            findings.add("serve.port", f"{port}, twice", "one instance a port", instance=name, holder=other)
+        elif not 0 < port < 65536:
+            findings.add("serve.port", port, "1 to 65535", instance=name, holder="nothing")
+        elif holder.get("listening") and holder.get("unit") not in own:
+            process = holder.get("unit") or holder.get("process") or "the program that listens on it"
+            seen = f"{port} held by {process}"
+            findings.add("serve.port", seen, "a free port", instance=name, holder=process)
+        self._ports[port] = unit
 
 
 def _everywhere(address: str) -> bool:
@@ -286,250 +393,55 @@ def _everywhere(address: str) -> bool:
         return address in EVERYWHERE or not address.strip("0.")
 
 
-class Devices(t.NamedTuple):
-    """What one instance computes on: GPUs, and of each of them the partitions (of a GPU in SPX: number 0)."""
-
-    gpus: list[dict[str, t.Any]]
-    partitions: dict[int, list[int]]
-
-    @property
-    def number(self) -> int:
-        return sum(len(partitions) for partitions in self.partitions.values())
-
-
-NO_DEVICES = Devices([], {})
-
-
-def _chosen(host: Host, wanted: dict[str, t.Any], used: dict[tuple[int, int], str]) -> Devices:
-    by_index = {gpu["index"]: gpu for gpu in host.gpus}
-    name = wanted["name"]
-    missing = [index for index in wanted["gpus"] if index not in by_index]
-    if missing:
-        listed = {gpu["index"] for gpu in host.gpu_facts["gpus"]}
-        seen = ", ".join(str(index) for index in missing)
-        why = (
-            "ROCm does not support this GPU"
-            if set(missing) <= listed
-            else "the host has no GPU of this index"
-        )
-        known = ", ".join(str(index) for index in by_index) or "nothing (the host has no supported GPU)"
-        host.findings.add("serve.gpus", f"GPU {seen}", f"{known}", why=why, instance=name, known=known)
-    pairs = []
-    for index in dict.fromkeys(wanted["gpus"] or by_index):
-        there = memory.devices_of(host, by_index[index]) if index in by_index else 0
-        absent = [number for number in wanted["partitions"] if not 0 <= number < there]
-        if absent and there:
-            seen = f"partition {', '.join(map(str, absent))} of GPU {index}"
-            host.findings.add(
-                "serve.partitions",
-                seen,
-                f"0 to {there - 1}" if there > 1 else "0, the whole GPU",
-                instance=name,
-            )
-        pairs += [
-            (index, number)
-            for number in dict.fromkeys(wanted["partitions"] or range(there))
-            if 0 <= number < there
-        ]
-    at, count = wanted["share"]
-    each, rest = divmod(len(pairs), count)
-    if pairs and (rest or not each):
-        if at == 0:
-            host.findings.add(
-                "serve.count",
-                f"{len(pairs)} devices for {count} servers",
-                "as many for each",
-                instance=name.removesuffix("-0"),
-            )
-        pairs = []
-    pairs = pairs[at * each : (at + 1) * each]
-    # One finding for a GPU, however many of its partitions are claimed twice.
-    for index, other in dict.fromkeys(
-        (index, used[index, number]) for index, number in pairs if (index, number) in used
-    ):
-        twice = [
-            number
-            for number in range(memory.devices_of(host, by_index[index]))
-            if used.get((index, number)) == other
-        ]
-        twice = [number for number in twice if (index, number) in pairs]
-        whole = len(twice) == memory.devices_of(host, by_index[index])
-        what = f"GPU {index}" if whole else f"partition {', '.join(map(str, twice))} of GPU {index}"
-        host.findings.add(
-            "serve.overlap", f"{what} for {other} and {name}", "one instance a GPU or partition"
-        )
-    used.update(dict.fromkeys(pairs, name))
-    gpus = [by_index[index] for index in dict.fromkeys(index for index, _number in pairs)]
-    return Devices(
-        gpus, {gpu["index"]: [number for index, number in pairs if index == gpu["index"]] for gpu in gpus}
-    )
-
-
-def _render_nodes(host: Host, devices: Devices) -> list[str]:
-    """The nodes of the partitions. Before the mode is set there are others: the plan is made again with those
-    that it shows then."""
-    nodes: list[str] = []
-    for gpu in devices.gpus:
-        shown = gpu["render_nodes"]
-        apart = len(shown) == memory.devices_of(host, gpu)
-        nodes += [shown[number] for number in devices.partitions[gpu["index"]]] if apart else shown
-    return nodes
-
-
-def _numa(host: Host, wanted: dict[str, t.Any], gpus: list[dict[str, t.Any]]) -> dict[str, t.Any] | None:
-    """The node whose CPUs and memory an instance uses, ``None`` where nothing is to be gained or the kernel
-    shall choose."""
-    known, asked = host.rocm["numa_nodes"], wanted["numa"]
-    if asked == "none":
-        return None
-    if asked != "auto":
-        if asked not in known:
-            seen, there = f"node {asked} for {wanted['name']}", ", ".join(known) or "none that has CPUs"
-            host.findings.add("serve.numa", seen, f"a node of the host: {there}", instance=wanted["name"])
-            return None
-        host.note(
-            "serve", f"{wanted['name']} numa", f"node {asked}: CPUs {known[asked]}", "asked for", INVENTORY
-        )
-        return {"node": int(asked), "cpus": known[asked]}
-    nodes = {str(gpu["numa_node"]) for gpu in gpus}
-    if len(known) < 2 or len(nodes) != 1 or not nodes <= set(known):
-        return None
-    node = nodes.pop()
-    reason = "its GPUs are attached to this node; CPUs and memory of another one are reached through the link between the sockets"
-    host.note(
-        "serve",
-        f"{wanted['name']} numa",
-        f"node {node}: CPUs {known[node]}",
-        reason,
-        "numa_node of the GPUs in sysfs",
-    )
-    return {"node": int(node), "cpus": known[node]}
-
-
-def _instance(
-    host: Host,
-    build: Build,
-    kind: str,
-    wanted: dict[str, t.Any],
-    used: dict[tuple[int, int], str],
-    together: nodes.Nodes | None,
-) -> dict[str, t.Any]:
-    rocm = build.accelerator == "rocm"
-    devices = _chosen(host, wanted, used) if rocm or wanted["gpus"] else NO_DEVICES
-    if not rocm:
-        devices = NO_DEVICES
-    gfx = _architecture(host, build, wanted, devices) if rocm else "cpu"
-    profile = host.catalog.profile(gfx) or {}
-    serving = profile.get("serving", {})
-    variables = environment.of_instance(host, build, kind, serving, wanted, devices.number, together)
-    arguments = options.of_instance(
-        host, build, kind, serving, wanted, _width(devices, wanted, together), together
-    )
-    if rocm:
-        refusals.check(host, build, gfx, serving, arguments, variables, wanted)
-        environment.check_visible(host, wanted, variables, devices.number)
-    named = options.paths(host.catalog, arguments)
-    _check_named(host, wanted, named)
-    staged = host.wants["model_tiktoken_directory"]
-    folders = models.folders(host, wanted["path"])
-    read_only = [*folders, *([staged] if staged and staged in variables.values() else [])]
-    # What lies in a folder that the server is given anyway is not given twice.
-    read_only += [
-        path for path in named if not any(f"{path}/".startswith(f"{folder}/") for folder in read_only)
-    ]
-    groups = [
-        host.rocm["groups"][name] for name in ("video", "render") if host.rocm["groups"][name] is not None
-    ]
-    worker, loopback = bool(together and together.worker), wanted["host"] in LOOPBACK
-    there = devices.number * (len(together.hosts) if together else 1)
+def _server(
+    instance: Instance[t.Any], launch: Launch, podman: PodmanPlan, assignment: Assignment
+) -> ServerPlan:
+    host, server, build = instance.host, instance.server, instance.build
+    engine = engines.of(server)
+    stem = f"{engine.unit_prefix}-{server.name}"
+    worker, loopback = bool(launch.nodes and launch.nodes.worker), server.host in LOOPBACK
     # A colon separates address and port in a URL and in Podman, and Podman takes numbers only.
-    address = f"[{wanted['host']}]" if ":" in wanted["host"] else wanted["host"]
-    return {
-        "name": wanted["name"],
-        "unit": f"vllm-{wanted['name']}.service",
-        "unit_file": UNIT_FILES[kind].format(wanted["name"]),
-        "model": read_only[0],
-        # What the server reads of the host's files, besides its configuration.
-        "read_only": read_only,
-        "served_name": str(arguments.get("served-model-name") or wanted["path"]),
-        "host": wanted["host"],
-        "port": wanted["port"],
-        "address": "127.0.0.1" if wanted["host"] == "localhost" else address,
+    address = f"[{server.host}]" if ":" in server.host else server.host
+    nodes = assignment.render_nodes(instance.devices)
+    groups = [host.system["groups"][name] for name in ("video", "render")]
+    return ServerPlan(
+        name=server.name,
+        engine=engine.name,
+        title=engine.title,
+        documentation=engine.documentation,
+        version=build.version,
+        variant=build.variant,
+        kind=instance.kind,
+        unit=f"{stem}.service",
+        unit_file=UNIT_FILES[instance.kind].format(stem),
+        configuration_file=f"{engine.configuration}/{server.name}.yaml",
+        environment_file=f"{engine.configuration}/{server.name}.env",
+        secret_file=f"{engine.configuration}/{server.name}.secret",
+        model=launch.read_only[0],
+        served_name=launch.served_name,
+        host=server.host,
+        port=server.port,
+        address="127.0.0.1" if server.host == "localhost" else address,
         # A worker is asked for at the first host, where that can be reached.
-        "url": "" if worker and loopback else f"http://{address}:{wanted['port']}",
-        "exposed": not worker and not loopback,
-        "worker": worker,
-        "nodes": {**together._asdict(), "last": together.last, "lifeline": together.ports[1]}
-        if together
-        else None,
-        "environment": variables,
-        # Where AITER compiles in a container; the folder is filled from the image first.
-        "aiter_cache": environment.aiter_cache(variables) if kind != "venv" else "",
-        "options": arguments,
-        "completes": wanted["probe"] == "completion"
-        or (wanted["probe"] == "auto" and options.completes(arguments)),
-        "memory": memory.of_instance(
-            host, rocm, build.version, wanted, arguments, variables, devices.gpus, there
-        ),
-        "gpus": [gpu["index"] for gpu in devices.gpus],
-        "numa": _numa(host, wanted, devices.gpus),
-        "devices": ["/dev/kfd", *(f"/dev/dri/{node}" for node in _render_nodes(host, devices))]
-        if devices.number
-        else [],
-        "groups": groups if rocm else [],
-        "rocm": rocm,
-        # Reaps what dies; Podman refuses to start the container where it has none.
-        "init": host.rocm["podman"]["init"],
+        url="" if worker and loopback else f"http://{address}:{server.port}",
+        exposed=not worker and not loopback,
+        worker=worker,
+        nodes=launch.nodes,
+        read_only=launch.read_only,
+        environment=launch.environment,
+        options=launch.options,
+        memory=launch.memory,
+        gpus=[gpu["index"] for gpu in instance.devices.gpus],
+        numa=numa(host, server, instance.devices.gpus),
+        devices=[*(["/dev/kfd"] if build.rocm and nodes else []), *(f"/dev/dri/{node}" for node in nodes)],
+        groups=[group for group in groups if group is not None] if build.rocm else [],
+        rocm=build.rocm,
+        image=build.image,
         # A model lies where containers may read nothing, and its label is not ours to change: on a share
         # there may be none.
-        "confined": host.rocm["selinux"]["mode"] != "enforcing",
-        "stop_timeout": _shutdown_timeout(arguments) + STOP_SECONDS,
-        "shm_size": "64g" if there > 1 else "8g",
-    }
-
-
-def _architecture(host: Host, build: Build, wanted: dict[str, t.Any], devices: Devices) -> str:
-    """The one of the instance's GPUs, for which the build must have code."""
-    found = list(dict.fromkeys(gpu["gfx"] for gpu in devices.gpus)) or [host.gfx]
-    if len(found) > 1:
-        seen = f"{' and '.join(found)} for {wanted['name']}"
-        host.findings.add("gpu.mixed", seen, "GPUs of one architecture in an instance", severity="fail")
-    prebuilt = host.catalog.vllm["versions"].get(build.version, {}).get("prebuilt_gfx", [])
-    own = host.wants["vllm_image"] or host.wants["vllm_packages"]
-    if host.gpus and found[0] not in prebuilt and not own:
-        host.findings.add(
-            "vllm.prebuilt", found[0], "a prebuilt one", known=", ".join(prebuilt), gfx=found[0]
-        )
-    return found[0]
-
-
-def _width(devices: Devices, wanted: dict[str, t.Any], together: nodes.Nodes | None) -> int:
-    """Over how many devices a model is spread. Over all partitions of a host in CPX only where somebody chose
-    them."""
-    if together or wanted["partitions"] or wanted["share"][1] > 1:
-        return devices.number
-    return len(devices.gpus) if all(gpu["partitions"] <= 1 for gpu in devices.gpus) else 1
-
-
-def _check_named(host: Host, wanted: dict[str, t.Any], named: list[str]) -> None:
-    """Files that options name: there, and with names that a unit can hold."""
-    for path in named:
-        if not models.MODEL_PATH.fullmatch(path):
-            host.findings.add(
-                "vllm.path",
-                repr(path),
-                "a path of letters, digits and . _ + @ , = -",
-                instance=wanted["name"],
-            )
-        elif not host.rocm["paths"].get(path, {}).get("exists"):
-            host.findings.add(
-                "vllm.path",
-                f"{path}, which does not exist",
-                "a file or folder of the host",
-                instance=wanted["name"],
-            )
-
-
-def _shutdown_timeout(options: dict[str, t.Any]) -> int:
-    value = str(options.get("shutdown-timeout", 0))
-    return int(value) if value.isdecimal() else 0
+        confined=host.system["selinux"]["mode"] != "enforcing",
+        # Reaps what dies; Podman refuses to start the container where it has none.
+        init=podman.init,
+        completes=launch.probe == "completion",
+        launch=launch,
+    )

@@ -1,336 +1,165 @@
 # Copyright: (c) 2026, the amdgpu.fleet authors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What the operator wants: the variables of all roles, held to the roles' own argument specifications."""
+"""What the operator wants of one host: the variables of all roles, typed, with their defaults filled in.
+
+The roles' argument specifications say what each one means; a test holds this file to them. ``checks`` makes
+a ``Wants`` of an inventory, or says what does not fit.
+"""
 
 from __future__ import annotations
 
-import datetime
-import difflib
-import functools
-import ipaddress
-import re
+import dataclasses
 import typing as t
-from pathlib import Path
-
-from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
-
-from ansible_collections.amdgpu.fleet.plugins.module_utils._model import shape
-from ansible_collections.amdgpu.fleet.plugins.plugin_utils._plan.catalog import read_yaml
 
 # The source of a value that was asked for.
 INVENTORY = "the inventory"
-ROLES = Path(__file__).resolve().parents[3] / "roles"
-# Set by the roles themselves, or of no concern to a plan.
-NOT_WANTS = ("plan_host", "serve_api_key", "model_hf_token", "report_directory", "report_title")
-# Of the playbooks: of no concern to a plan, but worth a word when one is misspelt. The last line is what they
-# remember in a run.
-OF_PLAYBOOKS = (
-    *(
-        "fleet_hosts",
-        "fleet_serial",
-        "fleet_max_fail_percentage",
-        "fleet_reboot_timeout",
-        "fleet_show_plan",
-        "fleet_fail_on",
-    ),
-    *("fleet_keep", "fleet_drain_timeout"),
-    *(
-        "fleet_failure",
-        "fleet_stopped",
-        "fleet_rebooted",
-        "fleet_started",
-        "fleet_findings_before",
-        "fleet_workstation",
-    ),
-)
 
-# Options of vLLM that the plan decides, and where each is asked for: a second place would go past its checks.
-ELSEWHERE = {
-    "host": "serve_instances[].host",
-    "port": "serve_instances[].port",
-    "model": "serve_instances[].model",
-    "api-key": "serve_api_key, which is written where only root can read it",
-    "hf-token": "model_hf_token, which is written where only root can read it",
-    "config": "serve_instances[].options",
-    **dict.fromkeys(
-        ("ssl-keyfile", "ssl-certfile", "ssl-ca-certs", "ssl-cert-reqs"),
-        "gateway_tls_certificate of the role gateway",
-    ),
-    **dict.fromkeys(("nnodes", "node-rank", "master-addr", "headless"), "serve_instances[].nodes"),
-}
-# What the plan looks up, so it must be a word.
-OF_TEXT = ("quantization", "served-model-name", "dtype", "kv-cache-dtype")
-SECRETS = {
-    "VLLM_API_KEY": "serve_api_key",
-    "HF_TOKEN": "model_hf_token",
-    "HUGGING_FACE_HUB_TOKEN": "model_hf_token",
-}
-# What a variable is called whose value is nobody's business.
-SECRET_NAME = re.compile(
-    r"(.*_)?(TOKEN|PASSWORD|PASSWD|SECRET|API_KEY|ACCESS_KEY|SECRET_KEY|CREDENTIALS?)", re.IGNORECASE
-)
-# More than the partitions of any host.
-MOST_SERVERS = 128
-# What a number can be: less or more would stop a role half-way, after others have changed the host.
-RANGES = {
-    "kernel_gtt_gib": (0, 1 << 20),
-    "model_timeout": (1, 1 << 31),
-    "serve_start_timeout": (1, 1 << 31),
-    "serve_check_interval": (0, 1 << 31),
-    "serve_idle_memory_percent": (0, 100),
-}
-LINE = re.compile(r"[^\x00-\x1f\x7f\x85\u2028\u2029]*")
-ADDRESS = re.compile(r"\S*")
-# What the text of a variable, or of each entry of a list, has to be, and what that is called.
-FORMS = {
-    "driver_repository_uri": (ADDRESS, "an address without blanks"),
-    "driver_repository_key_url": (ADDRESS, "an address without blanks"),
-    "driver_repository_fingerprint": (re.compile(r"(\s*[0-9A-Fa-f]){40}\s*|"), "40 hexadecimal digits"),
-    "rocm_repository_uri": (ADDRESS, "an address without blanks"),
-    "rocm_repository_key_url": (ADDRESS, "an address without blanks"),
-    "rocm_repository_fingerprint": (re.compile(r"(\s*[0-9A-Fa-f]){40}\s*|"), "40 hexadecimal digits"),
-    "partition_stop_services": (re.compile(r"[A-Za-z0-9:_.\\@-]+"), "the name of a unit"),
-}
-SYSCTL = re.compile(r"-?[A-Za-z0-9_][^\s=#;]*")
-NUMA = re.compile(r"auto|none|[0-9]{1,3}")
-HOST = re.compile(r"[A-Za-z0-9.:*-]*")
-DROPIN = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*\.cfg")
-VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
-# Podman keeps an image under its whole name: what is asked for by half of one is never found there.
-IMAGE = re.compile(r"(localhost|[\w-]+([.:][\w-]+)+)/[\w./-]+(:[\w.-]+|@sha256:[0-9a-f]{64})")
+Value = t.Any
+Values = t.Dict[str, t.Any]
 
 
 class WantsError(ValueError):
     """A variable that does not exist or a value that does not fit; the message says what does."""
 
 
-@functools.cache
-def specification() -> dict[str, t.Any]:
-    """The options of every role, as their ``meta/argument_specs.yml`` define them."""
-    options: dict[str, t.Any] = {}
-    for path in sorted(ROLES.glob("*/meta/argument_specs.yml")):
-        options.update(read_yaml(path)["argument_specs"]["main"]["options"])
-    return {name: option for name, option in options.items() if name not in NOT_WANTS}
+@dataclasses.dataclass(frozen=True)
+class Mirror:
+    """``plan_mirror``: where a closed network keeps what is fetched; empty where it keeps none."""
+
+    url: str
+    registry: str
+    pip_index: str
+    hub: str
+
+    def __bool__(self) -> bool:
+        return any(dataclasses.astuple(self))
 
 
-def normalize(variables: dict[str, t.Any]) -> dict[str, t.Any]:
-    """Every want with its type and default. Variables that merely begin like ours are left alone, misspelt
-    ones are not."""
-    known = specification()
-    for name in variables:
-        if name not in known and name not in NOT_WANTS and name not in OF_PLAYBOOKS:
-            close = difflib.get_close_matches(name, (*known, *OF_PLAYBOOKS), n=1, cutoff=0.85)
-            if close:
-                raise WantsError(f"{name} is not a variable of amdgpu.fleet. Did you mean {close[0]}?")
-    given = {name: _plain(value, name) for name, value in variables.items() if name in known}
-    if not isinstance(given.get("serve_secret_environment", {}), dict):  # a text would become a mapping
-        raise WantsError("serve_secret_environment is not a mapping. Correct it in the inventory.")
-    try:
-        result = ArgumentSpecValidator(known).validate(given)
-    except (OverflowError, TypeError, ValueError) as error:  # an infinite number, and it does not say which
-        raise WantsError(f"{_unreadable(known, given)}: {error}. Correct it in the inventory.") from error
-    if result.error_messages:
-        raise WantsError(f"{result.error_messages[0]}. Correct it in the inventory.")
-    wants = result.validated_parameters
-    _check_plain(wants)
-    for name, text in variables.get("__secrets", {}).items():
-        if not text:
-            raise WantsError(f"{name} is not a text. Put it in quotes, or remove it where there is none.")
-    if wants["vllm_image"] and not IMAGE.fullmatch(wants["vllm_image"]):
-        raise WantsError(
-            f"vllm_image: {wants['vllm_image']!r} lacks its registry or its tag. Write it as "
-            f"docker.io/vllm/vllm-openai-rocm:v0.33.0."
-        )
-    if not DROPIN.fullmatch(wants["kernel_dropin"]):
-        raise WantsError(
-            f"kernel_dropin: {wants['kernel_dropin']!r} is not a file name that ends in .cfg. Correct it in "
-            f"the inventory."
-        )
-    for instance in wants["serve_instances"]:
-        if not _address(instance["host"]):
-            raise WantsError(
-                f"serve_instances[].host: {instance['host']!r} is not an address. Correct it in the inventory."
-            )
-        if not LINE.fullmatch(instance["served_name"]):
-            raise WantsError(
-                f"serve_instances[].served_name: {instance['served_name']!r} is not one line. Correct it in "
-                f"the inventory."
-            )
-        instance["options"] = _options(instance["options"], "serve_instances[].options")
-        _check_environment(instance["environment"], "serve_instances[].environment")
-        _check_size(instance)
-        if not 0 < instance["count"] <= MOST_SERVERS:
-            raise WantsError(
-                f"serve_instances[].count: {instance['count']} is not 1 to {MOST_SERVERS}. Correct it in the "
-                f"inventory."
-            )
-        if instance["nodes"] and instance["count"] > 1:
-            raise WantsError(
-                f"serve_instances[].count: {instance['name']} is served by several hosts, so it is one. "
-                f"Remove count or nodes."
-            )
-        if not NUMA.fullmatch(instance["numa"]):
-            raise WantsError(
-                f"serve_instances[].numa: {instance['numa']!r} is neither auto nor none nor a number. Correct "
-                f"it in the inventory."
-            )
-    wants["serve_instances"] = [
-        server for instance in wants["serve_instances"] for server in servers(instance)
-    ]
-    # Not a variable: what the inventory says of the groups that instances name.
-    wants["inventory_nodes"] = _plain(variables.get("__inventory_nodes", {}), "inventory_nodes")
-    wants["vllm_options"] = _options(wants["vllm_options"], "vllm_options")
-    _check_environment(wants["vllm_environment"], "vllm_environment")
-    _check_environment(wants["serve_secret_environment"], "serve_secret_environment", secret=True)
-    for environment in (
-        wants["vllm_environment"],
-        *(instance["environment"] for instance in wants["serve_instances"]),
-    ):
-        for name in environment.keys() & wants["serve_secret_environment"].keys():
-            raise WantsError(
-                f"serve_secret_environment: {name} stands in another environment too. Keep one of them."
-            )
-    if variables.get("fleet_fail_on", "fail") not in ("fail", "warn", "never"):
-        raise WantsError(
-            f"fleet_fail_on: {variables['fleet_fail_on']!r} is none of fail, warn and never. Correct it in "
-            f"the inventory."
-        )
-    profiles = wants["plan_catalog"].get("profiles", {})
-    if not isinstance(profiles, dict) or not all(isinstance(profile, dict) for profile in profiles.values()):
-        raise WantsError(
-            f"plan_catalog.profiles: {profiles!r} is not a mapping of profiles. Correct it in the inventory."
-        )
-    return wants
+@dataclasses.dataclass(frozen=True)
+class ModelSource:
+    """One of ``model_sources``: where a model comes from."""
+
+    model: str
+    archive: str = ""
+    sha256: str = ""
+    revision: str = ""
+    manifest: str = ""
 
 
-def servers(instance: t.Mapping[str, t.Any]) -> list[dict[str, t.Any]]:
-    """The servers that one entry of ``serve_instances`` stands for; ``share``: which of how many equal parts
-    of the devices each has."""
-    count, port = int(instance.get("count", 1)), int(instance.get("port", 8000))
-    if count <= 1:
-        return [{**instance, "share": (0, 1)}]
-    return [
-        {**instance, "name": f"{instance['name']}-{at}", "port": port + at, "share": (at, count)}
-        for at in range(count)
-    ]
+@dataclasses.dataclass(frozen=True)
+class Server:
+    """One server of ``serve_instances``. An entry with a ``count`` stands for several of them."""
+
+    name: str
+    engine: str
+    model: str
+    served_name: str
+    host: str
+    port: int
+    gpus: list[int]
+    partitions: list[int]
+    count: int
+    nodes: str
+    numa: str
+    weights_gib: float
+    model_config: Values
+    probe: str
+    options: Values
+    environment: Values
+    # Which of how many equal parts of the devices it has.
+    share: tuple[int, int]
 
 
-def _unreadable(known: dict[str, t.Any], given: dict[str, t.Any]) -> str:
-    for name, value in given.items():
-        try:
-            ArgumentSpecValidator(known).validate({name: value})
-        except (OverflowError, TypeError, ValueError):
-            return name
-    return ", ".join(given)
+@dataclasses.dataclass(frozen=True)
+class Member:
+    """A host of a group that serves one model together, and the address that the others reach it at."""
+
+    name: str
+    address: str
 
 
-def _address(host: str) -> bool:
-    """Whether it may be listened on: a name, ``*``, or an address that is none but by its digits alone."""
-    if ":" in host or re.fullmatch(r"[0-9.]+", host):
-        try:
-            ipaddress.ip_address(host)
-        except ValueError:
-            return False
-    return bool(HOST.fullmatch(host))
+@dataclasses.dataclass(frozen=True)
+class Wants:
+    """Every variable of a role that the plan reads, under its own name."""
 
+    plan_accept: list[str]
+    plan_catalog: Values
+    plan_mirror: Mirror
+    plan_preflight: bool
 
-def _check_plain(wants: dict[str, t.Any]) -> None:
-    for name, (least, most) in RANGES.items():
-        if not least <= wants[name] <= most:
-            raise WantsError(f"{name}: {wants[name]} is not {least} to {most}. Correct it in the inventory.")
-    for name, (form, meaning) in FORMS.items():
-        for text in wants[name] if isinstance(wants[name], list) else [wants[name]]:
-            if not form.fullmatch(text):
-                raise WantsError(f"{name}: {text!r} is not {meaning}. Correct it in the inventory.")
-    for name, value in wants["kernel_sysctl"].items():
-        if not SYSCTL.fullmatch(name):
-            raise WantsError(
-                f"kernel_sysctl: {name!r} is not the name of a sysctl. Correct it in the inventory."
-            )
-        if (
-            isinstance(value, bool)
-            or not isinstance(value, (str, int, float))
-            or not LINE.fullmatch(str(value))
-            or not str(value).strip()
-        ):
-            raise WantsError(
-                f"kernel_sysctl: {name} is {value!r}, and neither a number nor one line of text. Correct it "
-                f"in the inventory."
-            )
+    kernel_arguments_present: list[str]
+    kernel_arguments_absent: list[str]
+    kernel_opt_in: list[str]
+    kernel_dropin: str
+    kernel_gtt_gib: int
+    kernel_sysctl: Values
+    kernel_state: str
 
+    firmware_policy: str
+    firmware_version: str
 
-def _check_size(instance: dict[str, t.Any]) -> None:
-    if not 0 <= instance["weights_gib"] < 1 << 20:
-        raise WantsError(
-            f"serve_instances[].weights_gib: {instance['weights_gib']} cannot be the size of a model in GiB. "
-            f"Correct it."
-        )
-    if instance["model_config"] and shape(instance["model_config"]) is None:
-        needed = "num_hidden_layers and num_attention_heads"
-        raise WantsError(
-            f"serve_instances[].model_config: {needed} are missing or are no numbers. Copy them from the "
-            f"model's config.json."
-        )
+    driver_policy: str
+    driver_release: str
+    driver_repository_uri: str
+    driver_repository_key_url: str
+    driver_repository_fingerprint: str
+    driver_hold: bool
+    driver_state: str
 
+    rocm_version: str
+    rocm_userspace: str
+    rocm_repository_uri: str
+    rocm_repository_key_url: str
+    rocm_repository_fingerprint: str
+    rocm_remove_legacy: bool
+    rocm_state: str
 
-def _plain(value: t.Any, path: str) -> t.Any:
-    """The value in plain mappings and lists, its keys checked.
+    devices_users: list[str]
+    devices_mode: str
+    devices_cdi: bool
+    devices_selinux: bool
+    devices_state: str
 
-    Ansible's own containers carry every variable of the host along, and the validator copies what it is
-    given: 0.4 s each time. YAML reads an unquoted ``1``, ``on`` or ``~`` in front of a colon as something
-    else than text.
-    """
-    if isinstance(value, dict):
-        for key in value:
-            if not isinstance(key, str):
-                raise WantsError(f"{path}: the key {key!r} is not a text. Put it in quotes.")
-        return {key: _plain(entry, f"{path}.{key}") for key, entry in value.items()}
-    if isinstance(value, datetime.date):
-        return value.isoformat()  # what YAML makes of an unquoted 2026-11-21
-    if isinstance(value, (list, tuple)):
-        return [_plain(entry, f"{path}[]") for entry in value]
-    return value
+    partition_compute: str
+    partition_memory: str
+    partition_stop_services: list[str]
+    partition_state: str
 
+    model_sources: list[ModelSource]
+    model_directory: str
+    model_hub: str
+    model_hf_token_file: str
+    model_exclude: list[str]
+    model_tiktoken_directory: str
+    model_python: str
+    model_pip_arguments: str
+    model_timeout: int
+    model_state: str
 
-def _options(options: dict[str, t.Any], path: str) -> dict[str, t.Any]:
-    named = {key.replace("_", "-"): value for key, value in options.items()}
-    for name in named:
-        if name in ELSEWHERE:
-            raise WantsError(f"{path}: {name} does not belong there. Set {ELSEWHERE[name]}.")
-        if name in OF_TEXT and not isinstance(named[name], (str, type(None))):
-            raise WantsError(f"{path}.{name}: {named[name]!r} is not a text. Correct it in the inventory.")
-    return named
+    serve_instances: list[Server]
+    serve_accelerator: str
+    serve_kind: str
+    serve_user: str
+    serve_secret_environment: Values
+    serve_podman_arguments: str
+    serve_node_address: str
+    serve_start_timeout: int
+    serve_idle_memory_percent: float
+    serve_check_interval: int
+    serve_purge: bool
+    serve_state: str
 
+    vllm_version: str
+    vllm_variant: str
+    vllm_image: str
+    vllm_image_archive: str
+    vllm_image_digest: str
+    vllm_packages: list[str]
+    vllm_pip_arguments: str
+    vllm_python: str
+    vllm_uv: str
+    vllm_options: Values
+    vllm_environment: Values
 
-def _check_environment(environment: dict[str, t.Any], path: str, secret: bool = False) -> None:
-    for name, value in environment.items():
-        if name in SECRETS:
-            raise WantsError(
-                f"{path}: {name} does not belong there. Set {SECRETS[name]}, which is written where only "
-                f"root can read it."
-            )
-        # The name of a file is no secret.
-        if SECRET_NAME.fullmatch(name) and not secret and not str(value).startswith("/"):
-            raise WantsError(
-                f"{path}: {name} would be readable by every user. Set it in serve_secret_environment."
-            )
-        if secret and value is not None and (not isinstance(value, str) or value != value.strip()):
-            raise WantsError(
-                f"{path}.{name}: the value must be a text in quotes without blanks around it. Correct it in "
-                f"the inventory."
-            )
-        if not VARIABLE.fullmatch(name):
-            raise WantsError(
-                f"{path}: {name!r} cannot be the name of a variable. Correct it in the inventory."
-            )
-        # systemd and Podman read quotes and backslashes of such a file differently.
-        if str(value)[:1] in ("'", '"') or "\\" in str(value):
-            raise WantsError(
-                f"{path}.{name}: the value must not begin with a quote or hold a backslash. Correct it in "
-                f"the inventory."
-            )
-        if isinstance(value, (dict, list)) or re.search(r"[\x00-\x1f\x7f\x85\u2028\u2029]", str(value)):
-            raise WantsError(
-                f"{path}.{name}: the value must be one line of text. Write lists and mappings as JSON in "
-                f"quotes."
-            )
+    # Not a variable: the members of the groups that instances name, from the inventory.
+    inventory_nodes: dict[str, list[Member]]

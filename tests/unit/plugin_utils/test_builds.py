@@ -42,7 +42,11 @@ def seen(plan, identifier="vllm.wheels"):
 )
 def test_an_image_is_held_to_the_release_that_it_has(make_plan, image, wants, version, variant):
     plan = make_plan("mi300x-8", on(podman=PODMAN), serve_instances=[CHAT], vllm_image=image, **wants)
-    assert (plan["serve"]["version"], plan["serve"]["variant"], plan["serve"]["image"]) == (
+    assert (
+        plan["serve"]["installs"][0]["version"],
+        plan["serve"]["installs"][0]["variant"],
+        plan["serve"]["installs"][0]["container"]["name"],
+    ) == (
         version,
         variant,
         image,
@@ -159,12 +163,15 @@ def bare(host_programs):
 )
 def test_a_bare_host_gets_podman_where_no_wheels_run(make_plan, ids, host, wants, kind, installs):
     plan = make_plan(host, bare({"python3.12": None}), serve_instances=[CHAT], **wants)
-    assert (plan["serve"]["kind"], "podman" in plan["serve"]["podman_packages"]) == (kind, installs)
-    assert plan["serve"]["open_store"] == ("/var/lib/containers/storage" if installs else None)
+    assert (plan["serve"]["installs"][0]["kind"], "podman" in plan["serve"]["podman"]["packages"]) == (
+        kind,
+        installs,
+    )
+    assert plan["serve"]["podman"]["open_store"] == ("/var/lib/containers/storage" if installs else None)
     fails = {"venv": ["vllm.wheels"], "quadlet": [] if installs else ["serve.quadlet"], "podman": []}[kind]
     assert [found for found in ids(plan) if found.startswith(("serve.", "vllm."))] == fails
 
 
 def test_wheels_that_run_are_taken_before_podman_is_installed(make_plan):
     plan = make_plan("mi300x-8", bare({"python3.12": "/usr/local/bin/python3.12"}), serve_instances=[CHAT])
-    assert (plan["serve"]["kind"], plan["serve"]["podman_packages"]) == ("venv", [])
+    assert (plan["serve"]["installs"][0]["kind"], plan["serve"]["podman"]["packages"]) == ("venv", [])

@@ -8,7 +8,7 @@ import pytest
 from ansible_collections.amdgpu.fleet.plugins.plugin_utils._plan import model as models
 from ansible_collections.amdgpu.fleet.plugins.plugin_utils._plan.catalog import Catalog
 from ansible_collections.amdgpu.fleet.plugins.plugin_utils._plan.findings import sentence
-from ansible_collections.amdgpu.fleet.plugins.plugin_utils._plan.wants import normalize
+from ansible_collections.amdgpu.fleet.plugins.plugin_utils._plan.checks import normalize
 
 DIRECTORY = "/var/lib/amdgpu-fleet/models"
 SHA256 = "ab" * 32
@@ -211,10 +211,12 @@ def test_one_switch_leads_everything_to_the_mirror(plan_with, ids):
     )
     pip = "--index-url http://mirror/simple --trusted-host mirror"
     assert (
-        plan["serve"]["pip_arguments"]
+        plan["serve"]["installs"][0]["venv"]["pip_arguments"]
         == f"{pip} --extra-index-url http://mirror/wheels.vllm.ai/rocm/0.33.0/rocm100"
     )
-    assert plan["serve"]["image"] == "mirror:5000/vllm/vllm-openai-rocm:v0.33.0-rocm100"
+    contained = plan_with(podman=QUADLET, serve_instances=[chat("a/b")], plan_mirror=MIRROR)
+    image = contained["serve"]["installs"][0]["container"]["name"]
+    assert image == "mirror:5000/vllm/vllm-openai-rocm:v0.33.0-rocm100"
     assert (plan["model"]["endpoint"], plan["model"]["pip_arguments"]) == ("http://mirror/hub", pip)
     assert ids(plan) == []
 
@@ -227,7 +229,10 @@ def test_variables_of_roles_beat_the_mirror(plan_with):
     }
     plan = plan_with(serve_instances=[chat("a/b")], plan_mirror=MIRROR, **own)
     assert plan["driver"]["repository"]["uri"] == "http://own/31.50"
-    assert (plan["model"]["endpoint"], plan["serve"]["pip_arguments"]) == ("http://hub", "--no-index")
+    assert (plan["model"]["endpoint"], plan["serve"]["installs"][0]["venv"]["pip_arguments"]) == (
+        "http://hub",
+        "--no-index",
+    )
 
 
 QUADLET = {"version": "5.4.2", "init": True, "quadlet": "5.4", "images": [], "image_digests": {}}
@@ -270,7 +275,7 @@ def test_an_image_for_a_podman_without_quadlet_comes_from_outside_too(plan_with,
         serve_instances=[chat("/srv/m")],
         plan_mirror={"url": "http://mirror"},
     )
-    assert "mirror.outside" in ids(plan) and plan["serve"]["kind"] == "podman"
+    assert "mirror.outside" in ids(plan) and plan["serve"]["installs"][0]["kind"] == "podman"
 
 
 @pytest.mark.parametrize("name", ["./model", "../checked", "foo/..", ".hidden/model"])
@@ -335,22 +340,39 @@ def test_an_image_is_there_when_it_is_the_one_that_is_pinned(plan_with, digests,
         vllm_image=IMAGE,
         vllm_image_digest=wanted,
     )
-    assert plan["serve"]["image_present"] is present
+    assert plan["serve"]["installs"][0]["container"]["present"] is present
     # The unit starts a name that means no other image, so that the unit of before starts the image of before.
-    assert (plan["serve"]["image"], plan["serve"]["image_source"]) == (name, IMAGE)
-    assert plan["serve"]["image_pull"] == (f"registry:5000/vllm@{DIGEST}" if wanted else IMAGE)
+    assert (
+        plan["serve"]["installs"][0]["container"]["name"],
+        plan["serve"]["installs"][0]["container"]["source"],
+    ) == (name, IMAGE)
+    assert plan["serve"]["installs"][0]["container"]["pull"] == (
+        f"registry:5000/vllm@{DIGEST}" if wanted else IMAGE
+    )
 
 
 def test_the_digest_of_the_catalog_is_of_its_own_image(plan_with):
-    wants = {"serve_instances": [chat("/srv/m")], "vllm_version": "0.31.0"}
-    assert plan_with({"/srv/m": WHOLE}, **wants)["serve"]["image_digest"].startswith("sha256:749f6f3f")
-    assert plan_with({"/srv/m": WHOLE}, vllm_image="localhost/own:1", **wants)["serve"]["image_digest"] == ""
+    wants = {"podman": QUADLET, "serve_instances": [chat("/srv/m")], "vllm_version": "0.31.0"}
+    assert plan_with({"/srv/m": WHOLE}, **wants)["serve"]["installs"][0]["container"]["digest"].startswith(
+        "sha256:749f6f3f"
+    )
+    assert (
+        plan_with({"/srv/m": WHOLE}, vllm_image="localhost/own:1", **wants)["serve"]["installs"][0][
+            "container"
+        ]["digest"]
+        == ""
+    )
 
 
 def test_the_room_of_an_image_that_is_known(plan_with):
-    wants = {"serve_instances": [chat("/srv/m")], "vllm_version": "0.33.0"}
-    assert plan_with({"/srv/m": WHOLE}, **wants)["serve"]["image_gib"] == 30
-    assert plan_with({"/srv/m": WHOLE}, vllm_image="localhost/own:1", **wants)["serve"]["image_gib"] == 0
+    wants = {"podman": QUADLET, "serve_instances": [chat("/srv/m")], "vllm_version": "0.33.0"}
+    assert plan_with({"/srv/m": WHOLE}, **wants)["serve"]["installs"][0]["container"]["gib"] == 30
+    assert (
+        plan_with({"/srv/m": WHOLE}, vllm_image="localhost/own:1", **wants)["serve"]["installs"][0][
+            "container"
+        ]["gib"]
+        == 0
+    )
 
 
 def test_a_snapshot_of_the_cache_of_the_hub_is_served_with_what_its_links_lead_to(plan_with, ids):

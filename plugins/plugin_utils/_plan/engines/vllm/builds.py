@@ -4,16 +4,16 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import re
 import typing as t
 
-from ansible_collections.amdgpu.fleet.plugins.plugin_utils._plan import mirror
-from ansible_collections.amdgpu.fleet.plugins.plugin_utils._plan.catalog import Catalog, version_key
-from ansible_collections.amdgpu.fleet.plugins.plugin_utils._plan.wants import INVENTORY
-
-if t.TYPE_CHECKING:
-    from ansible_collections.amdgpu.fleet.plugins.plugin_utils._plan.planner import Host
+from ... import mirror
+from ...catalog import Catalog, version_key
+from ...host import Host
+from ...wants import INVENTORY, Wants
+from ..protocol import Build, Image, Links, Venv
 
 VENVS = "/opt/vllm"
 TAG = re.compile(r"(:[\w.-]+)?(@.*)?$")
@@ -21,35 +21,28 @@ RELEASE = re.compile(r"(?<![\d.])\d+\.\d+\.\d+(?![\d.])")
 PYTHON = re.compile(r"python(\d+\.\d+)$")
 
 
-class Build(t.NamedTuple):
-    """What is installed or pulled: one release of vLLM for one accelerator."""
+@dataclasses.dataclass(frozen=True)
+class VllmBuild(Build):
+    """One release of vLLM, as an image and as wheels."""
 
-    accelerator: str
-    version: str
-    # Why it is this version.
-    reason: str
-    variant: str
-    # The name that an archive or a registry has it under, and the one that units start.
     image_source: str
-    image: str
     image_digest: str
     packages: list[str]
     pip_arguments: str
     python: str
     venv: str
     uv: str
+    # The entry of the catalog.
     known: dict[str, t.Any]
-    source: str | None
 
     @property
-    def rocm(self) -> str:
+    def rocm_release(self) -> str:
         """The release of ROCm that it carries."""
         return str(self.known.get("rocm", "0"))
 
     def matches(self, condition: dict[str, t.Any]) -> bool:
-        """Limits of a catalog entry on the releases of vLLM and of the ROCm it carries: ``*_at_least`` and
-        ``*_below``."""
-        for name, version in (("vllm", self.version), ("rocm", self.rocm)):
+        """Limits of a catalog entry on the releases of vLLM and of the ROCm that it carries."""
+        for name, version in (("vllm", self.version), ("rocm", self.rocm_release)):
             least, below = condition.get(f"{name}_at_least"), condition.get(f"{name}_below")
             if least and version_key(version) < version_key(least):
                 return False
@@ -58,72 +51,67 @@ class Build(t.NamedTuple):
         return True
 
 
-def candidates(wants: dict[str, t.Any], catalog: Catalog) -> dict[str, Build | None]:
-    """The build of each accelerator that the wants lead to, ``None`` where the catalog has no such
-    release."""
-    return {accelerator: _build(accelerator, wants, catalog) for accelerator in ("rocm", "cpu")}
+def candidates(wants: Wants, catalog: Catalog) -> dict[str, VllmBuild | None]:
+    """The build of each accelerator that the wants lead to, ``None`` where the catalog has no such release."""
+    return {accelerator: build_for(accelerator, wants, catalog) for accelerator in ("rocm", "cpu")}
 
 
-def _build(accelerator: str, wants: dict[str, t.Any], catalog: Catalog) -> Build | None:
+def build_for(accelerator: str, wants: Wants, catalog: Catalog) -> VllmBuild | None:
+    """The build of one accelerator."""
     version, reason = _version(accelerator, wants, catalog)
-    releases = catalog.vllm["versions" if accelerator == "rocm" else "cpu_versions"]
-    release = releases.get(version, {})
-    amd = _of_amd(wants["vllm_image"], catalog)
+    release = catalog.vllm["versions" if accelerator == "rocm" else "cpu_versions"].get(version, {})
+    amd = _of_amd(wants.vllm_image, catalog)
+    install = catalog.vllm["install"]
     known: dict[str, t.Any] | None
     if amd:
-        variant, known = (
-            f"rocm{amd['rocm']}",
-            {"rocm": amd["rocm"], "python": catalog.vllm["install"]["python"]},
-        )
+        variant, known = f"rocm{amd['rocm']}", {"rocm": amd["rocm"], "python": install["python"]}
     elif accelerator == "cpu":
         variant, known = "cpu", release or None
     else:
         variants = release.get("variants", {})
-        variant = (
-            wants["vllm_variant"]
-            or _variant(wants["vllm_image"], variants)
-            or release.get("default_variant", "")
-        )
+        named = wants.vllm_variant or _variant(wants.vllm_image, variants)
+        variant = named or release.get("default_variant", "")
         known = variants.get(variant)
     if known is None:
         return None
-    source = wants["vllm_image"] or mirror.image(wants, known.get("image") or "")
-    digest = wants["vllm_image_digest"] or (not wants["vllm_image"] and known.get("digest")) or ""
+    image = wants.vllm_image or mirror.image(wants, known.get("image") or "")
+    digest = wants.vllm_image_digest or (not wants.vllm_image and known.get("digest")) or ""
     # Environments that an inventory puts together differently are different environments.
-    own = [wants[name] for name in ("vllm_packages", "vllm_pip_arguments", "vllm_python")]
+    own = [wants.vllm_packages, wants.vllm_pip_arguments, wants.vllm_python]
     suffix = f"-{hashlib.sha256(repr(own).encode()).hexdigest()[:8]}" if any(own) else ""
-    return Build(
+    return VllmBuild(
+        engine="vllm",
         accelerator=accelerator,
         version=version,
         reason=reason,
         variant=variant,
-        image_source=source,
-        image=_pinned(source, digest),
+        source=INVENTORY if wants.vllm_version else amd["source"] if amd else release.get("source"),
+        image_source=image,
+        image=_pinned(image, digest),
         image_digest=digest,
-        packages=wants["vllm_packages"] or [known.get("pin", "")],
-        pip_arguments=mirror.pip_arguments(wants, wants["vllm_pip_arguments"], known.get("index_url") or ""),
-        python=wants["vllm_python"] or f"python{known['python']}",
+        packages=wants.vllm_packages or [known.get("pin", "")],
+        pip_arguments=mirror.pip_arguments(wants, wants.vllm_pip_arguments, known.get("index_url") or ""),
+        python=wants.vllm_python or f"python{known['python']}",
         venv=f"{VENVS}/{version}-{variant}{suffix}",
-        uv=wants["vllm_uv"] or f"{VENVS}/uv-{catalog.vllm['install']['installer']['version']}/bin/uv",
+        uv=wants.vllm_uv or f"{VENVS}/uv-{install['installer']['version']}/bin/uv",
         known=known,
-        source=amd["source"] if amd else release.get("source"),
     )
 
 
-def _version(accelerator: str, wants: dict[str, t.Any], catalog: Catalog) -> tuple[str, str]:
+def _version(accelerator: str, wants: Wants, catalog: Catalog) -> tuple[str, str]:
     """The release, and why. An image that is named without one is taken for what its tag says: options are
     held to that release."""
     releases = catalog.vllm["versions" if accelerator == "rocm" else "cpu_versions"]
     default = catalog.vllm["default_version"] if accelerator == "rocm" else max(releases, key=version_key)
-    amd = _of_amd(wants["vllm_image"], catalog)
-    tagged = [release for release in RELEASE.findall(_tag(wants["vllm_image"])) if release in releases]
-    if wants["vllm_version"]:
-        return wants["vllm_version"], "asked for"
+    amd = _of_amd(wants.vllm_image, catalog)
+    tagged = [release for release in RELEASE.findall(_tag(wants.vllm_image)) if release in releases]
+    if wants.vllm_version:
+        return wants.vllm_version, "asked for"
     if amd and accelerator == "rocm":
         return amd["vllm"], "what AMD put into this image"
     if tagged:
         return tagged[-1], "the tag of the image says so"
-    own = wants["vllm_image"] or wants["vllm_packages"]
+    own = wants.vllm_image or wants.vllm_packages
     return (
         default,
         "taken to be the newest; vllm_version says what it is" if own else "default of the catalog",
@@ -156,12 +144,42 @@ def _pinned(source: str, digest: str) -> str:
     return f"{TAG.sub('', source)}:{_tag(TAG.sub(lambda found: found.group(1) or '', source)) or 'latest'}-{digest.partition(':')[2][:12]}"
 
 
-def pull_name(build: Build) -> str:
-    """What is pulled. By digest a registry cannot give another image than the one that is meant."""
-    return (
-        f"{TAG.sub('', build.image_source)}@{build.image_digest}"
-        if build.image_digest
-        else build.image_source
+def image(host: Host, build: VllmBuild) -> Image:
+    """The image that is pulled or loaded."""
+    podman, named = host.system["podman"], TAG.sub("", build.image_source)
+    present = build.image in podman["images"]
+    if build.image_digest and present:
+        present = build.image_digest in podman["image_digests"][build.image]
+    return Image(
+        source=build.image_source,
+        name=build.image,
+        pull=f"{named}@{build.image_digest}" if build.image_digest else build.image_source,
+        digest=build.image_digest,
+        archive=host.wants.vllm_image_archive,
+        # Podman tells no size before a pull. What the wheels take is the least that an image of them can; of
+        # an own image nothing is known.
+        gib=(not host.wants.vllm_image and build.known.get("disk_gib")) or 0,
+        present=present,
+    )
+
+
+def environment(host: Host, build: VllmBuild) -> Venv:
+    """The virtual environment that is made with uv."""
+    wants = host.wants
+    installed = host.system["environments"].get(build.venv)
+    installer = "{name}=={version}".format(**host.catalog.vllm["install"]["installer"])
+    return Venv(
+        path=build.venv,
+        # Of packages that an inventory names itself nothing is known.
+        gib=(not wants.vllm_packages and build.known.get("disk_gib")) or 0,
+        present=bool(installed and installed["vllm"] and installed["checked"]),
+        python=build.python,
+        packages=build.packages,
+        pip_arguments=build.pip_arguments,
+        uv=build.uv,
+        uv_packages=[] if wants.vllm_uv else [installer],
+        uv_pip_arguments=mirror.pip_arguments(wants, wants.vllm_pip_arguments),
+        module="vllm",
     )
 
 
@@ -177,17 +195,17 @@ def unknown(host: Host, accelerator: str) -> None:
         )
     else:
         known = ", ".join(releases[version]["variants"])
-        host.findings.add("vllm.variant", wants["vllm_variant"], f"a build of {version}", known=known)
+        host.findings.add("vllm.variant", wants.vllm_variant, f"a build of {version}", known=known)
 
 
-def check_host(host: Host, build: Build, kind: str) -> None:
+def check_host(host: Host, build: VllmBuild, kind: str) -> None:
     """What prebuilt wheels and images ask of a host, besides its GPUs."""
     found = list(misfits(host, build)) if kind == "venv" else []
-    machine, built_for = host.rocm["os"]["machine"], host.catalog.vllm["install"]["machine"]
+    machine, built_for = host.system["os"]["machine"], host.catalog.vllm["install"]["machine"]
     if (
         build.accelerator == "rocm"
         and machine not in (None, built_for)
-        and not (host.wants["vllm_image"] or host.wants["vllm_packages"])
+        and not (host.wants.vllm_image or host.wants.vllm_packages)
     ):
         why = "wheels and images are built for it alone"
         found.append(
@@ -211,28 +229,28 @@ class Misfit(t.NamedTuple):
     remedy: str
 
 
-def _container(build: Build) -> str:
+def _container(build: VllmBuild) -> str:
     """The way around all of it."""
     if build.image:
         return "Serve from a container: install Podman 4.4 or later and leave serve_kind at auto"
     return "Serve from a container: name an image of this build with vllm_image"
 
 
-def misfits(host: Host, build: Build) -> t.Iterator[Misfit]:
+def misfits(host: Host, build: VllmBuild) -> t.Iterator[Misfit]:
     """Why the wheels of a build do not run on a host. Of packages that an inventory names itself nothing but
     their Python is known."""
-    os, default = host.rocm["os"], host.catalog.vllm["default_version"]
-    if host.rocm["environments"].get(build.venv, {}).get("checked"):
+    os, default = host.system["os"], host.catalog.vllm["default_version"]
+    if host.system["environments"].get(build.venv, {}).get("checked"):
         return
     yield from _python_misfits(host, build)
-    if host.wants["vllm_packages"]:
+    if host.wants.vllm_packages:
         return
     needed, there = build.known.get("glibc"), os["glibc"]
     if needed and there and version_key(there) < version_key(needed):
         why = f"the wheels of {build.version} ({build.variant}) were built against {needed}"
         yield Misfit(f"glibc {there}", f"glibc {needed} or later", why, _container(build))
     if build.known.get("needs_system_rocm"):
-        release = ".".join(build.rocm.split(".")[:2])
+        release = ".".join(build.rocm_release.split(".")[:2])
         packages = ", ".join(" or ".join(group) for group in build.known["host_packages"])
         yield Misfit(
             f"{build.version} ({build.variant}) in a virtual environment",
@@ -243,26 +261,26 @@ def misfits(host: Host, build: Build) -> t.Iterator[Misfit]:
         )
 
 
-def _python_misfits(host: Host, build: Build) -> t.Iterator[Misfit]:
+def _python_misfits(host: Host, build: VllmBuild) -> t.Iterator[Misfit]:
     wanted, given = build.known["python"], PYTHON.search(build.python)
     reason = (
         host.catalog.vllm["install"]["reason"].rstrip(".")
         if build.accelerator == "rocm"
         else "the build has wheels for no other"
     )
-    if given and given.group(1) != wanted and not host.wants["vllm_packages"]:
+    if given and given.group(1) != wanted and not host.wants.vllm_packages:
         remedy = (
             f"Set vllm_python to a Python {wanted}. Or {_container(build)[0].lower()}{_container(build)[1:]}"
         )
         yield Misfit(f"vllm_python {build.python}", f"Python {wanted}", reason, remedy)
         return
     packaged, named = (host.distribution or {}).get("pythons"), "/" in build.python
-    if host.rocm["programs"].get(build.python) or (not named and (packaged is None or wanted in packaged)):
+    if host.system["programs"].get(build.python) or (not named and (packaged is None or wanted in packaged)):
         return
     seen = (
         f"{build.python} is not there"
         if named
-        else f"{build.python} is not there, and {host.rocm['os']['name']} has no package of it"
+        else f"{build.python} is not there, and {host.system['os']['name']} has no package of it"
     )
     yield Misfit(
         seen,
@@ -272,23 +290,12 @@ def _python_misfits(host: Host, build: Build) -> t.Iterator[Misfit]:
     )
 
 
-def venvs(host: Host, build: Build) -> dict[str, t.Any]:
-    """What the links name once this build serves: it, and what served before it, to return to. Older
-    environments go."""
-    there, current = host.rocm["venvs"], build.venv.rpartition("/")[2]
-    previous = there["previous"] if there["current"] in (current, None) else there["current"]
-    previous = previous if previous in there["found"] else None
+def links(host: Host, build: VllmBuild) -> Links:
+    """What the links name once this build serves: it, and what served before it. Older environments go."""
+    found, current = host.system["venvs"], build.venv.rpartition("/")[2]
+    served = found["current"]
+    previous = found["previous"] if served in (current, None) else served
+    previous = previous if previous in found["found"] else None
     kept = (current, previous, *build.uv.split("/"))
-    remove = [name for name in (*there["found"], *there["uv"]) if name not in kept]
-    return {
-        "current": current,
-        "previous": previous,
-        "remove": remove,
-        "change": there["current"] != current or bool(remove),
-    }
-
-
-def note(host: Host, build: Build) -> None:
-    """Why it is this one."""
-    source = INVENTORY if host.wants["vllm_version"] else build.source
-    host.note("serve", "version", f"{build.version} ({build.variant})", build.reason, source)
+    remove = [name for name in (*found["found"], *found["uv"]) if name not in kept]
+    return Links(current, previous, remove, change=served != current or bool(remove))

@@ -8,14 +8,14 @@ from __future__ import annotations
 import re
 import typing as t
 
-from ansible_collections.amdgpu.fleet.plugins.plugin_utils._plan import model as models
-from ansible_collections.amdgpu.fleet.plugins.plugin_utils._plan.catalog import version_key
-from ansible_collections.amdgpu.fleet.plugins.plugin_utils._plan.engines.vllm import nodes
-from ansible_collections.amdgpu.fleet.plugins.plugin_utils._plan.engines.vllm.builds import Build
-from ansible_collections.amdgpu.fleet.plugins.plugin_utils._plan.wants import INVENTORY
-
-if t.TYPE_CHECKING:
-    from ansible_collections.amdgpu.fleet.plugins.plugin_utils._plan.planner import Host
+from ... import model
+from ...catalog import version_key
+from ...host import Host
+from ...wants import INVENTORY
+from ..protocol import Together
+from .builds import VllmBuild
+from .checkpoint import Vllm
+from .nodes import environment as of_nodes
 
 VISIBLE = ("ROCR_VISIBLE_DEVICES", "HIP_VISIBLE_DEVICES", "CUDA_VISIBLE_DEVICES")
 # What a container keeps what it compiled in: a volume, which outlives it. A service over a virtual
@@ -30,58 +30,66 @@ AITER, AITER_CACHE = "VLLM_ROCM_USE_AITER", "AITER_JIT_DIR"
 BOOLEAN = {"true": "1", "false": "0"}
 
 
-def of_instance(
-    host: Host,
-    build: Build,
-    kind: str,
-    serving: dict[str, t.Any],
-    wanted: dict[str, t.Any],
-    devices: int,
-    together: nodes.Nodes | None,
-) -> dict[str, str]:
-    """Every variable with its value; the inventory beats the profile, and a ``null`` of it takes a variable
-    away."""
-    environment: dict[str, str] = {}
-
-    def put(name: str, value: str, reason: str, source: t.Any) -> None:
-        environment[name] = value
-        host.note("serve", f"{wanted['name']} environment", f"{name}={value}", reason, source)
-
-    parts = [serving.get("environment", {})]
-    if kind == "venv":
-        parts.append(serving.get("environment_bare_metal", {}))
-    if devices > 1 or together:
-        parts.append(serving.get("environment_multi_gpu", {}))
-    for part in parts:
-        for name, entry in part.items():
-            if not build.matches(entry.get("when", {})):
-                continue
-            if _unread(host, build, name):
-                reason = f"not set: vLLM {build.version} does not read it"
-                host.note("serve", f"{wanted['name']} environment", name, reason, "vLLM source distributions")
-                continue
-            put(name, str(entry["value"]), entry["reason"], entry["source"])
-    if kind == "venv":
-        _found_in_wheels(build, put)
-    else:
+def of_instance(instance: Vllm, nodes: Together | None) -> dict[str, str]:
+    """Every variable with its value; the inventory beats the profile, and a ``null`` of it takes one away."""
+    host, build = instance.host, instance.build
+    environment = _of_profile(instance, nodes is not None)
+    if instance.container:
         environment |= {"VLLM_NO_USAGE_STATS": "1", "HF_HUB_OFFLINE": "1", **CACHES}
-    needed, staged = models.tokenizer_files(host, wanted["path"]), host.wants["model_tiktoken_directory"]
+    needed = model.tokenizer_files(host, instance.path)
+    staged = host.wants.model_tiktoken_directory
     if needed and staged:
-        put(needed["variable"], staged, needed["reason"], needed["source"])
-    if together:
-        environment |= nodes.environment(host, wanted, together, build.accelerator == "rocm")
-    asked = {**host.wants["vllm_environment"], **wanted["environment"]}
-    if kind != "venv" and _is_on(str(asked.get(AITER, environment.get(AITER)))) and AITER_CACHE not in asked:
-        reason = "what AITER compiles outlives the container; the unit fills the folder first, for an empty one can hang the start"
+        environment[needed["variable"]] = staged
+        instance.note("environment", f"{needed['variable']}={staged}", needed["reason"], needed["source"])
+    if nodes:
+        environment |= of_nodes(instance, nodes)
+    asked = {**host.wants.vllm_environment, **instance.server.environment}
+    aiter = _is_on(str(asked.get(AITER, environment.get(AITER))))
+    if instance.container and aiter and AITER_CACHE not in asked:
+        reason = (
+            "what AITER compiles outlives the container; the unit fills the folder first, for an empty one "
+            "can hang the start"
+        )
         source = host.catalog.vllm["other_environment"][AITER_CACHE]["source"]
-        put(AITER_CACHE, f"{KEPT}/aiter-{build.version}-{build.variant}", reason, source)
+        folder = f"{KEPT}/aiter-{build.version}-{build.variant}"
+        environment[AITER_CACHE] = folder
+        instance.note("environment", f"{AITER_CACHE}={folder}", reason, source)
     for name, value in asked.items():
         if value is None:
             environment.pop(name, None)
             continue
         text = str(int(value)) if isinstance(value, bool) else str(value)
         check_variable(host, build, name, text)
-        put(name, text, "asked for", INVENTORY)
+        environment[name] = text
+        instance.note("environment", f"{name}={text}", "asked for", INVENTORY)
+    return environment
+
+
+def _of_profile(instance: Vllm, several_hosts: bool) -> dict[str, str]:
+    """What the profile of the GPU sets for this build, as far as the release reads it."""
+    build, serving = instance.build, instance.serving
+    parts = [serving.get("environment", {})]
+    if not instance.container:
+        parts.append(serving.get("environment_bare_metal", {}))
+    if instance.devices.number > 1 or several_hosts:
+        parts.append(serving.get("environment_multi_gpu", {}))
+    environment = {}
+    for name, entry in (pair for part in parts for pair in part.items()):
+        if not build.matches(entry.get("when", {})):
+            continue
+        if _unread(instance.host, build, name):
+            reason = f"not set: vLLM {build.version} does not read it"
+            instance.note("environment", name, reason, "vLLM source distributions")
+            continue
+        environment[name] = str(entry["value"])
+        instance.note("environment", f"{name}={entry['value']}", entry["reason"], entry["source"])
+    folder = build.known.get("python_path")
+    if folder and not instance.container:
+        # The image has this folder on its path; wheels alone do not.
+        path = f"{build.venv}/lib/python{build.known['python']}/site-packages/{folder}"
+        environment["PYTHONPATH"] = path
+        reason = "vLLM finds the GPUs through the amdsmi module in it"
+        instance.note("environment", f"PYTHONPATH={path}", reason, build.source)
     return environment
 
 
@@ -90,14 +98,6 @@ def aiter_cache(environment: dict[str, str]) -> str:
     fills it."""
     folder = environment.get(AITER_CACHE, "")
     return folder if folder.startswith(f"{KEPT}/") else ""
-
-
-def _found_in_wheels(build: Build, put: t.Callable[[str, str, str, t.Any], None]) -> None:
-    """The image has this folder on its path; wheels alone do not."""
-    folder = build.known.get("python_path")
-    if folder:
-        path = f"{build.venv}/lib/python{build.known['python']}/site-packages/{folder}"
-        put("PYTHONPATH", path, "vLLM finds the GPUs through the amdsmi module in it", build.source)
 
 
 def _is_on(value: str) -> bool:
@@ -110,15 +110,6 @@ def same(first: t.Any, second: t.Any) -> bool:
     return one == other
 
 
-def secret_variables(host: Host, build: Build) -> list[str]:
-    """Their names: the values are nobody's business."""
-    names = [name for name, value in host.wants["serve_secret_environment"].items() if value is not None]
-    for name in names:
-        check_variable(host, build, name)
-        host.note("serve", "secret environment", name, "asked for", INVENTORY)
-    return names
-
-
 def _span(host: Host, name: str) -> tuple[str | None, str | None] | None:
     """The first and the last release that reads a variable of vLLM; ``None`` where no release does."""
     vllm = host.catalog.vllm
@@ -129,7 +120,7 @@ def _span(host: Host, name: str) -> tuple[str | None, str | None] | None:
     return (known[0], known[1]) if known else None
 
 
-def _unread(host: Host, build: Build, name: str) -> bool:
+def _unread(host: Host, build: VllmBuild, name: str) -> bool:
     span, version = _span(host, name), version_key(build.version)
     if span is None:
         return False
@@ -138,7 +129,7 @@ def _unread(host: Host, build: Build, name: str) -> bool:
     )
 
 
-def check_variable(host: Host, build: Build, name: str, value: str | None = None) -> None:
+def check_variable(host: Host, build: VllmBuild, name: str, value: str | None = None) -> None:
     """A ``VLLM_*`` name must be one that this release reads, with a value it takes; another one must not be
     forbidden by the catalog."""
     vllm = host.catalog.vllm
@@ -187,12 +178,17 @@ def _check_value(host: Host, name: str, value: str, entry: dict[str, t.Any]) -> 
         host.findings.add("vllm.environment_value", f"{name}={value}", expected, name=name)
 
 
-def check_visible(host: Host, wanted: dict[str, t.Any], environment: dict[str, str], devices: int) -> None:
+def check_visible(instance: Vllm, environment: dict[str, str]) -> None:
     """The unit shows an instance its own devices only, and ROCm counts those it sees: from 0."""
+    devices = instance.devices.number
     for name in VISIBLE:
         numbers = [int(number) for number in re.findall(r"[0-9]+", environment.get(name, ""))]
         if devices and any(number >= devices for number in numbers):
-            why = "the unit gives the instance its own devices alone, and ROCm counts what it sees"
-            remedy = f"Remove {name} from the environment of the instance {wanted['name']}; gpus and partitions say which devices it has"
-            seen = f"{name}={environment[name]} for {wanted['name']}"
-            host.findings.add("serve.visible", seen, f"numbers below {devices}", why=why, remedy=remedy)
+            instance.host.findings.add(
+                "serve.visible",
+                f"{name}={environment[name]} for {instance.name}",
+                f"numbers below {devices}",
+                why="the unit gives the instance its own devices alone, and ROCm counts what it sees",
+                remedy=f"Remove {name} from the environment of the instance {instance.name}; gpus and "
+                "partitions say which devices it has",
+            )

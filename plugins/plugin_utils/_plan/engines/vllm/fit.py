@@ -14,7 +14,8 @@ from __future__ import annotations
 import re
 import typing as t
 
-GIB = 1 << 30
+from ...memory import GIB
+
 TWO_BYTES = ("float16", "bfloat16", "half")
 FOUR_BYTES = ("float32", "float")
 ONLINE_QUANTIZATION = ("fp8", "fp8_per_tensor", "fp8_per_block", "fp8_per_channel", "online", "mxfp8")

@@ -7,83 +7,60 @@ from __future__ import annotations
 import json
 import typing as t
 
-from ansible_collections.amdgpu.fleet.plugins.module_utils import _model
-from ansible_collections.amdgpu.fleet.plugins.plugin_utils._plan.catalog import Catalog, version_key
-from ansible_collections.amdgpu.fleet.plugins.plugin_utils._plan.engines.vllm import nodes
-from ansible_collections.amdgpu.fleet.plugins.plugin_utils._plan.engines.vllm.builds import Build
-from ansible_collections.amdgpu.fleet.plugins.plugin_utils._plan.wants import INVENTORY
-
-if t.TYPE_CHECKING:
-    from ansible_collections.amdgpu.fleet.plugins.plugin_utils._plan.planner import Host
+from ... import model
+from ...catalog import Catalog, version_key
+from ...host import Host
+from ...wants import INVENTORY
+from ..protocol import Together
+from . import checkpoint
+from .builds import VllmBuild
+from .checkpoint import Vllm
+from .nodes import check_split
+from .nodes import options as of_nodes
 
 NEGATIONS = {"enable-": "disable-", "disable-": "enable-"}
 # Servers that answer no completions.
 POOLING = {"runner": ("pooling",), "convert": ("embed", "classify")}
 
 
-def of_instance(
-    host: Host,
-    build: Build,
-    kind: str,
-    serving: dict[str, t.Any],
-    wanted: dict[str, t.Any],
-    width: int,
-    together: nodes.Nodes | None,
-) -> dict[str, t.Any]:
-    """Every option with its value; the inventory beats the profile. ``width``: the devices that the model may
-    be spread over."""
-    asked = {**host.wants["vllm_options"], **wanted["options"]}
+def of_instance(instance: Vllm, nodes: Together | None) -> dict[str, t.Any]:
+    """Every option with its value; the inventory beats the profile."""
+    host, server = instance.host, instance.server
+    asked = {**host.wants.vllm_options, **server.options}
     options: dict[str, t.Any] = {
-        "served-model-name": wanted["served_name"] or wanted["model"].rstrip("/").rpartition("/")[2],
+        "served-model-name": server.served_name or server.model.rstrip("/").rpartition("/")[2],
         # In a container every address is that of the container; Podman publishes the port on the address
         # asked for.
-        "host": "0.0.0.0" if kind != "venv" and not together else wanted["host"],  # noqa: S104
-        "port": wanted["port"],
+        "host": "0.0.0.0" if instance.container and not nodes else server.host,  # noqa: S104
+        "port": server.port,
     }
-    if together:
-        options |= nodes.options(host, wanted, together, width)
+    if nodes:
+        options |= of_nodes(instance, nodes)
     elif "tensor-parallel-size" not in asked:
-        tensor = _tensor_parallel(host, wanted, width, asked)
+        tensor = _tensor_parallel(instance, asked)
         if tensor > 1:
             options["tensor-parallel-size"] = tensor
-            host.note(
-                "serve",
-                f"{wanted['name']} option",
-                f"tensor-parallel-size={tensor}",
-                "one model over all its GPUs or partitions",
-            )
-    for name, entry in serving.get("options", {}).items():
-        if _excepted(host, entry.get("unless", {}), wanted):
+            reason = "one model over all its GPUs or partitions"
+            instance.note("option", f"tensor-parallel-size={tensor}", reason)
+    for name, entry in instance.serving.get("options", {}).items():
+        if _excepted(instance, entry.get("unless", {})):
             continue
         options[name] = entry["value"]
-        host.note(
-            "serve", f"{wanted['name']} option", f"{name}={entry['value']}", entry["reason"], entry["source"]
-        )
+        instance.note("option", f"{name}={entry['value']}", entry["reason"], entry["source"])
     for name, value in asked.items():
         options[name] = value
-        _check_option(host, build, name)
-        host.note("serve", f"{wanted['name']} option", f"{name}={value}", "asked for", INVENTORY)
-    _check_heads(host, wanted, asked.get("tensor-parallel-size"))
-    if together:
-        nodes.check_split(host, wanted, together, options)
+        _check_option(host, instance.build, name)
+        instance.note("option", f"{name}={value}", "asked for", INVENTORY)
+    _check_heads(instance, asked.get("tensor-parallel-size"))
+    if nodes:
+        check_split(instance, nodes, options)
     rendered: dict[str, t.Any] = {}
     for name, value in options.items():
         if value is False:
             rendered.update(_negated(host.catalog, name))
         elif value is not None:
-            rendered[name] = _json(host, wanted, name, value)
+            rendered[name] = _json(instance, name, value)
     return rendered
-
-
-def _heads(host: Host, wanted: dict[str, t.Any]) -> tuple[int, int] | None:
-    """Attention heads, and those of keys and values, where the model is known."""
-    given = wanted["model_config"]
-    shape = _model.shape(given) if given else host.rocm["paths"].get(wanted["path"], {}).get("shape")
-    return (
-        (shape["heads"], shape["kv_heads"])
-        if shape and shape.get("heads") and shape.get("kv_heads")
-        else None
-    )
 
 
 def _can_spread(heads: tuple[int, int], width: int) -> bool:
@@ -93,39 +70,48 @@ def _can_spread(heads: tuple[int, int], width: int) -> bool:
     return attention % width == 0 and (kept % width == 0 or width % kept == 0)
 
 
-def _tensor_parallel(host: Host, wanted: dict[str, t.Any], width: int, asked: dict[str, t.Any]) -> int:
+def _width(instance: Vllm) -> int:
+    """Over how many devices a model is spread: over all partitions of a host in CPX only where somebody chose
+    them."""
+    devices, server = instance.devices, instance.server
+    if server.partitions or server.share[1] > 1:
+        return devices.number
+    return len(devices.gpus) if all(gpu["partitions"] <= 1 for gpu in devices.gpus) else 1
+
+
+def _tensor_parallel(instance: Vllm, asked: dict[str, t.Any]) -> int:
     """As many devices as there are and the heads of the model can be shared out over, beside other ways to
     spread it."""
-    for name in (
-        "data-parallel-size-local" if "data-parallel-size-local" in asked else "data-parallel-size",
-        "pipeline-parallel-size",
-    ):
+    width = _width(instance)
+    replicas = "data-parallel-size-local" if "data-parallel-size-local" in asked else "data-parallel-size"
+    for name in (replicas, "pipeline-parallel-size"):
         value = asked.get(name, 1)
         width //= value if isinstance(value, int) and 0 < value <= width else 1
-    heads = _heads(host, wanted)
-    tensor = (
-        next((number for number in range(width, 0, -1) if _can_spread(heads, number)), 1) if heads else width
-    )
-    if tensor < width and heads:
-        host.findings.add(
+    heads = checkpoint.heads(instance)
+    if not heads:
+        return width
+    tensor = next((number for number in range(width, 0, -1) if _can_spread(heads, number)), 1)
+    if tensor < width:
+        instance.host.findings.add(
             "vllm.heads",
-            f"{heads[0]} attention heads for {width} devices of {wanted['name']}",
+            f"{heads[0]} attention heads for {width} devices of {instance.name}",
             f"{tensor} devices",
             severity="warn",
-            remedy=f"The instance {wanted['name']} uses {tensor} of them. Give the others to further instances, for example with count",
+            remedy=f"The instance {instance.name} uses {tensor} of them. Give the others to further "
+            "instances, for example with count",
         )
     return tensor
 
 
-def _check_heads(host: Host, wanted: dict[str, t.Any], asked: t.Any) -> None:
-    heads = _heads(host, wanted)
+def _check_heads(instance: Vllm, asked: t.Any) -> None:
+    heads = checkpoint.heads(instance)
     if heads and isinstance(asked, int) and asked > 0 and not _can_spread(heads, asked):
         fitting = [str(number) for number in range(1, asked) if _can_spread(heads, number)]
-        host.findings.add(
+        instance.host.findings.add(
             "vllm.heads",
             f"tensor-parallel-size {asked} for {heads[0]} attention heads ({heads[1]} of keys and values)",
             ", ".join(fitting),
-            remedy=f"Set tensor-parallel-size of the instance {wanted['name']} to {fitting[-1]}",
+            remedy=f"Set tensor-parallel-size of the instance {instance.name} to {fitting[-1]}",
         )
 
 
@@ -145,10 +131,10 @@ def _negated(catalog: Catalog, name: str) -> dict[str, t.Any]:
     return {f"no-{name}": True}
 
 
-def _json(host: Host, wanted: dict[str, t.Any], name: str, value: t.Any) -> t.Any:
+def _json(instance: Vllm, name: str, value: t.Any) -> t.Any:
     """A value as vLLM's file takes it: it makes JSON of a mapping, but of a list repeated values, which not
     every option takes."""
-    rules = host.catalog.vllm["config_file"]
+    rules = instance.host.catalog.vllm["config_file"]
     strict = name in rules["json"]
     if isinstance(value, list) and strict:
         return json.dumps(value)
@@ -158,21 +144,20 @@ def _json(host: Host, wanted: dict[str, t.Any], name: str, value: t.Any) -> t.An
             json.loads(text)
         except ValueError as error:
             seen = f"--{name} {value} ({error})"
-            host.findings.add("vllm.json", seen, "JSON", option=name, instance=wanted["name"])
+            instance.host.findings.add("vllm.json", seen, "JSON", option=name, instance=instance.name)
     return value
 
 
-def _excepted(host: Host, unless: dict[str, t.Any], wanted: dict[str, t.Any]) -> bool:
+def _excepted(instance: Vllm, unless: dict[str, t.Any]) -> bool:
     """Whether the model is one that an option of the profile is not for. Nothing is known of a model before
     it is fetched."""
-    model = host.rocm["paths"].get(wanted["path"], {})
-    quantization = wanted["options"].get("quantization") or model.get("quantization")
-    return model.get("model_type") in unless.get("model_types", []) or quantization in unless.get(
-        "quantization", []
-    )
+    facts = model.on_host(instance.host, instance.path)
+    quantization = instance.server.options.get("quantization") or facts.get("quantization")
+    kinds, methods = unless.get("model_types", []), unless.get("quantization", [])
+    return facts.get("model_type") in kinds or quantization in methods
 
 
-def _check_option(host: Host, build: Build, name: str) -> None:
+def _check_option(host: Host, build: VllmBuild, name: str) -> None:
     """An option must be one that this release knows: another one ends it with 2."""
     vllm, version = host.catalog.vllm, version_key(build.version)
     base = name[3:] if name.startswith("no-") else name
@@ -227,3 +212,15 @@ def completes(options: dict[str, t.Any]) -> bool:
     """Whether the server answers completions, as far as its options say: one that embeds or classifies does
     not."""
     return not any(options.get(name) in values for name, values in POOLING.items())
+
+
+def check_named(instance: Vllm, named: list[str]) -> None:
+    """Files that options name: there, and with names that a unit can hold."""
+    findings = instance.host.findings
+    for path in named:
+        if not model.MODEL_PATH.fullmatch(path):
+            expected = "a path of letters, digits and . _ + @ , = -"
+            findings.add("vllm.path", repr(path), expected, instance=instance.name)
+        elif not model.on_host(instance.host, path).get("exists"):
+            seen = f"{path}, which does not exist"
+            findings.add("vllm.path", seen, "a file or folder of the host", instance=instance.name)

@@ -5,49 +5,48 @@ attention backends, quantizations."""
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import typing as t
 
-from ansible_collections.amdgpu.fleet.plugins.module_utils import _model
-from ansible_collections.amdgpu.fleet.plugins.plugin_utils._plan.catalog import version_key
-from ansible_collections.amdgpu.fleet.plugins.plugin_utils._plan.engines.vllm import environment as variables
-from ansible_collections.amdgpu.fleet.plugins.plugin_utils._plan.engines.vllm.builds import Build
-
-if t.TYPE_CHECKING:
-    from ansible_collections.amdgpu.fleet.plugins.plugin_utils._plan.planner import Host
+from ...catalog import version_key
+from . import checkpoint
+from . import environment as variables
+from .checkpoint import Vllm
 
 
-def check(
-    host: Host,
-    build: Build,
-    gfx: str,
-    serving: dict[str, t.Any],
-    options: dict[str, t.Any],
-    environment: dict[str, str],
-    wanted: dict[str, t.Any],
-) -> None:
-    """Hold one instance on GPUs of the architecture ``gfx`` to all of it."""
-    for rule in serving.get("refuse", []):
+@dataclasses.dataclass(frozen=True)
+class Launched:
+    """What an instance is about to be started with, held to what its GPU and release can."""
+
+    instance: Vllm
+    options: dict[str, t.Any]
+    environment: dict[str, str]
+
+    def refuse(self, name: str, seen: str, why: str, severity: str = "fail") -> None:
+        """Say that a value cannot work."""
+        self.instance.host.findings.add(
+            "vllm.refused",
+            seen,
+            "a value that works there",
+            severity=severity,
+            why=why.rstrip("."),
+            remedy=f"Change {name} of the instance {self.instance.name}",
+        )
+
+
+def check(launched: Launched) -> None:
+    """Hold one instance on GPUs to the rules of its profile, to attention backends and quantizations."""
+    gfx = launched.instance.gfx
+    for rule in launched.instance.serving.get("refuse", []):
         condition = rule["when"]
-        values = options if "option" in condition else environment
+        values: t.Mapping[str, t.Any] = launched.options if "option" in condition else launched.environment
         name = condition.get("option") or condition["environment"]
         value = values.get(name)
-        if value is not None and _applies(condition, value) and build.matches(condition):
-            _refuse(host, wanted, name, f"{name}={value} on {gfx}", rule["severity"], rule["reason"])
-    _check_backend(host, build, gfx, options, environment, wanted)
-    _check_quantization(host, build, gfx, options, wanted)
-
-
-def _refuse(host: Host, wanted: dict[str, t.Any], name: str, seen: str, severity: str, why: str) -> None:
-    remedy = f"Change {name} of the instance {wanted['name']}"
-    host.findings.add(
-        "vllm.refused",
-        seen,
-        "a value that works there",
-        severity=severity,
-        why=why.rstrip("."),
-        remedy=remedy,
-    )
+        if value is not None and _applies(condition, value) and launched.instance.build.matches(condition):
+            launched.refuse(name, f"{name}={value} on {gfx}", rule["reason"], rule["severity"])
+    _check_backend(launched)
+    _check_quantization(launched)
 
 
 def _applies(condition: dict[str, t.Any], value: t.Any) -> bool:
@@ -60,41 +59,27 @@ def _applies(condition: dict[str, t.Any], value: t.Any) -> bool:
     return bool(condition.get("present"))
 
 
-def _check_backend(
-    host: Host,
-    build: Build,
-    gfx: str,
-    options: dict[str, t.Any],
-    environment: dict[str, str],
-    wanted: dict[str, t.Any],
-) -> None:
+def _check_backend(launched: Launched) -> None:
     """An attention backend that the release has, with kernels for the GPU; and kernels of AITER only where
     AITER has some."""
-    known = host.catalog.vllm["attention_backends"]
-    backend = _backend(options)
+    gfx, version = launched.instance.gfx, launched.instance.build.version
+    known = launched.instance.host.catalog.vllm["attention_backends"]
+    backend = _backend(launched.options)
     aiter = known["by_gfx"].get(gfx, {}).get("aiter", False)
     if backend:
         name, entry = backend.upper(), known["names"].get(backend.upper())
-        first = (entry or {}).get("first")
+        option, first = f"attention-backend={backend}", (entry or {}).get("first")
         if entry is None:
-            why = f"vLLM has {', '.join(known['names'])}"
-            _refuse(host, wanted, "attention-backend", f"attention-backend={backend}", "fail", why)
-        elif first and version_key(build.version) < version_key(first):
-            seen = f"attention-backend={backend} with vLLM {build.version}"
-            _refuse(host, wanted, "attention-backend", seen, "fail", f"it came with {first}")
+            launched.refuse("attention-backend", option, f"vLLM has {', '.join(known['names'])}")
+        elif first and version_key(version) < version_key(first):
+            launched.refuse("attention-backend", f"{option} with vLLM {version}", f"it came with {first}")
         elif entry.get("aiter") and not aiter:
             why = f"{name} is made of AITER's kernels, which need CDNA 3 or later; the engine stops at start"
-            _refuse(host, wanted, "attention-backend", f"attention-backend={backend} on {gfx}", "fail", why)
+            launched.refuse("attention-backend", f"{option} on {gfx}", why)
     for option in ("moe-backend", "linear-backend"):
-        if "aiter" in str(options.get(option, "")).lower() and not aiter:
-            _refuse(
-                host,
-                wanted,
-                option,
-                f"{option}={options[option]} on {gfx}",
-                "fail",
-                "AITER has no kernels for this GPU",
-            )
+        value = launched.options.get(option, "")
+        if "aiter" in str(value).lower() and not aiter:
+            launched.refuse(option, f"{option}={value} on {gfx}", "AITER has no kernels for this GPU")
 
 
 def _backend(options: dict[str, t.Any]) -> str | None:
@@ -110,60 +95,80 @@ def _backend(options: dict[str, t.Any]) -> str | None:
     return str(given) if given and str(given).lower() != "auto" else None
 
 
-def _check_quantization(
-    host: Host, build: Build, gfx: str, options: dict[str, t.Any], wanted: dict[str, t.Any]
-) -> None:
-    """What the weights are quantized with, held against the release and the GPU. Options are refused by the
-    profile."""
-    there, given, known = (
-        host.rocm["paths"].get(wanted["path"], {}),
-        wanted["model_config"],
-        host.catalog.vllm["quantization"],
-    )
-    method = options.get("quantization") or (
-        _model.quantization(given) if given else there.get("quantization")
-    )
-    scales = _model.fp8_scales(given) if given else there.get("fp8_scales")
-    removed, newest = known["removed"].get(method), host.catalog.vllm["default_version"]
-    remedy = (
-        f"Take the model of the instance {wanted['name']} in another quantization, for example AWQ or GPTQ"
-    )
-    if removed and version_key(build.version) > version_key(removed["last"]):
+class Unloadable(t.NamedTuple):
+    """Why weights in a quantization cannot be served, or not well."""
+
+    seen: str | None
+    expected: str
+    severity: str | None
+    why: str
+    remedy: str
+
+
+def _check_quantization(launched: Launched) -> None:
+    """What the weights are quantized with, held against the release and the GPU."""
+    found = _release_lacks(launched)
+    if found is None:
+        _check_cache_format(launched)
+        # Options are refused by the profile.
+        found = None if "quantization" in launched.options else _gpu_lacks(launched)
+    if found:
+        launched.instance.host.findings.add(
+            "vllm.quantization",
+            found.seen,
+            found.expected,
+            severity=found.severity,
+            why=found.why,
+            remedy=found.remedy,
+        )
+
+
+def _another(launched: Launched) -> str:
+    name = launched.instance.name
+    return f"Take the model of the instance {name} in another quantization, for example AWQ or GPTQ"
+
+
+def _release_lacks(launched: Launched) -> Unloadable | None:
+    instance = launched.instance
+    vllm, version = instance.host.catalog.vllm, version_key(instance.build.version)
+    known, newest = vllm["quantization"], vllm["default_version"]
+    method = launched.options.get("quantization") or checkpoint.quantization(instance)
+    removed = known["removed"].get(method)
+    if removed and version > version_key(removed["last"]):
         why = f"vLLM {removed['last']} was the last to load it on ROCm"
         remedy = f"Take the model in another quantization: {removed['replacement']}"
-        host.findings.add("vllm.quantization", method, "one that this release loads", why=why, remedy=remedy)
-        return
+        return Unloadable(method, "one that this release loads", None, why, remedy)
     if method and not removed and method not in known["supported"]:
         # What older releases load is known of those only that lost something since.
-        severity = "warn" if version_key(build.version) < version_key(newest) else "fail"
+        severity = "warn" if version < version_key(newest) else "fail"
         why = f"vLLM {newest} loads {', '.join(known['supported'])} on ROCm"
-        host.findings.add(
-            "vllm.quantization", method, "one that vLLM loads", severity=severity, why=why, remedy=remedy
-        )
-        return
-    support = known["by_gfx"].get(gfx, {})
-    if str(options.get("kv-cache-dtype", "")).startswith("fp8") and support.get("kv_cache_fp8") == "limited":
+        return Unloadable(method, "one that vLLM loads", severity, why, _another(launched))
+    return None
+
+
+def _check_cache_format(launched: Launched) -> None:
+    gfx = launched.instance.gfx
+    support = launched.instance.host.catalog.vllm["quantization"]["by_gfx"].get(gfx, {})
+    kind = str(launched.options.get("kv-cache-dtype", ""))
+    if kind.startswith("fp8") and support.get("kv_cache_fp8") == "limited":
         why = "few attention backends read a cache in FP8 on this GPU"
-        _refuse(
-            host,
-            wanted,
-            "kv-cache-dtype",
-            f"kv-cache-dtype={options['kv-cache-dtype']} on {gfx}",
-            "warn",
-            why,
-        )
-    if "quantization" in options:
-        return
-    name = f"fp8_per_{scales}" if scales else str(method)
+        launched.refuse("kv-cache-dtype", f"kv-cache-dtype={kind} on {gfx}", why, "warn")
+
+
+def _gpu_lacks(launched: Launched) -> Unloadable | None:
+    instance = launched.instance
+    support = instance.host.catalog.vllm["quantization"]["by_gfx"].get(instance.gfx, {})
+    scales = checkpoint.fp8_scales(instance)
+    name = f"fp8_per_{scales}" if scales else str(checkpoint.quantization(instance))
     works, first = support.get(name), support.get(f"{name}_first")
-    if works == "yes" and first and version_key(build.version) < version_key(first):
+    version = instance.build.version
+    if works == "yes" and first and version_key(version) < version_key(first):
         works = "no"
-    if works in ("no", "slow"):
-        why = (
-            f"vLLM {build.version} has no kernels for it there"
-            if works == "no"
-            else "it runs without kernels of its own, slowly"
-        )
-        severity = "fail" if works == "no" else "warn"
-        seen, expected = f"weights in {name} on {gfx}", "a quantization with kernels for this GPU"
-        host.findings.add("vllm.quantization", seen, expected, severity=severity, why=why, remedy=remedy)
+    if works not in ("no", "slow"):
+        return None
+    why = "it runs without kernels of its own, slowly"
+    if works == "no":
+        why = f"vLLM {version} has no kernels for it there"
+    severity = "fail" if works == "no" else "warn"
+    seen, expected = f"weights in {name} on {instance.gfx}", "a quantization with kernels for this GPU"
+    return Unloadable(seen, expected, severity, why, _another(launched))

@@ -1,0 +1,148 @@
+# Copyright: (c) 2026, the amdgpu.fleet authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Which GPUs, partitions, CPUs and memory nodes a server gets, and who else has them."""
+
+from __future__ import annotations
+
+import dataclasses
+import typing as t
+
+from .facts import Gpu
+from .host import Host
+from .wants import INVENTORY, Server
+
+
+@dataclasses.dataclass(frozen=True)
+class Devices:
+    """What one server computes on: GPUs, and of each the partitions (of a GPU in SPX: number 0)."""
+
+    gpus: list[Gpu]
+    # Index of the GPU -> numbers of its partitions.
+    partitions: dict[int, list[int]]
+
+    @property
+    def number(self) -> int:
+        return sum(len(partitions) for partitions in self.partitions.values())
+
+
+NO_DEVICES = Devices([], {})
+
+
+@dataclasses.dataclass(frozen=True)
+class Numa:
+    """A memory node of the host, and its CPUs as the kernel writes them."""
+
+    node: int
+    cpus: str
+
+
+def devices_of(gpu: Gpu, planned: t.Mapping[int, int]) -> int:
+    """What an engine sees of a GPU: partitions are devices of their own, in the mode that the plan sets."""
+    return planned.get(gpu["index"]) or max(gpu["partitions"] or 0, 1)
+
+
+class Assignment:
+    """Hands out the devices of a host, and says where two servers ask for the same one."""
+
+    def __init__(self, host: Host, planned: t.Mapping[int, int]) -> None:
+        self.host = host
+        self.planned = planned
+        self._used: dict[tuple[int, int], str] = {}
+
+    def choose(self, server: Server) -> Devices:
+        """The devices of one server: those that it names, or all; equal servers get equal parts of them."""
+        by_index = {gpu["index"]: gpu for gpu in self.host.gpus}
+        self._check_indexes(server, by_index)
+        pairs = []
+        for index in dict.fromkeys(server.gpus or by_index):
+            count = devices_of(by_index[index], self.planned) if index in by_index else 0
+            absent = [number for number in server.partitions if not 0 <= number < count]
+            if absent and count:
+                seen = f"partition {', '.join(map(str, absent))} of GPU {index}"
+                expected = f"0 to {count - 1}" if count > 1 else "0, the whole GPU"
+                self.host.findings.add("serve.partitions", seen, expected, instance=server.name)
+            numbers = dict.fromkeys(server.partitions or range(count))
+            pairs += [(index, number) for number in numbers if 0 <= number < count]
+        pairs = self._share(server, pairs)
+        self._check_overlap(server, pairs, by_index)
+        self._used.update(dict.fromkeys(pairs, server.name))
+        gpus = [by_index[index] for index in dict.fromkeys(index for index, _number in pairs)]
+        return Devices(
+            gpus,
+            {gpu["index"]: [number for index, number in pairs if index == gpu["index"]] for gpu in gpus},
+        )
+
+    def _check_indexes(self, server: Server, by_index: t.Mapping[int, Gpu]) -> None:
+        missing = [index for index in server.gpus if index not in by_index]
+        if not missing:
+            return
+        listed = {gpu["index"] for gpu in self.host.gpu_facts["gpus"]}
+        unsupported = set(missing) <= listed
+        why = "ROCm does not support this GPU" if unsupported else "the host has no GPU of this index"
+        known = ", ".join(str(index) for index in by_index) or "nothing (the host has no supported GPU)"
+        seen = f"GPU {', '.join(str(index) for index in missing)}"
+        self.host.findings.add("serve.gpus", seen, known, why=why, instance=server.name, known=known)
+
+    def _share(self, server: Server, pairs: list[tuple[int, int]]) -> list[tuple[int, int]]:
+        at, count = server.share
+        each, rest = divmod(len(pairs), count)
+        if not pairs or not (rest or not each):
+            return pairs[at * each : (at + 1) * each]
+        if at == 0:
+            seen, name = f"{len(pairs)} devices for {count} servers", server.name.removesuffix("-0")
+            self.host.findings.add("serve.count", seen, "as many for each", instance=name)
+        return []
+
+    def _check_overlap(
+        self, server: Server, pairs: list[tuple[int, int]], by_index: t.Mapping[int, Gpu]
+    ) -> None:
+        """One finding for a GPU, however many of its partitions are claimed twice."""
+        claimed = dict.fromkeys((pair[0], self._used[pair]) for pair in pairs if pair in self._used)
+        for index, other in claimed:
+            count = devices_of(by_index[index], self.planned)
+            twice = [
+                number
+                for number in range(count)
+                if self._used.get((index, number)) == other and (index, number) in pairs
+            ]
+            part = f"partition {', '.join(map(str, twice))} of GPU {index}"
+            what = f"GPU {index}" if len(twice) == count else part
+            seen = f"{what} for {other} and {server.name}"
+            self.host.findings.add("serve.overlap", seen, "one instance a GPU or partition")
+
+    def render_nodes(self, devices: Devices) -> list[str]:
+        """Names below /dev/dri. Before the mode is set a GPU shows other nodes; the plan is made again then."""
+        nodes: list[str] = []
+        for gpu in devices.gpus:
+            shown = gpu["render_nodes"]
+            apart = len(shown) == devices_of(gpu, self.planned)
+            nodes += [shown[number] for number in devices.partitions[gpu["index"]]] if apart else shown
+        return nodes
+
+
+def numa(host: Host, server: Server, gpus: t.Sequence[Gpu]) -> Numa | None:
+    """The node whose CPUs and memory a server uses; ``None`` where the kernel shall choose."""
+    known, asked = host.system["numa_nodes"], server.numa
+    if asked == "none":
+        return None
+    if asked != "auto":
+        if asked not in known:
+            seen, expected = f"node {asked} for {server.name}", ", ".join(known) or "none that has CPUs"
+            expected = f"a node of the host: {expected}"
+            host.findings.add("serve.numa", seen, expected, instance=server.name)
+            return None
+        host.note(
+            "serve", f"{server.name} numa", f"node {asked}: CPUs {known[asked]}", "asked for", INVENTORY
+        )
+        return Numa(int(asked), known[asked])
+    nodes = {str(gpu["numa_node"]) for gpu in gpus}
+    if len(known) < 2 or len(nodes) != 1 or not nodes <= set(known):
+        return None
+    node = nodes.pop()
+    reason = (
+        "its GPUs are attached to this node; CPUs and memory of another one are reached through the link "
+        "between the sockets"
+    )
+    source = "numa_node of the GPUs in sysfs"
+    host.note("serve", f"{server.name} numa", f"node {node}: CPUs {known[node]}", reason, source)
+    return Numa(int(node), known[node])

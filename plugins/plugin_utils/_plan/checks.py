@@ -1,0 +1,361 @@
+# Copyright: (c) 2026, the amdgpu.fleet authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The inventory held to the roles' argument specifications and to what later roles can work with.
+
+A value that a role would stop at half-way is refused here, before anything is touched.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import datetime
+import difflib
+import functools
+import ipaddress
+import re
+import typing as t
+from pathlib import Path
+
+from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
+
+from ...module_utils._model import shape
+from .catalog import read_yaml
+from .wants import Member, Mirror, ModelSource, Server, Wants, WantsError
+
+ROLES = Path(__file__).resolve().parents[3] / "roles"
+# Set by the roles themselves, or of no concern to a plan.
+NOT_WANTS = ("plan_host", "serve_api_key", "model_hf_token", "report_directory", "report_title")
+# Of the playbooks: of no concern to a plan, but worth a word when one is misspelt. The last line is what they
+# remember in a run.
+OF_PLAYBOOKS = (
+    *(
+        "fleet_hosts",
+        "fleet_serial",
+        "fleet_max_fail_percentage",
+        "fleet_reboot_timeout",
+        "fleet_show_plan",
+        "fleet_fail_on",
+    ),
+    *("fleet_keep", "fleet_drain_timeout"),
+    *(
+        "fleet_failure",
+        "fleet_stopped",
+        "fleet_rebooted",
+        "fleet_started",
+        "fleet_findings_before",
+        "fleet_workstation",
+    ),
+)
+
+# Options of vLLM that the plan decides, and where each is asked for: a second place would go past its checks.
+ELSEWHERE = {
+    "host": "serve_instances[].host",
+    "port": "serve_instances[].port",
+    "model": "serve_instances[].model",
+    "api-key": "serve_api_key, which is written where only root can read it",
+    "hf-token": "model_hf_token, which is written where only root can read it",
+    "config": "serve_instances[].options",
+    **dict.fromkeys(
+        ("ssl-keyfile", "ssl-certfile", "ssl-ca-certs", "ssl-cert-reqs"),
+        "gateway_tls_certificate of the role gateway",
+    ),
+    **dict.fromkeys(("nnodes", "node-rank", "master-addr", "headless"), "serve_instances[].nodes"),
+}
+# What the plan looks up, so it must be a word.
+OF_TEXT = ("quantization", "served-model-name", "dtype", "kv-cache-dtype")
+SECRETS = {
+    "VLLM_API_KEY": "serve_api_key",
+    "HF_TOKEN": "model_hf_token",
+    "HUGGING_FACE_HUB_TOKEN": "model_hf_token",
+}
+# What a variable is called whose value is nobody's business.
+SECRET_NAME = re.compile(
+    r"(.*_)?(TOKEN|PASSWORD|PASSWD|SECRET|API_KEY|ACCESS_KEY|SECRET_KEY|CREDENTIALS?)", re.IGNORECASE
+)
+CORRECT = "Correct it in the inventory."
+# Names of before 1.0.0.
+RENAMED = {
+    f"vllm_{name}": f"serve_{name}"
+    for name in (
+        *("instances", "accelerator", "kind", "user", "secret_environment", "api_key", "node_address"),
+        *("podman_arguments", "start_timeout", "idle_memory_percent", "check_interval", "purge", "state"),
+    )
+}
+# More than the partitions of any host.
+MOST_SERVERS = 128
+# What a number can be: less or more would stop a role half-way, after others have changed the host.
+RANGES = {
+    "kernel_gtt_gib": (0, 1 << 20),
+    "model_timeout": (1, 1 << 31),
+    "serve_start_timeout": (1, 1 << 31),
+    "serve_check_interval": (0, 1 << 31),
+    "serve_idle_memory_percent": (0, 100),
+}
+LINE = re.compile(r"[^\x00-\x1f\x7f\x85\u2028\u2029]*")
+ADDRESS = re.compile(r"\S*")
+# What the text of a variable, or of each entry of a list, has to be, and what that is called.
+FORMS = {
+    "driver_repository_uri": (ADDRESS, "an address without blanks"),
+    "driver_repository_key_url": (ADDRESS, "an address without blanks"),
+    "driver_repository_fingerprint": (re.compile(r"(\s*[0-9A-Fa-f]){40}\s*|"), "40 hexadecimal digits"),
+    "rocm_repository_uri": (ADDRESS, "an address without blanks"),
+    "rocm_repository_key_url": (ADDRESS, "an address without blanks"),
+    "rocm_repository_fingerprint": (re.compile(r"(\s*[0-9A-Fa-f]){40}\s*|"), "40 hexadecimal digits"),
+    "partition_stop_services": (re.compile(r"[A-Za-z0-9:_.\\@-]+"), "the name of a unit"),
+}
+SYSCTL = re.compile(r"-?[A-Za-z0-9_][^\s=#;]*")
+NUMA = re.compile(r"auto|none|[0-9]{1,3}")
+HOST = re.compile(r"[A-Za-z0-9.:*-]*")
+DROPIN = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*\.cfg")
+VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+# Podman keeps an image under its whole name: what is asked for by half of one is never found there.
+IMAGE = re.compile(r"(localhost|[\w-]+([.:][\w-]+)+)/[\w./-]+(:[\w.-]+|@sha256:[0-9a-f]{64})")
+
+
+@functools.cache
+def specification() -> dict[str, t.Any]:
+    """The options of every role, as their ``meta/argument_specs.yml`` define them."""
+    options: dict[str, t.Any] = {}
+    for path in sorted(ROLES.glob("*/meta/argument_specs.yml")):
+        options.update(read_yaml(path)["argument_specs"]["main"]["options"])
+    return {name: option for name, option in options.items() if name not in NOT_WANTS}
+
+
+def normalize(variables: t.Mapping[str, t.Any]) -> Wants:
+    """Every want with its type and default. Variables that merely begin like ours are left alone."""
+    _check_names(variables)
+    plain = _validated(variables)
+    _check_plain(plain)
+    _check_secrets(variables.get("__secrets", {}))
+    if plain["vllm_image"] and not IMAGE.fullmatch(plain["vllm_image"]):
+        raise WantsError(
+            f"vllm_image: {plain['vllm_image']!r} lacks its registry or its tag. Write it as "
+            "docker.io/vllm/vllm-openai-rocm:v0.33.0."
+        )
+    if not DROPIN.fullmatch(plain["kernel_dropin"]):
+        raise WantsError(
+            f"kernel_dropin: {plain['kernel_dropin']!r} is not a file name that ends in .cfg. {CORRECT}"
+        )
+    for instance in plain["serve_instances"]:
+        _check_instance(instance)
+    entries = [server for instance in plain["serve_instances"] for server in servers(instance)]
+    plain["vllm_options"] = _options(plain["vllm_options"], "vllm_options")
+    _check_environments(plain)
+    if variables.get("fleet_fail_on", "fail") not in ("fail", "warn", "never"):
+        raise WantsError(
+            f"fleet_fail_on: {variables['fleet_fail_on']!r} is none of fail, warn and never. {CORRECT}"
+        )
+    profiles = plain["plan_catalog"].get("profiles", {})
+    if not isinstance(profiles, dict) or not all(isinstance(entry, dict) for entry in profiles.values()):
+        raise WantsError(f"plan_catalog.profiles: {profiles!r} is not a mapping of profiles. {CORRECT}")
+    groups = _plain(variables.get("__inventory_nodes", {}), "inventory_nodes")
+    own = {field.name for field in dataclasses.fields(Wants)}
+    typed: dict[str, t.Any] = {
+        **{name: value for name, value in plain.items() if name in own},
+        "plan_mirror": Mirror(**plain["plan_mirror"]),
+        "model_sources": [
+            ModelSource(**{name: value or "" for name, value in source.items()})
+            for source in plain["model_sources"]
+        ],
+        "serve_instances": [Server(**entry) for entry in entries],
+        "inventory_nodes": {
+            group: [Member(**member) for member in members] for group, members in groups.items()
+        },
+    }
+    return Wants(**typed)
+
+
+def _check_names(variables: t.Mapping[str, t.Any]) -> None:
+    """A misspelt name would be ignored in silence."""
+    known = specification()
+    for name in variables:
+        if name in known or name in NOT_WANTS or name in OF_PLAYBOOKS:
+            continue
+        if name in RENAMED:
+            raise WantsError(f"{name} is called {RENAMED[name]} now. Rename it in the inventory.")
+        close = difflib.get_close_matches(name, (*known, *OF_PLAYBOOKS), n=1, cutoff=0.85)
+        if close:
+            raise WantsError(f"{name} is not a variable of amdgpu.fleet. Did you mean {close[0]}?")
+
+
+def _validated(variables: t.Mapping[str, t.Any]) -> dict[str, t.Any]:
+    """The variables with the types and defaults of the argument specifications."""
+    known = specification()
+    given = {name: _plain(value, name) for name, value in variables.items() if name in known}
+    # A text would become a mapping.
+    if not isinstance(given.get("serve_secret_environment", {}), dict):
+        raise WantsError(f"serve_secret_environment is not a mapping. {CORRECT}")
+    try:
+        result = ArgumentSpecValidator(known).validate(given)
+    except (OverflowError, TypeError, ValueError) as error:  # an infinite number, and it does not say which
+        raise WantsError(f"{_unreadable(known, given)}: {error}. {CORRECT}") from error
+    if result.error_messages:
+        raise WantsError(f"{result.error_messages[0]}. {CORRECT}")
+    return dict(result.validated_parameters)
+
+
+def _check_secrets(secrets: t.Mapping[str, t.Any]) -> None:
+    for name, text in secrets.items():
+        if not text:
+            raise WantsError(f"{name} is not a text. Put it in quotes, or remove it where there is none.")
+
+
+def _check_instance(instance: dict[str, t.Any]) -> None:
+    """One entry of ``serve_instances``; its options are spelt as the engine spells them afterwards."""
+    name = "serve_instances[]"
+    if not _address(instance["host"]):
+        raise WantsError(f"{name}.host: {instance['host']!r} is not an address. {CORRECT}")
+    if not LINE.fullmatch(instance["served_name"]):
+        raise WantsError(f"{name}.served_name: {instance['served_name']!r} is not one line. {CORRECT}")
+    instance["options"] = _options(instance["options"], f"{name}.options")
+    _check_environment(instance["environment"], f"{name}.environment")
+    _check_size(instance)
+    if not 0 < instance["count"] <= MOST_SERVERS:
+        raise WantsError(f"{name}.count: {instance['count']} is not 1 to {MOST_SERVERS}. {CORRECT}")
+    if instance["nodes"] and instance["count"] > 1:
+        raise WantsError(
+            f"{name}.count: {instance['name']} is served by several hosts, so it is one. "
+            "Remove count or nodes."
+        )
+    if not NUMA.fullmatch(instance["numa"]):
+        raise WantsError(
+            f"{name}.numa: {instance['numa']!r} is neither auto nor none nor a number. {CORRECT}"
+        )
+
+
+def _check_environments(plain: dict[str, t.Any]) -> None:
+    _check_environment(plain["vllm_environment"], "vllm_environment")
+    secret = plain["serve_secret_environment"]
+    _check_environment(secret, "serve_secret_environment", secret=True)
+    open_ones = [plain["vllm_environment"], *(entry["environment"] for entry in plain["serve_instances"])]
+    for environment in open_ones:
+        for name in environment.keys() & secret.keys():
+            raise WantsError(
+                f"serve_secret_environment: {name} stands in another environment too. Keep one of them."
+            )
+
+
+def servers(instance: t.Mapping[str, t.Any]) -> list[dict[str, t.Any]]:
+    """The servers that one entry of ``serve_instances`` stands for; ``share``: which of how many equal parts
+    of the devices each has."""
+    count, port = int(instance.get("count", 1)), int(instance.get("port", 8000))
+    if count <= 1:
+        return [{**instance, "share": (0, 1)}]
+    return [
+        {**instance, "name": f"{instance['name']}-{at}", "port": port + at, "share": (at, count)}
+        for at in range(count)
+    ]
+
+
+def _unreadable(known: dict[str, t.Any], given: dict[str, t.Any]) -> str:
+    for name, value in given.items():
+        try:
+            ArgumentSpecValidator(known).validate({name: value})
+        except (OverflowError, TypeError, ValueError):
+            return name
+    return ", ".join(given)
+
+
+def _address(host: str) -> bool:
+    """Whether it may be listened on: a name, ``*``, or an address that is none but by its digits alone."""
+    if ":" in host or re.fullmatch(r"[0-9.]+", host):
+        try:
+            ipaddress.ip_address(host)
+        except ValueError:
+            return False
+    return bool(HOST.fullmatch(host))
+
+
+def _check_plain(wants: dict[str, t.Any]) -> None:
+    for name, (least, most) in RANGES.items():
+        if not least <= wants[name] <= most:
+            raise WantsError(f"{name}: {wants[name]} is not {least} to {most}. {CORRECT}")
+    for name, (form, meaning) in FORMS.items():
+        for text in wants[name] if isinstance(wants[name], list) else [wants[name]]:
+            if not form.fullmatch(text):
+                raise WantsError(f"{name}: {text!r} is not {meaning}. {CORRECT}")
+    for name, value in wants["kernel_sysctl"].items():
+        if not SYSCTL.fullmatch(name):
+            raise WantsError(f"kernel_sysctl: {name!r} is not the name of a sysctl. {CORRECT}")
+        if (
+            isinstance(value, bool)
+            or not isinstance(value, (str, int, float))
+            or not LINE.fullmatch(str(value))
+            or not str(value).strip()
+        ):
+            raise WantsError(
+                f"kernel_sysctl: {name} is {value!r}, and neither a number nor one line of text. {CORRECT}"
+            )
+
+
+def _check_size(instance: dict[str, t.Any]) -> None:
+    if not 0 <= instance["weights_gib"] < 1 << 20:
+        raise WantsError(
+            f"serve_instances[].weights_gib: {instance['weights_gib']} cannot be the size of a model in GiB. "
+            f"Correct it."
+        )
+    if instance["model_config"] and shape(instance["model_config"]) is None:
+        needed = "num_hidden_layers and num_attention_heads"
+        raise WantsError(
+            f"serve_instances[].model_config: {needed} are missing or are no numbers. Copy them from the "
+            f"model's config.json."
+        )
+
+
+def _plain(value: t.Any, path: str) -> t.Any:
+    """The value in plain mappings and lists, its keys checked.
+
+    Ansible's own containers carry every variable of the host along, and the validator copies what it is
+    given: 0.4 s each time. YAML reads an unquoted ``1``, ``on`` or ``~`` in front of a colon as something
+    else than text.
+    """
+    if isinstance(value, dict):
+        for key in value:
+            if not isinstance(key, str):
+                raise WantsError(f"{path}: the key {key!r} is not a text. Put it in quotes.")
+        return {key: _plain(entry, f"{path}.{key}") for key, entry in value.items()}
+    if isinstance(value, datetime.date):
+        return value.isoformat()  # what YAML makes of an unquoted 2026-11-21
+    if isinstance(value, (list, tuple)):
+        return [_plain(entry, f"{path}[]") for entry in value]
+    return value
+
+
+def _options(options: dict[str, t.Any], path: str) -> dict[str, t.Any]:
+    named = {key.replace("_", "-"): value for key, value in options.items()}
+    for name in named:
+        if name in ELSEWHERE:
+            raise WantsError(f"{path}: {name} does not belong there. Set {ELSEWHERE[name]}.")
+        if name in OF_TEXT and not isinstance(named[name], (str, type(None))):
+            raise WantsError(f"{path}.{name}: {named[name]!r} is not a text. {CORRECT}")
+    return named
+
+
+def _check_environment(environment: dict[str, t.Any], path: str, secret: bool = False) -> None:
+    for name, value in environment.items():
+        if name in SECRETS:
+            raise WantsError(
+                f"{path}: {name} does not belong there. Set {SECRETS[name]}, which is written where only "
+                f"root can read it."
+            )
+        # The name of a file is no secret.
+        if SECRET_NAME.fullmatch(name) and not secret and not str(value).startswith("/"):
+            raise WantsError(
+                f"{path}: {name} would be readable by every user. Set it in serve_secret_environment."
+            )
+        if secret and value is not None and (not isinstance(value, str) or value != value.strip()):
+            raise WantsError(
+                f"{path}.{name}: the value must be a text in quotes without blanks around it. {CORRECT}"
+            )
+        if not VARIABLE.fullmatch(name):
+            raise WantsError(f"{path}: {name!r} cannot be the name of a variable. {CORRECT}")
+        # systemd and Podman read quotes and backslashes of such a file differently.
+        if str(value)[:1] in ("'", '"') or "\\" in str(value):
+            raise WantsError(
+                f"{path}.{name}: the value must not begin with a quote or hold a backslash. {CORRECT}"
+            )
+        if isinstance(value, (dict, list)) or re.search(r"[\x00-\x1f\x7f\x85\u2028\u2029]", str(value)):
+            raise WantsError(
+                f"{path}.{name}: the value must be one line of text. Write lists and mappings as JSON in "
+                f"quotes."
+            )

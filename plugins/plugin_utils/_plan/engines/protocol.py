@@ -1,0 +1,265 @@
+# Copyright: (c) 2026, the amdgpu.fleet authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What an engine is to the rest of the plan.
+
+An engine says which builds it can be had as, what it must ask of the host, how a server is launched, whether
+it fits, and what it refuses. Units, ports, devices, memory nodes, keys, probes, gateway, upgrade and removal
+are common to all engines and know none of them.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import typing as t
+
+from ..assignment import Devices
+from ..catalog import Catalog
+from ..host import Host
+from ..wants import Server, Wants
+
+
+@dataclasses.dataclass(frozen=True)
+class Questions:
+    """What an engine must know of a host before the plan can be made; options of the facts modules."""
+
+    paths: list[str] = dataclasses.field(default_factory=list)
+    images: list[str] = dataclasses.field(default_factory=list)
+    search_paths: list[str] = dataclasses.field(default_factory=list)
+    programs: list[str] = dataclasses.field(default_factory=list)
+
+
+@dataclasses.dataclass(frozen=True)
+class Image:
+    """A container image: what an archive or a registry calls it, and what units start."""
+
+    source: str
+    name: str
+    # What a registry is asked for: by digest it cannot give another image than the one that is meant.
+    pull: str
+    digest: str
+    archive: str
+    # What it takes on the disk, 0 where that is not known.
+    gib: float
+    present: bool
+
+
+@dataclasses.dataclass(frozen=True)
+class Links:
+    """Which environment serves and which one served before, and what is left of others."""
+
+    current: str | None = None
+    previous: str | None = None
+    remove: list[str] = dataclasses.field(default_factory=list)
+    change: bool = False
+
+
+@dataclasses.dataclass(frozen=True)
+class Venv:
+    """A virtual environment, and how it is made."""
+
+    path: str
+    gib: float
+    present: bool
+    python: str
+    packages: list[str]
+    pip_arguments: str
+    uv: str
+    uv_packages: list[str]
+    uv_pip_arguments: str
+    # What is imported to prove that it is whole.
+    module: str
+
+
+@dataclasses.dataclass(frozen=True)
+class Build:
+    """One release of an engine for one accelerator (``rocm``, ``vulkan`` or ``cpu``)."""
+
+    engine: str
+    accelerator: str
+    version: str
+    variant: str
+    # Why it is this version, and where that is known from.
+    reason: str
+    source: str | None
+    # The name of its image that units start; empty where there is none.
+    image: str
+
+    @property
+    def rocm(self) -> bool:
+        return self.accelerator == "rocm"
+
+
+BuildT = t.TypeVar("BuildT", bound=Build)
+
+
+@dataclasses.dataclass(frozen=True)
+class Instance(t.Generic[BuildT]):
+    """One server on one host: what every function of an engine is given."""
+
+    host: Host
+    server: Server
+    build: BuildT
+    # quadlet, podman or venv.
+    kind: str
+    # Where the model lies on the host.
+    path: str
+    devices: Devices
+    # How many devices each GPU (by index) shows once the plan is applied, where the plan sets that.
+    planned: t.Mapping[int, int]
+    # The pool of an APU once the plan is applied, where the plan sets it.
+    pool_bytes: int | None
+
+    @property
+    def name(self) -> str:
+        return self.server.name
+
+    @property
+    def container(self) -> bool:
+        return self.kind != "venv"
+
+    @property
+    def gfx(self) -> str:
+        """The architecture that it computes on; ``cpu`` without a GPU."""
+        if not self.build.rocm:
+            return "cpu"
+        found = [gpu["gfx"] for gpu in self.devices.gpus]
+        return (found[0] if found else self.host.gfx) or "cpu"
+
+    @property
+    def serving(self) -> dict[str, t.Any]:
+        """What the profile of its GPU says of serving."""
+        profile = self.host.catalog.profile(self.gfx) or {}
+        return t.cast("dict[str, t.Any]", profile.get("serving", {}))
+
+    def note(self, setting: str, value: t.Any, reason: str, source: t.Any = None) -> None:
+        """Remember why a value of this server is what it is."""
+        self.host.note("serve", f"{self.name} {setting}", value, reason, source)
+
+
+@dataclasses.dataclass(frozen=True)
+class Cache:
+    """What a server compiles or downloads, and keeps. In a container a volume, which outlives it."""
+
+    # Names the volume UNIT-NAME.
+    name: str
+    # Where it lies in the container.
+    path: str
+
+
+@dataclasses.dataclass(frozen=True)
+class Seed:
+    """A program of the role that fills a cache from the image before the first start."""
+
+    program: str
+    interpreter: str
+    cache: str
+    folder: str
+
+
+@dataclasses.dataclass(frozen=True)
+class Launch:
+    """How one server is started. Units print it and decide nothing."""
+
+    # The program and its arguments: in a container the entrypoint and what follows it.
+    command: list[str]
+    # The text of its configuration file, and where the server reads it.
+    configuration: str
+    configuration_path: str
+    environment: dict[str, str]
+    # Variables whose values hold specifiers of systemd, for a service without a container.
+    service_environment: dict[str, str]
+    # Files and folders of the host that it reads.
+    read_only: list[str]
+    caches: list[Cache]
+    seed: Seed | None
+    # The variable that has the API key.
+    api_key_variable: str
+    # The name that clients ask for.
+    served_name: str
+    # completion or health: what proves that it serves.
+    probe: str
+    health_path: str
+    metrics_path: str
+    # Seconds until it is killed.
+    stop_timeout: int
+    # Exit codes after which starting again would not help.
+    no_restart: list[int]
+    shm_size: str
+    # Devices besides those of its GPUs, capabilities, and whether the default seccomp profile stands in the way.
+    devices: list[str]
+    capabilities: list[str]
+    seccomp_unconfined: bool
+    # Whether it needs the network of the host.
+    host_network: bool
+    memory: dict[str, t.Any]
+    # For people and reports: the settings of the configuration by name.
+    options: dict[str, t.Any]
+    # The hosts that serve the model together, in order; None where this host serves it alone.
+    nodes: Together | None
+
+
+@dataclasses.dataclass(frozen=True)
+class Together:
+    """The hosts of one server, in the order of their group. The first one answers requests."""
+
+    group: str
+    hosts: list[str]
+    addresses: list[str]
+    rank: int
+    last: bool
+    # Ports of the first host that the others report at.
+    ports: list[int]
+    # The one of the unit that ends them together.
+    lifeline: int
+
+    @property
+    def worker(self) -> bool:
+        return self.rank > 0
+
+
+class Engine(t.Protocol):
+    """A further engine is a folder with one of these, its files of the catalog, and a line in ``ENGINES``."""
+
+    # As inventories name it, and as people do.
+    name: str
+    title: str
+    documentation: str
+    # Units are called PREFIX-NAME, and the files of a server lie in the configuration folder.
+    unit_prefix: str
+    configuration: str
+
+    def questions(self, wants: Wants, catalog: Catalog, servers: t.Sequence[Server]) -> Questions:
+        """What to ask of the host."""
+
+    def build(self, host: Host, accelerator: str) -> Build | None:
+        """The build that the wants lead to; ``None``, with a finding, where the catalog has none."""
+
+    def check_host(self, host: Host, build: t.Any, kind: str) -> None:
+        """Hold a build to the host."""
+
+    def runs_bare(self, host: Host, build: t.Any) -> bool:
+        """Whether it runs on this host without a container."""
+
+    def image(self, host: Host, build: t.Any) -> Image:
+        """The image of a build."""
+
+    def venv(self, host: Host, build: t.Any) -> Venv:
+        """The virtual environment of a build."""
+
+    def links(self, host: Host, build: t.Any) -> Links:
+        """What the links beside the environments say once this build serves."""
+
+    def ports(self, wants: Wants, server: Server) -> list[int]:
+        """Ports that a server listens on besides the one for requests."""
+
+    def together(self, host: Host, server: Server) -> Together | None:
+        """The hosts that serve it together, where there are several."""
+
+    def launch(self, instance: Instance[t.Any], together: Together | None) -> Launch:
+        """How it is started; findings where it cannot work."""
+
+    def check_variable(self, host: Host, build: t.Any, name: str) -> None:
+        """Whether its release reads a variable that is set beside those of ``launch``."""
+
+    def loads_unindexed(self, wants: Wants, server: Server) -> bool:
+        """Whether it loads weights in a way that names and index say nothing about."""

@@ -1,0 +1,172 @@
+# Copyright: (c) 2026, the amdgpu.fleet authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""vLLM behind the protocol of the engines."""
+
+from __future__ import annotations
+
+import typing as t
+
+import yaml
+
+from ... import model
+from ...catalog import Catalog
+from ...host import Host
+from ...wants import Server, Wants
+from ..protocol import Cache, Image, Instance, Launch, Links, Questions, Seed, Together, Venv
+from . import builds, environment, memory, nodes, options, refusals
+from .builds import VllmBuild
+
+# For the engine processes to end, once vLLM waited for the last requests (--shutdown-timeout).
+STOP_SECONDS = 60
+CONFIGURATION = "/etc/vllm"
+# vLLM looks below these, in a service without a container.
+SERVICE_CACHES = {
+    "HF_HOME": "huggingface",
+    "VLLM_CACHE_ROOT": "vllm",
+    "TRITON_CACHE_DIR": "vllm/triton",
+    "TORCHINDUCTOR_CACHE_DIR": "vllm/inductor",
+    "FLYDSL_RUNTIME_CACHE_DIR": "vllm/flydsl",
+}
+
+
+class Vllm:
+    """See ``Engine``."""
+
+    name = "vllm"
+    title = "vLLM"
+    documentation = "https://docs.vllm.ai"
+    unit_prefix = "vllm"
+    configuration = CONFIGURATION
+
+    def questions(self, wants: Wants, catalog: Catalog, servers: t.Sequence[Server]) -> Questions:
+        known = [build for build in builds.candidates(wants, catalog).values() if build]
+        asked = [{**wants.vllm_options, **server.options} for server in servers]
+        return Questions(
+            paths=[path for named in asked for path in options.paths(catalog, named)],
+            images=sorted({build.image for build in known if build.image}),
+            search_paths=sorted({build.venv for build in known}),
+            programs=sorted({build.python for build in known}),
+        )
+
+    def build(self, host: Host, accelerator: str) -> VllmBuild | None:
+        build = builds.build_for(accelerator, host.wants, host.catalog)
+        if build is None:
+            builds.unknown(host, accelerator)
+        return build
+
+    def check_host(self, host: Host, build: VllmBuild, kind: str) -> None:
+        builds.check_host(host, build, kind)
+
+    def runs_bare(self, host: Host, build: VllmBuild) -> bool:
+        return not any(builds.misfits(host, build))
+
+    def image(self, host: Host, build: VllmBuild) -> Image:
+        return builds.image(host, build)
+
+    def venv(self, host: Host, build: VllmBuild) -> Venv:
+        return builds.environment(host, build)
+
+    def links(self, host: Host, build: VllmBuild) -> Links:
+        return builds.links(host, build)
+
+    def ports(self, wants: Wants, server: Server) -> list[int]:
+        return nodes.ports(nodes.master_port(wants, server)) if server.nodes else []
+
+    def together(self, host: Host, server: Server) -> Together | None:
+        return nodes.together(host, server)
+
+    def launch(self, instance: Instance[VllmBuild], together: Together | None) -> Launch:
+        host, rocm = instance.host, instance.build.rocm
+        if rocm:
+            _check_architecture(instance)
+        variables = environment.of_instance(instance, together)
+        arguments = options.of_instance(instance, together)
+        if rocm:
+            refusals.check(refusals.Launched(instance, arguments, variables))
+            environment.check_visible(instance, variables)
+        named = options.paths(host.catalog, arguments)
+        options.check_named(instance, named)
+        devices = instance.devices.number * (len(together.hosts) if together else 1)
+        table = memory.of_instance(memory.Asked(instance, arguments, variables, devices))
+        rdma = "NCCL_IB_HCA" in variables
+        file = f"{CONFIGURATION}/{instance.name}.yaml"
+        read_only = _read_only(instance, variables, named)
+        where = f"{CONFIGURATION}/config.yaml" if instance.container else file
+        start = ["serve", read_only[0], "--config", where]
+        bare = [f"{instance.build.venv}/bin/python", "-m", "vllm.entrypoints.cli.main", *start]
+        return Launch(
+            # AMD's own images start a shell, vLLM's start this.
+            command=["vllm", *start] if instance.container else bare,
+            configuration=yaml.safe_dump(arguments, sort_keys=True, width=10_000, allow_unicode=True),
+            configuration_path=where,
+            environment=variables,
+            service_environment={} if instance.container else SERVICE_CACHES,
+            read_only=read_only,
+            caches=[Cache("huggingface", "/root/.cache/huggingface"), Cache("cache", environment.KEPT)],
+            seed=_seed(instance, variables),
+            api_key_variable="VLLM_API_KEY",
+            served_name=str(arguments.get("served-model-name") or instance.path),
+            probe=_probe(instance, arguments),
+            health_path="/health",
+            metrics_path="/metrics",
+            stop_timeout=_shutdown_timeout(arguments) + STOP_SECONDS,
+            # A wrong option ends vLLM with 2.
+            no_restart=[2],
+            shm_size="64g" if devices > 1 else "8g",
+            devices=["/dev/infiniband"] if rdma and together else [],
+            capabilities=[*(["IPC_LOCK"] if rdma and together else []), *(["SYS_PTRACE"] if rocm else [])],
+            seccomp_unconfined=rocm,
+            host_network=together is not None,
+            memory=table,
+            options=arguments,
+            nodes=together,
+        )
+
+    def check_variable(self, host: Host, build: VllmBuild, name: str) -> None:
+        environment.check_variable(host, build, name)
+
+    def loads_unindexed(self, wants: Wants, server: Server) -> bool:
+        asked = {**wants.vllm_options, **server.options}
+        return asked.get("load-format", "auto") not in ("auto", "safetensors", "pt")
+
+
+def _check_architecture(instance: Instance[VllmBuild]) -> None:
+    """The build must have code for the GPUs of an instance, which are of one architecture."""
+    host, build = instance.host, instance.build
+    found = list(dict.fromkeys(str(gpu["gfx"]) for gpu in instance.devices.gpus)) or [host.gfx]
+    if len(found) > 1:
+        seen = f"{' and '.join(found)} for {instance.name}"
+        expected = "GPUs of one architecture in an instance"
+        host.findings.add("gpu.mixed", seen, expected, severity="fail")
+    prebuilt = host.catalog.vllm["versions"].get(build.version, {}).get("prebuilt_gfx", [])
+    own = host.wants.vllm_image or host.wants.vllm_packages
+    if host.gpus and found[0] not in prebuilt and not own:
+        known = ", ".join(prebuilt)
+        host.findings.add("vllm.prebuilt", found[0], "a prebuilt one", known=known, gfx=found[0])
+
+
+def _read_only(instance: Instance[VllmBuild], variables: dict[str, str], named: list[str]) -> list[str]:
+    """The folder of the model first. What lies in a folder that is given anyway is not given twice."""
+    staged = instance.host.wants.model_tiktoken_directory
+    folders = model.folders(instance.host, instance.path)
+    given = [*folders, *([staged] if staged and staged in variables.values() else [])]
+    return given + [path for path in named if not any(f"{path}/".startswith(f"{at}/") for at in given)]
+
+
+def _seed(instance: Instance[VllmBuild], variables: dict[str, str]) -> Seed | None:
+    """AITER compiles into the folder it was installed in, which goes with the container. Its copy in the
+    volume is made once for each image."""
+    folder = environment.aiter_cache(variables) if instance.container else ""
+    return Seed("aiter_cache.py", "python3", "cache", folder) if folder else None
+
+
+def _probe(instance: Instance[VllmBuild], arguments: dict[str, t.Any]) -> str:
+    asked = instance.server.probe
+    if asked != "auto":
+        return asked
+    return "completion" if options.completes(arguments) else "health"
+
+
+def _shutdown_timeout(arguments: dict[str, t.Any]) -> int:
+    value = str(arguments.get("shutdown-timeout", 0))
+    return int(value) if value.isdecimal() else 0

@@ -1,0 +1,43 @@
+# Copyright: (c) 2026, the amdgpu.fleet authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What is known of a model: what the inventory says of it, else what lies on the host."""
+
+from __future__ import annotations
+
+import typing as t
+
+from .....module_utils import _model
+from ... import model
+from ..protocol import Instance
+from .builds import VllmBuild
+
+Vllm = Instance[VllmBuild]
+Shape = t.Dict[str, t.Any]
+
+
+def shape(instance: Vllm) -> Shape | None:
+    """Layers, heads and the like, as ``module_utils/_model.py`` reads them from a config.json."""
+    given = instance.server.model_config
+    return _model.shape(given) if given else model.on_host(instance.host, instance.path).get("shape")
+
+
+def quantization(instance: Vllm) -> str | None:
+    """What the weights are quantized with."""
+    given = instance.server.model_config
+    facts = model.on_host(instance.host, instance.path)
+    return _model.quantization(given) if given else facts.get("quantization")
+
+
+def fp8_scales(instance: Vllm) -> str | None:
+    """How the scales of FP8 weights are laid out."""
+    given = instance.server.model_config
+    facts = model.on_host(instance.host, instance.path)
+    return _model.fp8_scales(given) if given else facts.get("fp8_scales")
+
+
+def heads(instance: Vllm) -> tuple[int, int] | None:
+    """Attention heads, and those of keys and values, where the model is known."""
+    known = shape(instance)
+    if known and known.get("heads") and known.get("kv_heads"):
+        return known["heads"], known["kv_heads"]
+    return None
