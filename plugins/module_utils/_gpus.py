@@ -10,7 +10,7 @@ import typing as t
 from ansible_collections.amdgpu.fleet.plugins.module_utils import _kfd
 from ansible_collections.amdgpu.fleet.plugins.module_utils._gfx import family_of, supported_by_rocm
 from ansible_collections.amdgpu.fleet.plugins.module_utils._gpu_table import PRODUCTS, REVISIONS
-from ansible_collections.amdgpu.fleet.plugins.module_utils._sysfs import Tree, memory_bytes
+from ansible_collections.amdgpu.fleet.plugins.module_utils._tree import Tree, memory_bytes
 
 PCI_DEVICES = "sys/bus/pci/devices"
 DRM = "sys/class/drm"

@@ -7,7 +7,7 @@ from __future__ import annotations
 import typing as t
 
 from ansible_collections.amdgpu.fleet.plugins.module_utils._gfx import name_of
-from ansible_collections.amdgpu.fleet.plugins.module_utils._sysfs import Tree, natural
+from ansible_collections.amdgpu.fleet.plugins.module_utils._tree import Tree, natural
 
 TOPOLOGY = "sys/class/kfd/kfd/topology"
 NODES = TOPOLOGY + "/nodes"

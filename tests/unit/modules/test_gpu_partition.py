@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from ansible_collections.amdgpu.fleet.plugins.module_utils import _partition as partition
-from ansible_collections.amdgpu.fleet.plugins.module_utils._sysfs import Tree
+from ansible_collections.amdgpu.fleet.plugins.module_utils._tree import Tree
 from testbed import partitions
 from testbed.tree import load_host, write_tree
 
