@@ -32,7 +32,8 @@ class Node(t.NamedTuple):
 
     @property
     def pci_address(self) -> str | None:
-        """Domain, bus, device and function. Partitions of one GPU differ in the function only."""
+        """Domain, bus, device and function. The number of the partition stands in the bits above, or is the
+        function, depending on the driver."""
         location = self.properties.get("location_id")
         if location is None:
             return None
