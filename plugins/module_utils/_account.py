@@ -8,7 +8,7 @@ import pwd
 import re
 import typing as t
 
-from ansible_collections.amdgpu.fleet.plugins.module_utils._sysfs import Tree, whole
+from ansible_collections.amdgpu.fleet.plugins.module_utils._tree import Tree, whole
 
 COMMANDS = ("newuidmap", "newgidmap", "crun", "pasta", "slirp4netns")
 STORE = ".local/share/containers/storage"

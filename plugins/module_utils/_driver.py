@@ -10,7 +10,7 @@ import re
 import typing as t
 
 from ansible_collections.amdgpu.fleet.plugins.module_utils import _cmdline
-from ansible_collections.amdgpu.fleet.plugins.module_utils._sysfs import Tree, natural, whole
+from ansible_collections.amdgpu.fleet.plugins.module_utils._tree import Tree, natural, whole
 
 MODULE = "sys/module/amdgpu"
 DKMS = "var/lib/dkms/amdgpu"

@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 import typing as t
 
-from ansible_collections.amdgpu.fleet.plugins.module_utils._sysfs import Tree, natural
+from ansible_collections.amdgpu.fleet.plugins.module_utils._tree import Tree, natural
 
 # What the firmware of an APU sets aside is smaller; its models lie in GTT. The GTT of a discrete GPU is
 # memory of the host.

@@ -10,7 +10,8 @@ import typing as t
 from ansible_collections.amdgpu.fleet.plugins.module_utils import _kfd
 from ansible_collections.amdgpu.fleet.plugins.module_utils._gfx import family_of, supported_by_rocm
 from ansible_collections.amdgpu.fleet.plugins.module_utils._gpu_table import PRODUCTS, REVISIONS
-from ansible_collections.amdgpu.fleet.plugins.module_utils._sysfs import Tree, memory_bytes
+from ansible_collections.amdgpu.fleet.plugins.module_utils._owners import Owners, address_of, slot_of
+from ansible_collections.amdgpu.fleet.plugins.module_utils._tree import Tree, memory_bytes
 
 PCI_DEVICES = "sys/bus/pci/devices"
 DRM = "sys/class/drm"
@@ -98,49 +99,6 @@ def pci_gpus(tree: Tree) -> list[PciDevice]:
     return [found[address] for address in sorted(found)]
 
 
-def _slot(address: str | None) -> str | None:
-    """Domain, bus and device: what all functions of one GPU share."""
-    return address.rpartition(".")[0] if address else None
-
-
-def _group(nodes: list[_kfd.Node]) -> list[list[_kfd.Node]]:
-    """KFD nodes by physical GPU: the same unique id, or the same domain, bus and device where there is
-    none."""
-    groups: dict[str, list[_kfd.Node]] = {}
-    for node in nodes:
-        key = node.unique_id or _slot(node.pci_address) or f"node {node.number}"
-        if not node.unique_id and any(other.pci_address == node.pci_address for other in groups.get(key, [])):
-            key = f"node {node.number}"  # the same function twice: two PCI domains on a kernel that does not tell them
-        groups.setdefault(key, []).append(node)
-    return list(groups.values())
-
-
-class _Devices:
-    """PCI devices that no KFD node has claimed yet."""
-
-    def __init__(self, devices: t.Iterable[PciDevice]) -> None:
-        self.left = {device.address: device for device in devices}
-
-    def claim(self, node: _kfd.Node) -> PciDevice | None:
-        """The device behind a node: by address, else by unique id, else by slot (partitions are functions of
-        it)."""
-        device = (
-            self.left.get(node.pci_address or "")
-            or self._only(lambda device: bool(node.unique_id) and device.unique_id == node.unique_id)
-            or self._only(lambda device: _slot(device.address) == _slot(node.pci_address))
-        )
-        if device is None and "domain" not in node.properties:
-            # Kernels before 5.6 do not tell the PCI domain.
-            device = self._only(
-                lambda device: device.address.partition(":")[2] == (node.pci_address or "").partition(":")[2]
-            )
-        return self.left.pop(device.address) if device else None
-
-    def _only(self, fits: t.Callable[[PciDevice], bool]) -> PciDevice | None:
-        found = [device for device in self.left.values() if fits(device)]
-        return found[0] if len(found) == 1 else None
-
-
 def _total(values: t.Iterable[int | None]) -> int | None:
     numbers = [value for value in values if value is not None]
     return sum(numbers) if numbers else None
@@ -180,7 +138,7 @@ def _gpu(
         "product": name,
         "family": family_of(gfx),
         "pci_id": pci_id,
-        "pci_address": device.address if device else first.pci_address if first else None,
+        "pci_address": device.address if device else address_of(nodes),
         "unique_id": (device.unique_id if device else None) or (first.unique_id if first else None),
         "apu": product.apu,
         "virtual_function": product.virtual_function,
@@ -220,6 +178,25 @@ def _render_nodes(tree: Tree, folder: str) -> list[str]:
     return [name for name in tree.names(folder, "drm") if name.startswith("renderD")] if folder else []
 
 
+def _may_be(tree: Tree, node: _kfd.Node, gpus: list[dict[str, t.Any]]) -> bool:
+    """Whether a node that no device on the bus was found for is a GPU of its own."""
+    bus = tree.names(PCI_DEVICES)
+    if not bus:
+        return not any(gpu["driver"] == "amdgpu" and not gpu["partitions"] for gpu in gpus)
+    if node.pci_address is None:
+        return False
+    slot = slot_of(node.pci_address)
+    for function in bus:
+        if slot_of(function) == slot or (
+            "domain" not in node.properties and slot_of(function).endswith(slot.partition(":")[2])
+        ):
+            folder = f"{PCI_DEVICES}/{function}"
+            kind = tree.text(folder, "class") or GPU_CLASSES[0]
+            if tree.text(folder, "vendor") in (None, AMD) and kind.startswith(GPU_CLASSES):
+                return True  # its files are damaged
+    return False
+
+
 def _missing_partitions(tree: Tree, gpus: list[dict[str, t.Any]]) -> None:
     """Equal GPUs in equal modes show equally many partitions."""
     most: dict[tuple[str, str], int] = {}
@@ -235,27 +212,26 @@ def _missing_partitions(tree: Tree, gpus: list[dict[str, t.Any]]) -> None:
 
 def detect(tree: Tree, full: bool = False) -> dict[str, t.Any]:
     """The fact ``amd_gpus`` (RETURN of the module ``gpu_facts`` gives its shape)."""
-    devices = _Devices(pci_gpus(tree))
     nodes, denied = _kfd.gpu_nodes(tree)
+    owners = Owners(pci_gpus(tree), nodes)
     memory = memory_bytes(tree)
 
     gpus = []
-    claimed = [(devices.claim(group[0]), group) for group in _group(nodes)]
-    for owner, group in claimed:
-        if owner is None and any(device.driver == "amdgpu" for device in devices.left.values()):
-            # A damaged address: counting the node and the device that it belongs to would count one GPU
-            # twice.
-            tree.problem(
-                f"/{_kfd.NODES}/{group[0].number}/properties", "names a device that is not on the PCI bus"
-            )
-        else:
-            gpus.append(_gpu(tree, owner, group, memory, full))
-    for device in devices.left.values():
-        gpu = _gpu(tree, device, [], memory, full)
+    for device in owners.devices.values():
+        own = owners.nodes[device.address]
+        gpu = _gpu(tree, device, own, memory, full)
         gpus.append(gpu)
-        if nodes and gpu["driver"] == "amdgpu" and gpu["supported"] and not denied:
+        if nodes and not own and gpu["driver"] == "amdgpu" and gpu["supported"] and not denied:
             tree.problem(
                 tree.host_path(tree.path(device.folder)), "amdgpu drives this GPU but KFD does not show it"
+            )
+    for group in owners.homeless:
+        if _may_be(tree, group[0], gpus):
+            gpus.append(_gpu(tree, None, group, memory, full))
+        else:
+            # A damaged address. The GPU that it belongs to is counted already.
+            tree.problem(
+                f"/{_kfd.NODES}/{group[0].number}/properties", "names a device that is not on the PCI bus"
             )
 
     _missing_partitions(tree, gpus)

@@ -14,7 +14,7 @@ import typing as t
 from ansible_collections.amdgpu.fleet.plugins.module_utils import _cmdline
 from ansible_collections.amdgpu.fleet.plugins.module_utils._account import image_store, storage_setting
 from ansible_collections.amdgpu.fleet.plugins.module_utils._processes import Holder, holders
-from ansible_collections.amdgpu.fleet.plugins.module_utils._sysfs import Tree, whole
+from ansible_collections.amdgpu.fleet.plugins.module_utils._tree import Tree, whole
 
 QUADLET_GENERATORS = (
     "usr/lib/systemd/system-generators/podman-system-generator",

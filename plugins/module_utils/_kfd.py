@@ -7,7 +7,7 @@ from __future__ import annotations
 import typing as t
 
 from ansible_collections.amdgpu.fleet.plugins.module_utils._gfx import name_of
-from ansible_collections.amdgpu.fleet.plugins.module_utils._sysfs import Tree, natural
+from ansible_collections.amdgpu.fleet.plugins.module_utils._tree import Tree, natural
 
 TOPOLOGY = "sys/class/kfd/kfd/topology"
 NODES = TOPOLOGY + "/nodes"
@@ -32,7 +32,8 @@ class Node(t.NamedTuple):
 
     @property
     def pci_address(self) -> str | None:
-        """Domain, bus, device and function. Partitions of one GPU differ in the function only."""
+        """Domain, bus, device and function. The number of the partition stands in the bits above, or is the
+        function, depending on the driver."""
         location = self.properties.get("location_id")
         if location is None:
             return None

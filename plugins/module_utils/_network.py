@@ -7,7 +7,7 @@ from __future__ import annotations
 import ipaddress
 import typing as t
 
-from ansible_collections.amdgpu.fleet.plugins.module_utils._sysfs import Tree, natural
+from ansible_collections.amdgpu.fleet.plugins.module_utils._tree import Tree, natural
 
 NET = "sys/class/net"
 RDMA = "sys/class/infiniband"

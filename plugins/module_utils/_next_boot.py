@@ -11,7 +11,7 @@ import re
 import typing as t
 
 from ansible_collections.amdgpu.fleet.plugins.module_utils import _cmdline
-from ansible_collections.amdgpu.fleet.plugins.module_utils._sysfs import Tree
+from ansible_collections.amdgpu.fleet.plugins.module_utils._tree import Tree
 
 GRUB_CFG = ("/boot/grub/grub.cfg", "/boot/grub2/grub.cfg")
 GRUBENV = ("/boot/grub2/grubenv", "/boot/grub/grubenv")

@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 import typing as t
 
-from ansible_collections.amdgpu.fleet.plugins.module_utils._sysfs import Tree
+from ansible_collections.amdgpu.fleet.plugins.module_utils._tree import Tree
 
 RPM_MANAGERS = ("dnf", "zypper")
 DPKG_STATUS = "var/lib/dpkg/status"

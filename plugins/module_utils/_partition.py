@@ -17,7 +17,7 @@ import typing as t
 from ansible_collections.amdgpu.fleet.plugins.module_utils import _kfd
 from ansible_collections.amdgpu.fleet.plugins.module_utils._gpus import detect, pci_gpus
 from ansible_collections.amdgpu.fleet.plugins.module_utils._processes import Holder
-from ansible_collections.amdgpu.fleet.plugins.module_utils._sysfs import Tree
+from ansible_collections.amdgpu.fleet.plugins.module_utils._tree import Tree
 
 COMPUTE = ("SPX", "DPX", "TPX", "QPX", "CPX")
 MEMORY = ("NPS1", "NPS2", "NPS4", "NPS8")

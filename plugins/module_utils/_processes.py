@@ -8,7 +8,7 @@ import os
 import re
 import typing as t
 
-from ansible_collections.amdgpu.fleet.plugins.module_utils._sysfs import Tree, natural
+from ansible_collections.amdgpu.fleet.plugins.module_utils._tree import Tree, natural
 
 _UNIT = re.compile(r"([^/\s]+\.(?:service|scope))(?=/|$)", re.M)
 

@@ -17,7 +17,7 @@ from ansible_collections.amdgpu.fleet.plugins.module_utils._openpgp import (
     expires_at,
     fingerprints,
 )
-from ansible_collections.amdgpu.fleet.plugins.module_utils._sysfs import Tree
+from ansible_collections.amdgpu.fleet.plugins.module_utils._tree import Tree
 from ansible_collections.amdgpu.fleet.plugins.module_utils._write import below
 
 # A vendor issues a key again some time before it expires.

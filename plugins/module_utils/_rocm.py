@@ -13,7 +13,7 @@ import os
 import re
 import typing as t
 
-from ansible_collections.amdgpu.fleet.plugins.module_utils._sysfs import Tree
+from ansible_collections.amdgpu.fleet.plugins.module_utils._tree import Tree
 
 _VERSION = re.compile(r"[0-9]{1,9}\.[0-9]{1,9}(\.[0-9]{1,9})?")
 # Debian and Ubuntu split ROCm into libraries; the HSA runtime is the one that all others need.

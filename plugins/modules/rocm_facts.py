@@ -245,7 +245,7 @@ from ansible_collections.amdgpu.fleet.plugins.module_utils import (
     _security,
 )
 from ansible_collections.amdgpu.fleet.plugins.module_utils._answer import hold_to_text
-from ansible_collections.amdgpu.fleet.plugins.module_utils._sysfs import Tree, memory_bytes
+from ansible_collections.amdgpu.fleet.plugins.module_utils._tree import Tree, memory_bytes
 from ansible_collections.amdgpu.fleet.plugins.module_utils._write import WriteError
 
 

@@ -61,6 +61,15 @@ def test_partitions_share_the_identity_of_their_gpu(name: str, tmp_path: Path) -
     assert (root / "sys/class/drm/renderD129/device").resolve().name == "amdgpu_xcp.0"
 
 
+def test_newer_drivers_name_partitions_in_other_ways(tmp_path: Path) -> None:
+    nodes = gpu_nodes(tree("mi300x-8-cpx-xcd", tmp_path / "xcd"))
+    assert len({node["unique_id"] for node in nodes}) == 64
+    assert [node["location_id"] for node in nodes[:2]] == [0x500, 0x501]
+    nodes = gpu_nodes(tree("mi300x-8-cpx-high", tmp_path / "high"))
+    assert {node["unique_id"] for node in nodes} == {0}
+    assert [node["location_id"] for node in nodes[:2]] == [0x500, 0x10000500]
+
+
 def test_render_nodes_outnumber_the_kfd_devices_of_an_unpartitioned_mi300x(tmp_path: Path) -> None:
     root = tree("mi300x-8", tmp_path)
     assert len(list((root / "sys/class/drm").glob("renderD*"))) == 64

@@ -41,7 +41,15 @@ _KERNEL: Keys = {
     "command_line": ((str,), "root=/dev/vda1 ro quiet"),
     "others": ((list,), []),
 }
-_DRIVER: Keys = {"source": ((str,), ...), "version": ((str, type(None)), None)}
+# How KFD names partitions: xcp_unique_ids is the id of the gpu, of each xcd (since Linux 6.18 and DKMS 6.16.13,
+# one partition alone included) or none; xcp_location says whether the number of the partition is the PCI
+# function or stands in the high bits.
+_DRIVER: Keys = {
+    "source": ((str,), ...),
+    "version": ((str, type(None)), None),
+    "xcp_unique_ids": ((str,), "gpu"),
+    "xcp_location": ((str,), "function"),
+}
 _FIRMWARE: Keys = {"package": ((str,), ...), "version": ((str,), ...), "mes": ((str,), "0x80")}
 _ROCM: Keys = {"version": ((str,), ...), "layout": ((str,), ...), "current": ((bool,), True)}
 # rdma: name of the RDMA device; roce_v2: where in its table the addresses for RoCE v2 lie (link-local, IPv4),
@@ -84,6 +92,8 @@ def complete(description: Any, where: str = "description") -> dict[str, Any]:
     host["kernel"] = _section(host["kernel"], _KERNEL, f"{where}: kernel")
     host["driver"] = _section(host["driver"], _DRIVER, f"{where}: driver")
     _one_of(host["driver"]["source"], ("inbox", "dkms", "none"), f"{where}: driver.source")
+    _one_of(host["driver"]["xcp_unique_ids"], ("gpu", "xcd", "none"), f"{where}: driver.xcp_unique_ids")
+    _one_of(host["driver"]["xcp_location"], ("function", "high"), f"{where}: driver.xcp_location")
     if (host["driver"]["source"] == "dkms") != (host["driver"]["version"] is not None):
         raise ValueError(f"{where}: driver.version belongs to source dkms, and only to it")
     if host["firmware"] is not None:

@@ -45,6 +45,8 @@ class Gpu:
     memory_mode: str
     minors: tuple[int, ...] = ()
     platform_ids: tuple[int, ...] = field(default=())
+    xcp_unique_ids: str = "gpu"
+    xcp_location: str = "function"
 
     @property
     def partitions(self) -> int:
@@ -57,6 +59,17 @@ class Gpu:
         _domain, bus, rest = self.address.split(":")
         device, function = rest.split(".")
         return int(bus, 16) << 8 | int(device, 16) << 3 | int(function)
+
+    def location_of(self, partition: int) -> int:
+        """The place of a partition: its number is the function, or stands in the highest bits."""
+        return self.location_id + (partition << 28 if self.xcp_location == "high" else partition)
+
+    def unique_id_of(self, partition: int) -> int:
+        """The id that KFD shows for a partition: that of the GPU, of the partition's own die, or none."""
+        if self.xcp_unique_ids == "none" or not self.unique_id:
+            return 0
+        own = stable_number(f"{self.unique_id} die {partition}", 64)
+        return own if self.xcp_unique_ids == "xcd" else self.unique_id
 
     @property
     def domain(self) -> int:
@@ -112,6 +125,8 @@ def gpus_of(host: dict[str, Any]) -> list[Gpu]:
                 memory_mode=item["memory_partition"],
                 minors=tuple(range(minor, minor + nodes)),
                 platform_ids=tuple(range(platform_id, platform_id + max(0, nodes - 1))),
+                xcp_unique_ids=host["driver"]["xcp_unique_ids"],
+                xcp_location=host["driver"]["xcp_location"],
             )
         )
         minor += nodes

@@ -43,7 +43,8 @@ def write_topology(out: Writer, host: dict[str, Any], gpus: list[Gpu]) -> None:
         _write_cpu_node(out, node, mem_total(host) // len(cpu_nodes), links)
     for number, (gpu, index) in enumerate(partitions):
         node = first_gpu_node + number
-        links = [(gpu.numa_node, PCIE, 20)]
+        # The CPU of an MI300A is on the same module.
+        links = [(gpu.numa_node, XGMI if gpu.product.apu and gpu.product.instinct else PCIE, 20)]
         if gpu.product.xgmi:
             links += [
                 (first_gpu_node + n, XGMI, 13 if other is gpu else 15)
@@ -94,7 +95,7 @@ def _write_gpu_node(
         "gfx_target_version": product.gfx_target_version,
         "vendor_id": 0x1002,
         "device_id": product.device,
-        "location_id": gpu.location_id + index,
+        "location_id": gpu.location_of(index),
         "domain": gpu.domain,
         "drm_render_minor": RENDER_BASE + gpu.minors[index],
         "hive_id": hive,
@@ -107,7 +108,7 @@ def _write_gpu_node(
         "capability": product.capability,
         "debug_prop": product.debug_prop,
         "sdma_fw_version": 24,
-        "unique_id": gpu.unique_id,
+        "unique_id": gpu.unique_id_of(index),
         "num_xcc": xccs,
         "max_engine_clk_ccompute": 3700,
     }

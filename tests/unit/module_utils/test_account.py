@@ -9,7 +9,7 @@ import pytest
 
 from ansible_collections.amdgpu.fleet.plugins.module_utils import _host
 from ansible_collections.amdgpu.fleet.plugins.module_utils._account import account
-from ansible_collections.amdgpu.fleet.plugins.module_utils._sysfs import Tree
+from ansible_collections.amdgpu.fleet.plugins.module_utils._tree import Tree
 
 FILES = {
     "etc/passwd": "root:x:0:0:root:/root:/bin/bash\nfleet:x:990:990::/srv/fleet:/bin/false\nbroken:x\n",

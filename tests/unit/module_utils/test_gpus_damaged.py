@@ -11,7 +11,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from ansible_collections.amdgpu.fleet.plugins.module_utils._gpus import detect
-from ansible_collections.amdgpu.fleet.plugins.module_utils._sysfs import MAX_PROBLEMS, Tree
+from ansible_collections.amdgpu.fleet.plugins.module_utils._tree import MAX_PROBLEMS, Tree
 from testbed.tree import load_host, write_tree
 
 HOSTS = ("mi300x-8", "mi300x-8-cpx", "mi250-4", "rx9070xt", "strix-halo-128", "mi300x-8-nodriver")

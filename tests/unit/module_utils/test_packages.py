@@ -6,7 +6,7 @@ from __future__ import annotations
 import pytest
 
 from ansible_collections.amdgpu.fleet.plugins.module_utils import _packages
-from ansible_collections.amdgpu.fleet.plugins.module_utils._sysfs import Tree
+from ansible_collections.amdgpu.fleet.plugins.module_utils._tree import Tree
 
 # rpm 4.18, rpm -qa --qf "%{NAME} %{VERSION}-%{RELEASE}\n", on the emulated EL9 host after the roles driver
 # and rocm.

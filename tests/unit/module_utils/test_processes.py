@@ -6,7 +6,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from ansible_collections.amdgpu.fleet.plugins.module_utils._processes import holders
-from ansible_collections.amdgpu.fleet.plugins.module_utils._sysfs import Tree
+from ansible_collections.amdgpu.fleet.plugins.module_utils._tree import Tree
 
 
 def process(root: Path, pid: int, name: str, cgroup: str = "/", **descriptors: str) -> Path:

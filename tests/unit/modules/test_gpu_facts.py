@@ -16,6 +16,8 @@ EXPECTED = {
     "mi300x-8": (8, 8, "gfx942", "AMD Instinct MI300X", 304, 1536),
     "mi300x-8-cpx": (8, 64, "gfx942", "AMD Instinct MI300X", 304, 1536),
     "mi300x-8-cpx-nps4": (8, 64, "gfx942", "AMD Instinct MI300X", 304, 1536),
+    "mi300x-8-cpx-xcd": (8, 64, "gfx942", "AMD Instinct MI300X", 304, 1536),
+    "mi300x-8-cpx-high": (8, 64, "gfx942", "AMD Instinct MI300X", 304, 1536),
     "mi300x-8-nodriver": (8, 0, "gfx942", "AMD Instinct MI300X", None, None),
     "mi250-4": (8, 8, "gfx90a", "AMD Instinct MI250X / MI250", 104, 512),
     "mi355x-8": (8, 8, "gfx950", "AMD Instinct MI355X", 256, 2304),
@@ -44,8 +46,10 @@ def test_hosts(host, emulated, amd_gpus):
         assert sum(gpu["usable_bytes"] for gpu in supported) / 2**30 == pytest.approx(usable, rel=0.01)
 
 
-def test_partitions_are_one_gpu(emulated, amd_gpus):
-    first = amd_gpus(emulated("mi300x-8-cpx"))["gpus"][0]
+@pytest.mark.parametrize("host", ["mi300x-8-cpx", "mi300x-8-cpx-xcd", "mi300x-8-cpx-high"])
+def test_partitions_are_one_gpu(host, emulated, amd_gpus):
+    first = amd_gpus(emulated(host))["gpus"][0]
+    assert first["pci_address"] == "0000:05:00.0"
     assert first["partitions"] == 8
     assert first["compute_partition"] == "CPX"
     assert len(first["kfd_nodes"]) == len(first["render_nodes"]) == 8

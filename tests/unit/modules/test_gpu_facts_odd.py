@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from ansible_collections.amdgpu.fleet.plugins.module_utils._gpus import detect
-from ansible_collections.amdgpu.fleet.plugins.module_utils._sysfs import Tree
+from ansible_collections.amdgpu.fleet.plugins.module_utils._tree import Tree
 
 GIB = 2**30
 NODES = "sys/class/kfd/kfd/topology/nodes"

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from ansible_collections.amdgpu.fleet.plugins.module_utils import _partition as partition
-from ansible_collections.amdgpu.fleet.plugins.module_utils._sysfs import Tree
+from ansible_collections.amdgpu.fleet.plugins.module_utils._tree import Tree
 from testbed import partitions
 from testbed.tree import load_host, write_tree
 
@@ -234,6 +234,22 @@ def test_back_to_spx_when_the_list_depends_on_the_memory_mode(host):
     assert "does not offer DPX" in rack(compute="DPX", memory="NPS2")["msg"]
     assert rack(compute="SPX", memory="NPS1")["changed"]
     assert set(rack.modes().values()) == {"SPX", "NPS1"}
+
+
+@pytest.mark.parametrize("ids", ["xcd", "none"])
+@pytest.mark.parametrize("place", ["function", "high"])
+def test_every_naming_of_partitions_is_counted_right(host, tmp_path, ids, place):
+    """Neither the id nor the place of a partition is that of its GPU on every driver."""
+    description = load_host("mi300x-8")
+    description["driver"] |= {"xcp_unique_ids": ids, "xcp_location": place}
+    given = tmp_path / "host.yml"
+    given.write_text(json.dumps(description))
+    rack = host(given, gpus=2)
+    result = rack(compute="CPX")
+    assert [state["devices"] for state in result["before"]] == [1, 1]
+    assert [state["devices"] for state in result["after"]] == [8, 8]
+    assert "warnings" not in result
+    assert [len(gpu.nodes) for gpu in partition.read(Tree(str(rack.root)))] == [9, 9]
 
 
 def test_all_modes_of_a_newer_driver_are_known(host):

@@ -14,7 +14,7 @@ import pytest
 import yaml
 
 from ansible_collections.amdgpu.fleet.plugins.module_utils._kernel_log import trouble
-from ansible_collections.amdgpu.fleet.plugins.module_utils._sysfs import Tree
+from ansible_collections.amdgpu.fleet.plugins.module_utils._tree import Tree
 from testbed.tree import load_host, write_tree
 
 KNOWN = yaml.safe_load(

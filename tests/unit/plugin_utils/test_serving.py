@@ -794,3 +794,11 @@ def test_what_is_asked_of_a_host_whose_inventory_is_wrong_has_the_same_names():
     assert set(plan_questions({"serve_instances": "chat"})) == set(
         plan_questions({"serve_instances": [CHAT]})
     )
+
+
+@pytest.mark.parametrize("host", ["mi300x-8-cpx-xcd", "mi300x-8-cpx-high"])
+def test_an_instance_gets_all_nodes_of_its_gpu_on_every_driver(make_plan, ids, host):
+    plan = make_plan(host, serve_instances=[{**CHAT, "gpus": [1]}])
+    assert ids(plan) == []
+    nodes = plan["serve"]["instances"][0]["devices"][1:]
+    assert nodes == [f"/dev/dri/renderD{136 + number}" for number in range(8)]
