@@ -73,7 +73,7 @@ def place(wants: dict[str, t.Any]) -> None:
 
 
 def questions(wants: dict[str, t.Any], catalog: Catalog) -> list[str]:
-    """The paths that ``rocm_facts`` must look at."""
+    """The paths that ``host_facts`` must look at."""
     paths = {path for source in sources(wants) for path in (*_places(source), source["archive"]) if path}
     return sorted(
         paths.union(*(_staged(wants, needed) for needed in catalog.vllm["tokenizer_files"].values()))

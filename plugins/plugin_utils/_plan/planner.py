@@ -114,13 +114,9 @@ class Host:
 
 
 def plan(
-    gpus: dict[str, t.Any],
-    rocm: dict[str, t.Any],
-    variables: dict[str, t.Any],
-    host: str,
-    unreachable: str = "",
+    facts: dict[str, t.Any], variables: dict[str, t.Any], host: str, unreachable: str = ""
 ) -> dict[str, t.Any]:
-    """The plan of one host. Bad wants and bad overrides become findings; the host is then left alone, as one
+    """The plan of one host from the facts ``amd_gpus``, ``amd_rocm`` and ``amd_host``. Bad wants and bad overrides become findings; the host is then left alone, as one
     is that was not reached."""
     accepted = variables.get("plan_accept") or []
     accepted = [name.strip() for name in accepted.split(",")] if isinstance(accepted, str) else accepted
@@ -150,7 +146,9 @@ def plan(
                     f"plan_accept: there is no finding "
                     f"{name!r}.{f' Did you mean {close[0]}?' if close else ' Remove it.'}"
                 )
-        subject = Host(host, gpus, rocm, wants, catalog, findings)
+        # The sections look at what is about ROCm and what is about the host in one place.
+        rocm = {**facts["amd_rocm"], **facts["amd_host"]}
+        subject = Host(host, facts["amd_gpus"], rocm, wants, catalog, findings)
         examine(subject)
         host_memory(subject)
         sections = {

@@ -44,7 +44,7 @@ INSTANCE_NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,40}")
 
 
 def questions(wants: dict[str, t.Any], catalog: Catalog) -> dict[str, t.Any]:
-    """What ``rocm_facts`` must look up on the host before the plan can be made."""
+    """What ``host_facts`` must look up on the host before the plan can be made."""
     known = [build for build in builds.candidates(wants, catalog).values() if build]
     instances = wants["serve_instances"]
     named = [
