@@ -68,6 +68,7 @@ bench: setup ## What detection, the plan and a whole run cost, beside other ways
 
 docs: setup ## Write the generated tables of docs/
 	@$(BIN)/python tools/render_gpu_table.py
+	@$(BIN)/python tools/render_facts.py
 	@PYTHONPATH=.collections $(BIN)/python tools/render_docs.py
 
 build: setup ## Build the collection into build/

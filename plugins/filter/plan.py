@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import typing as t
+from collections.abc import Mapping
 
 from ansible.errors import AnsibleFilterError
 
@@ -15,6 +16,7 @@ from ansible_collections.amdgpu.fleet.plugins.plugin_utils._plan.checks import n
 from ansible_collections.amdgpu.fleet.plugins.plugin_utils._plan.findings import sentence
 from ansible_collections.amdgpu.fleet.plugins.plugin_utils._plan.wants import WantsError
 
+FACTS = ("amd_gpus", "amd_rocm", "amd_host")
 NO_QUESTIONS: dict[str, t.Any] = {
     "ports": [],
     "paths": [],
@@ -27,18 +29,22 @@ NO_QUESTIONS: dict[str, t.Any] = {
 
 
 def plan(
-    amd_gpus: dict[str, t.Any],
-    amd_rocm: dict[str, t.Any],
-    wants: dict[str, t.Any],
-    host: str,
-    unreachable: str = "",
+    facts: t.Mapping[str, t.Any], wants: dict[str, t.Any], host: str, unreachable: str = ""
 ) -> dict[str, t.Any]:
-    for name, value in (("amd_gpus", amd_gpus), ("amd_rocm", amd_rocm), ("wants", wants)):
+    # Of all that a host says, only these facts are read.
+    found = {name: facts.get(name, {}) for name in FACTS} if isinstance(facts, Mapping) else {"facts": facts}
+    for name, value in {**found, "wants": wants}.items():
         if not isinstance(value, dict):
             raise AnsibleFilterError(
                 f"amdgpu.fleet.plan: {name} must be a mapping, not {type(value).__name__}."
             )
-    return planner.plan(amd_gpus, amd_rocm, wants, host, unreachable)
+    if not unreachable:
+        for name, value in found.items():
+            if not value:
+                raise AnsibleFilterError(
+                    f"amdgpu.fleet.plan: the fact {name} is missing. Run amdgpu.fleet.host_facts first."
+                )
+    return planner.plan(found, wants, host, unreachable)
 
 
 def plan_questions(wants: dict[str, t.Any]) -> dict[str, t.Any]:

@@ -19,11 +19,11 @@ def reboot_reasons(variables: t.Mapping[str, t.Any]) -> list[str]:
 
 def reboot_waiting(
     plan: t.Mapping[str, t.Any],
-    amd_rocm: t.Mapping[str, t.Any],
+    facts: t.Mapping[str, t.Any],
     variables: t.Mapping[str, t.Any] | None = None,
 ) -> list[str]:
     try:
-        return reboot.waiting(plan, amd_rocm, variables)
+        return reboot.waiting(plan, facts, variables)
     except CmdlineError as error:
         raise AnsibleFilterError(f"amdgpu.fleet.reboot_waiting: {error}") from error
 

@@ -87,21 +87,20 @@ def instances(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict]:
         else:
             folder.mkdir(parents=True)
             (folder / "config.json").write_text(json.dumps(configuration), encoding="utf-8")
-    facts = {}
-    for module, parameters in (("gpu_facts", {}), ("rocm_facts", {"paths": list(folders.values())})):
-        done = subprocess.run(
-            [sys.executable, "-m", f"ansible_collections.amdgpu.fleet.plugins.modules.{module}"],
-            input=json.dumps({"ANSIBLE_MODULE_ARGS": {"root": str(root), "_ansible_remote_tmp": str(root), **parameters}}),
-            env={"PYTHONPATH": str(REPOSITORY / ".collections"), "PATH": "/usr/bin:/bin"},
-            capture_output=True, text=True, check=True,
-        )  # fmt: skip
-        facts |= json.loads(done.stdout)["ansible_facts"]
+    asked = {"root": str(root), "_ansible_remote_tmp": str(root), "paths": list(folders.values())}
+    done = subprocess.run(
+        [sys.executable, "-m", "ansible_collections.amdgpu.fleet.plugins.modules.host_facts"],
+        input=json.dumps({"ANSIBLE_MODULE_ARGS": asked}),
+        env={"PYTHONPATH": str(REPOSITORY / ".collections"), "PATH": "/usr/bin:/bin"},
+        capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    facts = json.loads(done.stdout)["ansible_facts"]
     made = {}
     for name, (configuration, options, environment) in CASES.items():
         wanted = {"name": "chat", "model": folders[name], "options": options, "environment": environment}
         if configuration:
             wanted |= {"weights_gib": 0.001, "options": {**options, **MADE_UP}}
-        plan = planner.plan(facts["amd_gpus"], facts["amd_rocm"], {"serve_instances": [wanted]}, "no-gpu")
+        plan = planner.plan(facts, {"serve_instances": [wanted]}, "no-gpu")
         assert not [finding for finding in plan["findings"] if finding["severity"] == "fail"]
         made[name] = plan["serve"]["instances"][0]
     made["root"] = {"path": str(root)}

@@ -100,8 +100,8 @@ CASES = {
 }
 
 
-def read_facts(profile: str, count: int, root: Path) -> tuple[dict, dict]:
-    """Facts of an emulated host, by the modules themselves."""
+def read_facts(profile: str, count: int, root: Path) -> dict[str, dict]:
+    """Facts of an emulated host, by the module itself."""
     gpus = [{"product": PRODUCTS[profile], "count": count}] if count else []
     kernel = {"release": "7.2.12+deb13-amd64"}
     host = {
@@ -114,27 +114,25 @@ def read_facts(profile: str, count: int, root: Path) -> tuple[dict, dict]:
     }
     host["nics"] = [{"name": "eno1", "address": "192.0.2.11/24"}]
     write_tree(complete(host), root)
-    facts = []
-    for module, asked in (("gpu_facts", {}), ("rocm_facts", {"network": True})):
-        done = subprocess.run(
-            [sys.executable, "-m", f"ansible_collections.amdgpu.fleet.plugins.modules.{module}"],
-            input=json.dumps({"ANSIBLE_MODULE_ARGS": {"root": str(root), "_ansible_remote_tmp": str(root), **asked}}),
-            env={"PYTHONPATH": str(REPOSITORY / ".collections"), "PATH": "/usr/bin:/bin"},
-            capture_output=True, text=True, check=True,
-        )  # fmt: skip
-        facts.append(next(iter(json.loads(done.stdout)["ansible_facts"].values())))
+    done = subprocess.run(
+        [sys.executable, "-m", "ansible_collections.amdgpu.fleet.plugins.modules.host_facts"],
+        input=json.dumps({"ANSIBLE_MODULE_ARGS": {"root": str(root), "_ansible_remote_tmp": str(root), "network": True}}),
+        env={"PYTHONPATH": str(REPOSITORY / ".collections"), "PATH": "/usr/bin:/bin"},
+        capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    facts: dict[str, dict] = json.loads(done.stdout)["ansible_facts"]
     if profile == "gfx1101":
-        for gpu in facts[0]["gpus"]:
+        for gpu in facts["amd_gpus"]["gpus"]:
             gpu["gfx"] = "gfx1101"
-    facts[1]["podman"] = {"version": "5.4.2", "init": True, "quadlet": "5.4", "images": []}
-    facts[1]["programs"] = {"python3.11": "/usr/bin/python3.11", "python3.12": "/usr/bin/python3.12"}
-    return facts[0], facts[1]
+    facts["amd_host"]["podman"] = {"version": "5.4.2", "init": True, "quadlet": "5.4", "images": []}
+    facts["amd_host"]["programs"] = {"python3.11": "/usr/bin/python3.11", "python3.12": "/usr/bin/python3.12"}
+    return facts
 
 
 @pytest.fixture(scope="module")
 def plans(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict]:
     """One plan for each case, and those of what an operator asks for."""
-    known: dict[tuple[str, int], tuple[dict, dict]] = {}
+    known: dict[tuple[str, int], dict[str, dict]] = {}
 
     def make(profile: str, kind: str, count: int, version: str, **instance: object) -> dict:
         if (profile, count) not in known:
@@ -149,7 +147,7 @@ def plans(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict]:
         others = {rank: {"name": f"other-{rank}", "address": f"192.0.2.{rank + 20}"} for rank in (0, 1)}
         mine = {"name": profile, "address": "192.0.2.11"}
         wants["__inventory_nodes"] = {"first": [mine, others[1]], "second": [others[0], mine]}
-        plan = planner.plan(*known[profile, count], wants, profile)
+        plan = planner.plan(known[profile, count], wants, profile)
         assert plan["profile"] == profile
         return plan
 

@@ -346,41 +346,42 @@ HOSTS = {
 
 
 @pytest.fixture(scope="module")
-def facts_of(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], tuple[dict, dict]]:
-    known: dict[str, tuple[dict, dict]] = {}
+def facts_of(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], dict[str, dict]]:
+    known: dict[str, dict[str, dict]] = {}
 
-    def module(name: str, root: Path) -> dict:
+    def module(root: Path) -> dict[str, dict]:
         process = subprocess.run(
-            [sys.executable, "-m", f"ansible_collections.amdgpu.fleet.plugins.modules.{name}"],
+            [sys.executable, "-m", "ansible_collections.amdgpu.fleet.plugins.modules.host_facts"],
             input=json.dumps({"ANSIBLE_MODULE_ARGS": {"root": str(root), "_ansible_remote_tmp": str(root)}}),
             env={"PYTHONPATH": str(ROOT / ".collections"), "PATH": "/usr/bin:/bin"},
             capture_output=True, text=True, check=True,
         )  # fmt: skip
-        return next(iter(json.loads(process.stdout)["ansible_facts"].values()))
+        facts: dict[str, dict] = json.loads(process.stdout)["ansible_facts"]
+        return facts
 
-    def read(host: str) -> tuple[dict, dict]:
+    def read(host: str) -> dict[str, dict]:
         if host not in known:
             root = tmp_path_factory.mktemp(host)
             write_tree(load_host(host), root)
-            known[host] = (module("gpu_facts", root), module("rocm_facts", root))
+            known[host] = module(root)
         return copy.deepcopy(known[host])
 
     return read
 
 
 @pytest.mark.parametrize("gfx", PROFILES)
-def test_profile_makes_a_plan(gfx: str, facts_of: Callable[[str], tuple[dict, dict]]) -> None:
-    gpus, rocm = facts_of(HOSTS[gfx])
-    for gpu in gpus["gpus"]:
+def test_profile_makes_a_plan(gfx: str, facts_of: Callable[[str], dict[str, dict]]) -> None:
+    facts = facts_of(HOSTS[gfx])
+    for gpu in facts["amd_gpus"]["gpus"]:
         if gpu["supported"]:
             gpu["gfx"] = gfx
     if gfx == "gfx908":  # AMD does not support the MI100 on the Debian of that host
-        rocm["os"] |= {"id": "ubuntu", "version": "22.04"}
-    rocm["programs"] = {"python3.12": "/usr/bin/python3.12"}
+        facts["amd_host"]["os"] |= {"id": "ubuntu", "version": "22.04"}
+    facts["amd_host"]["programs"] = {"python3.12": "/usr/bin/python3.12"}
     profile = with_base(load(CATALOG / "profiles" / f"{gfx}.yml"))
     opt_in = profile["host"]["kernel"]["opt_in"]
     wants = {"kernel_opt_in": list(opt_in), "serve_instances": [{"name": "main", "model": "Qwen/Qwen3-8B"}]}
-    plan = planner.plan(gpus, rocm, wants, HOSTS[gfx])
+    plan = planner.plan(facts, wants, HOSTS[gfx])
 
     assert plan["profile"] == gfx
     prebuilt = load(CATALOG / "vllm.yml")["versions"]["0.33.0"]["prebuilt_gfx"]

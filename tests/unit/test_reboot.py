@@ -33,7 +33,7 @@ def reboot(tmp_path):
             "rebooted_into": None,
             **boot,
         }
-        facts = {"amd_rocm": {"boot": boot_facts}, "kernel_reboot_reason": WHY, "driver_reboot_reason": ""}
+        facts = {"amd_host": {"boot": boot_facts}, "kernel_reboot_reason": WHY, "driver_reboot_reason": ""}
         play = [
             {
                 "hosts": "box",
@@ -107,36 +107,34 @@ def test_the_roles_are_asked_in_the_order_in_which_they_run():
 
 
 def test_what_a_reboot_did_not_bring(read_plan):
-    plan, rocm = read_plan("strix-halo-128")
+    plan, facts = read_plan("strix-halo-128")
     everybody = {"kernel_reboot_reason": "x", "firmware_reboot_reason": "x", "driver_reboot_reason": "x"}
-    assert waiting(plan, rocm, everybody) == waiting(plan, rocm) == []
+    assert waiting(plan, facts, everybody) == waiting(plan, facts) == []
     plan["kernel"] |= {"present": ['x.dyndbg="file a +p"', "iommu=pt"], "reboot_into": "9.9"}
     plan["firmware"]["reboot"] = plan["driver"]["waits"] = True
-    rocm["kernel"]["command_line"] += ["amdgpu.gttsize=1", "x.dyndbg=file a +p"]
+    facts["amd_host"]["kernel"]["command_line"] += ["amdgpu.gttsize=1", "x.dyndbg=file a +p"]
     kernel = [WHY, "the running kernel still has amdgpu.gttsize=1", "kernel 9.9 is installed and not running"]
     others = ["new firmware is loaded at boot", "the driver is installed and not loaded"]
-    assert waiting(plan, rocm, everybody) == kernel + others
-    assert waiting(plan, rocm, {"driver_reboot_reason": "x", "kernel_reboot_reason": ""}) == others[1:]
-    assert waiting(plan, rocm) == others, "arguments that no role has set yet need more than a reboot"
-    rocm["driver"]["reload_needed"] = True
-    assert waiting(plan, rocm)[-1] == "the installed driver is not the running one"
+    assert waiting(plan, facts, everybody) == kernel + others
+    assert waiting(plan, facts, {"driver_reboot_reason": "x", "kernel_reboot_reason": ""}) == others[1:]
+    assert waiting(plan, facts) == others, "arguments that no role has set yet need more than a reboot"
+    facts["amd_rocm"]["driver"]["reload_needed"] = True
+    assert waiting(plan, facts)[-1] == "the installed driver is not the running one"
     plan["kernel"]["state"] = "absent"
-    assert waiting(plan, rocm, {"kernel_reboot_reason": "x"}) == []
-    assert waiting({"findings": []}, rocm) == waiting(plan, {}) == []
+    assert waiting(plan, facts, {"kernel_reboot_reason": "x"}) == []
+    assert waiting({"findings": []}, facts) == waiting(plan, {}) == []
 
 
 @pytest.fixture
 def read_plan(tmp_path):
     def read(host: str) -> tuple[dict, dict]:
         write_tree(load_host(host), tmp_path)
-        facts = []
-        for name in ("gpu_facts", "rocm_facts"):
-            done = subprocess.run(
-                [sys.executable, "-m", f"ansible_collections.amdgpu.fleet.plugins.modules.{name}"],
-                input=json.dumps({"ANSIBLE_MODULE_ARGS": {"root": str(tmp_path), "_ansible_remote_tmp": str(tmp_path)}}),
-                env={"PYTHONPATH": str(ROOT / ".collections"), "PATH": "/usr/bin:/bin"}, capture_output=True, text=True, check=True,
-            )  # fmt: skip
-            facts.append(next(iter(json.loads(done.stdout)["ansible_facts"].values())))
-        return planner.plan(*facts, {}, host), facts[1]
+        done = subprocess.run(
+            [sys.executable, "-m", "ansible_collections.amdgpu.fleet.plugins.modules.host_facts"],
+            input=json.dumps({"ANSIBLE_MODULE_ARGS": {"root": str(tmp_path), "_ansible_remote_tmp": str(tmp_path)}}),
+            env={"PYTHONPATH": str(ROOT / ".collections"), "PATH": "/usr/bin:/bin"}, capture_output=True, text=True, check=True,
+        )  # fmt: skip
+        facts = json.loads(done.stdout)["ansible_facts"]
+        return planner.plan(facts, {}, host), facts
 
     return read

@@ -252,7 +252,7 @@ def _to_build(host: Host, known: dict[str, t.Any], installs: bool) -> list[str]:
     wanted = []
     for kernel in dict.fromkeys((kernels["release"], next_kernel(host))):
         # What failed with its headers there would fail again: a person must look.
-        failed = facts["build_log"] and not _needed_for(host, kernel)
+        failed = kernel and facts["build_log"] and not _needed_for(host, kernel)
         if kernel and builds_for(known, kernel) and (installs or not (kernel in built or failed)):
             wanted.append(kernel)
     return wanted

@@ -6,13 +6,15 @@ from __future__ import annotations
 
 import typing as t
 
+from .facts_host import AmdHost, AmdRocm, Interface, ModelPath, Network, Podman, Port, RdmaPort, Shape, User
+
 Gpu = t.Dict[str, t.Any]
 AmdGpus = t.Dict[str, t.Any]
-AmdRocm = t.Dict[str, t.Any]
-AmdHost = t.Dict[str, t.Any]
-Podman = t.Dict[str, t.Any]
-User = t.Dict[str, t.Any]
-PathFacts = t.Dict[str, t.Any]
+
+__all__ = [
+    "AmdGpus", "AmdHost", "AmdRocm", "Facts", "Gpu", "Interface", "ModelPath", "Network", "Podman", "Port",
+    "RdmaPort", "Shape", "User",
+]  # fmt: skip
 
 
 class Facts(t.NamedTuple):
@@ -21,3 +23,8 @@ class Facts(t.NamedTuple):
     gpus: AmdGpus
     rocm: AmdRocm
     system: AmdHost
+
+
+def of(facts: t.Mapping[str, t.Any]) -> Facts:
+    """The facts as Ansible keeps them."""
+    return Facts(facts["amd_gpus"], facts["amd_rocm"], facts["amd_host"])

@@ -18,6 +18,7 @@ from ...module_utils import _cmdline, _modprobe
 from ...module_utils._cmdline import CmdlineError, Wanted
 from .catalog import CatalogError, version_key
 from .driver import Policy
+from .facts_host import Os
 from .host import Host
 from .memory import GIB, memory_pool
 from .wants import INVENTORY, WantsError
@@ -343,7 +344,7 @@ def _kernel_key(release: str) -> list[int]:
     return version_key(release)[:4]
 
 
-def _kernel_remedy(os: dict[str, t.Any], release: str) -> str:
+def _kernel_remedy(os: Os, release: str) -> str:
     if os["id"] == "debian":
         return f"Install a kernel from backports (apt install -t {os['codename']}-backports linux-image-amd64) and reboot"
     if os["id"] == "ubuntu":

@@ -10,7 +10,7 @@ import typing as t
 
 from . import mirror
 from .catalog import Catalog
-from .facts import PathFacts
+from .facts import ModelPath
 from .host import Host
 from .wants import INVENTORY, ModelSource, Wants, WantsError
 
@@ -21,7 +21,7 @@ REVISION = re.compile(r"[\w.-]+")
 SHA256 = re.compile(r"[0-9a-f]{64}")
 # What stands in a unit and in a volume of Podman without quotes or escapes.
 MODEL_PATH = re.compile(r"/[\w./+@,=-]+")
-NOTHING = t.cast(PathFacts, {})
+NOTHING = t.cast(ModelPath, {})
 
 
 class Wrong(t.NamedTuple):
@@ -132,7 +132,7 @@ def _staged(wants: Wants, needed: t.Mapping[str, t.Any]) -> list[str]:
     return [f"{folder}/{name}" for name in needed["files"]] if folder else []
 
 
-def on_host(host: Host, path: str) -> PathFacts:
+def on_host(host: Host, path: str) -> ModelPath:
     """What lies at a path that was asked for; an empty answer is one about nothing."""
     return host.system["paths"].get(path, NOTHING)
 

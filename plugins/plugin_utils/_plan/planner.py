@@ -15,7 +15,7 @@ from . import devices, driver, firmware, kernel, model, outside, partition, rocm
 from .catalog import Catalog, CatalogError
 from .checks import normalize
 from .examine import examine
-from .facts import Facts
+from .facts import of
 from .findings import Findings
 from .host import Host, look_at
 from .memory import host_memory
@@ -25,9 +25,9 @@ from .wants import Wants, WantsError
 
 
 def plan(
-    gpus: t.Any, rocm_facts: t.Any, variables: t.Mapping[str, t.Any], host: str, unreachable: str = ""
+    facts: t.Mapping[str, t.Any], variables: t.Mapping[str, t.Any], host: str, unreachable: str = ""
 ) -> dict[str, t.Any]:
-    """The plan of one host. Bad wants and bad overrides become findings; the host is then left alone, as one
+    """The plan of one host from the facts ``amd_gpus``, ``amd_rocm`` and ``amd_host``. Bad wants and bad overrides become findings; the host is then left alone, as one
     is that was not reached."""
     if unreachable:
         findings = Findings(host, Catalog().known_issues)  # this one cannot be accepted
@@ -41,8 +41,7 @@ def plan(
         catalog.check_overrides()
         findings.known = catalog.known_issues
         _check_accepted(wants, catalog)
-        facts = Facts(gpus, rocm_facts, rocm_facts)
-        return plain(_sections(look_at(host, facts, wants, catalog, findings)))
+        return plain(_sections(look_at(host, of(facts), wants, catalog, findings)))
     except WantsError as error:
         seen, expected = "an inventory that does not fit", "known variables and values"
         findings.add("inventory.variable", seen, expected, detail=error)

@@ -19,7 +19,7 @@ def asked(variables: t.Mapping[str, t.Any]) -> list[str]:
 
 
 def waiting(
-    plan: t.Mapping[str, t.Any], rocm: t.Mapping[str, t.Any], variables: t.Mapping[str, t.Any] | None = None
+    plan: t.Mapping[str, t.Any], facts: t.Mapping[str, t.Any], variables: t.Mapping[str, t.Any] | None = None
 ) -> list[str]:
     """The reasons that the facts of a host and its plan show, as far as they show them: module options do
     not.
@@ -27,7 +27,7 @@ def waiting(
     With the ``variables`` of the host, of those roles that asked. Without, of firmware and driver: before the
     role kernel has done its work, arguments that do not run yet need more than a reboot.
     """
-    if "driver" not in plan or not rocm:
+    if "driver" not in plan or not facts.get("amd_host"):
         return []  # a host that was left alone
     roles = (
         [role for role in ROLES if variables.get(f"{role}_reboot_reason")]
@@ -37,12 +37,12 @@ def waiting(
     reasons = []
     if "kernel" in roles and plan["kernel"]["state"] == "present":
         wanted = _cmdline.wanted(plan["kernel"]["present"], plan["kernel"]["absent"])
-        reasons += _cmdline.reboot_reasons(rocm["kernel"]["command_line"], wanted)
+        reasons += _cmdline.reboot_reasons(facts["amd_host"]["kernel"]["command_line"], wanted)
         if plan["kernel"]["reboot_into"]:
             reasons.append(f"kernel {plan['kernel']['reboot_into']} is installed and not running")
     if "firmware" in roles and plan["firmware"]["reboot"]:
         reasons.append("new firmware is loaded at boot")
-    if "driver" in roles and rocm["driver"]["reload_needed"]:
+    if "driver" in roles and facts["amd_rocm"]["driver"]["reload_needed"]:
         reasons.append("the installed driver is not the running one")
     elif "driver" in roles and plan["driver"]["waits"]:
         reasons.append("the driver is installed and not loaded")

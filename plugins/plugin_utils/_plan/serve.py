@@ -13,7 +13,7 @@ from . import engines, model, rootless
 from .assignment import NO_DEVICES, Assignment, Numa, numa
 from .catalog import Catalog, version_key
 from .engines.protocol import Build, Engine, Image, Instance, Launch, Links, Questions, Together, Venv
-from .facts import Podman, User
+from .facts import Podman, Port, User
 from .host import Host
 from .kernel import ForOthers
 from .wants import INVENTORY, Server, Wants
@@ -29,6 +29,7 @@ EVERYWHERE = ("*", "")
 QUADLET = "4.4"
 # Where it keeps images and containers unless it is told otherwise.
 STORE = "/var/lib/containers/storage"
+NOBODY: Port = {"listening": False, "unit": None, "process": None}
 INSTANCE_NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,40}")
 
 
@@ -371,15 +372,15 @@ class Places:
 
     def _check_port(self, name: str, unit: str, port: int) -> None:
         findings = self.host.findings
-        holder = self.host.system["ports"].get(str(port), {})
+        holder = self.host.system["ports"].get(str(port), NOBODY)
         own = (unit, f"amdgpu-lifeline-{name}.service")
         if port in self._ports:
             other = self._ports[port]
             findings.add("serve.port", f"{port}, twice", "one instance a port", instance=name, holder=other)
         elif not 0 < port < 65536:
             findings.add("serve.port", port, "1 to 65535", instance=name, holder="nothing")
-        elif holder.get("listening") and holder.get("unit") not in own:
-            process = holder.get("unit") or holder.get("process") or "the program that listens on it"
+        elif holder["listening"] and holder["unit"] not in own:
+            process = holder["unit"] or holder["process"] or "the program that listens on it"
             seen = f"{port} held by {process}"
             findings.add("serve.port", seen, "a free port", instance=name, holder=process)
         self._ports[port] = unit

@@ -19,7 +19,8 @@ def module(host, called: str, **arguments) -> dict:
 
 
 def facts(host) -> dict:
-    return module(host, "amdgpu.fleet.rocm_facts", root="/")["ansible_facts"]["amd_rocm"]
+    found = module(host, "amdgpu.fleet.host_facts", root="/")["ansible_facts"]
+    return {**found["amd_rocm"], **found["amd_host"]}
 
 
 def test_the_packages_are_those_of_the_plan(host):

@@ -7,7 +7,7 @@ import json
 
 import pytest
 
-from ansible_collections.amdgpu.fleet.plugins.module_utils import _host
+from ansible_collections.amdgpu.fleet.plugins.module_utils import _podman
 from ansible_collections.amdgpu.fleet.plugins.module_utils._account import account
 from ansible_collections.amdgpu.fleet.plugins.module_utils._tree import Tree
 
@@ -106,6 +106,6 @@ def test_its_images_and_not_those_of_root(tree, files, store):
         },
     )
     names = ["localhost/vllm:1", "localhost/vllm:2"]
-    assert _host.podman(there, {"podman": "5.4.2"}, names, account(there, "fleet"))["images"] == names[:1]
-    assert _host.podman(there, {"podman": "5.4.2"}, names, account(there, "no-account"))["images"] == []
-    assert _host.podman(there, {"podman": "5.4.2"}, names)["images"] == names[1:]
+    assert _podman.podman(there, {"podman": "5.4.2"}, names, account(there, "fleet"))["images"] == names[:1]
+    assert _podman.podman(there, {"podman": "5.4.2"}, names, account(there, "no-account"))["images"] == []
+    assert _podman.podman(there, {"podman": "5.4.2"}, names)["images"] == names[1:]

@@ -6,7 +6,8 @@ _check=True, _diff=True, _env={"PATH": ...}) sets check mode, diff mode and the 
 module that failed is returned too ("failed": True); a traceback or a missing answer fails the test.
 
 emulated("mi300x-8", gpus=[...]) -> the root of an emulated host, its description changed if need be.
-amd_gpus(root), amd_rocm(root) -> the fact of that name, as gpu_facts or rocm_facts finds it there.
+amd_gpus(root), amd_rocm(root), amd_host(root) -> the fact of that name, as gpu_facts, rocm_facts or host_facts
+finds it there. host_facts(root) -> all three, from one execution.
 """
 
 from __future__ import annotations
@@ -110,5 +111,23 @@ def amd_gpus(run_module: RunModule) -> RunModule:
 def amd_rocm(run_module: RunModule) -> RunModule:
     def facts(root: Path, **options: Any) -> dict[str, Any]:
         return run_module("rocm_facts", root=str(root), **options)["ansible_facts"]["amd_rocm"]
+
+    return facts
+
+
+@pytest.fixture
+def host_facts(run_module: RunModule) -> RunModule:
+    def facts(root: Path, **options: Any) -> dict[str, Any]:
+        found: dict[str, Any] = run_module("host_facts", root=str(root), **options)["ansible_facts"]
+        return found
+
+    return facts
+
+
+@pytest.fixture
+def amd_host(host_facts: RunModule) -> RunModule:
+    def facts(root: Path, **options: Any) -> dict[str, Any]:
+        found: dict[str, Any] = host_facts(root, **options)["amd_host"]
+        return found
 
     return facts

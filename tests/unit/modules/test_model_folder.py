@@ -223,7 +223,7 @@ def test_a_manifest_of_a_folder_is_checked_once_and_after_a_change(tmp_path, run
         return run_module("model_folder", _check=_check, path=MODEL, manifest="/sums", root=str(tmp_path))
 
     def facts():
-        found = run_module("rocm_facts", root=str(tmp_path), paths=[MODEL])["ansible_facts"]["amd_rocm"][
+        found = run_module("host_facts", root=str(tmp_path), paths=[MODEL])["ansible_facts"]["amd_host"][
             "paths"
         ][MODEL]
         return found["checked_by"], found["missing"]

@@ -185,7 +185,7 @@ def test_what_the_inventory_says_of_a_group():
 def test_what_is_written_wrong_is_left_to_the_plan(instances):
     assert inventory_nodes(instances, {"rack": ["a"]}, {"a": {}}) == {}
     assert [
-        finding["id"] for finding in planner.plan({}, {}, {"serve_instances": instances}, "a")["findings"]
+        finding["id"] for finding in planner.plan({}, {"serve_instances": instances}, "a")["findings"]
     ] == ["inventory.variable"]
 
 

@@ -155,7 +155,7 @@ def test_another_key_stops_an_upgrade(render, there, other):
 
 def test_what_belongs_to_the_units_that_were_not_there_before(render):
     facts = {
-        "amd_rocm": {
+        "amd_host": {
             "serve_units": [f"{UNITS}/vllm-chat.service", "/etc/containers/systemd/vllm-new.container"]
         }
     }

@@ -25,9 +25,9 @@ def kernels(seen) -> dict[str, dict]:
 
 
 def facts(host) -> dict:
-    return host.ansible("amdgpu.fleet.rocm_facts", json.dumps({"root": "/"}), check=False, become=True)[
+    return host.ansible("amdgpu.fleet.host_facts", json.dumps({"root": "/"}), check=False, become=True)[
         "ansible_facts"
-    ]["amd_rocm"]
+    ]["amd_host"]
 
 
 def test_systemd_boot_started_the_kernel_with_the_arguments(seen) -> None:

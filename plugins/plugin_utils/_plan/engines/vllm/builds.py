@@ -240,7 +240,8 @@ def misfits(host: Host, build: VllmBuild) -> t.Iterator[Misfit]:
     """Why the wheels of a build do not run on a host. Of packages that an inventory names itself nothing but
     their Python is known."""
     os, default = host.system["os"], host.catalog.vllm["default_version"]
-    if host.system["environments"].get(build.venv, {}).get("checked"):
+    installed = host.system["environments"].get(build.venv)
+    if installed and installed["checked"]:
         return
     yield from _python_misfits(host, build)
     if host.wants.vllm_packages:

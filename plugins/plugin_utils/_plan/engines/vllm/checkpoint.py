@@ -8,17 +8,21 @@ import typing as t
 
 from .....module_utils import _model
 from ... import model
+from ...facts import Shape
 from ..protocol import Instance
 from .builds import VllmBuild
 
 Vllm = Instance[VllmBuild]
-Shape = t.Dict[str, t.Any]
 
 
 def shape(instance: Vllm) -> Shape | None:
     """Layers, heads and the like, as ``module_utils/_model.py`` reads them from a config.json."""
     given = instance.server.model_config
-    return _model.shape(given) if given else model.on_host(instance.host, instance.path).get("shape")
+    return (
+        t.cast("Shape | None", _model.shape(given))
+        if given
+        else model.on_host(instance.host, instance.path).get("shape")
+    )
 
 
 def quantization(instance: Vllm) -> str | None:

@@ -14,6 +14,7 @@ from __future__ import annotations
 import re
 import typing as t
 
+from ...facts import Shape
 from ...memory import GIB
 
 TWO_BYTES = ("float16", "bfloat16", "half")
@@ -29,7 +30,7 @@ class Model(t.NamedTuple):
     its own quantization."""
 
     weights_bytes: int | None = None
-    shape: dict[str, t.Any] | None = None
+    shape: Shape | None = None
     quantization: str | None = None
 
 
@@ -142,7 +143,7 @@ def tokens_of(value: t.Any) -> int | None:
     return int(float(match.group(1)) * UNITS[match.group(2)]) or None if match else None
 
 
-def loaded_dtype(shape: dict[str, t.Any], asked: str) -> str:
+def loaded_dtype(shape: Shape, asked: str) -> str:
     """The type that vLLM computes in. It turns a float32 checkpoint into 16 bits unless told otherwise."""
     kind = asked if asked != "auto" else shape.get("dtype") or "bfloat16"
     return "bfloat16" if asked == "auto" and kind in FOUR_BYTES else kind
@@ -168,7 +169,7 @@ def loaded_weights(model: Model, settings: Settings) -> int:
     return size
 
 
-def _embedding(shape: dict[str, t.Any], settings: Settings) -> int:
+def _embedding(shape: Shape, settings: Settings) -> int:
     return (
         shape.get("vocabulary", 0) * shape.get("hidden", 0) * dtype_bytes(loaded_dtype(shape, settings.dtype))
     )
@@ -191,7 +192,7 @@ def weights_per_device(model: Model, settings: Settings) -> int:
     return max(_ceil(total, settings.tensor_parallel) - settings.offload_bytes, 0)
 
 
-def element_bytes(shape: dict[str, t.Any], settings: Settings, known: dict[str, int]) -> int | None:
+def element_bytes(shape: Shape, settings: Settings, known: dict[str, int]) -> int | None:
     """Bytes of one number in the cache; ``None`` for a format whose layout is not known here."""
     kind = (
         settings.kv_dtype
@@ -202,7 +203,7 @@ def element_bytes(shape: dict[str, t.Any], settings: Settings, known: dict[str, 
 
 
 def cache_of(
-    shape: dict[str, t.Any], settings: Settings, kinds: dict[str, int], mla_types: t.Sequence[str]
+    shape: Shape, settings: Settings, kinds: dict[str, int], mla_types: t.Sequence[str]
 ) -> Cache | None:
     """The cache of a model, ``None`` where its numbers do not tell.
 
@@ -244,7 +245,7 @@ def cache_of(
     )
 
 
-def allowance(shape: dict[str, t.Any], settings: Settings, rule: dict[str, t.Any]) -> int:
+def allowance(shape: Shape, settings: Settings, rule: dict[str, t.Any]) -> int:
     """What else vLLM takes of its share: the runtime, captured graphs, RCCL, and the peak of one full
     batch."""
     fixed = rule["runtime_gib"] + (0 if settings.eager else rule["graphs_gib"])

@@ -7,6 +7,7 @@ from __future__ import annotations
 import ipaddress
 import typing as t
 
+from ...facts import Interface, Network, RdmaPort
 from ...host import Host
 from ...wants import INVENTORY, Server, Wants
 from ..protocol import Together
@@ -56,6 +57,11 @@ def together(host: Host, server: Server) -> Together | None:
     return Together(group, names, addresses, rank, rank == len(names) - 1, own, own[1])
 
 
+def _network(host: Host) -> Network:
+    """What the facts are asked for where a server has ``nodes``."""
+    return host.system["network"] or {"interfaces": [], "rdma": []}
+
+
 def _numeric(address: str) -> bool:
     try:
         return not ipaddress.ip_address(address).is_unspecified
@@ -102,7 +108,7 @@ def environment(instance: Vllm, nodes: Together) -> dict[str, str]:
     found = _interface(host, mine)
     result = {"VLLM_HOST_IP": str(mine)}
     if found is None:
-        interfaces = host.system["network"]["interfaces"]
+        interfaces = _network(host)["interfaces"]
         listed = ", ".join(f"{entry['name']} {' '.join(entry['networks'])}" for entry in interfaces)
         seen = f"{mine} for {host.name}, whose interfaces are {listed or 'none'}"
         host.findings.add("vllm.node_address", seen, "an address of the host")
@@ -124,11 +130,11 @@ def environment(instance: Vllm, nodes: Together) -> dict[str, str]:
     return result
 
 
-def _interface(host: Host, address: ipaddress.IPv4Address | ipaddress.IPv6Address) -> dict[str, t.Any] | None:
+def _interface(host: Host, address: ipaddress.IPv4Address | ipaddress.IPv6Address) -> Interface | None:
     """The interface in whose network the address is; the narrowest network where there are several."""
     fitting = [
         (ipaddress.ip_network(network).prefixlen, entry)
-        for entry in host.system["network"]["interfaces"]
+        for entry in _network(host)["interfaces"]
         for network in entry["networks"]
         if address in ipaddress.ip_network(network)
     ]
@@ -138,7 +144,7 @@ def _interface(host: Host, address: ipaddress.IPv4Address | ipaddress.IPv6Addres
 def _rdma(instance: Vllm, management: str) -> dict[str, str]:
     """The RDMA devices that can be used, and the entry of their tables that means RoCE v2 on all of them."""
     host = instance.host
-    ports = host.system["network"]["rdma"]
+    ports = _network(host)["rdma"]
     if not ports:
         reason, source = "the host has no RDMA device", "/sys/class/infiniband"
         instance.note("network", f"TCP over {management}", reason, source)
@@ -176,5 +182,5 @@ def _rdma(instance: Vllm, management: str) -> dict[str, str]:
     return result
 
 
-def _names(ports: list[dict[str, t.Any]]) -> str:
+def _names(ports: list[RdmaPort]) -> str:
     return ", ".join(f"{port['name']}:{port['port']}" for port in ports)

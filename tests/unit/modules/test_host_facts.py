@@ -9,14 +9,15 @@ import socket
 import pytest
 
 
-def test_instinct_with_dkms(emulated, amd_rocm):
-    found = amd_rocm(emulated("mi300x-8"))
+def test_instinct_with_dkms(emulated, host_facts):
+    facts = host_facts(emulated("mi300x-8"))
+    found, rocm = facts["amd_host"], facts["amd_rocm"]
     assert found["os"]["id"] == "debian" and found["os"]["package_manager"] == "apt"
-    assert found["driver"]["source"] == "dkms"
-    assert found["driver"]["release"] == "31.50.0"
-    assert found["driver"]["built_for_running_kernel"] and not found["driver"]["reload_needed"]
-    assert [build["state"] for build in found["driver"]["dkms"]] == ["installed"]
-    assert found["driver"]["next_module"] == "dkms" and found["kernel"]["without_modules"] == []
+    assert rocm["driver"]["source"] == "dkms"
+    assert rocm["driver"]["release"] == "31.50.0"
+    assert rocm["driver"]["built_for_running_kernel"] and not rocm["driver"]["reload_needed"]
+    assert [build["state"] for build in rocm["driver"]["dkms"]] == ["installed"]
+    assert rocm["driver"]["next_module"] == "dkms" and found["kernel"]["without_modules"] == []
     assert found["kernel"]["release"] == found["kernel"]["default_release"] == "6.1.0-40-amd64"
     assert found["kernel"]["flavour"] == "amd64"
     assert found["boot"]["loader"] == "grub"
@@ -24,8 +25,8 @@ def test_instinct_with_dkms(emulated, amd_rocm):
     assert found["numa_nodes"] == {"0": "0-63", "1": "64-127"}
     # The driver allocates the render nodes of all partitions in advance.
     assert found["devices"]["kfd"]["present"] and found["devices"]["render"][0]["count"] == 64
-    assert found["problems"] == []
-    assert len(json.dumps(found)) < 4096
+    assert found["problems"] == rocm["problems"] == []
+    assert len(json.dumps([found, rocm])) < 4096
 
 
 def test_a_replaced_module_wants_a_reload(emulated, amd_rocm):
@@ -36,16 +37,17 @@ def test_a_replaced_module_wants_a_reload(emulated, amd_rocm):
     assert amd_rocm(root)["driver"]["reload_needed"]
 
 
-def test_strix_halo_broken(emulated, amd_rocm):
-    found = amd_rocm(emulated("strix-halo-broken"))
-    assert found["firmware"] == {
+def test_strix_halo_broken(emulated, host_facts):
+    facts = host_facts(emulated("strix-halo-broken"))
+    found, rocm = facts["amd_host"], facts["amd_rocm"]
+    assert rocm["firmware"] == {
         "package": "firmware-amd-graphics",
         "version": "20251125-1",
         "newer_than_boot": None,
         "mes": "0x83",
-        "vbios": found["firmware"]["vbios"],
+        "vbios": rocm["firmware"]["vbios"],
     }
-    assert found["driver"]["source"] == "inbox" and found["driver"]["release"] is None
+    assert rocm["driver"]["source"] == "inbox" and rocm["driver"]["release"] is None
     assert "amdgpu.cwsr_enable=0" in found["kernel"]["command_line"]
 
 
@@ -103,7 +105,7 @@ def test_installations(tmp_path, amd_rocm, files, links, version, layouts):
     assert [entry["layout"] for entry in found["installations"]] == layouts
 
 
-def test_wheels_in_a_virtual_environment(tmp_path, amd_rocm):
+def test_wheels_in_a_virtual_environment(tmp_path, host_facts):
     site = tmp_path / "opt/vllm/x/lib/python3.12/site-packages"
     for name in (
         "rocm_sdk_core-10.0.0.dist-info",
@@ -111,13 +113,14 @@ def test_wheels_in_a_virtual_environment(tmp_path, amd_rocm):
         "torch-2.13.0+rocm10.0.0.dist-info",
     ):
         (site / name).mkdir(parents=True)
-    found = amd_rocm(tmp_path, search_paths=["/opt/vllm/x"])
+    facts = host_facts(tmp_path, search_paths=["/opt/vllm/x"])
+    found, rocm = facts["amd_host"], facts["amd_rocm"]
     versions = {"python": "3.12", "vllm": "0.33.0+rocm100", "torch": "2.13.0+rocm10.0.0"}
     assert found["environments"]["/opt/vllm/x"] == {**versions, "checked": False}
-    assert [(entry["layout"], entry["version"]) for entry in found["installations"]] == [("wheel", "10.0.0")]
+    assert [(entry["layout"], entry["version"]) for entry in rocm["installations"]] == [("wheel", "10.0.0")]
 
 
-def test_virtual_environments_that_this_collection_made(tmp_path, amd_rocm):
+def test_virtual_environments_that_this_collection_made(tmp_path, amd_host):
     for name in (
         "0.32.0-rocm723",
         "0.33.0-rocm100-0badcafe",
@@ -131,7 +134,7 @@ def test_virtual_environments_that_this_collection_made(tmp_path, amd_rocm):
     (tmp_path / "opt/vllm/0.31.0-cpu").mkdir()
     (tmp_path / "opt/vllm/current").symlink_to("0.33.0-cpu")
     (tmp_path / "opt/vllm/0.33.0-cpu/checked-by-amdgpu-fleet").touch()
-    found = amd_rocm(tmp_path, search_paths=["/opt/vllm/0.33.0-cpu"])
+    found = amd_host(tmp_path, search_paths=["/opt/vllm/0.33.0-cpu"])
     assert found["venvs"] == {
         "current": "0.33.0-cpu",
         "previous": None,
@@ -146,18 +149,18 @@ def test_a_port_in_use_is_named_with_its_process(run_module):
         # More than the kernel gives in one piece.
         servers = [stack.enter_context(socket.create_server(("127.0.0.1", 0))) for _ in range(64)]
         ports = [server.getsockname()[1] for server in servers]
-        found = run_module("rocm_facts", ports=[*ports, 1])["ansible_facts"]["amd_rocm"]["ports"]
+        found = run_module("host_facts", ports=[*ports, 1])["ansible_facts"]["amd_host"]["ports"]
     assert all(found[str(port)]["listening"] and found[str(port)]["process"] for port in ports)
     assert not found["1"]["listening"]
 
 
-def test_model_paths(tmp_path, amd_rocm):
+def test_model_paths(tmp_path, amd_host):
     (tmp_path / "srv/model").mkdir(parents=True)
     (tmp_path / "srv/model/config.json").write_text(
         '{"model_type": "llama", "quantization_config": {"quant_method": "awq"}}'
     )
     (tmp_path / "srv/empty").mkdir()
-    found = amd_rocm(tmp_path, paths=["/srv/model", "/srv/empty", "/srv/none"])["paths"]
+    found = amd_host(tmp_path, paths=["/srv/model", "/srv/empty", "/srv/none"])["paths"]
     assert [found[path]["model"] for path in ("/srv/model", "/srv/empty", "/srv/none")] == [
         True,
         False,
@@ -167,7 +170,7 @@ def test_model_paths(tmp_path, amd_rocm):
     assert found["/srv/empty"]["exists"] and not found["/srv/none"]["exists"]
 
 
-def test_images_of_podmans_stores(tmp_path, amd_rocm):
+def test_images_of_podmans_stores(tmp_path, amd_host):
     store = tmp_path / "srv/images/overlay-images"
     store.mkdir(parents=True)
     (store / "images.json").write_text(
@@ -177,7 +180,7 @@ def test_images_of_podmans_stores(tmp_path, amd_rocm):
     (tmp_path / "etc/containers/storage.conf").write_text(
         '[storage.options]\nadditionalimagestores = [\n "/srv/images",\n]\n'
     )
-    assert amd_rocm(tmp_path, images=["localhost/a:1", "localhost/b:1"])["podman"]["images"] == [
+    assert amd_host(tmp_path, images=["localhost/a:1", "localhost/b:1"])["podman"]["images"] == [
         "localhost/a:1"
     ]
 
@@ -186,16 +189,16 @@ def test_images_of_podmans_stores(tmp_path, amd_rocm):
     "name", ["var/lib/dpkg/status", "proc/meminfo", "etc/os-release", "etc/group", "proc/cmdline"]
 )
 @pytest.mark.parametrize("content", [b"", b"\0" * 64, b"\xff\xfe\xfd\n", b"Package: \nVersion:\n\n:::\n'"])
-def test_damaged_files_never_end_in_a_traceback(emulated, amd_rocm, name, content):
+def test_damaged_files_never_end_in_a_traceback(emulated, amd_host, name, content):
     root = emulated("strix-halo-128")
     (root / name).write_bytes(content)
-    assert amd_rocm(root)["kernel"]["release"] == "7.2.12+deb13-amd64"
+    assert amd_host(root)["kernel"]["release"] == "7.2.12+deb13-amd64"
 
 
-def test_interfaces_and_rdma_devices(emulated, amd_rocm):
+def test_interfaces_and_rdma_devices(emulated, amd_host):
     root = emulated("mi300x-8-roce")
-    found = amd_rocm(root, network=True)
-    assert amd_rocm(root)["network"] is None, "not looked at unless something needs it"
+    found = amd_host(root, network=True)
+    assert amd_host(root)["network"] is None, "not looked at unless something needs it"
     interfaces = {entry["name"]: entry for entry in found["network"]["interfaces"]}
     assert interfaces["eno1"] == {"name": "eno1", "up": True, "networks": ["192.0.2.0/24"]}
     assert interfaces["ens2"]["networks"] == ["198.51.100.16/28"] and not interfaces["ens3"]["up"]
@@ -212,9 +215,9 @@ def test_interfaces_and_rdma_devices(emulated, amd_rocm):
     assert len(json.dumps(found["network"])) < 2048
 
 
-def test_damaged_tables_of_the_network(emulated, amd_rocm):
+def test_damaged_tables_of_the_network(emulated, amd_host):
     root = emulated("mi300x-8-roce")
     (root / "proc/net/route").write_text("Iface\neno1\tzz\n\0\n", encoding="utf-8")
     (root / "sys/class/infiniband/mlx5_0/ports/1/gids/3").write_bytes(b"\xff\xfe")
-    found = amd_rocm(root, network=True)
+    found = amd_host(root, network=True)
     assert found["network"]["rdma"][1]["roce_v2"] == [1] and len(found["problems"]) >= 2

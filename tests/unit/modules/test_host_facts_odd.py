@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""rocm_facts on hosts that are real and odd: compressed modules, Secure Boot, several kernels, other people's
+"""host_facts on hosts that are real and odd: compressed modules, Secure Boot, several kernels, other people's
 repositories."""
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ def test_a_compressed_module_is_compared_too(emulated, amd_rocm, replaced):
     assert driver["reload_needed"] is replaced and driver["built_for_running_kernel"]
 
 
-def test_dkms_names_the_build_that_each_kernel_uses(emulated, amd_rocm):
+def test_dkms_names_the_build_that_each_kernel_uses(emulated, host_facts):
     newer = "6.12.57+deb12-amd64"
     root = emulated(kernel={"release": KERNEL, "others": [newer]})
     # An older driver was built for the newer kernel and left there; one was never built at all.
@@ -49,7 +49,7 @@ def test_dkms_names_the_build_that_each_kernel_uses(emulated, amd_rocm):
     write(root, "var/lib/dkms/amdgpu/7.9.9-1.22.04/source", b"")
     builds = {
         (build["version"].partition("-")[0], build["kernel"]): build["state"]
-        for build in amd_rocm(root)["driver"]["dkms"]
+        for build in host_facts(root)["amd_rocm"]["driver"]["dkms"]
     }
     assert builds == {
         ("7.1.3", KERNEL): "installed",
@@ -57,7 +57,7 @@ def test_dkms_names_the_build_that_each_kernel_uses(emulated, amd_rocm):
         ("6.16.13", newer): "built",
         ("7.9.9", None): "added",
     }
-    assert amd_rocm(root)["kernel"]["installed"] == [KERNEL, newer]
+    assert host_facts(root)["amd_host"]["kernel"]["installed"] == [KERNEL, newer]
 
 
 @pytest.mark.parametrize(
@@ -78,17 +78,17 @@ def test_dkms_names_the_build_that_each_kernel_uses(emulated, amd_rocm):
         ),
     ],
 )
-def test_whether_the_key_of_dkms_is_enrolled(emulated, amd_rocm, files, enrolled):
+def test_whether_the_key_of_dkms_is_enrolled(emulated, amd_host, files, enrolled):
     root = emulated(secure_boot=True)
     for name, content in files.items():
         write(root, name, content)
-    boot = amd_rocm(root)["boot"]
+    boot = amd_host(root)["boot"]
     assert (boot["secure_boot"], boot["mok_enrolled"]) == (True, enrolled)
 
 
-def test_selinux_memlock_and_huge_pages(emulated, amd_rocm):
+def test_selinux_memlock_and_huge_pages(emulated, amd_host):
     root = emulated()
-    assert amd_rocm(root)["selinux"] == {"mode": "disabled", "booleans": {}, "ours": []}
+    assert amd_host(root)["selinux"] == {"mode": "disabled", "booleans": {}, "ours": []}
     write(root, "sys/fs/selinux/enforce", "1")
     write(root, "sys/fs/selinux/booleans/container_use_devices", "0 1")
     write(root, "var/lib/amdgpu-fleet/selinux-booleans", "container_use_dri_devices\n")
@@ -100,7 +100,7 @@ def test_selinux_memlock_and_huge_pages(emulated, amd_rocm):
     )
     write(root, "etc/security/limits.d/60-gpu.conf.dpkg-old", "* - memlock 1\n")
     write(root, "etc/systemd/system.conf.d/gpu.conf", "[Manager]\nDefaultLimitMEMLOCK=infinity\n")
-    found = amd_rocm(root)
+    found = amd_host(root)
     selinux = {
         "mode": "enforcing",
         "booleans": {"container_use_devices": False},
@@ -140,10 +140,10 @@ REPOSITORIES = {
 
 
 @pytest.mark.parametrize("path", REPOSITORIES)
-def test_repositories_of_others(tmp_path, amd_rocm, path):
+def test_repositories_of_others(tmp_path, amd_host, path):
     content, expected = REPOSITORIES[path]
     write(tmp_path, path, content)
-    found = amd_rocm(tmp_path)["repositories"]
+    found = amd_host(tmp_path)["repositories"]
     assert [(entry["uri"], entry["signed"]) for entry in found] == expected
     assert {entry["path"] for entry in found} <= {f"/{path}"}
     assert all(entry["mixed"] is ("deb.example" in content) for entry in found)
@@ -166,7 +166,7 @@ def test_who_runs_code_of_a_legacy_rocm(tmp_path, amd_rocm):
     assert amd_rocm(tmp_path)["legacy"] == {"packages": [], "used_by": ["ollama.service", "session-3.scope"]}
 
 
-def test_the_kernel_log_is_folded(tmp_path, amd_rocm):
+def test_the_kernel_log_is_folded(tmp_path, amd_host):
     write(
         tmp_path,
         "var/log/dmesg",
@@ -176,20 +176,20 @@ def test_the_kernel_log_is_folded(tmp_path, amd_rocm):
         "[    6.0] EXT4-fs error (device sda1): not ours\n"
         "[    6.1] amdgpu 0000:05:00.0: amdgpu: SMU is initialized successfully\n",
     )
-    assert amd_rocm(tmp_path)["kernel"]["trouble"] == [
+    assert amd_host(tmp_path)["kernel"]["trouble"] == [
         {"line": "amdgpu 0000:05:00.0: amdgpu: get invalid ip discovery binary signature", "count": 1},
         {"line": "amdgpu: probe of 0000:05:00.0 failed with error -22", "count": 2},
     ]
 
 
-def test_a_noisy_kernel_log_stays_small(tmp_path, amd_rocm):
+def test_a_noisy_kernel_log_stays_small(tmp_path, amd_host):
     words = ["alpha", "beta", "gamma", "delta", "eps", "zeta", "eta", "theta", "iota", "kappa"]
     write(
         tmp_path,
         "var/log/kern.log",
         "".join(f"Nov  1 10:00:00 h kernel: [1.0] amdgpu: {w} error {'x' * 300}\n" for w in words * 50),
     )
-    trouble = amd_rocm(tmp_path)["kernel"]["trouble"]
+    trouble = amd_host(tmp_path)["kernel"]["trouble"]
     assert len(trouble) == 8 and all(len(entry["line"]) <= 160 and entry["count"] == 50 for entry in trouble)
 
 
@@ -203,11 +203,11 @@ def test_a_noisy_kernel_log_stays_small(tmp_path, amd_rocm):
         ("4.4.0-1", False, None),
     ],
 )
-def test_the_release_whose_keys_quadlet_knows(emulated, amd_rocm, version, generator, release):
+def test_the_release_whose_keys_quadlet_knows(emulated, amd_host, version, generator, release):
     root = emulated(packages={"podman": version})
     if generator:
         write(root, "usr/libexec/podman/quadlet", b"")
-    podman = amd_rocm(root)["podman"]
+    podman = amd_host(root)["podman"]
     assert podman["quadlet"] == release and version.startswith(podman["version"])
 
 
@@ -221,7 +221,7 @@ def test_the_release_whose_keys_quadlet_knows(emulated, amd_rocm, version, gener
         (0o700, b'[storage]\ngraphroot = "/data"\n', "/data"),
     ],
 )
-def test_a_store_of_podman_that_others_look_into(emulated, amd_rocm, mode, configuration, there):
+def test_a_store_of_podman_that_others_look_into(emulated, amd_host, mode, configuration, there):
     root = emulated(packages={"podman": "5.4.2"})
     write(root, "etc/containers/storage.conf", configuration)
     (root / "data").mkdir(mode=0o755)
@@ -229,7 +229,7 @@ def test_a_store_of_podman_that_others_look_into(emulated, amd_rocm, mode, confi
         store = root / "var/lib/containers/storage"
         store.mkdir(parents=True)
         store.chmod(mode)
-    assert amd_rocm(root)["podman"]["open_store"] == there
+    assert amd_host(root)["podman"]["open_store"] == there
 
 
 @pytest.mark.parametrize(
@@ -281,31 +281,32 @@ def test_distribution_packages_beside_others(emulated, amd_rocm, packages, rocm,
     assert found["version"] == version
 
 
-def test_arch(tmp_path, amd_rocm):
+def test_arch(tmp_path, host_facts):
     write(tmp_path, "etc/os-release", "ID=arch\nPRETTY_NAME=Arch\n")
     for name in ("linux-firmware-amdgpu-20260110-1", "hsa-rocr-7.1.0-1", "bash-5.3.0-1"):
         (tmp_path / "var/lib/pacman/local" / name).mkdir(parents=True)
-    found = amd_rocm(tmp_path)
+    facts = host_facts(tmp_path)
+    found, rocm = facts["amd_host"], facts["amd_rocm"]
     assert found["packages"] == {"hsa-rocr": "7.1.0-1", "linux-firmware-amdgpu": "20260110-1"}
-    assert found["firmware"]["version"] == "20260110-1"
-    assert [(entry["layout"], entry["version"]) for entry in found["installations"]] == [
+    assert rocm["firmware"]["version"] == "20260110-1"
+    assert [(entry["layout"], entry["version"]) for entry in rocm["installations"]] == [
         ("distribution", "7.1.0")
     ]
 
 
-def test_headers_of_the_running_kernel(emulated, amd_rocm):
+def test_headers_of_the_running_kernel(emulated, amd_host):
     root = emulated()
-    assert amd_rocm(root)["kernel"]["headers"] is False
+    assert amd_host(root)["kernel"]["headers"] is False
     (root / f"lib/modules/{KERNEL}/build").mkdir()
-    assert amd_rocm(root)["kernel"]["headers"] is True
+    assert amd_host(root)["kernel"]["headers"] is True
 
 
-def test_names_and_texts_that_are_no_text(emulated, amd_rocm):
+def test_names_and_texts_that_are_no_text(emulated, amd_host):
     root = emulated()
     write(root, os.fsdecode(b"etc/yum.repos.d/\xff.repo"), "[x]\nbaseurl=https://repo.radeon.com/x\n")
     write(root, os.fsdecode(b"lib/modules/6.1-\xff/vmlinuz"), "")
     write(root, "models/chat/config.json", r'{"model_type": "\ud800"}')
-    rocm = amd_rocm(root, paths=["/models/chat"])
+    rocm = amd_host(root, paths=["/models/chat"])
     assert rocm["paths"]["/models/chat"]["model_type"] == "\ufffd"
     assert "holds a name that is not UTF-8 text" in [problem["problem"] for problem in rocm["problems"]]
 
@@ -334,22 +335,23 @@ TCP = "  sl  local_address\n   0: 0100007F:zzzz 00000000:0000 0A 0 0 0 0 0 77\n 
         ("var/lib/amdgpu-fleet/rebooted", "x" * 1000000),
     ],
 )
-def test_a_damaged_file_ends_nothing(emulated, amd_rocm, amd_gpus, path, content):
+def test_a_damaged_file_ends_nothing(emulated, host_facts, path, content):
     root = emulated()
     write(root, path, content)
-    rocm = amd_rocm(root, ports=[8000], user="gpu", images=["x"], paths=["/models/chat"])
-    assert max(len(str(value)) for value in rocm.values()) < 30000
+    asked = {"ports": [8000], "images": ["x"], "paths": ["/models/chat"], "network": True}
+    facts = host_facts(root, user="gpu", **asked)
+    assert max(len(str(value)) for fact in facts.values() for value in fact.values()) < 30000
     if path == "proc/net/tcp":
-        assert rocm["ports"]["8000"]["listening"]
-    plan = planner.plan(amd_gpus(root), rocm | {"network": {"interfaces": [], "rdma": []}}, {}, "host")
+        assert facts["amd_host"]["ports"]["8000"]["listening"]
+    plan = planner.plan(facts, {}, "host")
     assert "kernel" in plan
 
 
-def test_a_record_of_a_model_that_is_deep_in_brackets(emulated, amd_rocm):
+def test_a_record_of_a_model_that_is_deep_in_brackets(emulated, amd_host):
     root = emulated()
     write(root, "models/chat/config.json", "{}")
     write(root, record("/models/chat"), DEEP)
-    assert amd_rocm(root, paths=["/models/chat"])["paths"]["/models/chat"]["checked_by"] is None
+    assert amd_host(root, paths=["/models/chat"])["paths"]["/models/chat"]["checked_by"] is None
 
 
 def test_a_record_of_kernel_arguments_that_is_deep_in_brackets():

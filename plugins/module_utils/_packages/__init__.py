@@ -8,11 +8,12 @@ from __future__ import annotations
 import re
 import typing as t
 
-from ansible_collections.amdgpu.fleet.plugins.module_utils._tree import Tree
+from .._tree import Tree
+from . import dpkg, pacman
+from . import rpm as rpmdb
 
-RPM_MANAGERS = ("dnf", "zypper")
-DPKG_STATUS = "var/lib/dpkg/status"
-PACMAN_LOCAL = "var/lib/pacman/local"
+RPM_MANAGERS = rpmdb.MANAGERS
+RPM_FORMAT = rpmdb.FORMAT
 # Only what a plan can need: a host with the whole SDK has hundreds of packages, and facts stay small.
 WANTED = re.compile(
     r"amdgpu-(dkms|dkms-firmware|install|exporter)|amdrocm(-(amdsmi|sysdeps|base|core|runtime)\S*|\d\S*)?"
@@ -31,8 +32,6 @@ SWITCHED_OFF = re.compile(r"^\s*enabled\s*[=:]\s*(0|no|false)\s*$", re.M | re.I)
 # not part of it.
 OF_LEGACY_ROCM = re.compile(r"amdgpu-install|(?!.*amdgpu).+")
 OURS = "amdgpu-fleet-"
-HELD = "var/lib/amdgpu-fleet/held"
-VERSIONLOCK = "etc/dnf/plugins/versionlock.list"
 
 
 def packages(
@@ -44,18 +43,11 @@ def packages(
     The distribution decides whose database is asked: a host with rpm may have dpkg as well, and the other way
     round.
     """
-    if manager not in RPM_MANAGERS and tree.exists(DPKG_STATUS):
-        return {name: version for name, (version, _on_hold) in _dpkg(tree, wanted).items()}
-    if manager not in RPM_MANAGERS and tree.exists(PACMAN_LOCAL):
-        # Folders are called name-version-release.
-        split = (name.rsplit("-", 2) for name in tree.names(PACMAN_LOCAL))
-        return {
-            parts[0]: f"{parts[1]}-{parts[2]}"
-            for parts in split
-            if len(parts) == 3 and wanted.fullmatch(parts[0])
-        }
-    pairs = (line.partition(" ") for line in (rpm() or "").splitlines())
-    return {name: version for name, _space, version in pairs if version and wanted.fullmatch(name)}
+    if manager not in RPM_MANAGERS and dpkg.used(tree):
+        return dpkg.installed(tree, wanted)
+    if manager not in RPM_MANAGERS and pacman.used(tree):
+        return pacman.installed(tree, wanted)
+    return rpmdb.installed(rpm(), wanted)
 
 
 def legacy_rocm(
@@ -75,30 +67,9 @@ def legacy_rocm(
     )
 
 
-def _dpkg(tree: Tree, wanted: re.Pattern[str] = WANTED) -> dict[str, tuple[str, bool]]:
-    """Version of each installed package that is wanted, and whether it is on hold."""
-    found = {}
-    data = tree.raw(DPKG_STATUS, limit=64 << 20) or b""
-    for stanza in re.split(r"\n\n+", data.decode("utf-8", "replace")):
-        name = stanza[9 : stanza.find("\n")]
-        if stanza.startswith("Package: ") and wanted.fullmatch(name):
-            status = re.search(r"^Status: (install|hold) ok installed$", stanza, re.M)
-            version = re.search(r"^Version: (\S+)", stanza, re.M)
-            if status and version:
-                found[name] = (version.group(1), status.group(1) == "hold")
-    return found
-
-
 def held(tree: Tree, manager: str | None) -> list[str]:
     """What this collection keeps from being upgraded; what a person holds is not in it."""
-    if manager in RPM_MANAGERS:
-        found = re.search(
-            r"^# BEGIN amdgpu\.fleet$(.*?)^# END amdgpu\.fleet$", tree.text(VERSIONLOCK) or "", re.M | re.S
-        )
-        return found.group(1).split() if found else []
-    ours = (tree.text(HELD) or "").split()
-    known = _dpkg(tree) if ours else {}
-    return [name for name in ours if known.get(name, ("", False))[1]]
+    return rpmdb.held(tree) if manager in RPM_MANAGERS else dpkg.held(tree)
 
 
 def dnf_repositories(tree: Tree) -> list[str]:

@@ -1,0 +1,27 @@
+# Copyright: (c) 2026, the amdgpu.fleet authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Packages of rpm, from the lines that rpm prints, and the locks of dnf."""
+
+from __future__ import annotations
+
+import re
+
+from .._tree import Tree
+
+MANAGERS = ("dnf", "zypper")
+FORMAT = "%{NAME} %{VERSION}-%{RELEASE}\n"
+VERSIONLOCK = "etc/dnf/plugins/versionlock.list"
+
+
+def installed(lines: str | None, wanted: re.Pattern[str]) -> dict[str, str]:
+    """``{name: version}`` of the installed packages that are ``wanted``, from lines of ``FORMAT``."""
+    pairs = (line.partition(" ") for line in (lines or "").splitlines())
+    return {name: version for name, _space, version in pairs if version and wanted.fullmatch(name)}
+
+
+def held(tree: Tree) -> list[str]:
+    """The versions that this collection locked."""
+    block = re.search(
+        r"^# BEGIN amdgpu\.fleet$(.*?)^# END amdgpu\.fleet$", tree.text(VERSIONLOCK) or "", re.M | re.S
+    )
+    return block.group(1).split() if block else []

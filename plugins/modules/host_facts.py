@@ -1,0 +1,387 @@
+#!/usr/bin/python
+# Copyright: (c) 2026, the amdgpu.fleet authors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: host_facts
+short_description: All facts about a host that a plan needs, in one execution
+version_added: 0.1.0
+author:
+  - The amdgpu.fleet authors (@amdgpu-fleet)
+description:
+  - Returns the GPUs as M(amdgpu.fleet.gpu_facts) does, ROCm and its driver as M(amdgpu.fleet.rocm_facts) does,
+    and the rest of the host - distribution, kernel, boot loader, packages, device permissions, Podman.
+  - The options are what the plan asks about the host. P(amdgpu.fleet.plan_questions#filter) makes them from
+    the inventory.
+  - Reads files. The only commands are C(dmesg), C(rpm) on distributions that use it, and C(modinfo) for a
+    compressed or signed module.
+  - A file that is missing, unreadable or damaged gives a V(null) value and an entry in C(problems), never an
+    error.
+extends_documentation_fragment:
+  - amdgpu.fleet.attributes
+  - amdgpu.fleet.attributes.facts
+options:
+  root:
+    description: The folder under which the files of the host are read.
+    type: path
+    default: /
+  search_paths:
+    description: Virtual environments to look for ROCm wheels and vLLM in.
+    type: list
+    elements: str
+    default: []
+  ports:
+    description: TCP ports to look up in the list of listening sockets.
+    type: list
+    elements: int
+    default: []
+  paths:
+    description: Model folders to look for.
+    type: list
+    elements: str
+    default: []
+  images:
+    description: Container images to look for in Podman's stores.
+    type: list
+    elements: str
+    default: []
+  programs:
+    description: Programs to look for, by name or by path.
+    type: list
+    elements: str
+    default: []
+  user:
+    description: Account whose store the images are looked for in, and of which C(user) tells.
+    type: str
+    default: ""
+  network:
+    description: Whether to look at interfaces and RDMA devices.
+    type: bool
+    default: false
+"""
+
+EXAMPLES = r"""
+- name: Read a host
+  amdgpu.fleet.host_facts:
+
+- name: Read a host, who holds port 8000 and whether the model is there
+  amdgpu.fleet.host_facts:
+    ports: [8000]
+    paths: [/srv/models/chat]
+
+- name: Stop where the next boot is not into the running kernel
+  ansible.builtin.assert:
+    that: ansible_facts['amd_host']['kernel']['default_release'] == ansible_facts['amd_host']['kernel']['release']
+"""
+
+RETURN = r"""
+ansible_facts:
+  description: The facts that are added.
+  returned: always
+  type: dict
+  contains:
+    amd_gpus:
+      description: "The GPUs, as M(amdgpu.fleet.gpu_facts) returns them."
+      type: dict
+      returned: always
+    amd_rocm:
+      description: "ROCm and its driver, as M(amdgpu.fleet.rocm_facts) returns them."
+      type: dict
+      returned: always
+    amd_host:
+      description: "The rest of the host, and the answers to the options."
+      type: dict
+      returned: always
+      contains:
+        os:
+          description: The distribution.
+          type: dict
+          contains:
+            id: {description: "ID of os-release, or null.", type: str}
+            version: {description: "VERSION_ID of os-release, or null.", type: str}
+            codename: {description: "VERSION_CODENAME of os-release, or null.", type: str}
+            name: {description: "PRETTY_NAME of os-release, or null.", type: str}
+            package_manager: {description: "apt, dnf, zypper or pacman, or null.", type: str}
+            machine: {description: "Machine (x86_64); known of the running system only, or null.", type: str}
+            glibc: {description: "Version of glibc; known of the running system only, or null.", type: str}
+        memory_bytes: {description: "Memory in bytes (MemTotal, without the carve-out of an APU), or null.", type:
+          int}
+        cpu_vendor: {description: "amd or intel, or null.", type: str}
+        packages: {description: Versions of the installed packages that a plan can need., type: dict}
+        held: {description: Packages that this collection keeps from being upgraded., type: list, elements: str}
+        repositories:
+          description: Repositories of AMD that somebody else configured.
+          type: list
+          elements: dict
+          contains:
+            path: {description: File., type: str}
+            uri: {description: Address., type: str}
+            signed: {description: Whether a key is named., type: bool}
+            mixed: {description: Whether the file holds repositories of others too., type: bool}
+        dnf_repositories: {description: Names of the enabled repositories of dnf., type: list, elements: str}
+        kernel:
+          description: The running kernel and those that are installed.
+          type: dict
+          contains:
+            release: {description: "Release of the running kernel, or null.", type: str}
+            flavour: {description: "Last part of its name (generic, amd64), or null.", type: str}
+            command_line: {description: Arguments that it was started with., type: list, elements: str}
+            default_release: {description: "Release that the next boot starts, or null.", type: str}
+            installed: {description: Releases that have modules and an image., type: list, elements: str}
+            headers: {description: Whether the running one has headers., type: bool}
+            modules: {description: Whether the running one has GPU modules of its own., type: bool}
+            without_headers: {description: Releases without headers., type: list, elements: str}
+            without_modules: {description: Releases without GPU modules., type: list, elements: str}
+            module_options:
+              description: Options of amdgpu and TTM in files that we did not write.
+              type: list
+              elements: dict
+              contains:
+                path: {description: File., type: str}
+                module: {description: Module., type: str}
+                parameter: {description: Parameter., type: str}
+                value: {description: Value., type: str}
+            trouble:
+              description: Lines of the kernel log about GPUs that are not well.
+              type: list
+              elements: dict
+              contains:
+                line: {description: The latest line of its kind., type: str}
+                count: {description: How many there were., type: int}
+        boot:
+          description: How the system starts.
+          type: dict
+          contains:
+            loader: {description: "Boot loader, or unknown.", type: str}
+            secure_boot: {description: "Whether Secure Boot is on; only EFI has it, or null.", type: bool}
+            mok_enrolled: {description: "Whether shim trusts the key of DKMS, or null.", type: bool}
+            bootc: {description: Whether the system is an ostree image., type: bool}
+            id: {description: "Id of this boot, or null.", type: str}
+            rebooted_from: {description: "Boot that our last reboot ended, where it was not seen to come back, or
+              null.", type: str}
+            rebooted_into: {description: "Boot that our last reboot led to, or null.", type: str}
+            rebooted_for: {description: "Reasons of our last reboot, or null.", type: str}
+        iommu:
+          description: The IOMMU.
+          type: dict
+          contains:
+            mode: {description: "off, pt or remap.", type: str}
+            groups: {description: Number of groups., type: int}
+        numa_nodes: {description: "CPUs of each node of memory, as a list of ranges.", type: dict}
+        numa_balancing: {description: "Whether automatic NUMA balancing is on, or null.", type: bool}
+        transparent_hugepages: {description: "always, madvise or never, or null.", type: str}
+        memlock:
+          description: Limits of locked memory.
+          type: dict
+          contains:
+            users: {description: "Limit for everybody, in KiB or unlimited, or null.", type: str}
+            services: {description: "Default of systemd, or null.", type: str}
+        selinux:
+          description: SELinux.
+          type: dict
+          contains:
+            mode: {description: "enforcing, permissive or disabled.", type: str}
+            booleans: {description: Whether containers may use devices., type: dict}
+            ours: {description: Booleans that this collection set., type: list, elements: str}
+        devices:
+          description: Device files of the GPUs.
+          type: dict
+          contains:
+            kfd:
+              description: The device file of KFD.
+              type: dict
+              contains:
+                present: {description: Whether /dev/kfd is there., type: bool}
+                owner: {description: "Number of the owner, or null.", type: int}
+                group: {description: "Name of the group, or null.", type: str}
+                gid: {description: "Number of the group, or null.", type: int}
+                mode: {description: "Mode, octal, or null.", type: str}
+            render:
+              description: "The render nodes, one entry for each set of equal ones."
+              type: list
+              elements: dict
+              contains:
+                first: {description: Name of the first of equal nodes., type: str}
+                count: {description: How many are equal., type: int}
+                owner: {description: Number of the owner., type: int}
+                group: {description: "Name of the group, or null.", type: str}
+                gid: {description: Number of the group., type: int}
+                mode: {description: "Mode, octal.", type: str}
+        groups:
+          description: Numbers of the groups that own GPU devices.
+          type: dict
+          contains:
+            render: {description: "Number of the group render, or null.", type: int}
+            video: {description: "Number of the group video, or null.", type: int}
+        group_members:
+          description: Their members.
+          type: dict
+          contains:
+            render: {description: Members of render., type: list, elements: str}
+            video: {description: Members of video., type: list, elements: str}
+        podman:
+          description: Podman.
+          type: dict
+          contains:
+            version: {description: "Release, or null.", type: str}
+            init: {description: Whether it has an init for containers., type: bool}
+            quadlet: {description: "Release whose keys its Quadlet knows, or null.", type: str}
+            images: {description: Those asked for that are stored., type: list, elements: str}
+            image_digests: {description: Digests of each of them., type: dict}
+            open_store: {description: "Root's store, where others may look into it, or null.", type: str}
+        user:
+          description: "The account that was asked for, or null."
+          type: dict
+          contains:
+            name: {description: Name of the account., type: str}
+            uid: {description: "Its number, or null.", type: int}
+            home: {description: "Its folder, or null.", type: str}
+            subordinate_ids: {description: Whether it has subordinate ids., type: bool}
+            linger: {description: Whether its services run without a login., type: bool}
+            lowest_port: {description: Lowest port that it may listen on., type: int}
+            commands: {description: Commands of rootless Podman that the host has., type: list, elements: str}
+        ports:
+          description: Who holds each port that was asked for.
+          type: dict
+          contains:
+            NAME:
+              description: Each of them.
+              type: dict
+              contains:
+                listening: {description: Whether something listens., type: bool}
+                unit: {description: "Unit of systemd that holds it, or null.", type: str}
+                process: {description: "Process that holds it, or null.", type: str}
+        paths:
+          description: What each model folder that was asked for holds.
+          type: dict
+          contains:
+            NAME:
+              description: Each of them.
+              type: dict
+              contains:
+                exists: {description: Whether the path is there., type: bool}
+                directory: {description: Whether it is a folder., type: bool}
+                model: {description: Whether it has a config.json., type: bool}
+                model_type: {description: "Type of the model, or null.", type: str}
+                quantization: {description: "How the weights are quantized, or null.", type: str}
+                fp8_scales: {description: "What shares a scale, tensor, channel or block, or null.", type: str}
+                weights_bytes: {description: "Size of the weight files, in bytes, or null.", type: int}
+                missing: {description: "What of the weights is not there, or null.", type: str}
+                checked_by: {description: "Manifest that it was checked against, or null.", type: str}
+                place: {description: "Where it is, whatever links lead there.", type: str}
+                elsewhere: {description: Folders outside of it in which files of it lie., type: list, elements: str}
+                shape:
+                  description: "Numbers that memory is computed from, or null."
+                  type: dict
+                  contains:
+                    type: {description: Model type., type: str}
+                    layers: {description: Layers., type: int}
+                    heads: {description: Attention heads., type: int}
+                    kv_heads: {description: Heads of the KV cache., type: int}
+                    head_dim: {description: Size of a head., type: int}
+                    hidden: {description: Hidden size., type: int}
+                    vocabulary: {description: Size of the vocabulary., type: int}
+                    context: {description: "Longest context, in tokens.", type: int}
+                    dtype: {description: Type of the weights., type: str}
+                    kv_dtype: {description: Type of the KV cache., type: str}
+                    kv_lora_rank: {description: Rank of a compressed KV cache., type: int}
+                    rope_head_dim: {description: Size of the rotary part of a head., type: int}
+                    window: {description: "Sliding window, in tokens.", type: int}
+                    attention: {description: "Number of layers that are full, sliding or state.", type: dict}
+                    uncounted: {description: What makes the cache another one than these numbers say., type: str}
+        serve_units: {description: Files of the units that this collection wrote., type: list, elements: str}
+        environments:
+          description: What each virtual environment that was asked for holds.
+          type: dict
+          contains:
+            NAME:
+              description: Each of them.
+              type: dict
+              contains:
+                python: {description: "Version of Python, or null.", type: str}
+                vllm: {description: "Version of vLLM, or null.", type: str}
+                torch: {description: "Version of torch, or null.", type: str}
+                checked: {description: Whether it is complete and was checked on this hardware., type: bool}
+        programs: {description: Where each program that was asked for is., type: dict}
+        venvs:
+          description: Virtual environments below /opt/vllm.
+          type: dict
+          contains:
+            current: {description: "Environment that serves, or null.", type: str}
+            previous: {description: "Environment that served before, or null.", type: str}
+            found: {description: Environments that we made., type: list, elements: str}
+            uv: {description: Environments of the installer., type: list, elements: str}
+        network:
+          description: "Interfaces and RDMA devices, where they were asked for, or null."
+          type: dict
+          contains:
+            interfaces:
+              description: Interfaces that have an address or an RDMA device.
+              type: list
+              elements: dict
+              contains:
+                name: {description: Name., type: str}
+                up: {description: Whether it is up., type: bool}
+                networks: {description: Networks that it is in., type: list, elements: str}
+            rdma:
+              description: Ports of RDMA devices.
+              type: list
+              elements: dict
+              contains:
+                name: {description: Device., type: str}
+                port: {description: Number of the port., type: int}
+                up: {description: Whether it is up., type: bool}
+                link: {description: "Ethernet or InfiniBand, or null.", type: str}
+                interface: {description: "Network interface, or null.", type: str}
+                roce_v2: {description: "Indexes of the GIDs of RoCE v2, those of an IPv4 address first.", type: list,
+                  elements: int}
+        problems:
+          description: What could not be read.
+          type: list
+          elements: dict
+          contains:
+            path: {description: File or program., type: str}
+            problem: {description: What is wrong with it., type: str}
+            count: {description: How many files have it., type: int}
+"""
+
+from ansible.module_utils.basic import AnsibleModule
+
+from ansible_collections.amdgpu.fleet.plugins.module_utils import _gpus, _host_facts, _rocm_facts
+from ansible_collections.amdgpu.fleet.plugins.module_utils._answer import hold_to_text
+from ansible_collections.amdgpu.fleet.plugins.module_utils._reader import Reader
+from ansible_collections.amdgpu.fleet.plugins.module_utils._tree import Tree
+
+
+def main() -> None:
+    names = {"type": "list", "elements": "str", "default": []}
+    module = AnsibleModule(
+        argument_spec={
+            "root": {"type": "path", "default": "/"},
+            "search_paths": names,
+            "ports": {"type": "list", "elements": "int", "default": []},
+            "paths": names,
+            "images": names,
+            "programs": names,
+            "user": {"type": "str", "default": ""},
+            "network": {"type": "bool", "default": False},
+        },
+        supports_check_mode=True,
+    )
+    hold_to_text(module)
+    params = module.params
+    reader = Reader(module)
+    # Each fact has a list of problems of its own.
+    facts = {
+        "amd_gpus": _gpus.detect(Tree(params["root"])),
+        "amd_host": _host_facts.facts(reader, params),
+        "amd_rocm": _rocm_facts.facts(reader, Tree(params["root"]), params["search_paths"]),
+    }
+    module.exit_json(changed=False, ansible_facts=facts)
+
+
+if __name__ == "__main__":
+    main()
