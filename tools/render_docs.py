@@ -20,7 +20,11 @@ from typing import Any
 import jinja2
 import yaml
 
-from ansible_collections.amdgpu.fleet.plugins.plugin_utils._plan.catalog import version_key, with_base
+from ansible_collections.amdgpu.fleet.plugins.plugin_utils._plan.catalog import (
+    read_part,
+    version_key,
+    with_base,
+)
 
 ROOT = Path(__file__).resolve().parents[1]
 TEMPLATES = Path(__file__).resolve().parent / "templates"
@@ -218,7 +222,7 @@ def context() -> dict[str, Any]:
     gpus, releases, vllm = (
         load("roles/plan/files/catalog/gpus.yml"),
         load("roles/plan/files/catalog/releases.yml"),
-        load("roles/plan/files/catalog/vllm.yml"),
+        read_part("vllm"),
     )
     known = profiles(gpus["architectures"])
     specifications = arguments()

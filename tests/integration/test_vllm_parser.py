@@ -217,7 +217,7 @@ def span(name: str, *tables: str) -> tuple[str | None, str | None]:
         entry = CATALOG.vllm[table].get(name)
         if entry is not None:
             return (entry["first"], entry["last"]) if isinstance(entry, dict) else (entry[0], entry[1])
-    raise AssertionError(f"{name} is in none of {', '.join(tables)} of catalog/vllm.yml")
+    raise AssertionError(f"{name} is in none of {', '.join(tables)} of the catalog of vLLM")
 
 
 def newer(name: str, *tables: str) -> bool:

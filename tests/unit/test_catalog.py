@@ -22,7 +22,11 @@ import jsonschema
 import pytest
 import yaml
 
-from ansible_collections.amdgpu.fleet.plugins.plugin_utils._plan.catalog import with_base
+from ansible_collections.amdgpu.fleet.plugins.plugin_utils._plan.catalog import (
+    read_part,
+    read_schema,
+    with_base,
+)
 
 ROOT = Path(__file__).resolve().parents[2]
 CATALOG = ROOT / "roles/plan/files/catalog"
@@ -45,13 +49,14 @@ def load(path: Path) -> Any:
 
 
 GPUS = load(CATALOG / "gpus.yml")
-VLLM = load(CATALOG / "vllm.yml")
+VLLM_FILES = sorted((CATALOG / "engines/vllm").rglob("*.yml"))
+VLLM = read_part("vllm")
 PREBUILT = set(VLLM["versions"][VLLM["default_version"]]["prebuilt_gfx"])
 LOADED_PROFILES = {path.stem: with_base(load(path)) for path in PROFILES}
 
 
 def schema(name: str) -> dict:
-    return json.loads((CATALOG / "schema" / f"{name}.json").read_text(encoding="utf-8"))
+    return read_schema(name)
 
 
 def number(version: str) -> tuple[int, ...]:
@@ -104,6 +109,21 @@ def test_gpus_schema() -> None:
 
 def test_vllm_schema() -> None:
     assert validate(VLLM, "vllm") == []
+
+
+def test_every_subject_of_vllm_is_read_once() -> None:
+    sections = [name for path in VLLM_FILES for name in load(path)]
+    assert len(sections) == len(set(sections))
+    assert set(sections) - set(VLLM) == {"version_defaults", "variant_defaults"}
+    assert set(VLLM) <= set(sections)
+
+
+def test_a_release_number_stands_once() -> None:
+    """In releases.yml a release is named by its key; what depends on it is filled in."""
+    text = (CATALOG / "engines/vllm/releases.yml").read_text(encoding="utf-8")
+    for version in VLLM["versions"]:
+        section = text[text.index(f'\n  "{version}":') + len(version) + 6 :].partition('\n  "')[0]
+        assert version not in section.partition("\n\n")[0], version
 
 
 @pytest.mark.parametrize("name", sorted(LOADED_PROFILES))
@@ -512,9 +532,7 @@ def test_strix_halo() -> None:
 FORBIDDEN = re.compile(r"/home/|/tmp/|file://", re.IGNORECASE)
 
 
-@pytest.mark.parametrize(
-    "path", [CATALOG / "gpus.yml", CATALOG / "vllm.yml", *PROFILES], ids=lambda path: path.name
-)
+@pytest.mark.parametrize("path", [CATALOG / "gpus.yml", *VLLM_FILES, *PROFILES], ids=lambda path: path.name)
 def test_sources_are_public(path: Path) -> None:
     for count, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
         assert not FORBIDDEN.search(line), f"{path.name}:{count}: {line.strip()}"

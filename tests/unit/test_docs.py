@@ -25,7 +25,11 @@ import pytest
 import yaml
 
 from ansible_collections.amdgpu.fleet.plugins.plugin_utils._plan import planner
-from ansible_collections.amdgpu.fleet.plugins.plugin_utils._plan.catalog import version_key, with_base
+from ansible_collections.amdgpu.fleet.plugins.plugin_utils._plan.catalog import (
+    read_part,
+    version_key,
+    with_base,
+)
 from testbed.tree import load_host, write_tree
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -384,7 +388,7 @@ def test_profile_makes_a_plan(gfx: str, facts_of: Callable[[str], dict[str, dict
     plan = planner.plan(facts, wants, HOSTS[gfx])
 
     assert plan["profile"] == gfx
-    prebuilt = load(CATALOG / "vllm.yml")["versions"]["0.33.0"]["prebuilt_gfx"]
+    prebuilt = read_part("vllm")["versions"]["0.33.0"]["prebuilt_gfx"]
     fails = [finding["id"] for finding in plan["findings"] if finding["severity"] == "fail"]
     assert fails == ([] if gfx in (*prebuilt, "cpu") else ["vllm.prebuilt"])
     assert all(setting["reason"] for setting in plan["settings"])

@@ -31,9 +31,8 @@ REGISTRY = {
 
 def prepare() -> None:
     """The registry's program, the Hub's client with all it needs, and a Hub with the tiny model."""
-    client = yaml.safe_load((REPOSITORY / "roles/plan/files/catalog/vllm.yml").read_text(encoding="utf-8"))[
-        "hub_client"
-    ]["package"]
+    releases = REPOSITORY / "roles/plan/files/catalog/engines/vllm/releases.yml"
+    client = yaml.safe_load(releases.read_text(encoding="utf-8"))["hub_client"]["package"]
     stamp, key = FOLDER / "built-from", digest(client, MODELS / "built-from", inspect.getsource(prepare))
     if stamp.exists() and stamp.read_text(encoding="utf-8") == key:
         return

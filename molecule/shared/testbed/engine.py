@@ -101,9 +101,8 @@ def _wheels() -> None:
 
 def _installer() -> None:
     """uv as the catalog pins it, beside the wheels that it installs."""
-    installer = yaml.safe_load(
-        (REPOSITORY / "roles/plan/files/catalog/vllm.yml").read_text(encoding="utf-8")
-    )["install"]["installer"]
+    releases = REPOSITORY / "roles/plan/files/catalog/engines/vllm/releases.yml"
+    installer = yaml.safe_load(releases.read_text(encoding="utf-8"))["install"]["installer"]
     name, version = installer["name"], installer["version"]
     if list(WHEELS.glob(f"{name}-{version}-*.whl")):
         return

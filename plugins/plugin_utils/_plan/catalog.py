@@ -22,6 +22,8 @@ except ImportError:
 FOLDER = Path(__file__).resolve().parents[3] / "roles" / "plan" / "files" / "catalog"
 PROFILE = re.compile(r"[\w.-]{1,64}")
 FILES = ("gpus", "releases", "vllm", "podman", "known_issues")
+# An engine's part of the catalog is a folder: one file a subject, merged into one mapping.
+ENGINES = {"vllm": ("releases", "environment", "options", "recipes", "memory")}
 
 
 class CatalogError(ValueError):
@@ -49,6 +51,55 @@ def merge(base: t.Any, over: t.Any, path: str = "plan_catalog") -> t.Any:
             f"plan_catalog."
         )
     return over
+
+
+@functools.cache
+def read_part(name: str) -> dict[str, t.Any]:
+    """A part of the catalog as the collection ships it."""
+    if name not in ENGINES:
+        return read_yaml(FOLDER / f"{name}.yml")
+    part: dict[str, t.Any] = {}
+    for subject in ENGINES[name]:
+        part.update(read_yaml(FOLDER / "engines" / name / f"{subject}.yml"))
+    part["versions"] = _versions(part)
+    return part
+
+
+def read_schema(name: str) -> dict[str, t.Any]:
+    """The JSON schema of a part of the catalog; that of an engine is made of its subjects'."""
+    if name not in ENGINES:
+        return _read_json(FOLDER / "schema" / f"{name}.json")
+    subjects = [_read_json(FOLDER / "schema" / "engines" / name / f"{file}.json") for file in ENGINES[name]]
+    return {
+        **subjects[0],
+        "required": sorted(required for subject in subjects for required in subject["required"]),
+        "properties": {key: value for subject in subjects for key, value in subject["properties"].items()},
+        "$defs": {key: value for subject in subjects for key, value in subject["$defs"].items()},
+    }
+
+
+def _read_json(path: Path) -> dict[str, t.Any]:
+    with path.open(encoding="utf-8") as file:
+        return json.load(file)
+
+
+def _versions(part: dict[str, t.Any]) -> dict[str, t.Any]:
+    """The releases of an engine in full: what an entry leaves out is taken from the defaults, and the names
+    of release and variant are filled in."""
+    for_release, for_variant = part.pop("version_defaults"), part.pop("variant_defaults")
+    versions = {}
+    for version, entry in part["versions"].items():
+        variants = {
+            name: _named({**for_variant, **variant}, version=version, variant=name)
+            for name, variant in entry["variants"].items()
+        }
+        versions[version] = {**_named({**for_release, **entry}, version=version), "variants": variants}
+    return versions
+
+
+def _named(entry: dict[str, t.Any], **names: str) -> dict[str, t.Any]:
+    """An entry with ``{version}`` and ``{variant}`` of its texts filled in."""
+    return {key: value.format(**names) if isinstance(value, str) else value for key, value in entry.items()}
 
 
 def _is_profile(folder: str, name: t.Any) -> bool:
@@ -87,7 +138,7 @@ class Catalog:
         if name not in FILES:
             raise AttributeError(name)
         if name not in self._merged:
-            known = read_yaml(FOLDER / f"{name}.yml")
+            known = read_part(name)
             override = self._override.get(name)
             if override is not None:
                 path = f"plan_catalog.{name}"
@@ -95,11 +146,11 @@ class Catalog:
                 if name == "gpus":
                     known = {
                         **known,
-                        "products": _products(read_yaml(FOLDER / "gpus.yml")["products"], override),
+                        "products": _products(read_part("gpus")["products"], override),
                     }
                 _hold_to_schema(known, name, path)
                 if name == "known_issues":
-                    _check_placeholders(known, read_yaml(FOLDER / "known_issues.yml"), path)
+                    _check_placeholders(known, read_part("known_issues"), path)
             self._merged[name] = known
         return self._merged[name]
 
@@ -193,9 +244,8 @@ def _hold_to_schema(document: t.Any, schema: str, path: str) -> None:
     except ImportError:
         message = f"{path}: overrides are held to a schema, for which the controller needs the Python package jsonschema."
         raise CatalogError(message) from None
-    with (FOLDER / "schema" / f"{schema}.json").open(encoding="utf-8") as file:
-        formats = jsonschema.Draft202012Validator.FORMAT_CHECKER
-        validator = jsonschema.Draft202012Validator(json.load(file), format_checker=formats)
+    formats = jsonschema.Draft202012Validator.FORMAT_CHECKER
+    validator = jsonschema.Draft202012Validator(read_schema(schema), format_checker=formats)
     try:
         error = min(
             validator.iter_errors(document),

@@ -9,10 +9,11 @@ import pytest
 import yaml
 
 from ansible_collections.amdgpu.fleet.plugins.filter.plan import plan_questions
+from ansible_collections.amdgpu.fleet.plugins.plugin_utils._plan.catalog import Catalog
 from ansible_collections.amdgpu.fleet.plugins.plugin_utils._plan.findings import sentence
 
 CATALOG = Path(__file__).resolve().parents[3] / "roles/plan/files/catalog"
-UV = yaml.safe_load((CATALOG / "vllm.yml").read_text(encoding="utf-8"))["install"]["installer"]["version"]
+UV = Catalog().vllm["install"]["installer"]["version"]
 CHAT = {"name": "chat", "model": "Qwen/Qwen3-8B"}
 
 
