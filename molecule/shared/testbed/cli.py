@@ -9,7 +9,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from . import closed, engine, hosts, images, machine, repository
+from . import closed, engine, hosts, images, machine, needs, repository
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -70,6 +70,8 @@ def _alone(command: Callable[[argparse.Namespace], None]) -> Callable[[argparse.
 
 def _prepare(options: argparse.Namespace) -> None:
     machine.install_tools()
+    machine.CACHE.mkdir(parents=True, exist_ok=True)
+    needs.check(needs.Demand(), machine.CACHE)
     images.ssh_key()
     repository.build()
     for name in images.RELEASES:
