@@ -13,7 +13,6 @@ import importlib.util
 import json
 import re
 import string
-import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -346,23 +345,16 @@ HOSTS = {
 
 
 @pytest.fixture(scope="module")
-def facts_of(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], tuple[dict, dict]]:
+def facts_of(
+    tmp_path_factory: pytest.TempPathFactory, find_facts: Callable[..., dict]
+) -> Callable[[str], tuple[dict, dict]]:
     known: dict[str, tuple[dict, dict]] = {}
-
-    def module(name: str, root: Path) -> dict:
-        process = subprocess.run(
-            [sys.executable, "-m", f"ansible_collections.amdgpu.fleet.plugins.modules.{name}"],
-            input=json.dumps({"ANSIBLE_MODULE_ARGS": {"root": str(root), "_ansible_remote_tmp": str(root)}}),
-            env={"PYTHONPATH": str(ROOT / ".collections"), "PATH": "/usr/bin:/bin"},
-            capture_output=True, text=True, check=True,
-        )  # fmt: skip
-        return next(iter(json.loads(process.stdout)["ansible_facts"].values()))
 
     def read(host: str) -> tuple[dict, dict]:
         if host not in known:
             root = tmp_path_factory.mktemp(host)
             write_tree(load_host(host), root)
-            known[host] = (module("gpu_facts", root), module("rocm_facts", root))
+            known[host] = (find_facts("gpu_facts", root), find_facts("rocm_facts", root))
         return copy.deepcopy(known[host])
 
     return read

@@ -126,17 +126,10 @@ def test_what_a_reboot_did_not_bring(read_plan):
 
 
 @pytest.fixture
-def read_plan(tmp_path):
+def read_plan(tmp_path, find_facts):
     def read(host: str) -> tuple[dict, dict]:
         write_tree(load_host(host), tmp_path)
-        facts = []
-        for name in ("gpu_facts", "rocm_facts"):
-            done = subprocess.run(
-                [sys.executable, "-m", f"ansible_collections.amdgpu.fleet.plugins.modules.{name}"],
-                input=json.dumps({"ANSIBLE_MODULE_ARGS": {"root": str(tmp_path), "_ansible_remote_tmp": str(tmp_path)}}),
-                env={"PYTHONPATH": str(ROOT / ".collections"), "PATH": "/usr/bin:/bin"}, capture_output=True, text=True, check=True,
-            )  # fmt: skip
-            facts.append(next(iter(json.loads(done.stdout)["ansible_facts"].values())))
+        facts = [find_facts(name, tmp_path) for name in ("gpu_facts", "rocm_facts")]
         return planner.plan(*facts, {}, host), facts[1]
 
     return read

@@ -4,9 +4,6 @@
 from __future__ import annotations
 
 import copy
-import json
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -14,45 +11,34 @@ import pytest
 from ansible_collections.amdgpu.fleet.plugins.plugin_utils._plan import planner
 from testbed.tree import load_host, write_tree
 
-REPOSITORY = Path(__file__).resolve().parents[3]
-
 
 @pytest.fixture(scope="session")
-def read_facts(tmp_path_factory):
+def read_facts(tmp_path_factory, find_facts):
     known: dict = {}
 
     def read(host: str) -> tuple[dict, dict]:
         if host not in known:
             root = tmp_path_factory.mktemp(host)
             write_tree(load_host(host), root)
-            known[host] = tuple(_module(name, root) for name in ("gpu_facts", "rocm_facts"))
+            known[host] = _both(find_facts, root)
         return copy.deepcopy(known[host])
 
     return read
 
 
 @pytest.fixture
-def plan_of_tree():
+def plan_of_tree(find_facts):
     """plan_of_tree(root, **wants) -> the plan of the host whose files lie below ``root``."""
 
     def make(root: Path, **wants) -> dict:
-        gpus, rocm = (_module(name, root) for name in ("gpu_facts", "rocm_facts"))
+        gpus, rocm = _both(find_facts, root)
         return planner.plan(gpus, rocm, wants, "host")
 
     return make
 
 
-def _module(name: str, root: Path) -> dict:
-    arguments: dict[str, object] = {"root": str(root), "_ansible_remote_tmp": str(root)}
-    if name == "rocm_facts":
-        arguments["network"] = True
-    process = subprocess.run(
-        [sys.executable, "-m", f"ansible_collections.amdgpu.fleet.plugins.modules.{name}"],
-        input=json.dumps({"ANSIBLE_MODULE_ARGS": arguments}),
-        env={"PYTHONPATH": str(REPOSITORY / ".collections"), "PATH": "/usr/bin:/bin"},
-        capture_output=True, text=True, check=True,
-    )  # fmt: skip
-    return next(iter(json.loads(process.stdout)["ansible_facts"].values()))
+def _both(find_facts, root: Path) -> tuple[dict, dict]:
+    return find_facts("gpu_facts", root), find_facts("rocm_facts", root, network=True)
 
 
 @pytest.fixture
