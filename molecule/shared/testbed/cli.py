@@ -9,7 +9,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from . import closed, engine, hosts, images, machine, needs, repository
+from . import closed, engine, hosts, images, llama_cpp, machine, needs, real_model, repository
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -35,7 +35,9 @@ def _parser() -> argparse.ArgumentParser:
         "prepare", help="build images, key and package repository; what exists is kept"
     )
     prepare.add_argument(
-        "--engine", action="store_true", help="also the tiny model, vLLM's CPU wheels and its container image"
+        "--engine",
+        action="store_true",
+        help="also the engines and their models: vLLM's CPU wheels and image, llama.cpp's image",
     )
     prepare.set_defaults(run=_alone(_prepare))
 
@@ -78,6 +80,8 @@ def _prepare(options: argparse.Namespace) -> None:
         images.image(name)
     if options.engine:
         engine.prepare()
+        real_model.prepare()
+        llama_cpp.prepare()
         closed.prepare()
 
 

@@ -29,6 +29,7 @@ from .machine import (
     pip_folders,
     pip_settings,
     podman,
+    run,
     step,
 )
 
@@ -200,9 +201,21 @@ def reboot(name: str) -> None:
 
 def _network() -> None:
     if not podman("network", "ls", "--quiet", f"--filter=name=^{NETWORK}$").strip():
+        for bridge in left_bridges(run(["ip", "-oneline", "-4", "address", "show", "to", SUBNET])):
+            run(["ip", "link", "delete", bridge])
         podman(
             "network", "create", f"--subnet={SUBNET}", f"--label={LABEL}=network", "--disable-dns", NETWORK
         )
+
+
+def left_bridges(addresses: str, interfaces: Path = Path("/sys/class/net")) -> list[str]:
+    """Podman's bridges of a network that is no more: a run that was killed leaves one, and it holds the subnet."""
+    names = [line.split()[1] for line in addresses.splitlines() if line.split()]
+    return [
+        name
+        for name in names
+        if name.startswith("podman") and not list((interfaces / name / "brif").glob("*"))
+    ]
 
 
 def _serve(reference: str) -> None:

@@ -172,3 +172,15 @@ def test_no_two_hosts_of_all_bed_files_share_a_name_or_an_address() -> None:
                 taken[what] = str(bed)
     assert len(taken) > 20
     assert not {hosts.SERVER, hosts.closed.ADDRESS} & set(taken)
+
+
+def test_a_bridge_that_a_killed_run_left_is_told_from_one_that_is_used(tmp_path: Path) -> None:
+    shown = "".join(
+        f"{number}: {name}    inet 10.77.0.1/24 brd 10.77.0.255 scope global {name}\\ valid_lft forever\n"
+        for number, name in enumerate(["podman1", "podman2", "br-lan"], 5)
+    )
+    for name in ("podman1", "podman2", "br-lan"):
+        (tmp_path / name / "brif").mkdir(parents=True)
+    (tmp_path / "podman2/brif/veth0").touch()
+    assert hosts.left_bridges(shown, tmp_path) == ["podman1"]
+    assert hosts.left_bridges("", tmp_path) == []
