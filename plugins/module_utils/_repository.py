@@ -9,7 +9,7 @@ import time
 import typing as t
 
 from ansible_collections.amdgpu.fleet.plugins.module_utils import _files
-from ansible_collections.amdgpu.fleet.plugins.module_utils._host import operating_system
+from ansible_collections.amdgpu.fleet.plugins.module_utils._os import operating_system
 from ansible_collections.amdgpu.fleet.plugins.module_utils._openpgp import (
     NotAKey,
     armored,

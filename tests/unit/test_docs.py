@@ -13,7 +13,6 @@ import importlib.util
 import json
 import re
 import string
-import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -350,24 +349,16 @@ HOSTS = {
 
 
 @pytest.fixture(scope="module")
-def facts_of(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], dict[str, dict]]:
+def facts_of(
+    tmp_path_factory: pytest.TempPathFactory, find_facts: Callable[..., dict]
+) -> Callable[[str], dict[str, dict]]:
     known: dict[str, dict[str, dict]] = {}
-
-    def module(root: Path) -> dict[str, dict]:
-        process = subprocess.run(
-            [sys.executable, "-m", "ansible_collections.amdgpu.fleet.plugins.modules.host_facts"],
-            input=json.dumps({"ANSIBLE_MODULE_ARGS": {"root": str(root), "_ansible_remote_tmp": str(root)}}),
-            env={"PYTHONPATH": str(ROOT / ".collections"), "PATH": "/usr/bin:/bin"},
-            capture_output=True, text=True, check=True,
-        )  # fmt: skip
-        facts: dict[str, dict] = json.loads(process.stdout)["ansible_facts"]
-        return facts
 
     def read(host: str) -> dict[str, dict]:
         if host not in known:
             root = tmp_path_factory.mktemp(host)
             write_tree(load_host(host), root)
-            known[host] = module(root)
+            known[host] = find_facts("host_facts", root)
         return copy.deepcopy(known[host])
 
     return read

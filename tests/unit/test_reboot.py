@@ -126,15 +126,10 @@ def test_what_a_reboot_did_not_bring(read_plan):
 
 
 @pytest.fixture
-def read_plan(tmp_path):
+def read_plan(tmp_path, find_facts):
     def read(host: str) -> tuple[dict, dict]:
         write_tree(load_host(host), tmp_path)
-        done = subprocess.run(
-            [sys.executable, "-m", "ansible_collections.amdgpu.fleet.plugins.modules.host_facts"],
-            input=json.dumps({"ANSIBLE_MODULE_ARGS": {"root": str(tmp_path), "_ansible_remote_tmp": str(tmp_path)}}),
-            env={"PYTHONPATH": str(ROOT / ".collections"), "PATH": "/usr/bin:/bin"}, capture_output=True, text=True, check=True,
-        )  # fmt: skip
-        facts = json.loads(done.stdout)["ansible_facts"]
+        facts = find_facts("host_facts", tmp_path)
         return planner.plan(facts, {}, host), facts
 
     return read

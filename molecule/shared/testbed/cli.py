@@ -9,7 +9,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from . import closed, engine, hosts, images, machine, repository
+from . import closed, engine, hosts, images, llama_cpp, machine, needs, real_model, repository
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -35,7 +35,9 @@ def _parser() -> argparse.ArgumentParser:
         "prepare", help="build images, key and package repository; what exists is kept"
     )
     prepare.add_argument(
-        "--engine", action="store_true", help="also the tiny model, vLLM's CPU wheels and its container image"
+        "--engine",
+        action="store_true",
+        help="also the engines and their models: vLLM's CPU wheels and image, llama.cpp's image",
     )
     prepare.set_defaults(run=_alone(_prepare))
 
@@ -70,12 +72,16 @@ def _alone(command: Callable[[argparse.Namespace], None]) -> Callable[[argparse.
 
 def _prepare(options: argparse.Namespace) -> None:
     machine.install_tools()
+    machine.CACHE.mkdir(parents=True, exist_ok=True)
+    needs.check(needs.Demand(), machine.CACHE)
     images.ssh_key()
     repository.build()
     for name in images.RELEASES:
         images.image(name)
     if options.engine:
         engine.prepare()
+        real_model.prepare()
+        llama_cpp.prepare()
         closed.prepare()
 
 

@@ -110,9 +110,11 @@ def _installer() -> None:
         pip(f"download --no-deps --dest /srv/wheels {name}=={version}")
 
 
-def pip(command: str, folder: Path = WHEELS, release: str = "debian12") -> None:
+def pip(
+    command: str, folder: Path = WHEELS, release: str = "debian12", mount: tuple[Path, str] | None = None
+) -> None:
     """Run pip in a container of the hosts' image, so that what it puts into `folder` fits them whatever
-    Python this machine has."""
+    Python this machine has. `mount` is a file that the command reads, and its path there."""
     settings = CACHE / "pip.conf"
     settings.write_text(
         "".join(["[global]\n", *(f"{key} = {value}\n" for key, value in pip_settings().items())]),
@@ -123,6 +125,7 @@ def pip(command: str, folder: Path = WHEELS, release: str = "debian12") -> None:
         f"{CA_BUNDLE}:{CA_BUNDLE}:ro",
         f"{folder}:/srv/wheels",
         *(f"{f}:{f}:ro" for f in pip_folders()),
+        *([f"{mount[0]}:{mount[1]}:ro"] if mount else []),
     ]
     in_container(
         image(release),

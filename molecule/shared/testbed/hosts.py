@@ -6,9 +6,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
-import socket
-import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -16,7 +14,7 @@ from typing import Any
 
 import yaml
 
-from . import closed, repository
+from . import closed, needs, readiness, repository, ssh
 from .descriptions import load_host
 from .engine import CPU_ENVIRONMENT, MODELS, WHEELS
 from .images import GUEST, RELEASES, image, ssh_key
@@ -39,8 +37,6 @@ NETWORK = LABEL
 SUBNET = "10.77.0.0/24"
 SERVER = "10.77.0.2"
 SERVER_NAME = f"{LABEL}-repository"
-SSH_CONNECTIONS = Path("/tmp/amdgpu-fleet-bed-ssh")
-READY_SECONDS = 120
 GENERATOR = (
     "tree",
     "descriptions",
@@ -125,41 +121,41 @@ def parse_host(text: str) -> Host:
 
 
 def up(hosts: list[Host]) -> None:
-    """Start hosts that are not running as described, all at once, and wait until ssh would let Ansible in."""
+    """Start hosts that are not running as described, in waves, and wait until ssh would let Ansible in."""
     descriptions = {host.name: load_host(host.host) for host in hosts}
+    running = set(podman("ps", f"--filter=label={LABEL}=host", "--format={{.Names}}").split())
+    missing = [host for host in hosts if host.container not in running]
+    needs.check(needs.demand_of(missing), _store())
     repository.build()
     images = {name: image(name) for name in sorted({host.image for host in hosts} | {"debian12"})}
     _network()
     _serve(images["debian12"])
     closed.serve(images["debian12"], NETWORK, LIMITS)
-    with step(f"starting {len(hosts)} hosts"), ThreadPoolExecutor(max_workers=8) as pool:
-        list(pool.map(lambda host: _start(host, descriptions[host.name], images[host.image], hosts), hosts))
-    _write_ssh_config()
+    try:
+        with step(f"starting {len(hosts)} hosts"):
+            in_waves(hosts, lambda host: _start(host, descriptions[host.name], images[host.image], hosts))
+    finally:
+        ssh.write_config()
     width = max(len(host.name) for host in hosts)
     for host in hosts:
         print(f"{host.name:<{width}}  {host.address:<15}  {host.image:<9}  {host.host}")
 
 
-def _write_ssh_config() -> None:
-    """`ssh -F .cache/bed/ssh_config HOST`: inventories need the names of the hosts alone."""
-    running = podman(
-        "ps",
-        f"--filter=label={LABEL}=host",
-        f'--format={{{{.Names}}}} {{{{index .Labels "{LABEL}.address"}}}}',
-    ).splitlines()
-    entries = [
-        f"Host {name.removeprefix(f'{LABEL}-')}\n  HostName {address}\n"
-        for name, address in (line.split() for line in sorted(running))
-    ]
-    common = (
-        f"Host *\n  User root\n  IdentityFile {CACHE}/id_ed25519\n  IdentitiesOnly yes\n"
-        "  ServerAliveInterval 2\n  ServerAliveCountMax 2\n  StrictHostKeyChecking no\n  UserKnownHostsFile "
-        "/dev/null\n  LogLevel ERROR\n"
-    )
-    # In one step: a scenario that runs beside this one reads it.
-    made = CACHE / "ssh_config.new"
-    made.write_text("".join(entries) + common, encoding="utf-8")
-    made.replace(CACHE / "ssh_config")
+def in_waves(hosts: list[Host], start: Callable[[Host], None]) -> None:
+    """Start as many hosts at a time as the machine has processors for; say of all what went wrong."""
+    at_once = max(2, 2 * (os.cpu_count() or 1))
+    with ThreadPoolExecutor(max_workers=at_once) as pool:
+        errors = [future.exception() for future in [pool.submit(start, host) for host in hosts]]
+    for error in errors:
+        if error and not isinstance(error, BedError):
+            raise error
+    if any(errors):
+        raise BedError("; ".join(str(error) for error in errors if error))
+
+
+def _store() -> Path:
+    """Where Podman keeps the disks of the hosts."""
+    return Path(podman("info", "--format={{.Store.GraphRoot}}").strip())
 
 
 def down(hosts: Iterable[Host] | None) -> None:
@@ -167,11 +163,11 @@ def down(hosts: Iterable[Host] | None) -> None:
     # Ansible's kept connections lead to hosts that are about to go; a new host at the same address must not
     # be reached by them.
     if hosts is None:
-        shutil.rmtree(SSH_CONNECTIONS, ignore_errors=True)
+        shutil.rmtree(ssh.CONNECTIONS, ignore_errors=True)
     else:
         hosts = list(hosts)
         for host in hosts:
-            (SSH_CONNECTIONS / f"{host.address}-22").unlink(missing_ok=True)
+            (ssh.CONNECTIONS / f"{host.address}-22").unlink(missing_ok=True)
     names = None if hosts is None else {host.container for host in hosts}
     containers = set(podman("ps", "--all", f"--filter=label={LABEL}", "--format={{.Names}}").split())
     doomed = sorted(containers if names is None else containers & names)
@@ -179,14 +175,14 @@ def down(hosts: Iterable[Host] | None) -> None:
         remove = ("rm", "--force", "--ignore", "--time=2", "--volumes", *doomed)
         try:
             podman(*remove)
-        except (
-            BedError
-        ):  # a container that ends just then cannot be killed any more; asked again, Podman removes it
+        except BedError:
+            # A container that ends just then cannot be killed any more; asked again, Podman removes it.
             podman(*remove)
     volumes = set(podman("volume", "ls", f"--filter=label={LABEL}", "--format={{.Name}}").split())
     for volume in sorted(volumes if names is None else volumes & names):
         podman("volume", "rm", "--force", volume)
     if names is None:
+        (CACHE / "ssh_config").unlink(missing_ok=True)
         networks = podman("network", "ls", f"--filter=label={LABEL}", "--format={{.Name}}").split()
         for network in networks:
             podman("network", "rm", "--force", network)
@@ -200,14 +196,26 @@ def reboot(name: str) -> None:
     address = podman(
         "inspect", "--format", f'{{{{index .Config.Labels "{LABEL}.address"}}}}', f"{LABEL}-{name}"
     ).strip()
-    _wait(name, f"{LABEL}-{name}", address)
+    readiness.wait(name, readiness.probe_of(f"{LABEL}-{name}", address))
 
 
 def _network() -> None:
     if not podman("network", "ls", "--quiet", f"--filter=name=^{NETWORK}$").strip():
+        for bridge in left_bridges(run(["ip", "-oneline", "-4", "address", "show", "to", SUBNET])):
+            run(["ip", "link", "delete", bridge])
         podman(
             "network", "create", f"--subnet={SUBNET}", f"--label={LABEL}=network", "--disable-dns", NETWORK
         )
+
+
+def left_bridges(addresses: str, interfaces: Path = Path("/sys/class/net")) -> list[str]:
+    """Podman's bridges of a network that is no more: a run that was killed leaves one, and it holds the subnet."""
+    names = [line.split()[1] for line in addresses.splitlines() if line.split()]
+    return [
+        name
+        for name in names
+        if name.startswith("podman") and not list((interfaces / name / "brif").glob("*"))
+    ]
 
 
 def _serve(reference: str) -> None:
@@ -236,9 +244,38 @@ def _start(host: Host, description: dict[str, Any], reference: str, all_hosts: l
         host.container,
         check=False,
     ).split() == ["running", key]:
+        _settle(host)
         return
     down([host])
-    seed = _seed(host, description)
+    command = _command(host, key, reference, _seed(host, description), all_hosts)
+    try:
+        _run(host, command)
+    except BedError:
+        # On a loaded machine an address or a mount of the container before it is free a moment later.
+        down([host])
+        _run(host, command)
+    _settle(host)
+
+
+def _run(host: Host, command: list[str]) -> None:
+    if host.podman or host.engine:
+        podman("volume", "create", f"--label={LABEL}=volume", host.container)
+    podman(*command)
+
+
+def _settle(host: Host) -> None:
+    """Wait for a host that was never ready; one that was may be in any state that a test has brought it to."""
+    ready = CACHE / "hosts" / host.name / "ready"
+    if ready.exists():
+        return
+    readiness.wait(host.name, readiness.probe_of(host.container, host.address))
+    if host.closed:
+        closed.close(host.container)
+    ready.touch()
+
+
+def _command(host: Host, key: str, reference: str, seed: Path, all_hosts: list[Host]) -> list[str]:
+    """`podman run` for a host; the folders that it mounts are made."""
     volumes = [
         f"{seed}:/bed:ro",
         f"{GUEST.parent}:/usr/lib/bed/testbed:ro",
@@ -250,20 +287,15 @@ def _start(host: Host, description: dict[str, Any], reference: str, all_hosts: l
     if host.engine:
         volumes.append(f"{WHEELS}:/srv/wheels:ro")
     if host.podman or host.engine:
-        podman("volume", "create", f"--label={LABEL}=volume", host.container)
-        store = podman("info", "--format={{.Store.GraphRoot}}").strip()
-        volumes += [f"{host.container}:/var/lib/containers", f"{store}:/srv/images:ro"]
-    podman(
+        volumes += [f"{host.container}:/var/lib/containers", f"{_store()}:/srv/images:ro"]
+    return [
         "run", "--detach", f"--name={host.container}", f"--hostname={host.name}", f"--label={LABEL}=host",
         f"--label={LABEL}.key={key}", f"--label={LABEL}.address={host.address}",
         "--systemd=always", "--privileged", "--shm-size=1g", *LIMITS, "--stop-signal=SIGRTMIN+3", "--restart=always",
         f"--network={NETWORK}", f"--ip={host.address}",
         *(f"--add-host={other.name}:{other.address}" for other in all_hosts if other != host),
         *(f"--volume={volume}" for volume in volumes), reference, "/usr/lib/bed/testbed/guest/init",
-    )  # fmt: skip
-    _wait(host.name, host.container, host.address)
-    if host.closed:
-        closed.close(host.container)
+    ]  # fmt: skip
 
 
 def _seed(host: Host, description: dict[str, Any]) -> Path:
@@ -327,34 +359,3 @@ def _el_repositories() -> dict[str, str]:
     )
     public = (repository.FOLDER / repository.KEY_PATHS[0]).read_text(encoding="utf-8")
     return {"etc/yum.repos.d/bed.repo": sections, key: public}
-
-
-def _wait(name: str, container: str, address: str) -> None:
-    """Until systemd has finished starting and sshd answers."""
-    deadline = time.monotonic() + READY_SECONDS
-    while time.monotonic() < deadline:
-        state = podman("exec", container, "systemctl", "is-system-running", check=False).strip()
-        if state == "degraded":
-            failed = podman(
-                "exec", container, "systemctl", "--failed", "--plain", "--no-legend", check=False
-            ).split("\n")[0]
-            raise BedError(
-                f"host {name} is degraded: {failed.strip()}; look with `bed exec {name} -- journalctl -b -p "
-                f"err`"
-            )
-        if state == "running" and _answers(address):
-            return
-        time.sleep(0.3)
-    log = run(["tail", "-n", "20"], stdin=podman("logs", container, check=False))
-    raise BedError(
-        f"host {name} at {address} was not ready after {READY_SECONDS} s (systemd: {state or 'no answer'}); "
-        f"its console ends with:\n{log}"
-    )
-
-
-def _answers(address: str) -> bool:
-    try:
-        with socket.create_connection((address, 22), timeout=1) as connection:
-            return connection.recv(4) == b"SSH-"
-    except OSError:
-        return False

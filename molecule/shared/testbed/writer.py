@@ -14,16 +14,16 @@ class Writer:
 
     def __init__(self, root: Path) -> None:
         self.root = root
+        # A host has thousands of files in few folders: each folder is made once, and paths stay texts.
+        self._made: set[str] = set()
 
     def file(self, path: str, content: str | int | bytes) -> None:
         """Write one file. Text gets the final newline that sysfs prints; bytes are written as they are."""
-        target = self.root / path
-        target.parent.mkdir(parents=True, exist_ok=True)
-        if isinstance(content, bytes):
-            target.write_bytes(content)
-        else:
+        if not isinstance(content, bytes):
             text = str(content)
-            target.write_text(text if text.endswith("\n") or not text else f"{text}\n", encoding="utf-8")
+            content = (text if text.endswith("\n") or not text else f"{text}\n").encode()
+        with open(self._place(path), "wb") as file:
+            file.write(content)
 
     def files(self, folder: str, contents: Mapping[str, str | int | bytes]) -> None:
         """Write several files of one folder."""
@@ -36,13 +36,20 @@ class Writer:
 
     def folder(self, path: str) -> None:
         """Create an empty folder."""
-        (self.root / path).mkdir(parents=True, exist_ok=True)
+        self._place(f"{path}/.")
 
     def link(self, path: str, target: str) -> None:
         """Create a relative link at `path` to `target`, both given from the root."""
-        place = self.root / path
-        place.parent.mkdir(parents=True, exist_ok=True)
-        place.symlink_to(os.path.relpath(target, os.path.dirname(path)))
+        folder = os.path.dirname(path)
+        os.symlink(os.path.relpath(f"/{target}", f"/{folder}"), self._place(path))
+
+    def _place(self, path: str) -> str:
+        """The path below the root, its folder made."""
+        folder, _, name = path.rpartition("/")
+        if folder not in self._made:
+            os.makedirs(os.path.join(self.root, folder), exist_ok=True)
+            self._made.add(folder)
+        return os.path.join(self.root, folder, name)
 
 
 def kernel_module(fields: Mapping[str, str]) -> bytes:

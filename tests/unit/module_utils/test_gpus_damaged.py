@@ -43,12 +43,17 @@ def files_of(root: Path) -> list[Path]:
     )
 
 
+@pytest.fixture(scope="module")
+def intact(trees):
+    """What is found on each whole tree, and which files that is read from."""
+    return {name: (detect(Tree(str(root))), files_of(root)) for name, root in trees.items()}
+
+
 @settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=st.data())
-def test_random_damage(trees, data):
-    root = trees[data.draw(st.sampled_from(HOSTS))]
-    whole = detect(Tree(str(root)))
-    files = files_of(root)
+def test_random_damage(trees, intact, data):
+    host = data.draw(st.sampled_from(HOSTS))
+    root, (whole, files) = trees[host], intact[host]
     chosen = data.draw(st.lists(st.sampled_from(files), min_size=1, max_size=6, unique=True))
     saved = {path: path.read_bytes() for path in chosen}
     try:

@@ -14,36 +14,22 @@ from __future__ import annotations
 
 import json
 import os
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
+from module_server import MODULES, ModuleServer
 
 from testbed.tree import load_host, write_tree
-
-REPOSITORY = Path(__file__).resolve().parents[3]
-PACKAGE = "ansible_collections.amdgpu.fleet.plugins.modules"
 
 RunModule = Callable[..., "dict[str, Any]"]
 
 
-@pytest.fixture(scope="session")
-def collections_path(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder that holds ansible_collections/amdgpu/fleet: the checkout itself or a link to it."""
-    if REPOSITORY.parts[-3:] == ("ansible_collections", "amdgpu", "fleet"):
-        return REPOSITORY.parents[2]
-    base = tmp_path_factory.mktemp("collections")
-    namespace = base / "ansible_collections" / "amdgpu"
-    namespace.mkdir(parents=True)
-    (namespace / "fleet").symlink_to(REPOSITORY)
-    return base
-
-
 @pytest.fixture
-def run_module(collections_path: Path, tmp_path_factory: pytest.TempPathFactory) -> RunModule:
+def run_module(
+    module_server: ModuleServer, collections_path: Path, tmp_path_factory: pytest.TempPathFactory
+) -> RunModule:
     remote_tmp = tmp_path_factory.mktemp("remote")
 
     def run(
@@ -56,24 +42,14 @@ def run_module(collections_path: Path, tmp_path_factory: pytest.TempPathFactory)
     ) -> dict[str, Any]:
         arguments.update(_ansible_check_mode=_check, _ansible_diff=_diff, _ansible_remote_tmp=str(remote_tmp))
         environment = dict(os.environ, **(_env or {}))
-        search = [str(collections_path)] + [
-            part for part in environment.get("PYTHONPATH", "").split(os.pathsep) if part
-        ]
+        # Stand-ins of programs that the module starts import the collection too.
+        search = [str(collections_path), *filter(None, environment.get("PYTHONPATH", "").split(os.pathsep))]
         environment["PYTHONPATH"] = os.pathsep.join(search)
-        process = subprocess.run(
-            [
-                sys.executable,
-                "-W",
-                "error::DeprecationWarning:ansible_collections",
-                "-m",
-                f"{PACKAGE}.{_name}",
-            ],
-            input=json.dumps({"ANSIBLE_MODULE_ARGS": arguments}),
-            env=environment,
-            capture_output=True,
-            text=True,
+        process = module_server.run(
+            f"{MODULES}.{_name}",
+            json.dumps({"ANSIBLE_MODULE_ARGS": arguments}),
+            environment,
             timeout=_timeout,
-            check=False,
         )
         assert "Traceback" not in process.stderr, process.stderr
         try:

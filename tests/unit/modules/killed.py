@@ -2,8 +2,8 @@
 """Run a module and end the process, as a power failure would, at one of the places where it touches files or
 starts a program.
 
-python killed.py N MODULE: N counts the calls that change something, each twice (before and after). Without
-that many, the module runs to its end, and the last line on standard error is how many there were.
+run(MODULE, N): N counts the calls that change something, each twice (before and after). Without that many, the
+module runs to its end, and the last line on standard error is how many there were.
 """
 
 from __future__ import annotations
@@ -30,32 +30,31 @@ CHANGES = (
     "write",
 )
 KILLED = 137
-place, module = int(sys.argv[1]), sys.argv[2]
-counted = 0
 
 
-def count() -> None:
-    global counted
-    counted += 1
-    if counted == place:
-        os._exit(KILLED)
+def run(module: str, place: int) -> None:
+    """Everything here lasts as long as this process, which runs one module."""
+    counted = 0
 
+    def count() -> None:
+        nonlocal counted
+        counted += 1
+        if counted == place:
+            os._exit(KILLED)
 
-def watched(call: Callable[..., Any]) -> Callable[..., Any]:
-    def run(*arguments: Any, **words: Any) -> Any:
-        count()
-        result = call(*arguments, **words)
-        count()
-        return result
+    def watched(call: Callable[..., Any]) -> Callable[..., Any]:
+        def watch(*arguments: Any, **words: Any) -> Any:
+            count()
+            result = call(*arguments, **words)
+            count()
+            return result
 
-    return run
+        return watch
 
-
-for name in CHANGES:
-    setattr(os, name, watched(getattr(os, name)))
-subprocess.Popen.__init__ = watched(subprocess.Popen.__init__)  # type: ignore[method-assign]
-sys.argv = [module]
-try:
-    runpy.run_module(module, run_name="__main__")
-finally:
-    print(counted, file=sys.stderr)
+    for name in CHANGES:
+        setattr(os, name, watched(getattr(os, name)))
+    subprocess.Popen.__init__ = watched(subprocess.Popen.__init__)  # type: ignore[method-assign]
+    try:
+        runpy.run_module(module, run_name="__main__")
+    finally:
+        print(counted, file=sys.stderr)

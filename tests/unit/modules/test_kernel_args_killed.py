@@ -8,13 +8,13 @@ import json
 import os
 import shutil
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
+from killed import KILLED
+from module_server import MODULES, ModuleServer
 
 REPOSITORY = Path(__file__).resolve().parents[3]
-KILLED = 137
 ARGUMENTS = {"present": ["iommu=pt", "pci=realloc=off"], "absent": ["amdgpu.gttsize"]}
 # grub-mkconfig writes beside grub.cfg and moves the file into its place when it is whole.
 UPDATE_GRUB = """#!/bin/sh
@@ -80,8 +80,8 @@ BOOT_FILES = {
 
 
 class Host:
-    def __init__(self, folder: Path, loader: str, collections_path: Path):
-        self.folder, self.loader, self.collections_path = folder, loader, collections_path
+    def __init__(self, folder: Path, loader: str, server: ModuleServer):
+        self.folder, self.loader, self.server = folder, loader, server
         self.root = folder / "root"
         self.reset()
 
@@ -106,23 +106,8 @@ class Host:
                 "_ansible_remote_tmp": str(self.folder / "tmp"),
             }
         }
-        return subprocess.run(
-            [
-                sys.executable,
-                Path(__file__).parent / "killed.py",
-                str(place),
-                "ansible_collections.amdgpu.fleet.plugins.modules.kernel_args",
-            ],
-            input=json.dumps(given),
-            env={
-                **os.environ,
-                "PATH": f"{self.folder / 'bin'}:{os.environ['PATH']}",
-                "PYTHONPATH": str(self.collections_path),
-            },
-            capture_output=True,
-            text=True,
-            check=False,
-        )
+        environment = {**os.environ, "PATH": f"{self.folder / 'bin'}:{os.environ['PATH']}"}
+        return self.server.run(f"{MODULES}.kernel_args", json.dumps(given), environment, kill_at=place)
 
     def boot_files(self) -> dict[str, str | None]:
         places = {name: self.root / name for name in BOOT_FILES[self.loader]}
@@ -130,8 +115,8 @@ class Host:
 
 
 @pytest.mark.parametrize("loader", FILES)
-def test_killed_at_every_place(tmp_path, collections_path, loader):
-    host = Host(tmp_path / "host", loader, collections_path)
+def test_killed_at_every_place(tmp_path, module_server, loader):
+    host = Host(tmp_path / "host", loader, module_server)
     before = host.boot_files()
     whole = host.run(0)
     assert whole.returncode == 0, whole.stdout + whole.stderr
@@ -156,8 +141,8 @@ def test_killed_at_every_place(tmp_path, collections_path, loader):
 
 @pytest.mark.parametrize("present", [[], ["iommu=pt"]], ids=["everything", "a part"])
 @pytest.mark.parametrize("loader", FILES)
-def test_a_purge_killed_at_every_place_is_finished_by_the_next(tmp_path, collections_path, loader, present):
-    host = Host(tmp_path / "host", loader, collections_path)
+def test_a_purge_killed_at_every_place_is_finished_by_the_next(tmp_path, module_server, loader, present):
+    host = Host(tmp_path / "host", loader, module_server)
     record = host.root / "var/lib/amdgpu-fleet/kernel-arguments"
     assert host.run(0).returncode == 0
     shutil.copytree(host.root, tmp_path / "site", symlinks=True)

@@ -4,9 +4,6 @@
 from __future__ import annotations
 
 import copy
-import json
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -15,29 +12,27 @@ from ansible_collections.amdgpu.fleet.plugins.plugin_utils._plan import planner
 from ansible_collections.amdgpu.fleet.plugins.plugin_utils._plan.facts_host import AmdRocm
 from testbed.tree import load_host, write_tree
 
-REPOSITORY = Path(__file__).resolve().parents[3]
-
 
 @pytest.fixture(scope="session")
-def read_facts(tmp_path_factory):
+def read_facts(tmp_path_factory, find_facts):
     known: dict = {}
 
     def read(host: str) -> dict[str, dict]:
         if host not in known:
             root = tmp_path_factory.mktemp(host)
             write_tree(load_host(host), root)
-            known[host] = _facts(root)
+            known[host] = find_facts("host_facts", root, network=True)
         return copy.deepcopy(known[host])
 
     return read
 
 
 @pytest.fixture
-def plan_of_tree():
+def plan_of_tree(find_facts):
     """plan_of_tree(root, **wants) -> the plan of the host whose files lie below ``root``."""
 
     def make(root: Path, **wants) -> dict:
-        return planner.plan(_facts(root), wants, "host")
+        return planner.plan(find_facts("host_facts", root, network=True), wants, "host")
 
     return make
 
@@ -47,18 +42,6 @@ def as_facts(gpus: dict, rocm: dict) -> dict[str, dict]:
     about_rocm = {name: rocm[name] for name in AmdRocm.__annotations__}
     about_host = {name: value for name, value in rocm.items() if name not in about_rocm or name == "problems"}
     return {"amd_gpus": gpus, "amd_rocm": about_rocm, "amd_host": about_host}
-
-
-def _facts(root: Path) -> dict[str, dict]:
-    arguments = {"root": str(root), "network": True, "_ansible_remote_tmp": str(root)}
-    process = subprocess.run(
-        [sys.executable, "-m", "ansible_collections.amdgpu.fleet.plugins.modules.host_facts"],
-        input=json.dumps({"ANSIBLE_MODULE_ARGS": arguments}),
-        env={"PYTHONPATH": str(REPOSITORY / ".collections"), "PATH": "/usr/bin:/bin"},
-        capture_output=True, text=True, check=True,
-    )  # fmt: skip
-    facts: dict[str, dict] = json.loads(process.stdout)["ansible_facts"]
-    return facts
 
 
 @pytest.fixture

@@ -7,8 +7,8 @@ import pytest
 
 from ansible_collections.amdgpu.fleet.plugins.plugin_utils._plan import model as models
 from ansible_collections.amdgpu.fleet.plugins.plugin_utils._plan.catalog import Catalog
-from ansible_collections.amdgpu.fleet.plugins.plugin_utils._plan.findings import sentence
 from ansible_collections.amdgpu.fleet.plugins.plugin_utils._plan.checks import normalize
+from ansible_collections.amdgpu.fleet.plugins.plugin_utils._plan.findings import sentence
 
 DIRECTORY = "/var/lib/amdgpu-fleet/models"
 SHA256 = "ab" * 32

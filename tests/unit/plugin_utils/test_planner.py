@@ -5,8 +5,8 @@ from __future__ import annotations
 
 import pytest
 
-from ansible_collections.amdgpu.fleet.plugins.plugin_utils._plan.findings import sentence
 from ansible_collections.amdgpu.fleet.plugins.plugin_utils._plan.checks import WantsError, normalize
+from ansible_collections.amdgpu.fleet.plugins.plugin_utils._plan.findings import sentence
 
 
 @pytest.mark.parametrize(
