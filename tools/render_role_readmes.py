@@ -40,7 +40,12 @@ EXAMPLES: dict[str, dict[str, Any]] = {
     "gateway": {"gateway_replicas": [{"name": "rack1", "address": "192.0.2.11"}]},
     "report": {"report_directory": "/srv/fleet/reports"},
 }
-PLATFORMS = {"EL": "RHEL and its like", "SLES": "SUSE Linux Enterprise", "opensuse": "openSUSE", "ArchLinux": "Arch"}
+PLATFORMS = {
+    "EL": "RHEL and its like",
+    "SLES": "SUSE Linux Enterprise",
+    "opensuse": "openSUSE",
+    "ArchLinux": "Arch",
+}
 
 
 class Indented(yaml.SafeDumper):
@@ -78,7 +83,13 @@ def render() -> dict[Path, str]:
     environment = jinja2.Environment(  # noqa: S701 - Markdown; `prose` escapes what needs it
         undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
-    helpers = (render_docs.code, render_docs.described, render_docs.head, render_docs.of_type, render_docs.row)
+    helpers = (
+        render_docs.code,
+        render_docs.described,
+        render_docs.head,
+        render_docs.of_type,
+        render_docs.row,
+    )
     environment.globals |= {helper.__name__: helper for helper in helpers}
     environment.globals |= {"prose": render_docs.Prose(names), "repository": REPOSITORY}
     environment.filters["code"] = render_docs.code
@@ -100,7 +111,9 @@ def render() -> dict[Path, str]:
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--check", action="store_true", help="write nothing; fail when a README is not current")
+    parser.add_argument(
+        "--check", action="store_true", help="write nothing; fail when a README is not current"
+    )
     options = parser.parse_args()
     stale = [
         (path, text)

@@ -29,7 +29,12 @@ pygments_style = "ansible"
 suppress_warnings = ["misc.highlighting_failure"]
 
 # Labels of Ansible's own documentation. The build asks no network where they lead.
-ELSEWHERE = ("ansible_collections.ansible.", "action_plugins", "common_return_values", "ansible_configuration_settings")
+ELSEWHERE = (
+    "ansible_collections.ansible.",
+    "action_plugins",
+    "common_return_values",
+    "ansible_configuration_settings",
+)
 
 
 def elsewhere(_app: t.Any, _environment: t.Any, node: t.Any, content: t.Any) -> t.Any:
