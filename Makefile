@@ -13,7 +13,9 @@ LANES := --numprocesses=2 --dist=loadscope --no-loadscope-reorder
 export PATH := $(BIN):$(PATH)
 export ANSIBLE_CONFIG := $(CURDIR)/ansible.cfg
 
-.PHONY: help setup demo demo-down test test-vm lint sanity unit scenario scenarios bench docs build clean
+CERTIFY := .cache/certify/venv
+
+.PHONY: help setup demo demo-down test test-vm test-matrix lint certify sanity site changelog unit scenario scenarios bench docs build clean
 
 help: ## This list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 14
@@ -43,7 +45,7 @@ demo: setup ## Bring up three emulated hosts and get an answer from a model on e
 demo-down: setup ## Remove the hosts of the demo
 	@$(BED) down --all
 
-test: setup lint sanity ## Everything
+test: setup lint certify sanity ## Everything
 	@echo "==> Molecule scenarios, vLLM's own parser and unit tests, in two lanes: scenarios with an engine, and everything else"
 	@molecule/shared/with-bed - $(BIN)/pytest $(LANES) --durations=12 -m "not vm" tests/integration tests/unit
 
@@ -58,8 +60,27 @@ lint: setup ## ruff, mypy, yamllint, ansible-lint
 	@$(BIN)/yamllint --strict .
 	@$(BIN)/ansible-lint --strict
 
-sanity: setup ## ansible-test sanity and ansible-doc on the built collection
-	@tests/sanity/run
+$(CERTIFY)/.done: tests/certify/requirements.txt
+	@echo "==> setting up $(CERTIFY) (half a minute)"
+	@$(PYTHON) -m venv $(CERTIFY)
+	@$(CERTIFY)/bin/pip install --quiet --disable-pip-version-check -r $<
+	@touch $@
+
+certify: setup $(CERTIFY)/.done ## What Galaxy and Automation Hub check: importer, documentation, changelog, licences, workflows
+	@tests/certify/run
+
+sanity: setup ## ansible-test sanity, on the checkout and on the built collection
+	@tests/sanity/run checkout
+	@tests/sanity/run built
+
+test-matrix: setup ## Unit tests on every ansible-core and Python that is supported and found here; half an hour
+	@tests/matrix/run
+
+site: certify ## The documentation site, in .cache/site/html
+	@echo "==> .cache/site/html/index.html"
+
+changelog: $(CERTIFY)/.done ## Write CHANGELOG.md from changelogs/fragments
+	@PATH=$(CURDIR)/$(CERTIFY)/bin:$$PATH tools/changelog
 
 unit: setup ## Unit tests, on all processors (under three minutes on two)
 	@$(BIN)/pytest $(UNIT) --durations=12 tests/unit
@@ -77,10 +98,11 @@ bench: setup ## What detection, the plan and a whole run cost, beside other ways
 	@$(BIN)/python tests/bench/facts
 	@molecule/shared/with-bed tests/bench/bed.yml tests/bench/all
 
-docs: setup ## Write the generated tables of docs/
+docs: setup ## Write the generated pages of docs/ and the README of each role
 	@$(BIN)/python tools/render_gpu_table.py
 	@$(BIN)/python tools/render_facts.py
 	@PYTHONPATH=.collections $(BIN)/python tools/render_docs.py
+	@PYTHONPATH=.collections $(BIN)/python tools/render_role_readmes.py
 
 build: setup ## Build the collection into build/
 	@$(BIN)/ansible-galaxy collection build --force --output-path build

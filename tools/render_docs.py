@@ -44,7 +44,8 @@ ROLES = (
     "gateway",
     "report",
 )
-ANSIBLE_MARKUP = re.compile(r"\b[COVEM]\(([^()]*)\)")
+# The long form names the plugin or the role that an option belongs to.
+ANSIBLE_MARKUP = re.compile(r"\b[COVEM]\((?:[\w.]+#\w+:(?:\w+:)?)?([^()]*)\)")
 CODE = re.compile(r"(`[^`]*`)")
 ISSUE = re.compile(r"\b([A-Za-z0-9-]+/[A-Za-z0-9_.-]+)#(\d+)")
 VARIABLE = re.compile(r"\b[A-Z][A-Z0-9]*_[A-Z0-9_]*[A-Z0-9]\b(?!\.)")

@@ -48,7 +48,11 @@ POINTS: dict[str, tuple[dict[str, list[int]], list[str], list[str]]] = {
     "Docker Desktop, daemon.json rewritten": ({"container-toolkit": [86]}, [], [OPERATING]),
     "several GPUs hang": ({"vllm": [390], "rocm-systems": [11348]}, ["host.iommu"], ["roles/plan/files/catalog/profiles/gfx1201.yml"]),
     "no PCIe atomics": ({BUILD: [2429, 6137]}, ["gpu.atomics", "gpu.missing"], []),
-    "wrong all-reduce; wheels that sort low": ({"TheRock": [8792, 7183]}, [], ["roles/plan/files/catalog/profiles/gfx950.yml", "roles/plan/files/catalog/releases.yml"]),
+    "wrong all-reduce; wheels that sort low": (
+        {"TheRock": [8792, 7183]},
+        [],
+        ["roles/plan/files/catalog/profiles/gfx950.yml", "roles/plan/files/catalog/releases.yml"],
+    ),
     "an exporter that takes commands from the network": ({}, ["host.exporter"], []),
 }  # fmt: skip
 

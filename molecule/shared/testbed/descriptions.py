@@ -115,7 +115,7 @@ def module_parameters(host: dict[str, Any]) -> dict[str, str]:
         for name, v in values.items()
     }
     words = (word.partition("=") for word in host["kernel"]["command_line"].split())
-    return options | {name: value for name, _, value in words if "." in name}
+    return options | {name: value for name, _equals, value in words if "." in name}
 
 
 def _gpu(item: Any, where: str) -> dict[str, Any]:

@@ -96,7 +96,7 @@ def gpus_of(host: dict[str, Any]) -> list[Gpu]:
     functions = [
         (item, PRODUCTS[item["product"]])
         for item in host["gpus"]
-        for _ in range(item["count"] * PRODUCTS[item["product"]].dies)
+        for _each in range(item["count"] * PRODUCTS[item["product"]].dies)
     ]
     gpus, minor, platform_id = [], 0, 0
     for index, (item, product) in enumerate(functions):

@@ -232,7 +232,7 @@ def _image() -> None:
         ]
         with subprocess.Popen(build, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as root:
             done = subprocess.run(load, stdin=root.stdout, capture_output=True, text=True, check=False)
-            _, errors = root.communicate()
+            _output, errors = root.communicate()
         if root.returncode or done.returncode:
             raise BedError(f"{IMAGE} was not built: {(errors.decode() + done.stderr).strip()[-1500:]}")
         in_container(

@@ -102,7 +102,7 @@ def make_host(entry: dict[str, Any], where: str) -> Host:
 
 def parse_host(text: str) -> Host:
     """`NAME=DESCRIPTION:IMAGE:ADDRESS[:engine]` of the command line."""
-    name, _, rest = text.partition("=")
+    name, _between, rest = text.partition("=")
     words = rest.split(":")
     if not name or len(words) not in (3, 4) or words[3:] not in ([], ["engine"]):
         raise BedError(f"--host {text}: expected NAME=DESCRIPTION:IMAGE:ADDRESS[:engine]")

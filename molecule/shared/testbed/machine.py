@@ -117,8 +117,9 @@ def exclusive(name: str = LABEL) -> Iterator[None]:
         yield
 
 
-def install_tools(tools: Mapping[str, str] = TOOLS) -> None:
+def install_tools(tools: Mapping[str, str] | None = None) -> None:
     """Install the Debian packages the test bed runs on, only those that are missing."""
+    tools = TOOLS if tools is None else tools
     if os.geteuid():
         raise BedError("the test bed starts systemd hosts with their own mounts: run it as root")
     missing = sorted(

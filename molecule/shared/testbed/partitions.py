@@ -32,7 +32,7 @@ COMPUTE, MEMORY = "current_compute_partition", "current_memory_partition"
 def as_shown(description: dict[str, Any], root: Path) -> dict[str, Any]:
     """The description with the modes that the files below `root` show, GPU by GPU."""
     host = complete(description)
-    single = [{**item, "count": 1} for item in host["gpus"] for _ in range(item["count"])]
+    single = [{**item, "count": 1} for item in host["gpus"] for _each in range(item["count"])]
     # The dies of a GPU are partitions of their own on no product that has modes.
     for item, gpu in zip(single, gpus_of({**host, "gpus": single})):
         folder = root / PCI / gpu.address

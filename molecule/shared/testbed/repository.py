@@ -74,8 +74,8 @@ class Package:
 
     def write_rpm(self, folder: Path) -> None:
         """Build the .rpm into `folder`."""
-        epoch, _, full = self.version.rpartition(":")
-        version, _, release = full.partition("-")
+        epoch, _between, full = self.version.rpartition(":")
+        version, _between, release = full.partition("-")
         # Nothing is looked for in the files: the stand-ins name what they need.
         tags = {
             "Name": self.name,

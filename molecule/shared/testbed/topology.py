@@ -36,7 +36,9 @@ def write_topology(out: Writer, host: dict[str, Any], gpus: list[Gpu]) -> None:
     )
 
     for node in cpu_nodes:
-        gpu_nodes = [first_gpu_node + n for n, (gpu, _) in enumerate(partitions) if gpu.numa_node == node]
+        gpu_nodes = [
+            first_gpu_node + n for n, (gpu, _index) in enumerate(partitions) if gpu.numa_node == node
+        ]
         links = [(other, XGMI, 32) for other in cpu_nodes if other != node] + [
             (other, PCIE, 20) for other in gpu_nodes
         ]
@@ -48,7 +50,7 @@ def write_topology(out: Writer, host: dict[str, Any], gpus: list[Gpu]) -> None:
         if gpu.product.xgmi:
             links += [
                 (first_gpu_node + n, XGMI, 13 if other is gpu else 15)
-                for n, (other, _) in enumerate(partitions)
+                for n, (other, _index) in enumerate(partitions)
                 if n != number and other.product.xgmi
             ]
         _write_gpu_node(out, node, gpu, index, hive if gpu.product.xgmi else 0, links)

@@ -438,7 +438,7 @@ def test_what_rpm_ostree_was_given_is_taken_back(tmp_path):
 
     def rpm_ostree(command):
         for word in command[2:]:
-            option, _, entry = word.partition("=")
+            option, _between, entry = word.partition("=")
             if option == "--delete-if-present" and entry in line:
                 line.remove(entry)
             elif option == "--append-if-missing" and entry not in line:

@@ -30,21 +30,21 @@ function load_video {
   fi
 }
 menuentry 'Debian GNU/Linux' --class debian --class os $menuentry_id_option 'gnulinux-simple-1a' {
-	load_video
-	linux	/boot/vmlinuz-6.12.57+deb13-amd64 root=UUID=1a ro  quiet
-	initrd	/boot/initrd.img-6.12.57+deb13-amd64
+\tload_video
+\tlinux	/boot/vmlinuz-6.12.57+deb13-amd64 root=UUID=1a ro  quiet
+\tinitrd	/boot/initrd.img-6.12.57+deb13-amd64
 }
 submenu 'Advanced options for Debian GNU/Linux' $menuentry_id_option 'gnulinux-advanced-1a' {
-	menuentry 'Debian GNU/Linux, with Linux 6.12.57+deb13-amd64' --class debian $menuentry_id_option 'gnulinux-6.12.57-advanced-1a' {
-		linux	/boot/vmlinuz-6.12.57+deb13-amd64 root=UUID=1a ro  quiet
-	}
-	menuentry 'Debian GNU/Linux, with Linux 6.12.48+deb13-amd64' --class debian $menuentry_id_option 'gnulinux-6.12.48-advanced-1a' {
-		if [ x$grub_platform = xxen ]; then insmod xzio; fi
-		linux	/boot/vmlinuz-6.12.48+deb13-amd64 root=UUID=1a ro  quiet
-	}
+\tmenuentry 'Debian GNU/Linux, with Linux 6.12.57+deb13-amd64' --class debian $menuentry_id_option 'gnulinux-6.12.57-advanced-1a' {
+\t\tlinux	/boot/vmlinuz-6.12.57+deb13-amd64 root=UUID=1a ro  quiet
+\t}
+\tmenuentry 'Debian GNU/Linux, with Linux 6.12.48+deb13-amd64' --class debian $menuentry_id_option 'gnulinux-6.12.48-advanced-1a' {
+\t\tif [ x$grub_platform = xxen ]; then insmod xzio; fi
+\t\tlinux	/boot/vmlinuz-6.12.48+deb13-amd64 root=UUID=1a ro  quiet
+\t}
 }
 menuentry 'UEFI Firmware Settings' $menuentry_id_option 'uefi-firmware' {
-	fwsetup
+\tfwsetup
 }
 """
 NEW, OLD = "6.12.57+deb13-amd64", "6.12.48+deb13-amd64"

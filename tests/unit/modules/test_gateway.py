@@ -337,7 +337,7 @@ def test_the_gateway_is_well_while_one_replica_is(running):
     running.replicas["one"].well = False
     running.wait(lambda: gateway.servers(running.ask, "replicas")["one"].health.startswith("DOWN"))
     assert running.request("/health", key=None, body=None)[0] == 200
-    assert {running.request("/v1/models")[1] for _ in range(6)} == {"two"}
+    assert {running.request("/v1/models")[1] for _each in range(6)} == {"two"}
     running.replicas["two"].well = False
     running.wait(lambda: running.request("/health", key=None, body=None)[0] == 503)
 
@@ -345,7 +345,7 @@ def test_the_gateway_is_well_while_one_replica_is(running):
 @needs_haproxy
 def test_a_replica_that_is_gone_before_the_health_check_sees_it_costs_no_request(running):
     running.replicas["one"].close()
-    assert [running.request("/v1/completions") for _ in range(4)] == [(200, "two")] * 4
+    assert [running.request("/v1/completions") for _each in range(4)] == [(200, "two")] * 4
 
 
 @needs_haproxy
@@ -368,7 +368,7 @@ def test_drain_and_back(running, server):
     assert gateway.servers(running.ask, "replicas")["one"].state == "ready"
     assert server("one", "drain")["changed"]
     assert not server("one", "drain")["changed"] and not server("one", "drain", _check=True)["changed"]
-    assert {running.request("/v1/models")[1] for _ in range(6)} == {"two"}
+    assert {running.request("/v1/models")[1] for _each in range(6)} == {"two"}
     back = server("one", "ready")
     assert (
         back["changed"]
@@ -377,7 +377,7 @@ def test_drain_and_back(running, server):
     )
     assert back["diff"] == {"before": "one: drain\n", "after": "one: ready\n"}
     assert not server("one", "ready")["changed"]
-    assert {running.request("/v1/models")[1] for _ in range(6)} == {"one", "two"}
+    assert {running.request("/v1/models")[1] for _each in range(6)} == {"one", "two"}
 
 
 @needs_haproxy
@@ -386,7 +386,7 @@ def test_drain_waits_for_the_last_request(running, server):
         replica.delay = 1.5
     answers: list = []
     clients = [
-        threading.Thread(target=lambda: answers.append(running.request("/v1/completions"))) for _ in range(4)
+        threading.Thread(target=lambda: answers.append(running.request("/v1/completions"))) for _each in range(4)
     ]
     for client in clients:
         client.start()
@@ -410,7 +410,7 @@ def test_a_request_that_does_not_end_leaves_the_server_in_service(running, serve
         with contextlib.suppress(OSError, http.client.HTTPException):  # the gateway is gone before the answer
             running.request("/v1/completions")
 
-    for _ in range(2):
+    for _each in range(2):
         threading.Thread(target=ask, daemon=True).start()
     running.wait(lambda: len(running.replicas["one"].asked) == 1)
     result = server("one", "drain", timeout=1)
@@ -484,7 +484,7 @@ def test_what_is_drained_stays_so_when_haproxy_is_reloaded_and_no_request_is_los
             if answer != (200, "two"):
                 failures.append(answer)
 
-    clients = [threading.Thread(target=load) for _ in range(4)]
+    clients = [threading.Thread(target=load) for _each in range(4)]
     for client in clients:
         client.start()
     old = running.ask("show info").split("Pid: ")[1].split()[0]

@@ -147,7 +147,7 @@ def test_virtual_environments_that_this_collection_made(tmp_path, amd_host):
 def test_a_port_in_use_is_named_with_its_process(run_module):
     with contextlib.ExitStack() as stack:
         # More than the kernel gives in one piece.
-        servers = [stack.enter_context(socket.create_server(("127.0.0.1", 0))) for _ in range(64)]
+        servers = [stack.enter_context(socket.create_server(("127.0.0.1", 0))) for _each in range(64)]
         ports = [server.getsockname()[1] for server in servers]
         found = run_module("host_facts", ports=[*ports, 1])["ansible_facts"]["amd_host"]["ports"]
     assert all(found[str(port)]["listening"] and found[str(port)]["process"] for port in ports)

@@ -25,8 +25,8 @@ if [ -e handmade ]; then exit 0; fi
 cat > boot/grub/grub.cfg <<END
 set default="0"
 menuentry 'Debian GNU/Linux' --class debian \\$menuentry_id_option 'gnulinux-simple-1' {
-	linux	/vmlinuz-6.1 root=UUID=1-2 ro ${GRUB_CMDLINE_LINUX} ${GRUB_CMDLINE_LINUX_DEFAULT}
-	initrd	/initrd.img-6.1
+\tlinux	/vmlinuz-6.1 root=UUID=1-2 ro ${GRUB_CMDLINE_LINUX} ${GRUB_CMDLINE_LINUX_DEFAULT}
+\tinitrd	/initrd.img-6.1
 }
 END
 """

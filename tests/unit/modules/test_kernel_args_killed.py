@@ -24,7 +24,7 @@ cd "$FAKE_ROOT"
 for x in ./etc/default/grub.d/*.cfg; do if [ -e "$x" ]; then . "$x"; fi; done
 cat > boot/grub/grub.cfg.new <<END
 menuentry 'Debian' {
-	linux	/vmlinuz-6.1 root=UUID=1-2 ro ${GRUB_CMDLINE_LINUX} ${GRUB_CMDLINE_LINUX_DEFAULT}
+\tlinux	/vmlinuz-6.1 root=UUID=1-2 ro ${GRUB_CMDLINE_LINUX} ${GRUB_CMDLINE_LINUX_DEFAULT}
 }
 END
 mv boot/grub/grub.cfg.new boot/grub/grub.cfg

@@ -47,9 +47,9 @@ def unpack(tmp_path, run_module):
     folder = tmp_path / "host" / MODEL.lstrip("/")
     (tmp_path / "host").mkdir()
 
-    def run(files=FILES, _check=False, mode="w:gz", prefix="packed/", fields=(), **options):
+    def run(files=None, _check=False, mode="w:gz", prefix="packed/", fields=(), **options):
         archive = tmp_path / "model.tar"
-        known = pack(archive, files, mode, prefix, **dict(fields))
+        known = pack(archive, FILES if files is None else files, mode, prefix, **dict(fields))
         options = {"archive": str(archive), "sha256": known, **options}
         return run_module(
             "model_folder", _check=_check, path=MODEL, root=str(tmp_path / "host"), **options
@@ -67,7 +67,7 @@ def names(folder: Path) -> list[str]:
 def test_check_real_check_again_real_again(unpack, mode, prefix):
     result, folder = unpack(_check=True, mode=mode, prefix=prefix)
     assert result["changed"] and not folder.parent.exists()
-    result, _ = unpack(mode=mode, prefix=prefix)
+    result, _folder = unpack(mode=mode, prefix=prefix)
     assert result["changed"] and result["bytes"] == sum(len(content) for content in FILES.values())
     assert {path.name: path.read_bytes() for path in folder.iterdir()} == FILES
     # Whatever user packed it: the server is another one.

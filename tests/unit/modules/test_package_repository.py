@@ -104,7 +104,7 @@ def repository(tmp_path_factory):
     for name in ("vendor", "other"):
         gpg("--quick-generate-key", f"{name} <{name}@example.invalid>", "rsa2048", "sign", "never")
         lines = gpg("--with-colons", "--fingerprint", name).decode().splitlines()
-        made.keys[name] = next(line for line in lines if line.startswith("fpr:")).split(":")[9]
+        made.keys[name] = [line for line in lines if line.startswith("fpr:")][0].split(":")[9]
         (folder / f"{name}.gpg").write_bytes(gpg("--export", name))
         (folder / f"{name}.asc").write_bytes(gpg("--armor", "--export", name))
     # The same key as it was before it was issued again, at the end of its time, and near to it.

@@ -16,9 +16,13 @@ CHAT = {"name": "chat", "model": "Qwen/Qwen3-8B", "nodes": "rack", "host": "192.
 
 @pytest.fixture
 def make(make_plan):
-    def plan(change=None, nodes=RACK, instance=None, **wants):
+    def plan(change=None, nodes=None, instance=None, **wants):
         return make_plan(
-            HOST, change, __inventory_nodes=nodes, serve_instances=[{**CHAT, **(instance or {})}], **wants
+            HOST,
+            change,
+            __inventory_nodes=RACK if nodes is None else nodes,
+            serve_instances=[{**CHAT, **(instance or {})}],
+            **wants,
         )
 
     return plan
