@@ -238,7 +238,6 @@ from ansible_collections.amdgpu.fleet.plugins.module_utils import (
     _model,
     _modprobe,
     _network,
-    _next_boot,
     _packages,
     _processes,
     _rocm,
@@ -296,7 +295,7 @@ def detect(module: AnsibleModule) -> dict:
     except WriteError as error:
         loader = "unknown"
         tree.problem("/boot", str(error))
-    following = _next_boot.default_release(tree, loader)
+    following = _boot.default_release(tree, loader)
     installations = _rocm.installations(tree, packages, params["search_paths"])
     legacy = [entry for entry in installations if entry["layout"] == "legacy"]
     users = _processes.users_of(tree, [entry["path"] for entry in legacy])
