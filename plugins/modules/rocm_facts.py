@@ -140,13 +140,17 @@ ansible_facts:
               whether the running one has
               its own GPU modules), module_options (of amdgpu and TTM in files of modprobe.d that we did not
               write: path, module, parameter,
-              value), trouble (lines of the kernel log about GPUs that are not well: line, count)."
+              value), module_parameters (of TTM, where it is loaded), trouble (lines of the kernel log about GPUs that are not well: line, count)."
           type: dict
           returned: always
         boot:
           description:
-            - "loader, secure_boot (null without EFI), mok_enrolled (whether shim trusts the key of DKMS),
-              bootc, id (of this boot),
+            - "loader (null where it is not known or not ours to change), refused (null, or the system whose
+              kernel arguments are not ours to write: system, reason, where its owner writes them, whole -
+              whether nothing else is ours either), initramfs (the tool that builds it, null where that is not
+              known), initramfs_commands (which build all images again), initramfs_images (whether there are
+              any), writable_root, secure_boot (null without EFI), mok_enrolled (whether shim trusts the key
+              of DKMS), bootc, id (of this boot),
               rebooted_into, or rebooted_from where it was not seen to come back, and rebooted_for (the last
               reboot that this collection
               asked for)."
@@ -291,11 +295,14 @@ def detect(module: AnsibleModule) -> dict:
     packages = _packages.packages(tree, manager, rpm)
     secure_boot = _security.secure_boot(tree)
     try:
-        loader = _boot.detect(params["root"])
+        found = _boot.find(params["root"])
+        images = bool(_modprobe.installed_images(params["root"]))
+        initramfs = _boot.initramfs_of(params["root"])
+        writable = _boot.writable_root(params["root"])
     except WriteError as error:
-        loader = "unknown"
+        found, images, initramfs, writable = _boot.UNREAD
         tree.problem("/boot", str(error))
-    following = _boot.default_release(tree, loader)
+    following = _boot.default_release(tree, found.loader)
     installations = _rocm.installations(tree, packages, params["search_paths"])
     legacy = [entry for entry in installations if entry["layout"] == "legacy"]
     users = _processes.users_of(tree, [entry["path"] for entry in legacy])
@@ -337,13 +344,23 @@ def detect(module: AnsibleModule) -> dict:
             "modules": bool(release) and tree.exists("lib/modules", release, "kernel/drivers/gpu/drm/amd"),
             "without_headers": [name for name in kernels if not tree.exists("lib/modules", name, "build")],
             "module_options": module_options,
+            "module_parameters": {
+                name: tree.names("sys/module", name, "parameters")
+                for name in ("ttm", "amdttm")
+                if tree.exists("sys/module", name, "parameters")
+            },
             "without_modules": [
                 name for name in kernels if not tree.exists("lib/modules", name, "kernel/drivers/gpu/drm/amd")
             ],
             "trouble": _kernel_log.trouble(tree, dmesg),
         },
         "boot": {
-            "loader": loader or "unknown",
+            "loader": found.loader,
+            "refused": found.refused._asdict() if found.refused else None,
+            "initramfs": initramfs.tool,
+            "initramfs_commands": initramfs.commands,
+            "initramfs_images": images,
+            "writable_root": writable,
             "secure_boot": secure_boot,
             "mok_enrolled": _security.mok_enrolled(tree),
             "bootc": tree.exists("run/ostree-booted"),

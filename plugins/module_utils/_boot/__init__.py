@@ -22,10 +22,26 @@ from . import limine, ostree, refused, tool_built, uki
 from .base import BootError, Host, Plan
 from .choose import LOADERS, Found, find, nothing_found
 from .entries import options_of, set_options
+from .initramfs import Initramfs, initramfs_of, writable_root
 from .next_boot import grub_release
 from .steps import full_folders, lacking_folders, write_record
 
-__all__ = ["LOADERS", "BootError", "Found", "Host", "Plan", "options_of", "set_options", "write_record"]
+__all__ = [
+    "LOADERS",
+    "BootError",
+    "Found",
+    "Host",
+    "Plan",
+    "options_of",
+    "initramfs_of",
+    "set_options",
+    "writable_root",
+    "write_record",
+]
+
+
+# Where a link of an image leads out of it, nothing is known.
+UNREAD = (Found(None, None), False, Initramfs(None, []), True)
 
 
 def detect(root: str) -> str | None:

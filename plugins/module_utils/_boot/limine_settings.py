@@ -111,7 +111,8 @@ def settle(host: Host, asked: Wanted, record: Record) -> Settled:
     for key in settings.kernels():
         ours[key] = _settle_key(host, settings, key, asked, record, becomes)
     files = _rendered(host, settings, becomes)
-    mine = [f'KERNEL_CMDLINE[{key}]+=" {cmdline.join(added)}"\n' for key, added in ours.items() if added]
+    # Blanks on both sides: the shell puts the parts together as they are.
+    mine = [f'KERNEL_CMDLINE[{key}]+=" {cmdline.join(added)} "\n' for key, added in ours.items() if added]
     place = below(host.root, DROPIN)
     files[place] = (read_text(place), HEAD + "".join(mine) if mine else None)
     written = _as_written(settings, becomes, ours)
@@ -257,4 +258,6 @@ def _quoted(path: str, old: str, each: Assignment, tokens: list[str]) -> str:
             f" safely; write it as one line of plain text."
         )
     quote = "'" if '"' in value else '"'
-    return f"{quote}{' ' if each.appends and value else ''}{value}{quote}"
+    plain = old.strip("\"'")
+    blank = " " * (each.appends and bool(value) and (plain[:1].isspace() or not plain))
+    return f"{quote}{blank}{value}{quote}"

@@ -19,11 +19,13 @@ from .base import TOOLS, exists, release_ids
 
 
 class Refusal(NamedTuple):
-    """reason: a part of a sentence. where: the place of the kernel arguments."""
+    """reason: a part of a sentence. where: the place of the kernel arguments. whole: packages, units and
+    module options are not ours to write either."""
 
     system: str
     reason: str
     where: str
+    whole: bool = False
 
 
 class System(NamedTuple):
@@ -160,7 +162,8 @@ PLAIN_LIMINE = Refusal(
 
 def system(root: str) -> Refusal | None:
     """The system whose owner has to write the arguments; None where they are ours to write."""
-    return next((each.refusal for each in SYSTEMS if each.recognise(root)), None)
+    found = next((each.refusal for each in SYSTEMS if each.recognise(root)), None)
+    return found._replace(whole=True) if found else None
 
 
 def unknown(name: str) -> Refusal:

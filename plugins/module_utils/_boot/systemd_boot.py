@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from .._cmdline import Wanted
 from .._sysfs import Tree
+from .._write import WriteError
 from . import kernelstub, uki
 from .base import Host, Loader, Plan, exists
 from .entries import Style, entry_files, entry_lines, linux_entries, perform_entries, plan_entries
@@ -46,7 +47,10 @@ def lines(root: str) -> list[list[str]]:
 def release(tree: Tree) -> str | None:
     """Of the image that starts next, which names its kernel, else of the entry."""
     root = tree.root or "/"
-    image = uki.default_image(root, linux_entries(root))
+    try:
+        image = uki.default_image(root, linux_entries(root))
+    except WriteError:  # the facts name what cannot be read
+        image = ""
     name = uki.release(image) if image else ""
     return installed_release(tree, f"/vmlinuz-{name}") if name else loader_release(tree)
 

@@ -15,6 +15,7 @@ import typing as t
 
 from ansible_collections.amdgpu.fleet.plugins.module_utils import _cmdline, _modprobe
 from ansible_collections.amdgpu.fleet.plugins.module_utils._cmdline import CmdlineError, Wanted
+from ansible_collections.amdgpu.fleet.plugins.plugin_utils._plan import boot
 from ansible_collections.amdgpu.fleet.plugins.plugin_utils._plan.catalog import CatalogError, version_key
 from ansible_collections.amdgpu.fleet.plugins.plugin_utils._plan.engines.vllm.fit import GIB
 from ansible_collections.amdgpu.fleet.plugins.plugin_utils._plan.examine import memory_pool
@@ -27,18 +28,16 @@ if t.TYPE_CHECKING:
 def section(host: Host) -> dict[str, t.Any]:
     """What the role kernel applies."""
     settings = host.profile.get("host", {})
-    arguments = _arguments(host, settings)
-    if (
-        len(host.gpus) > 1
-        and _cmdline.holds(arguments.present, "iommu=pt")
-        and host.rocm["iommu"]["mode"] == "remap"
-    ):
+    present, asked = _arguments(host, settings)
+    if len(host.gpus) > 1 and _cmdline.holds(present, "iommu=pt") and host.rocm["iommu"]["mode"] == "remap":
         host.findings.add("host.iommu", "remapped DMA", "iommu=pt")
-    options = _module_options(host, settings.get("module_options", []), arguments.present)
+    moved, options = boot.place(host, _module_options(host, settings.get("module_options", []), present))
+    present = [*present, *moved]
+    outdated = _outdated(host, settings, asked, options, present)
     _check_overruled(host, options)
     return {
-        "present": arguments.present,
-        "absent": arguments.absent,
+        "present": present,
+        "absent": [*asked.absent, *outdated],
         "module_options": options,
         "sysctl": _sysctl(host, settings),
         "reboot_into": _minimum_kernel(host),
@@ -48,9 +47,9 @@ def section(host: Host) -> dict[str, t.Any]:
     }
 
 
-def _arguments(host: Host, settings: dict[str, t.Any]) -> Wanted:
-    """Arguments to add and to remove. What the inventory asks for comes last in the line, where the kernel
-    reads it last."""
+def _arguments(host: Host, settings: dict[str, t.Any]) -> tuple[list[str], Wanted]:
+    """Arguments to add, and what was asked for. What the inventory asks for comes last in the line, where the
+    kernel reads it last."""
     known = settings.get("kernel", {})
     inventory = _asked_for(host)
     asked = _opted_in(host, known.get("opt_in", {}), inventory)
@@ -61,7 +60,7 @@ def _arguments(host: Host, settings: dict[str, t.Any]) -> Wanted:
             host.note("kernel", "argument", entry["argument"], entry["reason"], entry["source"])
     for argument in inventory.present:
         host.note("kernel", "argument", argument, "asked for", INVENTORY)
-    return Wanted([*present, *asked.present], [*asked.absent, *_outdated(host, settings, asked)])
+    return [*present, *asked.present], asked
 
 
 def _asked_for(host: Host) -> Wanted:
@@ -119,8 +118,11 @@ def _key(argument: str) -> tuple[str, str]:
     return name, (value or "").partition("=")[0] if _cmdline.repeatable(name) else ""
 
 
-def _outdated(host: Host, settings: dict[str, t.Any], asked: Wanted) -> list[str]:
-    """Arguments of outdated advice. One that is asked for all the same stays."""
+def _outdated(
+    host: Host, settings: dict[str, t.Any], asked: Wanted, options: boot.Options, present: list[str]
+) -> list[str]:
+    """Arguments of outdated advice. One that is asked for all the same stays, and one whose replacement is not
+    written or not known to take effect."""
     absent = []
     # A limit that has its place in modprobe.d is outdated on the command line alone.
     placed = {
@@ -131,13 +133,17 @@ def _outdated(host: Host, settings: dict[str, t.Any], asked: Wanted) -> list[str
     }
     for entry in settings.get("kernel", {}).get("absent", []):
         argument = entry["argument"]
-        if any(_cmdline.matches(other, argument) for other in asked.present):
+        if any(_cmdline.matches(other, argument) for other in [*asked.present, *present]):
             continue
-        absent.append(argument)
+        stays = boot.stays(host, entry, options, present)
+        if not stays:
+            absent.append(argument)
         instead = f"{entry['replaced_by']} takes its place" if entry.get("replaced_by") else ""
         seen = [token for token in host.rocm["kernel"]["command_line"] if _cmdline.matches(token, argument)]
         if seen:
             remedy = f"The role kernel removes it{', ' if instead else ''}{instead}"
+            if stays:
+                remedy = f"It stays, because {stays}. Remove it by hand once that is settled"
             host.findings.add(
                 "kernel.outdated_argument",
                 " ".join(seen),

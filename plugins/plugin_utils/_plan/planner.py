@@ -12,7 +12,13 @@ import difflib
 import fnmatch
 import typing as t
 
-from ansible_collections.amdgpu.fleet.plugins.plugin_utils._plan import driver, firmware, kernel, outside
+from ansible_collections.amdgpu.fleet.plugins.plugin_utils._plan import (
+    boot,
+    driver,
+    firmware,
+    kernel,
+    outside,
+)
 from ansible_collections.amdgpu.fleet.plugins.plugin_utils._plan import model as models
 from ansible_collections.amdgpu.fleet.plugins.plugin_utils._plan import partition as partitioning
 from ansible_collections.amdgpu.fleet.plugins.plugin_utils._plan import serve as serving
@@ -164,6 +170,7 @@ def plan(
             "serve": serving.section(subject),
         }
         sections["devices"]["selinux"] = _selinux(subject, sections["serve"])
+        boot.check(subject, sections)
         _gate_packages(subject, sections)
         outside.check(subject, sections)
     except WantsError as error:
