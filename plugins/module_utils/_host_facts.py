@@ -82,6 +82,11 @@ def _kernel(reader: Reader) -> dict[str, t.Any]:
         "without_headers": [name for name in kernels if not tree.exists("lib/modules", name, "build")],
         "without_modules": [name for name in kernels if not tree.exists("lib/modules", name, GPU_MODULES)],
         "module_options": _module_options(tree, reader.root),
+        "module_parameters": {
+            name: tree.names("sys/module", name, "parameters")
+            for name in ("ttm", "amdttm")
+            if tree.exists("sys/module", name, "parameters")
+        },
         "trouble": _kernel_log.trouble(tree, reader.dmesg),
     }
 
@@ -100,11 +105,17 @@ def _module_options(tree: Tree, root: str) -> list[dict[str, t.Any]]:
 
 def _boot(reader: Reader) -> dict[str, t.Any]:
     tree = reader.tree
+    found, images, initramfs, writable = reader.boot
     mark = (tree.word("var/lib/amdgpu-fleet/rebooted", limit=1000) or "").partition(" ")
     # Where nobody saw the host come back, the mark names the boot that was to end.
     unseen = mark[0].startswith("from:")
     return {
-        "loader": reader.loader or "unknown",
+        "loader": found.loader,
+        "refused": found.refused._asdict() if found.refused else None,
+        "initramfs": initramfs.tool,
+        "initramfs_commands": initramfs.commands,
+        "initramfs_images": images,
+        "writable_root": writable,
         "secure_boot": reader.secure_boot,
         "mok_enrolled": _security.mok_enrolled(tree),
         "bootc": tree.exists("run/ostree-booted"),

@@ -30,7 +30,8 @@ FOLDERS = (
     "/usr/lib/modprobe.d",
     "/lib/modprobe.d",
 )
-INITRAMFS = ("initrd*", "initramfs*", "*/*/initrd*", "*/*/initramfs*", "efi/*/*/initrd*")
+INITRAMFS = ("initrd*", "initramfs*", "booster-*.img", "*/*/initrd*", "*/*/initramfs*")
+IMAGE_FOLDERS = ("/boot", "/efi", "/boot/efi")
 
 # Whose options decide about a GPU.
 GPU_MODULES = ("amdgpu", "amdttm", "ttm")
@@ -334,13 +335,14 @@ def conflicts(
 def installed_images(root: str) -> list[str]:
     """The newest image of each installed kernel; where names tell nothing about kernels, the newest one there
     is."""
-    boot = below(root, "/boot")
-    images = [
+    found = {
         image
+        for folder in IMAGE_FOLDERS
         for pattern in INITRAMFS
-        for image in glob.glob(os.path.join(glob.escape(boot), pattern))
+        for image in glob.glob(os.path.join(glob.escape(below(root, folder)), pattern))
         if os.path.isfile(image)
-    ]
+    }
+    images = sorted(found)
     images.sort(key=_written)
     newest = {}
     for folder in glob.glob(os.path.join(glob.escape(below(root, "/lib/modules")), "*", "")):

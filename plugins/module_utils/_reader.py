@@ -11,7 +11,7 @@ from __future__ import annotations
 import functools
 import typing as t
 
-from . import _boot, _next_boot, _os, _packages, _security
+from . import _boot, _modprobe, _os, _packages, _security
 from ._tree import Tree
 from ._write import WriteError
 
@@ -86,14 +86,21 @@ class Reader:
         return _security.secure_boot(self.tree)
 
     @functools.cached_property
-    def loader(self) -> str | None:
+    def boot(self) -> tuple[_boot.Found, bool, _boot.Initramfs, bool]:
+        """The loader, whether there are images of an initramfs, the tool that builds them, and whether the
+        system can be written."""
         try:
-            return _boot.detect(self.root)
+            return (
+                _boot.find(self.root),
+                bool(_modprobe.installed_images(self.root)),
+                _boot.initramfs_of(self.root),
+                _boot.writable_root(self.root),
+            )
         except WriteError as error:
             self.tree.problem("/boot", str(error))
-            return "unknown"
+            return _boot.UNREAD
 
     @functools.cached_property
     def default_release(self) -> str | None:
         """The kernel of the next boot."""
-        return _next_boot.default_release(self.tree, self.loader)
+        return _boot.default_release(self.tree, self.boot[0].loader)

@@ -9,7 +9,6 @@ import time
 import typing as t
 
 from ansible_collections.amdgpu.fleet.plugins.module_utils import _files
-from ansible_collections.amdgpu.fleet.plugins.module_utils._os import operating_system
 from ansible_collections.amdgpu.fleet.plugins.module_utils._openpgp import (
     NotAKey,
     armored,
@@ -17,6 +16,7 @@ from ansible_collections.amdgpu.fleet.plugins.module_utils._openpgp import (
     expires_at,
     fingerprints,
 )
+from ansible_collections.amdgpu.fleet.plugins.module_utils._os import operating_system
 from ansible_collections.amdgpu.fleet.plugins.module_utils._tree import Tree
 from ansible_collections.amdgpu.fleet.plugins.module_utils._write import below
 

@@ -144,6 +144,7 @@ ansible_facts:
                 module: {description: Module., type: str}
                 parameter: {description: Parameter., type: str}
                 value: {description: Value., type: str}
+            module_parameters: {description: "Parameters that TTM has, where it is loaded.", type: dict}
             trouble:
               description: Lines of the kernel log about GPUs that are not well.
               type: list
@@ -155,7 +156,19 @@ ansible_facts:
           description: How the system starts.
           type: dict
           contains:
-            loader: {description: "Boot loader, or unknown.", type: str}
+            loader: {description: "Boot loader that is ours to change, or null.", type: str}
+            refused:
+              description: "What is not ours to change, or null."
+              type: dict
+              contains:
+                system: {description: The system whose kernel arguments are not ours to write., type: str}
+                reason: {description: Why they are not., type: str}
+                where: {description: Where its owner writes them., type: str}
+                whole: {description: Whether nothing else of the system is ours either., type: bool}
+            initramfs: {description: "Tool that builds the initramfs, or null.", type: str}
+            initramfs_commands: {description: Commands which build all images again., type: dict}
+            initramfs_images: {description: Whether there are images., type: bool}
+            writable_root: {description: Whether the system can be written., type: bool}
             secure_boot: {description: "Whether Secure Boot is on; only EFI has it, or null.", type: bool}
             mok_enrolled: {description: "Whether shim trusts the key of DKMS, or null.", type: bool}
             bootc: {description: Whether the system is an ostree image., type: bool}

@@ -31,6 +31,10 @@ description:
     them are built again, by C(kernel-install) where its layout is C(uki) or by C(mkinitcpio) where its
     presets make them. Elsewhere
     nothing is changed, and the message says what to do.
+  - Limine is changed through the settings of C(limine-entry-tool), Proxmox through C(proxmox-boot-tool),
+    openSUSE's C(sdbootutil) through a drop-in in C(/etc/kernel/cmdline.d). Systems that are built from a
+    configuration or an image (NixOS, C(bootc), Ubuntu Core and others) and loaders that are not known are
+    refused, with the place where their owner writes the arguments.
   - A tool that fails, or a result that does not show the arguments, puts every file back as it was and fails
     with the
     reason.
@@ -53,11 +57,12 @@ options:
     default: []
   boot_loader:
     description:
-      - The boot loader. V(auto) finds out. V(suse) is GRUB whose C(/etc/default/grub) has to be edited
+      - The boot loader. V(auto) takes the one that started the running system, by the EFI variables, else by the
+        files whose arguments are those of C(/proc/cmdline), and refuses where none fits. V(suse) is GRUB whose C(/etc/default/grub) has to be edited
         because it
         reads no drop-ins.
     type: str
-    choices: [auto, grub, bls, systemd-boot, rpm-ostree, suse]
+    choices: [auto, grub, bls, systemd-boot, rpm-ostree, suse, limine, proxmox, sdbootutil]
     default: auto
   dropin:
     description:

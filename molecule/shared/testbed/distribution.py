@@ -89,6 +89,10 @@ def write_distribution(out: Writer, host: dict[str, Any]) -> None:
     for release in [host["kernel"]["release"], *host["kernel"]["others"]]:
         _write_kernel(out, host, release)
     _write_boot_loader(out, host, system)
+    if host["os"] == "el9":
+        out.file("etc/dracut.conf", "# of the test bed")
+    else:
+        out.file("etc/initramfs-tools/initramfs.conf", "MODULES=most")
     _write_rocm(out, host)
     _write_packages(out, host, system)
     if host["os"] == "el9":

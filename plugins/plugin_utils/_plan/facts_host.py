@@ -112,11 +112,24 @@ class Kernel(t.TypedDict):
     without_headers: list[str]  # Releases without headers.
     without_modules: list[str]  # Releases without GPU modules.
     module_options: list[ModuleOption]  # Options of amdgpu and TTM in files that we did not write.
+    module_parameters: dict[str, list[str]]  # Parameters that TTM has, where it is loaded.
     trouble: list[LogLine]  # Lines of the kernel log about GPUs that are not well.
 
 
+class Refused(t.TypedDict):
+    system: str  # The system whose kernel arguments are not ours to write.
+    reason: str  # Why they are not.
+    where: str  # Where its owner writes them.
+    whole: bool  # Whether nothing else of the system is ours either.
+
+
 class Boot(t.TypedDict):
-    loader: str  # Boot loader, or unknown.
+    loader: str | None  # Boot loader that is ours to change.
+    refused: Refused | None  # What is not ours to change.
+    initramfs: str | None  # Tool that builds the initramfs.
+    initramfs_commands: list[list[str]]  # Commands which build all images again.
+    initramfs_images: bool  # Whether there are images.
+    writable_root: bool  # Whether the system can be written.
     secure_boot: bool | None  # Whether Secure Boot is on; only EFI has it.
     mok_enrolled: bool | None  # Whether shim trusts the key of DKMS.
     bootc: bool  # Whether the system is an ostree image.

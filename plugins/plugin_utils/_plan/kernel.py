@@ -21,6 +21,7 @@ from .driver import Policy
 from .facts_host import Os
 from .host import Host
 from .memory import GIB, memory_pool
+from .moving import Options, place, stays
 from .wants import INVENTORY, WantsError
 
 
@@ -55,15 +56,18 @@ def section(host: Host, driver: Policy) -> tuple[KernelPlan, ForOthers]:
     settings = host.profile.get("host", {})
     inventory = _asked_for(host)
     asked, loaded_late = _opted_in(host, settings.get("kernel", {}).get("opt_in", {}), inventory)
-    arguments = _arguments(host, driver, inventory, asked)
-    passed_through = _cmdline.holds(arguments.present, "iommu=pt")
+    present = _arguments(host, driver, inventory, asked)
+    passed_through = _cmdline.holds(present, "iommu=pt")
     if len(host.gpus) > 1 and passed_through and host.system["iommu"]["mode"] == "remap":
         host.findings.add("host.iommu", "remapped DMA", "iommu=pt")
-    options, pool = _module_options(host, driver, arguments.present)
+    chosen, pool = _module_options(host, driver, present)
+    moved, options = place(host, chosen)
+    present += moved
+    outdated = _outdated(host, asked, options, present)
     _check_overruled(host, options)
     plan = KernelPlan(
-        present=arguments.present,
-        absent=arguments.absent,
+        present=present,
+        absent=[*asked.absent, *outdated],
         module_options=options,
         sysctl=_sysctl(host, driver),
         reboot_into=_minimum_kernel(host),
@@ -73,8 +77,8 @@ def section(host: Host, driver: Policy) -> tuple[KernelPlan, ForOthers]:
     return plan, ForOthers(loaded_late, pool)
 
 
-def _arguments(host: Host, driver: Policy, inventory: Wanted, asked: Wanted) -> Wanted:
-    """Arguments to add and to remove. What the inventory asks for comes last in the line, where the kernel
+def _arguments(host: Host, driver: Policy, inventory: Wanted, asked: Wanted) -> list[str]:
+    """Arguments to add. What the inventory asks for comes last in the line, where the kernel
     reads it last."""
     settings = host.profile.get("host", {})
     present = []
@@ -86,7 +90,7 @@ def _arguments(host: Host, driver: Policy, inventory: Wanted, asked: Wanted) -> 
             host.note("kernel", "argument", entry["argument"], entry["reason"], entry["source"])
     for argument in inventory.present:
         host.note("kernel", "argument", argument, "asked for", INVENTORY)
-    return Wanted([*present, *asked.present], [*asked.absent, *_outdated(host, settings, asked)])
+    return [*present, *asked.present]
 
 
 def _asked_for(host: Host) -> Wanted:
@@ -146,43 +150,48 @@ def _key(argument: str) -> tuple[str, str]:
     return name, (value or "").partition("=")[0] if _cmdline.repeatable(name) else ""
 
 
-def _outdated(host: Host, settings: dict[str, t.Any], asked: Wanted) -> list[str]:
-    """Arguments of outdated advice. One that is asked for all the same stays."""
+def _outdated(host: Host, asked: Wanted, options: Options, present: list[str]) -> list[str]:
+    """Arguments of outdated advice. One that is asked for all the same stays, and one whose replacement is not
+    written or not known to take effect."""
     absent = []
-    # A limit that has its place in modprobe.d is outdated on the command line alone.
-    placed = {
-        (entry[key], entry["parameter"])
-        for entry in settings.get("module_options", [])
-        for key in entry
-        if key.startswith("module")
-    }
-    for entry in settings.get("kernel", {}).get("absent", []):
+    for entry in host.profile.get("host", {}).get("kernel", {}).get("absent", []):
         argument = entry["argument"]
-        if any(_cmdline.matches(other, argument) for other in asked.present):
+        if any(_cmdline.matches(other, argument) for other in [*asked.present, *present]):
             continue
-        absent.append(argument)
+        why_not = stays(host, entry, options, present)
+        if not why_not:
+            absent.append(argument)
         instead = f"{entry['replaced_by']} takes its place" if entry.get("replaced_by") else ""
         seen = [token for token in host.system["kernel"]["command_line"] if _cmdline.matches(token, argument)]
         if seen:
             remedy = f"The role kernel removes it{', ' if instead else ''}{instead}"
-            host.findings.add(
-                "kernel.outdated_argument",
-                " ".join(seen),
-                f"no {argument}",
-                why=entry["reason"],
-                remedy=remedy,
-            )
-        for option in host.system["kernel"]["module_options"]:
-            name, value = f"{option['module']}.{option['parameter']}", option["value"]
-            if (option["module"], option["parameter"]) not in placed and _cmdline.matches(
-                f"{name}={value}", argument
-            ):
-                remedy = f"Remove it from {option['path']} and build the initramfs again{'; ' if instead else ''}{instead}"
-                line = f"options {option['module']} {option['parameter']}={value} in {option['path']}"
-                host.findings.add(
-                    "kernel.outdated_argument", line, f"no {argument}", why=entry["reason"], remedy=remedy
-                )
+            if why_not:
+                remedy = f"It stays, because {why_not}. Remove it by hand once that is settled"
+            line, expected = " ".join(seen), f"no {argument}"
+            host.findings.add("kernel.outdated_argument", line, expected, why=entry["reason"], remedy=remedy)
+        _outdated_options(host, entry, instead)
     return absent
+
+
+def _outdated_options(host: Host, entry: dict[str, t.Any], instead: str) -> None:
+    """The same advice, followed in a file of modprobe.d. A limit that the plan puts there is outdated on the
+    command line alone."""
+    placed = {
+        (known[key], known["parameter"])
+        for known in host.profile.get("host", {}).get("module_options", [])
+        for key in known
+        if key.startswith("module")
+    }
+    for option in host.system["kernel"]["module_options"]:
+        module, parameter, value = option["module"], option["parameter"], option["value"]
+        setting = f"{module}.{parameter}={value}"
+        if (module, parameter) in placed or not _cmdline.matches(setting, entry["argument"]):
+            continue
+        end = f"; {instead}" if instead else ""
+        remedy = f"Remove it from {option['path']} and build the initramfs again{end}"
+        line = f"options {module} {parameter}={value} in {option['path']}"
+        expected = f"no {entry['argument']}"
+        host.findings.add("kernel.outdated_argument", line, expected, why=entry["reason"], remedy=remedy)
 
 
 def _check_overruled(host: Host, options: dict[str, dict[str, str]]) -> None:

@@ -11,7 +11,7 @@ import dataclasses
 import difflib
 import typing as t
 
-from . import devices, driver, firmware, kernel, model, outside, partition, rocm, serve
+from . import declarative, devices, driver, firmware, kernel, model, outside, partition, rocm, serve
 from .catalog import Catalog, CatalogError
 from .checks import normalize
 from .examine import examine
@@ -80,16 +80,18 @@ def _sections(host: Host) -> Plan:
     model_plan = model.section(host, serve.unindexed(host.wants))
     serve_plan = serve.section(host, planned, for_others)
     devices_plan = devices.section(host, serve_plan.container)
+    written = declarative.Written(kernel_plan, firmware_plan, driver_plan, rocm_plan)
+    written = declarative.check(host, written)
     plan = Plan(
         host=host.name,
         profile=host.gfx,
         title=host.profile.get("title"),
         gpus=_summary(host),
         package_manager=host.package_manager,
-        kernel=kernel_plan,
-        firmware=firmware_plan,
-        driver=driver_plan,
-        rocm=rocm_plan,
+        kernel=written.kernel,
+        firmware=written.firmware,
+        driver=written.driver,
+        rocm=written.rocm,
         devices=devices_plan,
         partition=partition_plan,
         model=model_plan,

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from ansible_collections.amdgpu.fleet.plugins.module_utils import _boot as boot
 from ansible_collections.amdgpu.fleet.plugins.module_utils import _cmdline as cmdline
-from ansible_collections.amdgpu.fleet.plugins.module_utils._next_boot import default_entry
+from ansible_collections.amdgpu.fleet.plugins.module_utils._boot.next_boot import default_entry
 
 RECORDED = yaml.safe_load((Path(__file__).parent / "boot_commands.yml").read_text())
 ASKED = cmdline.wanted(["iommu=pt", "pci=realloc=off"], [])

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from ansible_collections.amdgpu.fleet.plugins.module_utils._next_boot import default_release
+from ansible_collections.amdgpu.fleet.plugins.module_utils._boot import default_release
 from ansible_collections.amdgpu.fleet.plugins.module_utils._tree import Tree
 
 # As update-grub of Debian 13 writes it, shortened.

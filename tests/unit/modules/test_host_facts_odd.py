@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from ansible_collections.amdgpu.fleet.plugins.module_utils._boot_record import RecordError, parse
+from ansible_collections.amdgpu.fleet.plugins.module_utils._boot.record import RecordError, parse
 from ansible_collections.amdgpu.fleet.plugins.module_utils._model import record
 from ansible_collections.amdgpu.fleet.plugins.plugin_utils._plan import planner
 

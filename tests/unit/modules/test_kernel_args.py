@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from ansible_collections.amdgpu.fleet.plugins.module_utils import _boot as boot
+from ansible_collections.amdgpu.fleet.plugins.module_utils._boot.grub_dropin import DROPIN_EMPTY
 
 DROPIN = "etc/default/grub.d/60-amdgpu-fleet.cfg"
 
@@ -243,7 +243,7 @@ def test_a_dropin_of_another_name_stays_without_a_purge(host):
 
 def test_a_dropin_of_another_name_that_a_killed_run_emptied_goes(host):
     host(present=["iommu=pt"], dropin="zz-mine.cfg")
-    host.put(DROPIN, boot.DROPIN_EMPTY)
+    host.put(DROPIN, DROPIN_EMPTY)
     four_times(host, present=["iommu=pt"], purge=True, dropin="zz-mine.cfg")
     assert host.text(DROPIN) is None and host.boots_with() == ["quiet", "iommu=pt"]
 
@@ -379,7 +379,7 @@ def test_what_a_killed_run_left_of_the_dropin_is_finished_and_said(host, purge):
     left = host.text("boot/grub/grub.cfg")
     host(present=["iommu=pt"], purge=True)
     host.put("boot/grub/grub.cfg", left)
-    host.put(DROPIN, boot.DROPIN_EMPTY)
+    host.put(DROPIN, DROPIN_EMPTY)
     host.put("proc/cmdline", "root=UUID=1-2 ro quiet iommu=pt nosmt\n")
     result = four_times(host, purge=purge)
     assert (

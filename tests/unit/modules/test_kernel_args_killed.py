@@ -33,7 +33,77 @@ mv boot/grub/grub.cfg.new boot/grub/grub.cfg
 GRUB2_MKCONFIG = UPDATE_GRUB.replace(
     'for x in ./etc/default/grub.d/*.cfg; do if [ -e "$x" ]; then . "$x"; fi; done\n', ""
 ).replace("boot/grub/", "boot/grub2/")
+# The shell that the tools of Limine read their settings with.
+LIMINE_MKINITCPIO = """#!/bin/bash
+set -e
+cd "$FAKE_ROOT"
+declare -A KERNEL_CMDLINE
+for x in etc/limine-entry-tool.d/*.conf etc/default/limine; do if [ -f "$x" ]; then . "./$x"; fi; done
+cat > boot/limine.conf.new <<END
+/+Linux
+//linux
+    protocol: linux
+    path: boot():/vmlinuz-linux
+    cmdline: ${KERNEL_CMDLINE[default]}
+END
+mv boot/limine.conf.new boot/limine.conf
+"""
+LIMINE_CONF = "/+Linux\n//linux\n    protocol: linux\n    path: boot():/vmlinuz-linux\n    cmdline: root=UUID=1 quiet amdgpu.gttsize=1\n"
+# Its partitions are not mounted, so a file stands for them.
+PROXMOX_BOOT_TOOL = """#!/bin/sh
+set -e
+cd "$FAKE_ROOT"
+head -n 1 etc/kernel/cmdline > partition.new
+mv partition.new partition
+"""
+PROXMOX_GRUB = UPDATE_GRUB.replace("cat > boot/grub/grub.cfg.new", "cat > partition.new").replace(
+    "mv boot/grub/grub.cfg.new boot/grub/grub.cfg", "mv partition.new partition"
+)
+SDBOOTUTIL = """#!/bin/sh
+set -e
+cd "$FAKE_ROOT"
+line=$(cat etc/kernel/cmdline etc/kernel/cmdline.d/*.conf 2>/dev/null | grep -v '^#' | tr '\\n' ' ' || true)
+printf 'title SUSE\\nlinux /vmlinuz-7.0\\noptions %s\\n' "$line" > entry.new
+mv entry.new boot/efi/loader/entries/suse-7.0.conf
+"""
+
+
+def loader_info(text: str) -> dict[str, str]:
+    name = "sys/firmware/efi/efivars/LoaderInfo-4a67b082-0a4c-41cf-b6c7-440b29bb8c4f"
+    return {name: "\6\0\0\0" + "".join(f"{letter}\0" for letter in text) + "\0\0"}
+
+
 FILES = {
+    "limine appends": {
+        "etc/default/limine": 'KERNEL_CMDLINE[default]+="root=UUID=1 quiet amdgpu.gttsize=1"\n',
+        "boot/limine.conf": LIMINE_CONF,
+        "usr/sbin/limine-mkinitcpio": LIMINE_MKINITCPIO,
+    },
+    "limine replaces": {
+        "etc/default/limine": 'KERNEL_CMDLINE[default]="root=UUID=1 quiet amdgpu.gttsize=1"\n',
+        "boot/limine.conf": LIMINE_CONF,
+        "usr/sbin/limine-mkinitcpio": LIMINE_MKINITCPIO,
+    },
+    "proxmox": {
+        **loader_info("systemd-boot 257"),
+        "etc/kernel/proxmox-boot-uuids": "AAAA-0001\n",
+        "etc/kernel/cmdline": "root=ZFS=rpool/ROOT/pve-1 boot=zfs amdgpu.gttsize=1\n# mine\n",
+        "partition": "root=ZFS=rpool/ROOT/pve-1 boot=zfs amdgpu.gttsize=1\n",
+        "usr/sbin/proxmox-boot-tool": PROXMOX_BOOT_TOOL,
+    },
+    "proxmox with GRUB": {
+        "etc/kernel/proxmox-boot-uuids": "AAAA-0001\n",
+        "etc/default/grub": 'GRUB_CMDLINE_LINUX_DEFAULT="quiet amdgpu.gttsize=1"\nGRUB_CMDLINE_LINUX=""\n',
+        "etc/default/grub.d/proxmox-ve.cfg": "GRUB_DISTRIBUTOR=Proxmox\n",
+        "partition": "menuentry 'Debian' {\n\tlinux\t/vmlinuz-6.1 root=UUID=1-2 ro  quiet amdgpu.gttsize=1\n}\n",
+        "usr/sbin/grub-mkconfig": ". ${sysconfdir}/default/grub.d/*.cfg\n",
+        "usr/sbin/proxmox-boot-tool": PROXMOX_GRUB,
+    },
+    "sdbootutil": {
+        "etc/kernel/cmdline": "root=UUID=1 quiet amdgpu.gttsize=1\n",
+        "boot/efi/loader/entries/suse-7.0.conf": "title SUSE\nlinux /vmlinuz-7.0\noptions root=UUID=1 quiet amdgpu.gttsize=1 \n",
+        "usr/sbin/sdbootutil": SDBOOTUTIL,
+    },
     "grub": {
         "etc/default/grub": 'GRUB_DEFAULT=0\nGRUB_CMDLINE_LINUX_DEFAULT="quiet amdgpu.gttsize=1"\nGRUB_CMDLINE_LINUX=""\n',
         "boot/grub/grub.cfg": "menuentry 'Debian' {\n\tlinux /vmlinuz-6.1 root=UUID=1-2 ro  quiet amdgpu.gttsize=1\n}\n",
@@ -63,7 +133,19 @@ FILES = {
 }  # fmt: skip
 # What the boot loader and the generators read. Each must be what it was or what it becomes, never a part of
 # it.
+LIMINE_FILES = ["boot/limine.conf", "etc/default/limine", "etc/limine-entry-tool.d/60-amdgpu-fleet.conf"]
+# Whose drop-in holds all that was added.
+WITH_DROPIN = ("grub", "limine appends", "proxmox with GRUB", "sdbootutil")
 BOOT_FILES = {
+    "limine appends": LIMINE_FILES,
+    "limine replaces": LIMINE_FILES,
+    "proxmox": ["etc/kernel/cmdline", "partition"],
+    "proxmox with GRUB": ["etc/default/grub", "etc/default/grub.d/60-amdgpu-fleet.cfg", "partition"],
+    "sdbootutil": [
+        "etc/kernel/cmdline",
+        "etc/kernel/cmdline.d/60-amdgpu-fleet.conf",
+        "boot/efi/loader/entries/suse-7.0.conf",
+    ],
     "grub": ["boot/grub/grub.cfg", "etc/default/grub", "etc/default/grub.d/60-amdgpu-fleet.cfg"],
     "systemd-boot": [
         "boot/loader/entries/arch.conf",
@@ -153,7 +235,7 @@ def test_a_purge_killed_at_every_place_is_finished_by_the_next(tmp_path, module_
     assert json.loads(whole.stdout)["changed"] and after != before
     assert places > 20, "nothing was watched"
     recorded = record.read_text() if record.exists() else None
-    assert (recorded is None) == (loader == "grub" or not present)
+    assert (recorded is None) == (loader in WITH_DROPIN or not present)
 
     for place in range(1, places + 1):
         shutil.rmtree(host.root)

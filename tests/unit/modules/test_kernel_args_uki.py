@@ -10,7 +10,7 @@ import sys
 
 import pytest
 
-from ansible_collections.amdgpu.fleet.plugins.module_utils import _uki as uki
+from ansible_collections.amdgpu.fleet.plugins.module_utils._boot import uki
 
 IMAGES = "efi/EFI/Linux"
 CMDLINE = "etc/kernel/cmdline"

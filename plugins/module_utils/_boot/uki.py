@@ -14,8 +14,12 @@ import re
 import struct
 from collections.abc import Callable, Sequence
 
-from ._next_boot import LOADER_FOLDERS, version_key
-from ._write import below, read_text
+from .. import _cmdline as cmdline
+from .._cmdline import Wanted
+from .._write import below, follow, read_text
+from .base import KERNEL_CMDLINE, BootError, Host, Kept, Plan, called, checked, first_line, the_record
+from .next_boot import LOADER_FOLDERS, loader_named, version_key
+from .steps import write_files, write_record
 
 FOLDERS = tuple(f"{os.path.dirname(folder)}/EFI/Linux" for folder in LOADER_FOLDERS)
 # The first that is there counts.
@@ -54,6 +58,14 @@ def section(place: str, name: str) -> bytes | None:
 def arguments(place: str) -> str:
     """The kernel command line inside an image."""
     return (section(place, ".cmdline") or b"").decode("utf-8", "surrogateescape").strip("\0 \n")
+
+
+def release(place: str) -> str:
+    """The kernel inside an image, where it says so."""
+    try:
+        return (section(place, ".uname") or b"").decode("ascii", "replace").strip("\0 \n")
+    except ImageError:
+        return ""
 
 
 def images(root: str) -> list[str]:
@@ -108,3 +120,82 @@ def builders(root: str, tool: Callable[[str], list[str] | None]) -> list[list[st
         make = tool("mkinitcpio")
         return [[*make, "-P"]] if make else []
     return []
+
+
+def default_image(root: str, entries: Sequence[str]) -> str:
+    """The unified kernel image of the next boot; the empty text where a loader entry is taken instead."""
+    found, name = images(root), loader_named(root)
+    return default(found, name) if found and (not entries or named(found, name)) else ""
+
+
+def inside(image: str) -> list[str]:
+    try:
+        return cmdline.split(arguments(image))
+    except ImageError as error:
+        raise BootError(str(error)) from error
+
+
+def plan_images(host: Host, loader: str, asked: Wanted, image: str) -> Plan:
+    """Images that hold their arguments: /etc/kernel/cmdline is what they are built from, again where need
+    be."""
+    record_place, record = the_record(host, asked)
+    before = inside(image)
+    place = follow(host.root, KERNEL_CMDLINE)
+    text = read_text(place)
+    have = before if text is None else cmdline.split(text)
+    becomes = record.settle(KERNEL_CMDLINE, have)
+    # A run that was killed wrote the file, and built nothing.
+    halfway = host.purge and record.text() != read_text(record_place) and sorted(before) != sorted(becomes)
+    if becomes == have and cmdline.satisfied(before, asked) and not halfway:
+        return Plan(
+            loader,
+            before,
+            before,
+            {},
+            [],
+            [],
+            [],
+            [],
+            Kept(record_place, record.meanwhile(), record.text()),
+            image=image,
+        )
+    commands = builders(host.root, host.tool)
+    if not commands:
+        raise BootError(
+            f"This host boots unified kernel images ({', '.join(images(host.root))}), which hold their "
+            f"kernel arguments, and what"
+            f" builds them is not known: put {cmdline.join(becomes)} into {KERNEL_CMDLINE} and build them by "
+            f"hand, or let kernel-install"
+            " do it (layout=uki in /etc/kernel/install.conf, and systemd-ukify); nothing was changed."
+        )
+    files: dict[str, tuple[str | None, str | None]] = {}
+    files[place] = (text, text if text is not None and becomes == have else cmdline.join(becomes) + "\n")
+    actions = cmdline.edits(before, becomes) + [f"write {place}"] * (files[place][0] != files[place][1])
+    actions += [f"run {cmdline.join(command)}" for command in commands]
+    kept = Kept(record_place, record.meanwhile(), record.text())
+    return Plan(loader, before, becomes, files, commands, actions, [], [], kept, image=image)
+
+
+def build_again(host: Host, decided: Plan) -> list[str]:
+    """The images from the files that were put back; what fails, as sentences."""
+    for command in decided.commands:
+        code, out, err = called(host, command)
+        if code != 0:
+            return [
+                f"{cmdline.join(command)} failed again ({first_line(err, out)}): images may hold the new "
+                f"arguments."
+            ]
+    return []
+
+
+def perform(host: Host, decided: Plan, asked: Wanted) -> None:
+    write_files(decided)
+    for command in decided.commands:
+        checked(host, command)
+    write_record(decided, done=True)
+    # It may have another name now: kernel-install counts tries in it.
+    image = default_image(host.root, []) or decided.image
+    seen = inside(image)
+    if not cmdline.satisfied(seen, asked):
+        left = cmdline.missing(seen, asked) + cmdline.unwanted(seen, asked)
+        raise BootError(f"{image} was to be built again, but does not show {cmdline.join(left)} as asked.")

@@ -16,8 +16,8 @@ import json
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from . import _cmdline as cmdline
-from ._cmdline import Wanted
+from .. import _cmdline as cmdline
+from .._cmdline import Wanted
 
 RECORD = "/var/lib/amdgpu-fleet/kernel-arguments"
 

@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, the amdgpu.fleet authors
 # SPDX-License-Identifier: GPL-3.0-or-later
 """What the next boot starts: the entry that grub.cfg, GRUB's environment block, loader entries and
-loader.conf lead to."""
+loader.conf lead to, and the kernel in it."""
 
 from __future__ import annotations
 
@@ -10,8 +10,9 @@ import os
 import re
 import typing as t
 
-from ansible_collections.amdgpu.fleet.plugins.module_utils import _cmdline
-from ansible_collections.amdgpu.fleet.plugins.module_utils._tree import Tree
+from .. import _cmdline
+from .._tree import Tree
+from .._write import below, read_bytes, read_text
 
 GRUB_CFG = ("/boot/grub/grub.cfg", "/boot/grub2/grub.cfg")
 GRUBENV = ("/boot/grub2/grubenv", "/boot/grub/grubenv")
@@ -142,6 +143,19 @@ def default_loader_entry(files: t.Sequence[str], named: str) -> str:
     return max(normal, key=version_key)
 
 
+def variable(root: str, name: str) -> str:
+    return loader_variable(read_bytes(below(root, LOADER_VARIABLE.format(name))))
+
+
+def loader_named(root: str) -> str:
+    """What systemd-boot is told to take from now on; the empty text where it is left to it."""
+    named = ""
+    for folder in LOADER_FOLDERS:
+        text = read_text(below(root, f"{folder}/loader.conf"))
+        named = named or named_entry(lambda name: variable(root, name), text, once=False)
+    return named
+
+
 def _grub_default(text: str, environment: dict[str, str]) -> str:
     """``next_entry`` (one boot only) beats the default; ``${saved_entry}`` stands for the saved one."""
     if environment.get("next_entry"):
@@ -151,36 +165,59 @@ def _grub_default(text: str, environment: dict[str, str]) -> str:
     return environment.get("saved_entry", "0") if "saved_entry" in default else default
 
 
-def default_release(tree: Tree, loader: str | None = None) -> str | None:
-    """The kernel that the next boot starts, or ``None`` where no boot configuration tells.
+def installed_release(tree: Tree, kernel: str, version: str = "") -> str | None:
+    """The release of a kernel file that a loader starts, where its modules are installed.
 
-    What a boot loader left behind that is no longer the host's does not count: loader is the one that is.
+    What an entry calls its version is often a number of a deployment or the name of a package. Without any
+    modules (an image that is not complete) a release is taken for what it looks like.
     """
-    environment = next(
-        (environment_block(text) for text in (tree.text(path) for path in GRUBENV) if text), {}
+    name, folder = os.path.basename(kernel), os.path.basename(os.path.dirname(kernel))
+    named = [*_KERNEL.findall(name), *([folder] if name in ("linux", "vmlinuz") else []), version]
+    modules = tree.names("lib/modules")
+    if not modules:
+        return next((each for each in named if re.match(r"[0-9]+\.[0-9]", each)), None)
+    packages = {tree.word("lib/modules", release, "pkgbase"): release for release in modules}
+    return next(
+        (
+            each if each in modules else packages[each]
+            for each in named
+            if each in modules or each in packages
+        ),
+        None,
     )
+
+
+def _environment(tree: Tree) -> dict[str, str]:
+    return next((environment_block(text) for text in (tree.text(path) for path in GRUBENV) if text), {})
+
+
+def grub_release(tree: Tree) -> str | None:
+    """Of grub.cfg; where that leads to loader entries, of those."""
     text = next((text for text in (tree.text(path) for path in GRUB_CFG) if text), None)
-    if text is not None and "blscfg" not in text and loader != "systemd-boot":
-        entry = default_entry(text, _grub_default(text, environment))
-        return entry.kernels[0] if entry and entry.kernels else None
+    if text is None or "blscfg" in text:
+        return entry_release(tree)
+    entry = default_entry(text, _grub_default(text, _environment(tree)))
+    return installed_release(tree, f"/vmlinuz-{entry.kernels[0]}") if entry and entry.kernels else None
+
+
+def entry_release(tree: Tree) -> str | None:
+    """Of loader entries whose default GRUB keeps in grubenv."""
+    environment = _environment(tree)
+    return loader_release(tree, environment.get("next_entry") or environment.get("saved_entry", ""))
+
+
+def loader_release(tree: Tree, named: str = "") -> str | None:
+    """Of loader entries."""
     for folder in LOADER_FOLDERS:
         files = [
             f"{folder}/entries/{name}" for name in tree.names(folder, "entries") if name.endswith(".conf")
         ]
         if files:
-            # GRUB keeps its choice in grubenv.
-            named = (
-                ""
-                if loader == "systemd-boot"
-                else environment.get("next_entry") or environment.get("saved_entry", "")
-            )
             named = named or named_entry(
                 lambda name: loader_variable(tree.raw(LOADER_VARIABLE.format(name))),
                 tree.text(folder, "loader.conf"),
             )
-            entry_text = tree.text(default_loader_entry(files, named)) or ""
-            release = re.search(r"^version[ \t]+(\S+)", entry_text, re.MULTILINE) or _KERNEL.search(
-                entry_text
-            )
-            return release.group(1) if release else None
+            text = tree.text(default_loader_entry(files, named)) or ""
+            words = dict(re.findall(r"^(version|linux)[ \t]+(\S+)", text, re.MULTILINE))
+            return installed_release(tree, words.get("linux", ""), words.get("version", ""))
     return None

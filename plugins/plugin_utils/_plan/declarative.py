@@ -1,0 +1,244 @@
+# Copyright: (c) 2026, the amdgpu.fleet authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Hosts whose kernel arguments, module options and packages are not ours to write.
+
+Such a host gets a finding with what its owner has to write, in the words of his system, ready to paste.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import typing as t
+
+from ...module_utils import _cmdline
+from ...module_utils._cmdline import Wanted
+from .driver import DriverPlan
+from .facts_host import Refused
+from .firmware import FirmwarePlan
+from .host import Host
+from .kernel import KernelPlan
+from .moving import OSTREE
+from .rocm import RocmPlan
+
+NOTHING_KNOWN: Refused = {
+    "system": "no boot loader that is known",
+    "reason": "no configuration of a boot loader was found",
+    "where": "the configuration of what starts this kernel",
+    "whole": False,
+}
+
+
+class Needs(t.NamedTuple):
+    """What a plan needs of a host whose owner writes it."""
+
+    present: list[str]
+    absent: list[str]
+    options: list[str]
+    packages: list[str]
+
+    def __bool__(self) -> bool:
+        return any(self)
+
+
+@dataclasses.dataclass(frozen=True)
+class Written:
+    """The sections whose values a host's owner may have to write himself."""
+
+    kernel: KernelPlan
+    firmware: FirmwarePlan
+    driver: DriverPlan
+    rocm: RocmPlan
+
+    @property
+    def packages(self) -> list[str]:
+        names = [*self.firmware.install, *self.driver.install, *self.rocm.install]
+        return list(dict.fromkeys(name.partition("=")[0] for name in names))
+
+    def without_packages(self) -> Written:
+        return Written(
+            self.kernel,
+            dataclasses.replace(self.firmware, install=[]),
+            dataclasses.replace(
+                self.driver, repository=None, install=[], remove=[], headers=[], build=[], hold=[], unhold=[]
+            ),
+            RocmPlan(version=self.rocm.version),
+        )
+
+
+def check(host: Host, written: Written) -> Written:
+    """Say what the owner of a refused host has to write, and leave nothing of it to the roles."""
+    boot = host.system["boot"]
+    if boot["loader"] == OSTREE:
+        return _without_packages(host, written)
+    if boot["loader"] is not None:
+        return written
+    refused = boot["refused"] or NOTHING_KNOWN
+    needs = _needs(host, written, refused["whole"])
+    if needs:
+        identifier = "host.declarative" if refused["whole"] else "host.boot_loader"
+        host.findings.add(
+            identifier,
+            refused["system"],
+            "a host whose kernel arguments may be written",
+            reason=refused["reason"],
+            where=refused["where"],
+            lines=snippet(refused["system"], needs),
+        )
+    kernel = dataclasses.replace(written.kernel, present=[], absent=[])
+    if not refused["whole"]:
+        return dataclasses.replace(written, kernel=kernel)
+    kernel = dataclasses.replace(kernel, module_options={}, sysctl={}, load_at_boot=None, reboot_into=None)
+    return dataclasses.replace(written, kernel=kernel).without_packages()
+
+
+def _without_packages(host: Host, written: Written) -> Written:
+    """rpm-ostree: the kernel arguments are ours, the packages are the image's."""
+    if written.packages:
+        host.findings.add(
+            "host.declarative",
+            "packages of an image",
+            "an image that holds them",
+            reason="its packages belong to the image that it boots",
+            where="the Containerfile of the image",
+            lines=snippet("bootc", Needs([], [], [], written.packages)),
+        )
+    return written.without_packages()
+
+
+def _needs(host: Host, written: Written, whole: bool) -> Needs:
+    """What is wanted and not in effect. Without the whole system, options and packages are ours to write."""
+    kernel = written.kernel
+    if kernel.state != "present":
+        return Needs([], [], [], [])
+    running = host.system["kernel"]["command_line"]
+    wanted = Wanted(kernel.present, kernel.absent)
+    options = [
+        f"options {module} " + " ".join(f"{name}={value}" for name, value in each.items())
+        for module, each in kernel.module_options.items()
+        if not all(_set_already(host, module, name, value) for name, value in each.items())
+    ]
+    return Needs(
+        _cmdline.missing(running, wanted),
+        _cmdline.unwanted(running, wanted),
+        options if whole else [],
+        written.packages if whole else [],
+    )
+
+
+def _set_already(host: Host, module: str, name: str, value: str) -> bool:
+    return _cmdline.holds(host.system["kernel"]["command_line"], f"{module}.{name}={value}") or any(
+        (other["module"], other["parameter"], other["value"]) == (module, name, value)
+        for other in host.system["kernel"]["module_options"]
+    )
+
+
+def snippet(system: str, needs: Needs) -> str:
+    """What is wanted, in the language of the system, ready to paste."""
+    write = _SNIPPETS.get(system, _plain)
+    return "\n".join(line for line in write(needs) if line)
+
+
+def _removals(needs: Needs, mark: str = "#") -> str:
+    return f"{mark} remove: {_cmdline.join(needs.absent)}" if needs.absent else ""
+
+
+def _quoted(words: t.Sequence[str]) -> str:
+    return " ".join(json.dumps(word) for word in words)
+
+
+def _nix(needs: Needs) -> list[str]:
+    options = "\n".join(f"  {line}" for line in needs.options)
+    return [
+        f"boot.kernelParams = [ {_quoted(needs.present)} ];" if needs.present else "",
+        _removals(needs),
+        f"boot.extraModprobeConfig = ''\n{options}\n'';" if options else "",
+        f"# packages: {' '.join(needs.packages)}" if needs.packages else "",
+    ]
+
+
+def _guix(needs: Needs) -> list[str]:
+    arguments = [
+        *needs.present,
+        *(line.replace("options ", "").replace(" ", ".", 1) for line in needs.options),
+    ]
+    return [
+        f"(kernel-arguments (append (list {_quoted(arguments)}) %default-kernel-arguments))"
+        if arguments
+        else "",
+        _removals(needs, ";"),
+        f"; packages: {' '.join(needs.packages)}" if needs.packages else "",
+    ]
+
+
+def _bootc(needs: Needs) -> list[str]:
+    """An option goes onto the command line, too: the initramfs was built before the file came."""
+    arguments = [*needs.present, *_as_arguments(needs.options)]
+    return [
+        "# /usr/lib/bootc/kargs.d/60-amdgpu-fleet.toml" if arguments else "",
+        f"kargs = {json.dumps(arguments)}" if arguments else "",
+        'match-architectures = ["x86_64"]' if arguments else "",
+        _removals(needs),
+        "# Containerfile" if needs.packages else "",
+        f"RUN dnf install -y {' '.join(needs.packages)}" if needs.packages else "",
+    ]
+
+
+def _as_arguments(options: t.Sequence[str]) -> list[str]:
+    found = []
+    for line in options:
+        module, *settings = line.split()[1:]
+        found += [f"{module}.{setting}" for setting in settings]
+    return found
+
+
+def _machine_config(needs: Needs) -> list[str]:
+    arguments = [*needs.present, *_as_arguments(needs.options)]
+    if not arguments:
+        return [_removals(needs), f"# packages: {' '.join(needs.packages)}" if needs.packages else ""]
+    return [
+        "apiVersion: machineconfiguration.openshift.io/v1",
+        "kind: MachineConfig",
+        "metadata:",
+        "  name: 99-worker-amdgpu-fleet",
+        "  labels: {machineconfiguration.openshift.io/role: worker}",
+        "spec:",
+        "  kernelArguments:",
+        *(f"    - {json.dumps(argument)}" for argument in arguments),
+        _removals(needs),
+        f"# packages: {' '.join(needs.packages)}" if needs.packages else "",
+    ]
+
+
+def _core(needs: Needs) -> list[str]:
+    arguments = _cmdline.join([*needs.present, *_as_arguments(needs.options)])
+    return [
+        f"snap set system system.kernel.cmdline-append={json.dumps(arguments)}" if arguments else "",
+        _removals(needs),
+    ]
+
+
+def _true_nas(needs: Needs) -> list[str]:
+    arguments = _cmdline.join([*needs.present, *_as_arguments(needs.options)])
+    body = json.dumps({"kernel_extra_options": arguments})
+    return [f"midclt call system.advanced.update '{body}'" if arguments else "", _removals(needs)]
+
+
+def _plain(needs: Needs) -> list[str]:
+    return [
+        f"add: {_cmdline.join(needs.present)}" if needs.present else "",
+        f"remove: {_cmdline.join(needs.absent)}" if needs.absent else "",
+        *needs.options,
+        f"packages: {' '.join(needs.packages)}" if needs.packages else "",
+    ]
+
+
+_SNIPPETS: dict[str, t.Callable[[Needs], list[str]]] = {
+    "NixOS": _nix,
+    "Guix System": _guix,
+    "bootc": _bootc,
+    "composefs": _bootc,
+    "RHCOS": _machine_config,
+    "Ubuntu Core": _core,
+    "TrueNAS": _true_nas,
+}

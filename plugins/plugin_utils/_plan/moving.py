@@ -1,0 +1,53 @@
+# Copyright: (c) 2026, the amdgpu.fleet authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Where a setting may move: an argument goes only where what takes its place is written and takes effect."""
+
+from __future__ import annotations
+
+import re
+import typing as t
+
+from ...module_utils import _cmdline
+from .host import Host
+
+Options = t.Dict[str, t.Dict[str, str]]
+# Its kernel arguments are ours; its packages, initramfs and modprobe.d are the image's.
+OSTREE = "rpm-ostree"
+
+
+def takes_effect(host: Host, module: str, parameter: str) -> str:
+    """Why an option of modprobe.d is not known to take effect; the empty text where it is."""
+    boot = host.system["boot"]
+    if boot["initramfs_images"] and boot["initramfs"] is None:
+        return "the tool that builds the initramfs of this host is not known"
+    known = host.system["kernel"]["module_parameters"].get(module)
+    if known is not None and parameter not in known:
+        return f"the loaded module {module} has no parameter {parameter}"
+    return ""
+
+
+def place(host: Host, options: Options) -> tuple[list[str], Options]:
+    """Arguments and options: the initramfs of an image does not hold /etc/modprobe.d, so there an option is a
+    kernel argument."""
+    if host.system["boot"]["loader"] != OSTREE:
+        return [], options
+    return [
+        f"{module}.{name}={value}" for module, each in options.items() for name, value in each.items()
+    ], {}
+
+
+def stays(host: Host, entry: dict[str, t.Any], options: Options, present: t.Sequence[str]) -> str:
+    """Why an outdated argument stays; the empty text where it may go. What takes its place has to be written,
+    and to take effect."""
+    instead = entry.get("replaced_by")
+    if not instead:
+        return ""
+    if any(_cmdline.parse(other).name == _cmdline.parse(instead).name for other in present):
+        return ""
+    words = re.split(r"[ .]", instead)
+    parameter = next(
+        ((module, name) for module, each in options.items() for name in each if name in words), None
+    )
+    if parameter is None:
+        return "nothing takes its place in this plan"
+    return takes_effect(host, *parameter)
