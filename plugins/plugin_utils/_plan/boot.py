@@ -95,12 +95,20 @@ def check(host: Host, sections: dict[str, t.Any]) -> None:
         return
     refused = refused or _NONE
     needs = _needs(host, sections, refused["whole"])
-    if needs:
-        identifier = "host.declarative" if refused["whole"] else "host.boot_loader"
+    if needs and refused["whole"]:
         host.findings.add(
-            identifier,
+            "host.declarative",
             refused["system"],
-            "a host whose kernel arguments may be written",
+            "a host that may be written to",
+            reason=refused["reason"],
+            where=refused["where"],
+            lines=snippet(refused["system"], needs),
+        )
+    elif needs:
+        host.findings.add(
+            "host.boot_loader",
+            refused["system"],
+            "a boot loader whose configuration may be written",
             reason=refused["reason"],
             where=refused["where"],
             lines=snippet(refused["system"], needs),
