@@ -22,7 +22,7 @@ Options = t.Dict[str, t.Dict[str, str]]
 OSTREE = "rpm-ostree"
 
 
-_NONE = {
+_NONE: dict[str, t.Any] = {
     "system": "no boot loader that is known",
     "reason": "no configuration of a boot loader was found",
     "where": "the configuration of what starts this kernel",
