@@ -57,12 +57,12 @@ def described(types: dict[str, list[Field]], name: str, indent: int) -> list[str
         nullable = annotation.endswith(" | None")
         kind = annotation.removesuffix(" | None")
         text = f"{comment.rstrip('.')}, or null." if nullable else comment
-        listed = re.fullmatch(r"list\[(\w+)\]", kind)
-        mapped = re.fullmatch(r"dict\[str, (\w+)\]", kind)
+        listed = re.fullmatch(r"list\[(.+)\]", kind)
+        mapped = re.fullmatch(r"dict\[str, (.+)\]", kind)
         inner = (listed or mapped).group(1) if listed or mapped else kind  # type: ignore[union-attr]
         words = [f"type: {'list' if listed else PLAIN.get(kind, 'dict')}"]
         if listed:
-            words.append(f"elements: {PLAIN.get(inner, 'dict')}")
+            words.append(f"elements: {'list' if inner.startswith('list[') else PLAIN.get(inner, 'dict')}")
         if inner not in types:
             lines += wrapped(f"{key}: {{description: {quoted(text)}, {', '.join(words)}}}", indent)
             continue

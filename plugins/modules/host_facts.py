@@ -166,7 +166,7 @@ ansible_facts:
                 where: {description: Where its owner writes them., type: str}
                 whole: {description: Whether nothing else of the system is ours either., type: bool}
             initramfs: {description: "Tool that builds the initramfs, or null.", type: str}
-            initramfs_commands: {description: Commands which build all images again., type: dict}
+            initramfs_commands: {description: Commands which build all images again., type: list, elements: list}
             initramfs_images: {description: Whether there are images., type: bool}
             writable_root: {description: Whether the system can be written., type: bool}
             secure_boot: {description: "Whether Secure Boot is on; only EFI has it, or null.", type: bool}

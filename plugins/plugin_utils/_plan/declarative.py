@@ -75,16 +75,17 @@ def check(host: Host, written: Written) -> Written:
         return written
     refused = boot["refused"] or NOTHING_KNOWN
     needs = _needs(host, written, refused["whole"])
-    if needs:
-        identifier = "host.declarative" if refused["whole"] else "host.boot_loader"
-        host.findings.add(
-            identifier,
-            refused["system"],
-            "a host whose kernel arguments may be written",
-            reason=refused["reason"],
-            where=refused["where"],
-            lines=snippet(refused["system"], needs),
-        )
+    words = {
+        "reason": refused["reason"],
+        "where": refused["where"],
+        "lines": snippet(refused["system"], needs),
+    }
+    if needs and refused["whole"]:
+        expected = "a host that may be written to"
+        host.findings.add("host.declarative", refused["system"], expected, **words)
+    elif needs:
+        expected = "a boot loader whose configuration may be written"
+        host.findings.add("host.boot_loader", refused["system"], expected, **words)
     kernel = dataclasses.replace(written.kernel, present=[], absent=[])
     if not refused["whole"]:
         return dataclasses.replace(written, kernel=kernel)

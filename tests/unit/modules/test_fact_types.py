@@ -94,7 +94,8 @@ def documented(entry: dict[str, t.Any], kind: t.Any, path: str) -> None:
     inner, contains = kind, entry.get("contains")
     if origin is list:
         inner = arguments[0]
-        assert entry["elements"] == ("dict" if t.is_typeddict(inner) else names[inner]), path
+        element = "dict" if t.is_typeddict(inner) else names[t.get_origin(inner) or inner]
+        assert entry["elements"] == element, path
     elif origin is dict:
         inner, contains = arguments[1], (contains or {}).get("NAME", {}).get("contains")
     if t.is_typeddict(inner):
