@@ -102,7 +102,7 @@ ansible_facts:
           type: dict
           returned: always
         programs: {description: "For each of O(programs): where it is, or null.", type: dict, returned: always}
-        memory_bytes: {description: Memory of the host in bytes., type: int, returned: always}
+        memory_bytes: {description: Memory of the host in bytes. V(null) where C(/proc/meminfo) has no MemTotal., type: int, returned: always}
         cpu_vendor: {description: "amd, intel or null.", type: str, returned: always}
         packages: {description: Versions of the installed packages a plan can need., type: dict, returned: always}
         held: {description: Packages that this collection keeps from being upgraded., type: list, elements: str, returned: always}
