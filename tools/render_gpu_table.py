@@ -35,7 +35,7 @@ from typing import NamedTuple
 
 
 class Product(NamedTuple):
-    """What a PCI id is. The product is the one to name when the revision is unknown."""
+    """What a PCI id is. The product is the best known board of the id; REVISIONS has the others."""
 
     product: str
     gfx: str
@@ -81,12 +81,34 @@ def render(catalog: dict) -> str:
     for entry in products:
         for revision, product in sorted(entry.get("revisions", {}).items()):
             lines.append(f"    ({quoted(entry['pci_id'])}, {quoted(revision)}): {quoted(product)},")
+    lines += [
+        "}",
+        "",
+        "# vendor:device -> further boards of the id, whose revision is not published",
+        "OTHER_BOARDS: dict[str, tuple[str, ...]] = {",
+    ]
+    lines += [
+        f"    {quoted(entry['pci_id'])}: ({', '.join(map(quoted, entry['other_boards']))},),"
+        for entry in products
+        if "other_boards" in entry
+    ]
     lines += ["}", "", "# gfx -> family, supported by ROCm", "ARCHITECTURES: dict[str, Architecture] = {"]
     for gfx in sorted(architectures, key=lambda name: architectures[name]["kfd_target_version"]):
         entry = architectures[gfx]
         lines.append(
             f"    {quoted(gfx)}: Architecture({quoted(entry['family'])}, {entry['rocm'] == 'supported'}),"
         )
+    lines += [
+        "}",
+        "",
+        "# gfx -> whether GPU and CPU share one memory; one that is both, as gfx942, is not listed",
+        "APUS: dict[str, bool] = {",
+    ]
+    lines += [
+        f"    {quoted(gfx)}: {entry['apu']},"
+        for gfx, entry in sorted(architectures.items(), key=lambda item: item[1]["kfd_target_version"])
+        if entry["apu"] is not None
+    ]
     lines += ["}", ""]
     return HEADER + "\n".join(lines)
 

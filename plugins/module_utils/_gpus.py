@@ -8,8 +8,9 @@ from __future__ import annotations
 import typing as t
 
 from ansible_collections.amdgpu.fleet.plugins.module_utils import _kfd
+from ansible_collections.amdgpu.fleet.plugins.module_utils._apu import Shown, is_apu, usable_bytes
 from ansible_collections.amdgpu.fleet.plugins.module_utils._gfx import family_of, supported_by_rocm
-from ansible_collections.amdgpu.fleet.plugins.module_utils._gpu_table import PRODUCTS, REVISIONS
+from ansible_collections.amdgpu.fleet.plugins.module_utils._gpu_table import OTHER_BOARDS, PRODUCTS, REVISIONS
 from ansible_collections.amdgpu.fleet.plugins.module_utils._owners import Owners, address_of, slot_of
 from ansible_collections.amdgpu.fleet.plugins.module_utils._tree import Tree, memory_bytes
 
@@ -19,6 +20,9 @@ AMD = "0x1002"
 # Display controllers (03xx) and processing accelerators (1200): what an id that nobody has heard of yet must
 # be.
 GPU_CLASSES = ("0x03", "0x12")
+UNKNOWN_CLASS = "0x000000"
+# More boards of one id than this are not listed by name.
+MAX_CHOICE = 5
 
 
 class PciDevice(t.NamedTuple):
@@ -36,16 +40,42 @@ class Product(t.NamedTuple):
     name: str | None
     gfx: str | None
     virtual_function: bool
-    apu: bool
 
 
 def product_of(pci_id: str | None, revision: str | None) -> Product:
-    """What the catalog knows of a PCI id. Boards that share an id are told apart by the revision."""
+    """What the catalog knows of a PCI id. Boards that share an id are told apart by the revision; where it is
+    not known, the name is a choice."""
     known = PRODUCTS.get(pci_id or "")
     if known is None:
-        return Product(None, None, False, False)
-    name, gfx, virtual_function, apu = known
-    return Product(REVISIONS.get((pci_id or "", revision or ""), name), gfx, virtual_function, apu)
+        return Product(None, None, False)
+    name = REVISIONS.get((pci_id or "", revision or ""))
+    if name is None:
+        boards = {board for (owner, _revision), board in REVISIONS.items() if owner == pci_id}
+        name = choice(known.product, boards.union(OTHER_BOARDS.get(pci_id or "", ())))
+    return Product(name, known.gfx, known.virtual_function)
+
+
+def choice(product: str, boards: t.Collection[str]) -> str:
+    """``AMD Radeon RX 9070, 9070 GRE or 9070 XT``: what a GPU may be."""
+    if len(boards) < 2:
+        return product
+    if len(boards) > MAX_CHOICE:
+        return f"{product} or another board of its kind"
+    # What all names begin with is said once, and so is what stands in brackets at the end.
+    tails = {board.partition(" (")[2] for board in boards}
+    tail = f" ({tails.pop()}" if len(tails) == 1 and all(tails) else ""
+    names = [board.removesuffix(tail).split() if tail else board.split() for board in sorted(boards)]
+    common = 0
+    while all(len(name) > common + 1 for name in names) and len({name[common] for name in names}) == 1:
+        common += 1
+    rest = [" ".join(name[common:]) for name in names]
+    return f"{' '.join([*names[0][:common], ', '.join(rest[:-1])])} or {rest[-1]}{tail}"
+
+
+def _class_of(tree: Tree, folder: str) -> str | None:
+    """The PCI class of a device, ``None`` where it cannot be read."""
+    kind = tree.text(folder, "class") or ""
+    return kind if kind.startswith("0x") else None
 
 
 def _pci_device(tree: Tree, folder: str, address: str | None) -> PciDevice | None:
@@ -57,12 +87,10 @@ def _pci_device(tree: Tree, folder: str, address: str | None) -> PciDevice | Non
     if not address or not pci_id.startswith(AMD[2:] + ":"):
         return None
     driver = tree.link_name(folder, "driver") or uevent.get("DRIVER")
-    if pci_id not in PRODUCTS:
-        kind = tree.text(folder, "class") or f"0x{uevent.get('PCI_CLASS', ''):0>6}"
-        if not kind.startswith(GPU_CLASSES):
-            return None
-        if driver != "radeon":  # chips from before amdgpu: nothing to be known about them
-            tree.problem(tree.host_path(tree.path(folder)), f"PCI id {pci_id} is not in the catalog")
+    kind = _class_of(tree, folder) or f"0x{uevent.get('PCI_CLASS', ''):0>6}"
+    # 1002:73c4 is a Navi 32 in one table and the USB controller of a Navi 22 in another: the class tells.
+    if not kind.startswith(GPU_CLASSES) and (pci_id not in PRODUCTS or kind != UNKNOWN_CLASS):
+        return None
     revision = (tree.word(folder, "revision") or "")[2:] or None
     unique_id = tree.word(folder, "unique_id")
     return PciDevice(
@@ -104,11 +132,6 @@ def _total(values: t.Iterable[int | None]) -> int | None:
     return sum(numbers) if numbers else None
 
 
-def _least(pool: int | None, memory: int | None) -> int | None:
-    """An APU's pool may be set larger than the memory that is there."""
-    return min(pool, memory) if pool and memory else pool
-
-
 def _link_speed(text: str | None) -> str | None:
     return text.replace(" PCIe", "") if text and text[0].isdigit() else None
 
@@ -116,66 +139,84 @@ def _link_speed(text: str | None) -> str | None:
 def _gpu(
     tree: Tree, device: PciDevice | None, nodes: list[_kfd.Node], memory: int | None, full: bool
 ) -> dict[str, t.Any]:
+    """One entry of the list ``gpus``."""
     first = nodes[0] if nodes else None
     pci_id = device.pci_id if device else first.pci_id if first else None
     product = product_of(pci_id, device.revision if device else None)
     gfx = first.gfx if first and first.gfx else product.gfx
-    folder = device.folder if device else ""
-
-    def text(name: str) -> str | None:
-        return tree.word(folder, name) if folder else None
-
-    def number(name: str) -> int | None:
-        return tree.number(folder, name, base=10) if folder else None
-
-    pool = _total(_kfd.memory_bytes(tree, node) for node in nodes)
-    vram = number("mem_info_vram_total")
-    gtt = number("mem_info_gtt_total")
-    numa_node = number("numa_node")
-    name = product.name or text("product_name")
+    if device and device.driver == "radeon":
+        gfx = None  # the driver from before amdgpu has no compute; nothing can be built for the chip
+    files = _Files(tree, device.folder if device else "")
+    shown = Shown(
+        gfx=gfx,
+        pci_id=pci_id,
+        nodes=nodes,
+        modes=files.words("available_compute_partition"),
+        pool=_total(_kfd.memory_bytes(tree, node) for node in nodes),
+        vram=files.number("mem_info_vram_total"),
+        gtt=files.number("mem_info_gtt_total"),
+    )
+    apu = is_apu(tree, shown)
+    numa_node = files.number("numa_node")
     gpu: dict[str, t.Any] = {
         "gfx": gfx,
-        "product": name,
+        "product": product.name or files.text("product_name"),
         "family": family_of(gfx),
         "pci_id": pci_id,
         "pci_address": device.address if device else address_of(nodes),
         "unique_id": (device.unique_id if device else None) or (first.unique_id if first else None),
-        "apu": product.apu,
+        "apu": apu,
         "virtual_function": product.virtual_function,
         "driver": device.driver if device else "amdgpu",
         "supported": supported_by_rocm(gfx),
-        "vram_bytes": vram if vram is not None else None if product.apu else pool,
-        "gtt_bytes": gtt,
-        "usable_bytes": _least(pool or gtt, memory) if product.apu else (pool or vram),
+        "vram_bytes": shown.vram if shown.vram is not None else None if apu else shown.pool,
+        "gtt_bytes": shown.gtt,
+        "usable_bytes": usable_bytes(apu, shown, memory),
         "compute_units": _total(node.compute_units for node in nodes),
         "xcc_count": _total(node.properties.get("num_xcc") for node in nodes),
         "numa_node": numa_node if numa_node is None or numa_node >= 0 else None,
-        "link_speed": _link_speed(text("current_link_speed")),
-        "link_width": number("current_link_width"),
-        "compute_partition": text("current_compute_partition"),
-        "memory_partition": text("current_memory_partition"),
-        "available_compute_partitions": (text("available_compute_partition") or "").replace(",", " ").split(),
+        "compute_partition": files.text("current_compute_partition"),
+        "memory_partition": files.text("current_memory_partition"),
+        "available_compute_partitions": shown.modes,
         "partitions": len(nodes),
         "kfd_nodes": [node.number for node in nodes],
-        "render_nodes": [node.render_node for node in nodes if node.render_node]
-        or _render_nodes(tree, folder),
+        "render_nodes": [node.render_node for node in nodes if node.render_node] or files.render_nodes(),
     }
-    if full:
-        gpu["available_memory_partitions"] = (
-            (text("available_memory_partition") or "").replace(",", " ").split()
-        )
-        gpu["revision"] = device.revision if device else None
-        gpu["vbios"] = text("vbios_version")
-        gpu["links"] = {str(node.number): _kfd.links(tree, node) for node in nodes}
-        gpu["firmware"] = {
-            "mec": first.properties.get("fw_version") if first else None,
-            "sdma": first.properties.get("sdma_fw_version") if first else None,
-        }
-    return gpu
+    return {**gpu, **_details(tree, device, nodes, files)} if full else gpu
 
 
-def _render_nodes(tree: Tree, folder: str) -> list[str]:
-    return [name for name in tree.names(folder, "drm") if name.startswith("renderD")] if folder else []
+class _Files:
+    """The files of a PCI device; nothing can be read where there is no device."""
+
+    def __init__(self, tree: Tree, folder: str) -> None:
+        self.tree, self.folder = tree, folder
+
+    def text(self, name: str) -> str | None:
+        return self.tree.word(self.folder, name) if self.folder else None
+
+    def number(self, name: str) -> int | None:
+        return self.tree.number(self.folder, name, base=10) if self.folder else None
+
+    def words(self, name: str) -> list[str]:
+        return (self.text(name) or "").replace(",", " ").split()
+
+    def render_nodes(self) -> list[str]:
+        names = self.tree.names(self.folder, "drm") if self.folder else []
+        return [name for name in names if name.startswith("renderD")]
+
+
+def _details(tree: Tree, device: PciDevice | None, nodes: list[_kfd.Node], files: _Files) -> dict[str, t.Any]:
+    """What ``detail: full`` adds."""
+    first = nodes[0].properties if nodes else {}
+    return {
+        "available_memory_partitions": files.words("available_memory_partition"),
+        "revision": device.revision if device else None,
+        "vbios": files.text("vbios_version"),
+        "link_speed": _link_speed(files.text("current_link_speed")),
+        "link_width": files.number("current_link_width"),
+        "links": {str(node.number): _kfd.links(tree, node) for node in nodes},
+        "firmware": {"mec": first.get("fw_version"), "sdma": first.get("sdma_fw_version")},
+    }
 
 
 def _may_be(tree: Tree, node: _kfd.Node, gpus: list[dict[str, t.Any]]) -> bool:
@@ -191,7 +232,7 @@ def _may_be(tree: Tree, node: _kfd.Node, gpus: list[dict[str, t.Any]]) -> bool:
             "domain" not in node.properties and slot_of(function).endswith(slot.partition(":")[2])
         ):
             folder = f"{PCI_DEVICES}/{function}"
-            kind = tree.text(folder, "class") or GPU_CLASSES[0]
+            kind = _class_of(tree, folder) or GPU_CLASSES[0]
             if tree.text(folder, "vendor") in (None, AMD) and kind.startswith(GPU_CLASSES):
                 return True  # its files are damaged
     return False
@@ -221,6 +262,11 @@ def detect(tree: Tree, full: bool = False) -> dict[str, t.Any]:
         own = owners.nodes[device.address]
         gpu = _gpu(tree, device, own, memory, full)
         gpus.append(gpu)
+        # KFD tells what a chip is that the catalog lacks.
+        if not gpu["gfx"] and device.driver != "radeon":
+            tree.problem(
+                tree.host_path(tree.path(device.folder)), f"PCI id {device.pci_id} is not in the catalog"
+            )
         if nodes and not own and gpu["driver"] == "amdgpu" and gpu["supported"] and not denied:
             tree.problem(
                 tree.host_path(tree.path(device.folder)), "amdgpu drives this GPU but KFD does not show it"

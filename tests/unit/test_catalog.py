@@ -204,7 +204,9 @@ def test_products_point_at_what_exists() -> None:
 
 def test_every_architecture_is_used_or_known_without_a_product() -> None:
     used = {product["gfx"] for product in GPUS["products"]}
-    assert set(GPUS["architectures"]) - used == {"gfx1250"}
+    assert set(GPUS["architectures"]) - used == {
+        "gfx1037", "gfx1154", "gfx1170", "gfx1171", "gfx1172", "gfx1250", "gfx1251"
+    }  # fmt: skip
 
 
 @pytest.mark.parametrize("gfx", sorted(GPUS["architectures"]))
@@ -284,6 +286,12 @@ def test_the_generated_table_holds_the_catalog() -> None:
             assert table.REVISIONS[(product["pci_id"], revision)] == name
     for gfx, architecture in GPUS["architectures"].items():
         assert table.ARCHITECTURES[gfx] == (architecture["family"], architecture["rocm"] == "supported")
+        assert table.APUS.get(gfx) == architecture["apu"]
+    assert {
+        product["pci_id"]: tuple(product["other_boards"])
+        for product in GPUS["products"]
+        if "other_boards" in product
+    } == table.OTHER_BOARDS
 
 
 # --- vLLM

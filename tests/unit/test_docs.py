@@ -341,6 +341,7 @@ HOSTS = {
     "gfx1102": "rx9070xt",
     "gfx1150": "strix-halo-128",
     "gfx1151": "strix-halo-128",
+    "gfx1103": "strix-halo-128",
     "gfx1152": "strix-halo-128",
     "gfx1153": "strix-halo-128",
     "gfx1200": "rx9070xt",

@@ -188,15 +188,16 @@ class Catalog:
             return gpu
         gfx = gpu["gfx"] or added["gfx"]
         architecture = self.gpus["architectures"].get(gfx, {})
-        return {
+        named = {
             **gpu,
             "gfx": gfx,
-            "product": added["product"],
-            "apu": added["apu"],
-            "virtual_function": added["virtual_function"],
             "family": architecture.get("family"),
             "supported": architecture.get("rocm") == "supported",
         }
+        if gpu["pci_id"] in {entry["pci_id"] for entry in self._override["gpus"].get("products", [])}:
+            # The host has named every other board, by its revision too.
+            named.update({key: added[key] for key in ("product", "apu", "virtual_function")})
+        return named
 
 
 def _products(known: list[dict[str, t.Any]], override: dict[str, t.Any]) -> t.Any:

@@ -6,10 +6,8 @@ from __future__ import annotations
 
 import typing as t
 
+from .facts_gpu import AmdGpus, Gpu
 from .facts_host import AmdHost, AmdRocm, Interface, ModelPath, Network, Podman, Port, RdmaPort, Shape, User
-
-Gpu = t.Dict[str, t.Any]
-AmdGpus = t.Dict[str, t.Any]
 
 __all__ = [
     "AmdGpus", "AmdHost", "AmdRocm", "Facts", "Gpu", "Interface", "ModelPath", "Network", "Podman", "Port",

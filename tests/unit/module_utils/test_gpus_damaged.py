@@ -14,7 +14,9 @@ from ansible_collections.amdgpu.fleet.plugins.module_utils._gpus import detect
 from ansible_collections.amdgpu.fleet.plugins.module_utils._tree import MAX_PROBLEMS, Tree
 from testbed.tree import load_host, write_tree
 
-HOSTS = ("mi300x-8", "mi300x-8-cpx", "mi250-4", "rx9070xt", "strix-halo-128", "mi300x-8-nodriver")
+HOSTS = (
+    "mi300x-8", "mi300x-8-cpx", "mi250-4", "rx9070xt", "strix-halo-128", "mi300x-8-nodriver", "mi300x-8-cpx-xcd", "mi300x-8-cpx-high",
+)  # fmt: skip
 DAMAGE = {
     "empty": lambda data: b"",
     "truncated": lambda data: data[: len(data) // 2],

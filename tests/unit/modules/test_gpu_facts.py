@@ -156,3 +156,9 @@ def test_full_detail_adds_links(emulated, amd_gpus):
 def test_the_summary_stays_small(emulated, amd_gpus):
     found = amd_gpus(emulated("mi300x-8-cpx"))
     assert len(json.dumps(found, separators=(",", ":"))) < 6 * 1024
+
+
+@pytest.mark.parametrize("host", ["mi300x-8-cpx", "mi300x-8-cpx-xcd", "mi300x-8-cpx-high"])
+def test_both_facts_of_a_partitioned_host_stay_small(host, emulated, amd_gpus, amd_rocm):
+    root = emulated(host)
+    assert len(json.dumps(amd_gpus(root))) + len(json.dumps(amd_rocm(root))) < 8 * 1024

@@ -44,6 +44,27 @@ def test_a_board_of_the_operators_own(make_plan, ids):
     assert "AMD Instinct Lab Sample" in plan["gpus"]
 
 
+def test_an_architecture_of_the_operators_own_needs_a_profile(make_plan):
+    own = {"architectures": {"gfx1250": {"rocm": "supported"}}, "products": [BOARD | {"gfx": "gfx1250"}]}
+    plan = make_plan("mi300x-8-nodriver", unknown_board, plan_catalog={"gpus": own})
+    (finding,) = [finding for finding in plan["findings"] if finding["id"] == "gpu.profile"]
+    assert finding["severity"] == "fail" and finding["seen"] == "gfx1250"
+    assert "plan_catalog.profiles.gfx1250" in finding["remedy"]
+
+
+def test_a_board_of_the_operators_own_renames_no_other_one():
+    catalog = Catalog({"gpus": {"products": [BOARD]}})
+    gpu = {"pci_id": "1002:7550", "gfx": "gfx1201", "product": "AMD Radeon RX 9070", "apu": False}
+    assert catalog.identify(gpu)["product"] == "AMD Radeon RX 9070"
+    assert catalog.identify({**gpu, "pci_id": BOARD["pci_id"]})["product"] == BOARD["product"]
+
+
+def test_every_supported_architecture_has_a_profile():
+    catalog = Catalog()
+    for gfx, architecture in catalog.gpus["architectures"].items():
+        assert (catalog.profile(gfx) is not None) == (architecture["rocm"] == "supported"), gfx
+
+
 def test_kfd_stays_the_authority_over_the_operators_table(make_plan):
     plan = make_plan("mi355x-8", plan_catalog={"gpus": {"products": [BOARD | {"pci_id": "1002:75a3"}]}})
     assert plan["profile"] == "gfx950"
