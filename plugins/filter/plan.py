@@ -13,6 +13,7 @@ from ansible_collections.amdgpu.fleet.plugins.plugin_utils._plan import planner,
 from ansible_collections.amdgpu.fleet.plugins.plugin_utils._plan import serve as serving
 from ansible_collections.amdgpu.fleet.plugins.plugin_utils._plan.catalog import Catalog, CatalogError
 from ansible_collections.amdgpu.fleet.plugins.plugin_utils._plan.findings import sentence
+from ansible_collections.amdgpu.fleet.plugins.plugin_utils._plan.secrets_check import fault
 from ansible_collections.amdgpu.fleet.plugins.plugin_utils._plan.wants import WantsError, normalize
 
 NO_QUESTIONS: dict[str, t.Any] = {
@@ -101,5 +102,6 @@ class FilterModule:
             "container_unit": container_unit,
             "inventory_nodes": inventory_nodes,
             "sentences": sentences,
+            "secret_fault": fault,
             "failure_reason": failure_reason,
         }

@@ -133,8 +133,11 @@ def normalize(variables: dict[str, t.Any]) -> dict[str, t.Any]:
         raise WantsError(f"{result.error_messages[0]}. Correct it in the inventory.")
     wants = result.validated_parameters
     _check_plain(wants)
-    for name, text in variables.get("__secrets", {}).items():
-        if not text:
+    # What the role plan found wrong with keys; their values do not travel.
+    for name, fault in variables.get("__secrets", {}).items():
+        if fault and fault is not True:
+            raise WantsError(f"{name} {fault}")
+        if fault is False:
             raise WantsError(f"{name} is not a text. Put it in quotes, or remove it where there is none.")
     if wants["vllm_image"] and not IMAGE.fullmatch(wants["vllm_image"]):
         raise WantsError(
