@@ -196,7 +196,9 @@ ansible_facts:
               null where they are whole),
               checked_by (the manifest it was checked against), place (where it is, whatever links lead
               there), elsewhere (folders
-              outside of it in which files of it lie), shape (layers, heads, kv_heads, head_dim, hidden,
+              outside of it in which files of it lie), barred (folders that its links lead to and that no server
+              is given), astray (where the path leads if somebody other than root led it to a private
+              place), shape (layers, heads, kv_heads, head_dim, hidden,
               vocabulary, context, dtype and
               what else its memory depends on; null where config.json does not say)."
           type: dict

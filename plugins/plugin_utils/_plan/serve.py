@@ -9,7 +9,7 @@ import ipaddress
 import re
 import typing as t
 
-from ansible_collections.amdgpu.fleet.plugins.plugin_utils._plan import mirror, rootless
+from ansible_collections.amdgpu.fleet.plugins.plugin_utils._plan import mirror, model_links, rootless
 from ansible_collections.amdgpu.fleet.plugins.plugin_utils._plan import model as models
 from ansible_collections.amdgpu.fleet.plugins.plugin_utils._plan.catalog import Catalog, version_key
 from ansible_collections.amdgpu.fleet.plugins.plugin_utils._plan.engines.vllm import (
@@ -430,6 +430,9 @@ def _instance(
         environment.check_visible(host, wanted, variables, devices.number)
     named = options.paths(host.catalog, arguments)
     _check_named(host, wanted, named)
+    model_links.check(
+        host.findings, host.rocm["paths"].get(wanted["path"], {}), wanted["path"], wanted["name"]
+    )
     staged = host.wants["model_tiktoken_directory"]
     folders = models.folders(host, wanted["path"])
     read_only = [*folders, *([staged] if staged and staged in variables.values() else [])]
