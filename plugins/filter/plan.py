@@ -9,6 +9,7 @@ import typing as t
 
 from ansible.errors import AnsibleFilterError
 
+from ansible_collections.amdgpu.fleet.plugins.plugin_utils import _harmless
 from ansible_collections.amdgpu.fleet.plugins.plugin_utils._plan import planner, quadlet
 from ansible_collections.amdgpu.fleet.plugins.plugin_utils._plan import serve as serving
 from ansible_collections.amdgpu.fleet.plugins.plugin_utils._plan.catalog import Catalog, CatalogError
@@ -91,7 +92,7 @@ def failure_reason(result: dict[str, t.Any]) -> str:
         text = "; ".join(str(part) for part in text) if isinstance(text, list) else str(text).strip()
         details = str(item.get("stderr") or item.get("module_stderr") or "").strip().splitlines()
         reasons.append(f"{text} {details[-1]}" if details and details[-1] not in text else text)
-    return "; ".join(dict.fromkeys(reasons))
+    return _harmless.text("; ".join(dict.fromkeys(reasons)))
 
 
 class FilterModule:

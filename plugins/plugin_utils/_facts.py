@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import typing as t
 
+from ansible_collections.amdgpu.fleet.plugins.plugin_utils import _harmless
+
 # What Ansible itself says of a module that ran, or did not.
 OF_ANSIBLE = (
     *("changed", "failed", "unreachable", "skipped", "skip_reason", "msg", "exception", "rc", "invocation"),
@@ -21,5 +23,5 @@ def ours(result: t.Mapping[str, t.Any], fact: str) -> dict[str, t.Any]:
     kept = {name: value for name, value in result.items() if name in OF_ANSIBLE}
     facts = result.get("ansible_facts")
     if isinstance(facts, dict) and isinstance(facts.get(fact), dict):
-        kept["ansible_facts"] = {fact: facts[fact]}
+        kept["ansible_facts"] = {fact: _harmless.everywhere(facts[fact])}
     return kept

@@ -6,6 +6,8 @@ from __future__ import annotations
 
 import typing as t
 
+from ansible_collections.amdgpu.fleet.plugins.plugin_utils import _harmless
+
 ORDER = {"fail": 0, "warn": 1, "ok": 2}
 
 
@@ -42,10 +44,11 @@ class Findings:
                 "host": self._host,
                 "severity": severity,
                 "title": title,
-                "seen": str(seen),
-                "expected": str(expected),
-                "why": str(known["why"]).format(**words).rstrip("."),
-                "remedy": str(known["remedy"]).format(**words).rstrip("."),
+                # What a host says stands in them: one line, without anything that a terminal would obey.
+                "seen": _harmless.line(str(seen)),
+                "expected": _harmless.line(str(expected)),
+                "why": _harmless.line(str(known["why"]).format(**words)).rstrip("."),
+                "remedy": _harmless.line(str(known["remedy"]).format(**words)).rstrip("."),
                 "reference": known.get("reference"),
                 "mended_by": mended_by or known.get("mended_by"),
             }
