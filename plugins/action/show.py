@@ -9,6 +9,8 @@ import typing as t
 from ansible.plugins.action import ActionBase
 from ansible.utils.display import Display
 
+from ansible_collections.amdgpu.fleet.plugins.plugin_utils import _harmless
+
 display = Display()
 
 
@@ -25,5 +27,5 @@ class ActionModule(ActionBase):
             argument_spec={"text": {"type": "str", "required": True}}
         )
         # One call for the whole text, so that the texts of several hosts never mix.
-        display.display("\n" + arguments["text"].rstrip("\n"))
+        display.display("\n" + _harmless.text(arguments["text"]).rstrip("\n"))
         return {"changed": False}

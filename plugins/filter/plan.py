@@ -10,10 +10,12 @@ from collections.abc import Mapping
 
 from ansible.errors import AnsibleFilterError
 
+from ansible_collections.amdgpu.fleet.plugins.plugin_utils import _harmless
 from ansible_collections.amdgpu.fleet.plugins.plugin_utils._plan import planner, quadlet, serve
 from ansible_collections.amdgpu.fleet.plugins.plugin_utils._plan.catalog import Catalog, CatalogError
 from ansible_collections.amdgpu.fleet.plugins.plugin_utils._plan.checks import normalize
 from ansible_collections.amdgpu.fleet.plugins.plugin_utils._plan.findings import sentence
+from ansible_collections.amdgpu.fleet.plugins.plugin_utils._plan.secrets_check import fault
 from ansible_collections.amdgpu.fleet.plugins.plugin_utils._plan.wants import WantsError
 
 FACTS = ("amd_gpus", "amd_rocm", "amd_host")
@@ -96,7 +98,7 @@ def failure_reason(result: dict[str, t.Any]) -> str:
         text = "; ".join(str(part) for part in text) if isinstance(text, list) else str(text).strip()
         details = str(item.get("stderr") or item.get("module_stderr") or "").strip().splitlines()
         reasons.append(f"{text} {details[-1]}" if details and details[-1] not in text else text)
-    return "; ".join(dict.fromkeys(reasons))
+    return _harmless.text("; ".join(dict.fromkeys(reasons)))
 
 
 class FilterModule:
@@ -107,5 +109,6 @@ class FilterModule:
             "container_unit": container_unit,
             "inventory_nodes": inventory_nodes,
             "sentences": sentences,
+            "secret_fault": fault,
             "failure_reason": failure_reason,
         }

@@ -37,6 +37,7 @@ class File(NamedTuple):
     secret: bool
     validate: list[str]
     validator: str = ""  # what refuses, for a message
+    keep: bool = False  # the content of a file that is there already stays
 
 
 class Change(NamedTuple):
@@ -117,6 +118,7 @@ def wanted(item: Mapping[str, Any]) -> File:
         bool(item["secret"]),
         command,
         item.get("validator") or (command[0] if command else ""),
+        bool(item.get("keep")),
     )
 
 
@@ -147,6 +149,8 @@ def plan(root: str, files: Sequence[File]) -> list[Change]:
         disk.refuse_special(place)
         before = disk.read_bytes(place)
         actions, rights = [], ""
+        if file.keep and file.content is not None and before is not None:
+            file = file._replace(content=before)
         if before is not None:
             now = os.stat(place)
             rights = rights_of(stat.S_IMODE(now.st_mode), now.st_uid, now.st_gid)

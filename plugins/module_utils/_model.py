@@ -17,14 +17,12 @@ import struct
 import typing as t
 import urllib.parse
 
+from ansible_collections.amdgpu.fleet.plugins.module_utils import _model_links as links
 from ansible_collections.amdgpu.fleet.plugins.module_utils._tree import Tree
 
 INDEXES = ("model.safetensors.index.json", "pytorch_model.bin.index.json")
 # The index of a model of a trillion parameters has about 15 MB.
 INDEX_LIMIT = 64 << 20
-# Of a chain of links, as many as are followed; and of the folders they lead to, as many as a unit is given.
-LINKS, FOLDERS = 8, 8
-SYSTEM = re.compile(r"/(bin|boot|dev|etc|lib|lib64|proc|run|sbin|sys|usr)?(/|$)")
 SHARD = re.compile(r"-\d+-of-(\d+)\.")
 # Where a check against a manifest is remembered: a model on a share cannot be written to.
 RECORDS = "/var/lib/amdgpu-fleet/checked"
@@ -82,6 +80,7 @@ def paths(tree: Tree, wanted: t.Sequence[str]) -> dict[str, dict[str, t.Any]]:
 def _model(tree: Tree, path: str) -> dict[str, t.Any]:
     configuration = _configuration(tree, path)
     found = shape(configuration)
+    given, barred = links.beside(tree, path)
     if configuration and found is None:
         tree.problem(f"{path}/config.json", "does not say how many layers and heads the model has")
     return {
@@ -94,8 +93,10 @@ def _model(tree: Tree, path: str) -> dict[str, t.Any]:
         "weights_bytes": _weights_bytes(tree, path),
         "missing": missing(tree, path),
         "checked_by": checked_by(tree, path),
-        "place": place(tree, path),
-        "elsewhere": elsewhere(tree, path),
+        "place": links.place(tree, path),
+        "elsewhere": given,
+        "barred": barred,
+        "astray": links.astray(tree, path),
         "shape": found,
     }
 
@@ -344,51 +345,6 @@ def missing(tree: Tree, path: str) -> str | None:
     if short:
         return f"the end of {short}"
     return None if any(name.endswith(WEIGHTS) for name in names) else "the weights"
-
-
-def place(tree: Tree, path: str) -> str:
-    """Where a folder is that may be reached over links: relative links in it count from there."""
-    return tree.host_path(os.path.realpath(tree.path(path)))
-
-
-def elsewhere(tree: Tree, path: str) -> list[str]:
-    """Folders outside of a model's, in which its files lie: the cache of the Hub has links to
-    ``../../blobs``.
-
-    A server that sees the model's folder and these finds what the links name. Links into folders of the
-    system are left out, for a container has its own.
-    """
-    found: set[str] = set()
-    folder = place(tree, path)
-    for base, folders, names in os.walk(tree.path(folder)) if tree.exists(folder, "config.json") else ():
-        if base != tree.path(folder):
-            folders.clear()  # weights lie at the top, and one below it at most
-        for name in names:
-            targets = list(_targets(tree, f"{tree.host_path(base)}/{name}"))
-            if targets and os.path.isfile(tree.path(targets[-1])):
-                found.update(
-                    hop
-                    for hop in map(os.path.dirname, targets)
-                    if hop != folder and not hop.startswith(f"{folder}/")
-                )
-    barred = {hop for hop in found if SYSTEM.match(hop) or not os.path.isdir(tree.path(hop))}
-    if barred or len(found) > FOLDERS:
-        tree.problem(
-            path,
-            f"has links into {', '.join(sorted(barred)) or f'{len(found)} folders'}, which no server is "
-            f"given",
-        )
-    return sorted(found - barred)[:FOLDERS]
-
-
-def _targets(tree: Tree, at: str) -> t.Iterator[str]:
-    """What a link names, and what that names if it is a link too."""
-    for _hop in range(LINKS):
-        try:
-            at = os.path.normpath(os.path.join(os.path.dirname(at), os.readlink(tree.path(at))))
-        except OSError:  # no link, or none any more
-            return
-        yield at
 
 
 def _same_shards(name: str, other: str) -> bool:

@@ -57,6 +57,10 @@ options:
             with such an O(files[].content).
         type: bool
         default: false
+      keep:
+        description: A file that is there keeps its content; its mode and owner are put right.
+        type: bool
+        default: false
       validate:
         description:
           - A command that must succeed on the new file before anything is replaced. C(%s) is the temporary
@@ -146,6 +150,7 @@ FILE = {
     "group": {"type": "str"},
     "state": {"type": "str", "choices": ["present", "absent"], "default": "present"},
     "secret": {"type": "bool", "default": False, "no_log": False},
+    "keep": {"type": "bool", "default": False},
     "validate": {"type": "raw"},
     "validator": {"type": "str"},
 }

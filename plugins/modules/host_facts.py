@@ -286,6 +286,10 @@ ansible_facts:
                 checked_by: {description: "Manifest that it was checked against, or null.", type: str}
                 place: {description: "Where it is, whatever links lead there.", type: str}
                 elsewhere: {description: Folders outside of it in which files of it lie., type: list, elements: str}
+                barred: {description: Folders that its links lead to and that no server is given., type: list,
+                  elements: str}
+                astray: {description: "Where the path leads, if somebody other than root led it to a private place, or
+                  null.", type: str}
                 shape:
                   description: "Numbers that memory is computed from, or null."
                   type: dict

@@ -14,6 +14,8 @@ from pathlib import Path
 
 import yaml
 
+from .facts_gpu import Gpu
+
 try:
     from yaml import CSafeLoader as Loader
 except ImportError:
@@ -178,7 +180,7 @@ class Catalog:
             else:
                 getattr(self, name)
 
-    def identify(self, gpu: dict[str, t.Any]) -> dict[str, t.Any]:
+    def identify(self, gpu: Gpu) -> Gpu:
         """A GPU as the operator's own table names it. Its architecture stays what KFD says, where KFD says
         it."""
         added = self._override.get("gpus") and {
@@ -188,7 +190,7 @@ class Catalog:
             return gpu
         gfx = gpu["gfx"] or added["gfx"]
         architecture = self.gpus["architectures"].get(gfx, {})
-        named = {
+        named: dict[str, t.Any] = {
             **gpu,
             "gfx": gfx,
             "family": architecture.get("family"),
@@ -197,7 +199,7 @@ class Catalog:
         if gpu["pci_id"] in {entry["pci_id"] for entry in self._override["gpus"].get("products", [])}:
             # The host has named every other board, by its revision too.
             named.update({key: added[key] for key in ("product", "apu", "virtual_function")})
-        return named
+        return t.cast(Gpu, named)
 
 
 def _products(known: list[dict[str, t.Any]], override: dict[str, t.Any]) -> t.Any:

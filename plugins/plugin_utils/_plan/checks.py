@@ -70,7 +70,11 @@ SECRETS = {
 }
 # What a variable is called whose value is nobody's business.
 SECRET_NAME = re.compile(
-    r"(.*_)?(TOKEN|PASSWORD|PASSWD|SECRET|API_KEY|ACCESS_KEY|SECRET_KEY|CREDENTIALS?)", re.IGNORECASE
+    r"(.*_)?(TOKEN|PASSWORD|PASSWD|PASSPHRASE|PASS|PWD|SECRET|SECRETS|API_?KEY|ACCESS_?KEY|SECRET_?KEY"
+    r"|PRIVATE_?KEY|AUTH_?KEY|ENCRYPTION_?KEY|SIGNING_?KEY|KEY|AUTH|AUTHORIZATION|BEARER|COOKIE"
+    r"|CREDENTIALS?|CREDS?|DSN|SAS|JWT|PAT)"
+    r"|.*(TOKEN|PASSWORD|PASSWD|APIKEY|SECRET|CREDENTIALS?)",
+    re.IGNORECASE,
 )
 CORRECT = "Correct it in the inventory."
 # Names of before 1.0.0.
@@ -194,9 +198,12 @@ def _validated(variables: t.Mapping[str, t.Any]) -> dict[str, t.Any]:
     return dict(result.validated_parameters)
 
 
-def _check_secrets(secrets: t.Mapping[str, t.Any]) -> None:
-    for name, text in secrets.items():
-        if not text:
+def _check_secrets(faults: t.Mapping[str, t.Any]) -> None:
+    """What the role plan found wrong with keys; their values do not travel."""
+    for name, fault in faults.items():
+        if fault and fault is not True:
+            raise WantsError(f"{name} {fault}")
+        if fault is False:
             raise WantsError(f"{name} is not a text. Put it in quotes, or remove it where there is none.")
 
 

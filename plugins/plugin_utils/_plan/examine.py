@@ -30,11 +30,11 @@ def _gpus(host: Host) -> None:
         seen = ", ".join(f"{gpu['pci_address']} on {gpu['driver']}" for gpu in elsewhere)
         host.findings.add("gpu.passed_through", seen, "amdgpu")
     if not host.gpus:
-        unsupported = ", ".join(gpu["product"] or gpu["pci_id"] for gpu in facts["gpus"]) or "no AMD GPU"
+        unsupported = ", ".join(str(gpu["product"] or gpu["pci_id"]) for gpu in facts["gpus"]) or "no AMD GPU"
         host.findings.add("gpu.none", unsupported, "a GPU that ROCm supports")
     elif not host.profile:
         host.findings.add("gpu.profile", host.gfx, "an architecture with a profile", gfx=host.gfx)
-    architectures = sorted({gpu["gfx"] for gpu in host.gpus})
+    architectures = sorted({str(gpu["gfx"]) for gpu in host.gpus})
     if len(architectures) > 1:
         host.findings.add("gpu.mixed", ", ".join(architectures), "one architecture")
     for problem in facts["problems"]:

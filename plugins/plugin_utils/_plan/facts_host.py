@@ -244,6 +244,8 @@ class ModelPath(t.TypedDict):
     checked_by: str | None  # Manifest that it was checked against.
     place: str  # Where it is, whatever links lead there.
     elsewhere: list[str]  # Folders outside of it in which files of it lie.
+    barred: list[str]  # Folders that its links lead to and that no server is given.
+    astray: str | None  # Where the path leads, if somebody other than root led it to a private place.
     shape: Shape | None  # Numbers that memory is computed from.
 
 

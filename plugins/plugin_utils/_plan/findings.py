@@ -7,6 +7,8 @@ from __future__ import annotations
 import dataclasses
 import typing as t
 
+from .. import _harmless
+
 ORDER = {"fail": 0, "warn": 1, "ok": 2}
 
 
@@ -49,7 +51,12 @@ class Findings:
         """Add a finding. ``words`` fill the placeholders of the catalog's texts; ``mended_by`` is the role
         that puts it right here."""
         known = self.known[identifier]
-        words = {"seen": seen, "expected": expected, **words}
+        # A host's texts stand in them: one line each, without anything that a terminal would obey. ``lines`` is
+        # text to paste.
+        words = {
+            name: _harmless.text(str(value)) if name == "lines" else _harmless.line(str(value))
+            for name, value in {"seen": seen, "expected": expected, **words}.items()
+        }
         severity = severity or known["severity"]
         title = known["title"]
         if identifier in self._accepted and severity != "ok":
@@ -60,8 +67,8 @@ class Findings:
                 host=self._host,
                 severity=severity,
                 title=title,
-                seen=str(seen),
-                expected=str(expected),
+                seen=words["seen"],
+                expected=words["expected"],
                 why=str(known["why"]).format(**words).rstrip("."),
                 remedy=str(known["remedy"]).format(**words).rstrip("."),
                 reference=known.get("reference"),

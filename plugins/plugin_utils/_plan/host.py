@@ -77,7 +77,7 @@ class Host:
 
 def look_at(name: str, facts: Facts, wants: Wants, catalog: Catalog, findings: Findings) -> Host:
     """The host of these facts."""
-    gpu_facts = t.cast(AmdGpus, {**facts.gpus, "gpus": [catalog.identify(gpu) for gpu in facts.gpus["gpus"]]})
+    gpu_facts: AmdGpus = {**facts.gpus, "gpus": [catalog.identify(gpu) for gpu in facts.gpus["gpus"]]}
     gpus = [gpu for gpu in gpu_facts["gpus"] if gpu["supported"] and gpu["driver"] in (None, "amdgpu")]
     gfx = (gpus[0]["gfx"] or "cpu") if gpus else "cpu"
     return Host(

@@ -23,7 +23,7 @@ def host_memory(host: Host) -> None:
     """What AMD asks of a platform's host memory."""
     seen, rules = host.system["memory_bytes"], host.profile.get("memory", {}).get("host_ram_gib", {})
     physical = [gpu for gpu in host.gpus if not gpu["virtual_function"]]
-    products = sorted({gpu["product"] for gpu in physical if gpu["product"] in rules})
+    products = sorted({str(gpu["product"]) for gpu in physical if gpu["product"] in rules})
     if not seen or not products or len(physical) < PLATFORM_GPUS:
         return
     minimum = max(rules[product]["minimum"] for product in products)
@@ -51,8 +51,8 @@ def memory_pool(host: Host, wanted_gib: int) -> None:
             host.findings.add(
                 "memory.pool", seen, f"{wanted_gib} GiB", why=_why_small(host, gpu, pool, memory)
             )
-        elif (gpu["gtt_bytes"] or 0) > memory:
-            seen = f"{gpu['gtt_bytes'] / GIB:.0f} GiB of a memory of {memory / GIB:.0f} GiB"
+        elif (limit := gpu["gtt_bytes"] or 0) > memory:
+            seen = f"{limit / GIB:.0f} GiB of a memory of {memory / GIB:.0f} GiB"
             host.findings.add("memory.pool_too_large", seen, f"{wanted_gib} GiB")
 
 

@@ -20,7 +20,7 @@ NAME = re.compile(r"[\w-][\w.-]*(/[\w-][\w.-]*)?")
 REVISION = re.compile(r"[\w.-]+")
 SHA256 = re.compile(r"[0-9a-f]{64}")
 # What stands in a unit and in a volume of Podman without quotes or escapes.
-MODEL_PATH = re.compile(r"/[\w./+@,=-]+")
+MODEL_PATH = re.compile(r"(?!.*/\.\.(/|$))/[\w./+@,=-]+")
 NOTHING = t.cast(ModelPath, {})
 
 

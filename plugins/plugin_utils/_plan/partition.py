@@ -126,7 +126,7 @@ def _seen(host: Host) -> None:
             "one mode",
         )
     dies = max((gpu["xcc_count"] or 0 for gpu in host.gpus), default=0)
-    most: dict[tuple[str, str | None], int] = {}
+    most: dict[tuple[str | None, str | None], int] = {}
     for gpu in host.gpus:
         kind = (gpu["pci_id"], gpu["compute_partition"])
         most[kind] = max(most.get(kind, 0), gpu["partitions"])

@@ -9,7 +9,7 @@ import ipaddress
 import re
 import typing as t
 
-from . import engines, model, rootless
+from . import engines, model, model_links, rootless
 from .assignment import NO_DEVICES, Assignment, Numa, numa
 from .catalog import Catalog, version_key
 from .engines.protocol import Build, Engine, Image, Instance, Launch, Links, Questions, Together, Venv
@@ -208,6 +208,7 @@ def section(host: Host, planned: t.Mapping[int, int], kernel: ForOthers) -> Serv
             planned=planned,
             pool_bytes=kernel.pool_bytes,
         )
+        model_links.check(host.findings, model.on_host(host, instance.path), instance.path, server.name)
         launch = engine.launch(instance, together)
         instances.append(_server(instance, launch, podman, assignment))
     podman = _closed(host, podman, installs)

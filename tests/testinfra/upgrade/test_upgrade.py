@@ -134,7 +134,9 @@ def options() -> list[str]:
 
 def caches() -> list[set[str]]:
     """What was downloaded and compiled."""
-    places = "/var/cache/vllm $(podman volume inspect --format '{{.Mountpoint}}' vllm-tiny-cache 2>/dev/null)"
+    places = (
+        "/var/cache/vllm-tiny $(podman volume inspect --format '{{.Mountpoint}}' vllm-tiny-cache 2>/dev/null)"
+    )
     return [
         set(
             replica(name)

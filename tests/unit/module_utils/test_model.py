@@ -4,13 +4,14 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ansible_collections.amdgpu.fleet.plugins.module_utils import _model
+from ansible_collections.amdgpu.fleet.plugins.module_utils import _model, _model_links
 from ansible_collections.amdgpu.fleet.plugins.module_utils._tree import Tree
 
 LLAMA = {
@@ -349,7 +350,6 @@ BLOBS = "/cache/hub/blobs"
     ("links", "folders"),
     [
         ({"a": "../../blobs/1", "b": "../../blobs/2"}, [BLOBS]),
-        ({"a": "/elsewhere/1", "b": "/other/2"}, ["/elsewhere", "/other"]),
         ({"below/a": "../../../blobs/1"}, [BLOBS]),
         # By way of another link, which must be there too.
         ({"a": "../by/1"}, [BLOBS, "/cache/hub/snapshots/by"]),
@@ -381,8 +381,81 @@ def test_folders_of_the_system_are_given_to_nobody(snapshot):
 def test_links_into_every_folder(snapshot, tmp_path):
     links = {}
     for number in range(12):
-        (tmp_path / f"data{number}").mkdir()
-        (tmp_path / f"data{number}/file").write_text("")
-        links[str(number)] = f"/data{number}/file"
+        (tmp_path / f"cache/hub/data{number}").mkdir(parents=True)
+        (tmp_path / f"cache/hub/data{number}/file").write_text("")
+        links[str(number)] = f"../../data{number}/file"
     found, problems = snapshot(links)
     assert len(found["elsewhere"]) == 8 and "has links into 12 folders, which no server is given" in problems
+
+
+SECRETS = (
+    "/root/.ssh/id",
+    "/home/alice/.aws/credentials",
+    "/home/bob/.ssh/id",
+    "/var/lib/containers/storage/secrets",
+    "/home/bob/.local/share/containers/secrets",
+    "/etc/vllm/a.secret",
+    "/var/lib/amdgpu-fleet/before-upgrade.tar",
+    "/srv/other/model.safetensors",
+)
+
+
+@pytest.fixture
+def of_bob(tmp_path):
+    """of_bob() -> the facts of the model at /home/bob/m, and those of its cache at /home/bob/hub."""
+    for name in (
+        *SECRETS,
+        "/home/bob/m/config.json",
+        "/home/bob/hub/snapshots/1/config.json",
+        "/home/bob/hub/blobs/1",
+    ):
+        path = tmp_path / name.lstrip("/")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text("{}")
+
+    def read(path: str = "/home/bob/m") -> dict:
+        return _model.paths(Tree(str(tmp_path)), [path])[path]
+
+    return read
+
+
+@pytest.mark.parametrize("secret", SECRETS)
+@pytest.mark.parametrize("folder", ["/home/bob/m", "/home/bob/hub/snapshots/1"])
+def test_a_link_hands_nothing_on_that_is_not_the_models(of_bob, tmp_path, secret, folder):
+    """Straight, by way of a folder of its own, and by a link in the place of the blobs."""
+    own = tmp_path / folder.lstrip("/")
+    target = tmp_path / secret.lstrip("/")
+    (own / "a.safetensors").symlink_to(os.path.relpath(target, own))
+    assert of_bob(folder)["elsewhere"] == [] and of_bob(folder)["barred"] == [os.path.dirname(secret)]
+    (own / "a.safetensors").unlink()
+    hop = own.parent.parent / "detour"
+    hop.symlink_to(os.path.relpath(target.parent, hop.parent))
+    (own / "a.safetensors").symlink_to(os.path.relpath(hop / target.name, own))
+    found = of_bob(folder)
+    assert found["elsewhere"] == [] and len(found["barred"]) == 1
+
+
+def test_the_blobs_of_the_own_cache_are_given(of_bob, tmp_path):
+    (tmp_path / "home/bob/hub/snapshots/1/a.safetensors").symlink_to("../../blobs/1")
+    found = of_bob("/home/bob/hub/snapshots/1")
+    assert (found["elsewhere"], found["barred"], found["astray"]) == (["/home/bob/hub/blobs"], [], None)
+
+
+@pytest.mark.parametrize(
+    ("target", "owner", "astray"),
+    [
+        ("../alice/.aws", 1000, "/home/alice/.aws"),
+        ("../../root/.ssh", 1000, "/root/.ssh"),
+        ("hub/snapshots/1", 1000, None),
+        ("../../srv/other", 1000, None),
+        # Root may lead wherever it likes.
+        ("../alice/.aws", 0, None),
+    ],
+)
+def test_a_folder_that_is_a_link_itself(of_bob, tmp_path, monkeypatch, target, owner, astray):
+    link = tmp_path / "home/bob/link"
+    link.symlink_to(target)
+    real = os.lstat
+    changed = lambda path: os.stat_result((*real(path)[:4], owner, *real(path)[5:]))  # noqa: E731
+    monkeypatch.setattr(_model_links.os, "lstat", changed)
+    assert of_bob("/home/bob/link")["astray"] == astray

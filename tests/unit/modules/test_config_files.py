@@ -8,6 +8,8 @@ import sys
 
 import pytest
 
+from ansible_collections.amdgpu.fleet.plugins.module_utils import _write
+
 
 @pytest.fixture
 def host(tmp_path, run_module):
@@ -289,3 +291,40 @@ def test_one_file_under_two_spellings(host, other):
 def test_what_a_second_run_would_stumble_over_is_refused_by_the_first(host, check, file, words):
     result = host({"content": "a\n", **file}, _check=check)
     assert result["failed"] and words in result["msg"] and host.tree() == {}
+
+
+def test_a_file_that_is_kept_is_not_written_and_its_rights_are_put_right(host):
+    entry = {"path": "/etc/key", "content": "made\n", "mode": "0600", "keep": True, "secret": True}
+    four_times(host, entry)
+    other = dict(entry, content="another\n")
+    assert not host(other)["changed"] and host.tree()["etc/key"] == (0o600, "made\n")
+    (host.root / "etc/key").chmod(0o644)
+    result = four_times(host, other)
+    assert result["changed_paths"] == ["/etc/key"] and host.tree()["etc/key"] == (0o600, "made\n")
+    four_times(host, dict(other, keep=False))
+    assert host.tree()["etc/key"] == (0o600, "another\n")
+
+
+def test_a_secret_is_never_open_to_others(tmp_path, monkeypatch):
+    """Not before its rename and not after: looked at before every call that changes a file."""
+    rights: list[int] = []
+
+    def watched(name):
+        real = getattr(os, name)
+
+        def call(*arguments):
+            rights.extend(stat.S_IMODE(path.stat().st_mode) for path in tmp_path.iterdir())
+            result = real(*arguments)
+            rights.extend(stat.S_IMODE(path.stat().st_mode) for path in tmp_path.iterdir())
+            return result
+
+        monkeypatch.setattr(os, name, call)
+
+    for name in ("fsync", "fchmod", "fchown", "replace", "fdopen"):
+        watched(name)
+    before = os.umask(0)
+    try:
+        _write.write(str(tmp_path / "key"), b"secret\n", 0o600)
+    finally:
+        os.umask(before)
+    assert rights and set(rights) == {0o600}

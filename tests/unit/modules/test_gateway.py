@@ -229,7 +229,7 @@ def free_port() -> int:
 class Haproxy:
     """A running gateway with two replicas."""
 
-    def __init__(self, folder: Path, **given) -> None:
+    def __init__(self, folder: Path, short: dict[str, str] | None = None, **given) -> None:
         self.folder, self.port = folder, free_port()
         self.replicas = {name: Replica(name) for name in ("one", "two")}
         servers = [
@@ -240,6 +240,8 @@ class Haproxy:
         # A dead replica is seen soon; the interval itself stays longer than a busy machine keeps HAProxy
         # waiting, as it limits each check.
         path.write_text(path.read_text().replace("fastinter 500ms", "fastinter 100ms"))
+        for long, instead in (short or {}).items():
+            path.write_text(path.read_text().replace(long, instead))
         self.log = (folder / "log").open("wb")
         self.process = subprocess.Popen([HAPROXY, "-W", "-db", "-f", path], stdout=self.log, stderr=self.log)
         self.ask = gateway.socket_at(str(folder / "admin.sock"))
@@ -691,3 +693,83 @@ def test_an_interval_that_is_none(odd):
     assert odd.gateway_server("a", interval="-1")["msg"].startswith(
         "interval must be between 0 and 3600 seconds, not -1"
     )
+
+
+@needs_haproxy
+def test_one_source_cannot_take_all_connections(tmp_path):
+    limited = Haproxy(tmp_path / "gateway", gateway_max_connections_per_source=5)
+    with contextlib.closing(limited), contextlib.ExitStack() as held:
+        for _number in range(5):
+            held.enter_context(socket.create_connection(("127.0.0.1", limited.port)))
+
+        def refused() -> bool:
+            with socket.create_connection(("127.0.0.1", limited.port)) as stream:
+                stream.settimeout(1)
+                try:
+                    return stream.recv(1) == b""
+                except ConnectionResetError:
+                    return True
+                except TimeoutError:
+                    return False
+
+        limited.wait(refused)
+        held.close()
+        limited.wait(lambda: limited.request("/v1/completions")[0] == 200)
+
+
+@needs_haproxy
+def test_an_answer_may_take_longer_than_a_client_may_be_silent(tmp_path):
+    quick = Haproxy(tmp_path / "gateway", short={"timeout client 30s": "timeout client 1s"})
+    with contextlib.closing(quick):
+        for replica in quick.replicas.values():
+            replica.delay = 4
+        assert "\n    timeout client 1s\n" in (quick.folder / "haproxy.cfg").read_text()
+        assert quick.request("/v1/completions")[0] == 200
+
+
+@needs_haproxy
+def test_who_never_begins_the_handshake_is_let_go(tmp_path):
+    command = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-subj", "/CN=gw"]
+    subprocess.run(
+        [*command, "-keyout", tmp_path / "key", "-out", tmp_path / "crt"], check=True, capture_output=True
+    )
+    pem = tmp_path / "gateway.pem"
+    pem.write_text((tmp_path / "crt").read_text() + (tmp_path / "key").read_text())
+    quick = Haproxy(
+        tmp_path / "gateway",
+        short={"timeout client 30s": "timeout client 1s"},
+        gateway_tls_certificate=str(pem),
+    )
+    with contextlib.closing(quick), socket.create_connection(("127.0.0.1", quick.port)) as stream:
+        stream.settimeout(60)
+        assert stream.recv(1) == b""
+
+
+@needs_haproxy
+def test_nothing_is_upgraded_or_traced(running):
+    for method, headers, status in (
+        ("TRACE", {}, 405),
+        ("GET", {"Upgrade": "websocket", "Connection": "Upgrade"}, 400),
+        (
+            "GET",
+            {"Upgrade": "h2c", "HTTP2-Settings": "AAMAAABkAAQAAP__", "Connection": "Upgrade, HTTP2-Settings"},
+            400,
+        ),
+    ):
+        connection = http.client.HTTPConnection("127.0.0.1", running.port, timeout=20)
+        connection.request(method, "/v1/models", None, {"Authorization": f"Bearer {KEY}", **headers})
+        assert connection.getresponse().status == status, method
+        connection.close()
+    assert not [entry for replica in running.replicas.values() for entry in replica.asked]
+
+
+@needs_haproxy
+def test_refusals_are_logged_and_keys_are_not(running):
+    assert running.request("/v1/completions")[0] == 200
+    assert running.request("/v1/models", key="wrong-key-of-somebody")[0] == 401
+    assert running.request("/metrics")[0] == 404
+    log = running.folder / "log"
+    running.wait(lambda: " 404 " in log.read_text())
+    text = log.read_text()
+    assert " 401 " in text and "/v1/models" in text and "wrong-key-of-somebody" not in text
+    assert "/v1/completions" not in text and KEY not in text

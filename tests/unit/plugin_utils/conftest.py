@@ -7,10 +7,15 @@ import copy
 from pathlib import Path
 
 import pytest
+import yaml
+from ansible.parsing.dataloader import DataLoader
+from ansible.template import Templar, trust_as_template
 
 from ansible_collections.amdgpu.fleet.plugins.plugin_utils._plan import planner
 from ansible_collections.amdgpu.fleet.plugins.plugin_utils._plan.facts_host import AmdRocm
 from testbed.tree import load_host, write_tree
+
+REPOSITORY = Path(__file__).resolve().parents[3]
 
 
 @pytest.fixture(scope="session")
@@ -71,3 +76,19 @@ def ids():
     return lambda plan, severity="fail": [
         finding["id"] for finding in plan["findings"] if finding["severity"] == severity
     ]
+
+
+@pytest.fixture(scope="session")
+def gateway_checks():
+    """gateway_checks(gateway_port=0) -> the checks of the role gateway, as YAML."""
+    role = REPOSITORY / "roles/gateway"
+    variables: dict = {"ansible_search_path": [str(role)]}
+    for part in ("defaults", "vars"):
+        values = yaml.safe_load((role / part / "main.yml").read_text(encoding="utf-8"))
+        variables |= {k: trust_as_template(v) if isinstance(v, str) else v for k, v in values.items()}
+
+    def render(**given) -> str:
+        expression = trust_as_template("{{ lookup('ansible.builtin.template', 'checks.yml.j2') }}")
+        return str(Templar(loader=DataLoader(), variables=variables | given).template(expression))
+
+    return render

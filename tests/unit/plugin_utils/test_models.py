@@ -388,3 +388,18 @@ def test_a_snapshot_of_the_cache_of_the_hub_is_served_with_what_its_links_lead_t
         )
     there = {"/srv/m": {**WHOLE, "place": "/srv/m", "elsewhere": ["/srv/with blank"]}}
     assert ids(plan_with(there, serve_instances=[chat("/srv/m")])) == ["serve.model"]
+
+
+def test_links_out_of_a_model_are_findings(plan_with, ids):
+    facts = {**WHOLE, "place": "/home/bob/m", "elsewhere": [], "barred": ["/root/.ssh"], "astray": None}
+    plan = plan_with({"/home/bob/m": facts}, serve_instances=[chat("/home/bob/m")])
+    assert "serve.model_link" in ids(plan, "warn") and ids(plan) == []
+    assert plan["serve"]["instances"][0]["read_only"] == ["/home/bob/m"]
+    facts = {**facts, "barred": [], "astray": "/home/alice/.aws", "place": "/home/alice/.aws"}
+    plan = plan_with({"/home/bob/m": facts}, serve_instances=[chat("/home/bob/m")])
+    assert ids(plan) == ["serve.model_link"]
+
+
+@pytest.mark.parametrize("path", ["/srv/models/../../root", "/srv/..", "/../etc", "/srv/m/.."])
+def test_a_model_path_goes_up_nowhere(plan_with, ids, path):
+    assert ids(plan_with({path: WHOLE}, serve_instances=[chat(path)])) != []

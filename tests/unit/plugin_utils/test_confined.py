@@ -1,0 +1,125 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Units of two instances: neither reaches what is the other's, and neither may do more than it needs."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+import yaml
+from ansible.parsing.dataloader import DataLoader
+from ansible.template import Templar, trust_as_template
+
+from ansible_collections.amdgpu.fleet.plugins.plugin_utils._plan.catalog import Catalog
+from ansible_collections.amdgpu.fleet.plugins.plugin_utils._plan.quadlet import for_podman
+
+ROLE = Path(__file__).resolve().parents[3] / "roles/serve"
+KEYS = Catalog().podman["quadlet"]
+
+
+def rendered(plan: dict, name: str, instance: dict | None = None, **given) -> str:
+    variables: dict = {"ansible_search_path": [str(ROLE)]}
+    for part in ("defaults", "vars"):
+        values = yaml.safe_load((ROLE / part / "main.yml").read_text(encoding="utf-8"))
+        variables |= {k: trust_as_template(v) if isinstance(v, str) else v for k, v in values.items()}
+    variables |= {
+        "plan_host": {"serve": plan["serve"]},
+        **({"instance": instance} if instance else {}),
+        **given,
+    }
+    expression = trust_as_template("{{ lookup('ansible.builtin.template', '" + name + "') }}")
+    return str(Templar(loader=DataLoader(), variables=variables).template(expression))
+
+
+@pytest.fixture
+def two(make_plan):
+    """two(kind) -> a plan of two instances, one of which is exposed."""
+
+    def make(kind: str) -> dict:
+        instances = [
+            {"name": "a", "model": "/srv/models/m", "gpus": [0], "port": 8001},
+            {"name": "b", "model": "/srv/models/m", "gpus": [1], "port": 8002, "host": "0.0.0.0"},
+        ]
+        return make_plan("mi300x-8", serve_instances=instances, serve_kind=kind)
+
+    return make
+
+
+def lines(unit: str, key: str) -> list[str]:
+    return re.findall(rf"(?m)^{key}=(.*)$", unit)
+
+
+def test_each_service_has_a_user_and_folders_of_its_own(two):
+    plan = two("venv")
+    units = [rendered(plan, "vllm.service.j2", instance) for instance in plan["serve"]["instances"]]
+    for name, unit in zip("ab", units):
+        # Without a name systemd calls the user of a unit as the unit.
+        assert lines(unit, "DynamicUser") == ["yes"] and not lines(unit, "User")
+        for kind in ("State", "Cache"):
+            assert lines(unit, f"{kind}Directory") == [f"vllm-{name}"]
+            assert lines(unit, f"{kind}DirectoryMode") == ["0700"]
+        places = re.findall(r"%[CS]/[^/\s]+", unit)
+        assert places and {place[3:] for place in places} == {f"vllm-{name}"}
+
+
+@pytest.mark.parametrize("kind", ["quadlet", "podman"])
+def test_containers_share_no_writable_volume(two, kind):
+    plan = two(kind)
+    volumes = []
+    for instance in plan["serve"]["instances"]:
+        unit = rendered(plan, "vllm.container.j2", instance)
+        volumes.append({line for line in lines(unit, "Volume") if not line.endswith(":ro")})
+    assert len(volumes[0]) == 2 and not volumes[0] & volumes[1]
+
+
+@pytest.mark.parametrize("release", ["5.8", "4.4", None])
+def test_containers_have_no_more_rights_than_they_need(two, release):
+    plan = two("quadlet")
+    unit = for_podman(rendered(plan, "vllm.container.j2", plan["serve"]["instances"][0]), release, KEYS)
+    for form in ("SYS_PTRACE", "unconfined", "pids-limit=-1", "pids-limit=0", "privileged"):
+        assert form not in unit
+    if release:
+        assert lines(unit, "DropCapability") == ["all"] and lines(unit, "NoNewPrivileges") == ["true"]
+        assert lines(unit, "AddCapability") == ["DAC_OVERRIDE"]
+    else:
+        (start,) = lines(unit, "ExecStart")
+        assert " --cap-drop=all --cap-add=DAC_OVERRIDE " in start
+        assert " --security-opt=no-new-privileges " in start
+
+
+def test_before_a_start_no_more_is_allowed(two):
+    plan = two("quadlet")
+    instance = {**plan["serve"]["instances"][0], "aiter_cache": "/root/.cache/vllm/aiter"}
+    (line,) = lines(rendered(plan, "vllm.container.j2", instance), "ExecStartPre")
+    assert " --cap-drop=all " in line and " --security-opt=no-new-privileges " in line
+
+
+def test_a_low_port_is_bound_without_other_rights(two):
+    plan = two("quadlet")
+    instance = {**plan["serve"]["instances"][0], "port": 443}
+    unit = rendered(plan, "vllm.container.j2", instance)
+    assert lines(unit, "AddCapability") == ["DAC_OVERRIDE", "NET_BIND_SERVICE"]
+
+
+@pytest.mark.skipif(not shutil.which("systemd-analyze"), reason="needs systemd")
+def test_what_systemd_thinks_of_the_service(two, tmp_path):
+    plan = two("venv")
+    path = tmp_path / "vllm-a.service"
+    path.write_text(rendered(plan, "vllm.service.j2", plan["serve"]["instances"][0]))
+    command = ["systemd-analyze", "security", "--offline=true", "--threshold=25", "--no-pager", path]
+    result = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert result.returncode == 0, result.stdout[-300:] + result.stderr
+
+
+def test_keys_are_for_root_alone_and_those_that_were_made_stay(two):
+    plan = two("venv")
+    made = yaml.safe_load(rendered(plan, "secrets.yml.j2"))
+    assert [entry["path"] for entry in made] == ["/etc/vllm/b.secret"] and made[0]["keep"] is True
+    given = yaml.safe_load(rendered(plan, "secrets.yml.j2", serve_api_key="k\"e'y: #1"))
+    assert [entry["path"] for entry in given] == ["/etc/vllm/a.secret", "/etc/vllm/b.secret"]
+    for entry in given:
+        assert entry["content"] == "VLLM_API_KEY=k\"e'y: #1\n" and entry["keep"] is False
+    assert all(entry["mode"] == "0600" and entry["secret"] is True for entry in made + given)
