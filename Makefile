@@ -38,7 +38,7 @@ $(VENV)/.path: tools/molecule_path.pth $(VENV)/.done
 	@mkdir -p $(@D)
 	@ln -sfn ../../.. $@
 
-demo: setup ## Bring up three emulated hosts and get an answer from a model on each
+demo: setup ## Bring up three emulated hosts and ask a real model on each a question
 	@molecule/shared/with-bed inventories/demo/bed.yml \
 		$(BIN)/ansible-playbook playbooks/demo.yml -i inventories/demo/hosts.yml
 
@@ -92,7 +92,7 @@ scenario: setup ## One Molecule scenario whole: make scenario S=devices
 scenarios: setup ## All Molecule scenarios
 	@molecule/shared/with-bed - $(BIN)/pytest $(LANES) -m "not vm" tests/integration
 
-bench: setup ## What detection, the plan and a whole run cost, beside other ways
+bench: setup ## What detection, the plan and runs over 1, 8 and 32 hosts cost; the table goes into docs/cost.md
 	@command -v rocm_agent_enumerator >/dev/null || { $(SUDO) apt-get update -qq && $(SUDO) apt-get install -y -qq rocminfo; }
 	@echo "==> detection"
 	@$(BIN)/python tests/bench/facts

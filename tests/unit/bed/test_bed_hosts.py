@@ -15,7 +15,11 @@ from testbed import hosts, ssh
 from testbed.machine import BedError
 
 REPOSITORY = Path(__file__).resolve().parents[3]
-BEDS = sorted([*REPOSITORY.glob("molecule/*/bed*.yml"), *REPOSITORY.glob("inventories/*/bed.yml")])
+BEDS = sorted(
+    path
+    for place in ("molecule/*", "inventories/*", "tests/bench")
+    for path in REPOSITORY.glob(f"{place}/bed*.yml")
+)
 
 
 class Containers:

@@ -250,18 +250,21 @@ class Haproxy:
         )
 
     def wait(self, condition) -> None:
-        deadline = time.monotonic() + 15
+        # Long, because a busy machine is slow; a HAProxy that has ended is not waited for.
+        deadline = time.monotonic() + 300
         while True:
             with contextlib.suppress(gateway.GatewayError, OSError):
                 if condition():
                     return
-            assert time.monotonic() < deadline, (self.folder / "log").read_text()
+            assert self.process.poll() is None and time.monotonic() < deadline, (
+                self.folder / "log"
+            ).read_text()
             time.sleep(0.05)
 
     def request(
         self, path: str, key: str | None = KEY, body: str | None = "{}", scheme: str = "Bearer"
     ) -> tuple[int, str]:
-        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=20)
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=120)
         headers = {"Authorization": f"{scheme} {key}"} if key else {}
         connection.request("POST" if body else "GET", path, body=body, headers=headers)
         answer = connection.getresponse()
