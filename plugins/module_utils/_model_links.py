@@ -13,7 +13,7 @@ import re
 import stat
 import typing as t
 
-from ansible_collections.amdgpu.fleet.plugins.module_utils._sysfs import Tree
+from ansible_collections.amdgpu.fleet.plugins.module_utils._tree import Tree
 
 # Of a chain of links, as many as are followed; and of the folders they lead to, as many as a unit is given.
 LINKS, FOLDERS = 8, 8

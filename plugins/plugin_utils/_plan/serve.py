@@ -23,6 +23,10 @@ UNIT_FILES = {
     "quadlet": "/etc/containers/systemd/{}.container",
     "podman": "/etc/systemd/system/{}.service",
 }
+# Where the facts look for virtual environments.
+VENVS = "/opt/vllm"
+FOLDERS = [engine.configuration for engine in engines.ENGINES.values()]
+PREFIXES = [engine.unit_prefix for engine in engines.ENGINES.values()]
 LOOPBACK = ("127.0.0.1", "::1", "localhost")
 EVERYWHERE = ("*", "")
 # The first Podman that generates units.
@@ -44,6 +48,8 @@ class Install:
     variant: str
     # quadlet, podman or venv.
     kind: str
+    # Whether it is installed already.
+    present: bool
     container: Image | None
     venv: Venv | None
     links: Links
@@ -80,6 +86,8 @@ class ServerPlan:
     configuration_file: str
     environment_file: str
     secret_file: str
+    # Variables of all servers of the engine that root alone may read.
+    shared_secret_file: str
     model: str
     served_name: str
     host: str
@@ -128,6 +136,11 @@ class ServePlan:
     start_timeout: int = 0
     check_interval: int = 0
     secret_variables: list[str] = dataclasses.field(default_factory=list)
+    # Where they lie: a file for each engine.
+    shared_secret_files: list[str] = dataclasses.field(default_factory=list)
+    # The folders of all engines, and what their units, volumes and caches are called.
+    folders: list[str] = dataclasses.field(default_factory=list)
+    prefixes: list[str] = dataclasses.field(default_factory=list)
 
     @property
     def container(self) -> bool:
@@ -231,7 +244,15 @@ def section(host: Host, planned: t.Mapping[int, int], kernel: ForOthers) -> Serv
         start_timeout=wants.serve_start_timeout,
         check_interval=wants.serve_check_interval,
         secret_variables=_secret_variables(host, known),
+        shared_secret_files=sorted({instance.shared_secret_file for instance in instances}),
+        folders=FOLDERS,
+        prefixes=PREFIXES,
     )
+
+
+def _shared(engine: Engine) -> str:
+    """Not the name of a server."""
+    return f"{engine.configuration}/_all.secret"
 
 
 def _absent(host: Host) -> ServePlan:
@@ -245,7 +266,10 @@ def _absent(host: Host) -> ServePlan:
         # Keys that clients have, and what took long to download and to compile.
         purge=host.wants.serve_purge,
         stale=host.system["serve_units"],
-        links=Links(remove=remove, change=bool(remove)),
+        links=Links(folder=VENVS, remove=remove, change=bool(remove)),
+        shared_secret_files=[_shared(engine) for engine in engines.ENGINES.values()],
+        folders=FOLDERS,
+        prefixes=PREFIXES,
     )
 
 
@@ -308,7 +332,8 @@ def _install(host: Host, podman: PodmanPlan, engine: Engine, build: Build) -> In
         host.findings.add("serve.image", seen, expected)
     release = f"{build.version} ({build.variant})"
     host.note("serve", "version", release, build.reason, build.source)
-    container = kind != "venv"
+    image = engine.image(host, build) if kind != "venv" else None
+    venv = engine.venv(host, build) if kind == "venv" else None
     return Install(
         engine=engine.name,
         title=engine.title,
@@ -316,9 +341,10 @@ def _install(host: Host, podman: PodmanPlan, engine: Engine, build: Build) -> In
         version=build.version,
         variant=build.variant,
         kind=kind,
-        container=engine.image(host, build) if container else None,
-        venv=None if container else engine.venv(host, build),
-        links=Links() if container else engine.links(host, build),
+        present=bool((image and image.present) or (venv and venv.present)),
+        container=image,
+        venv=venv,
+        links=engine.links(host, build) if venv else Links(),
     )
 
 
@@ -419,6 +445,7 @@ def _server(
         configuration_file=f"{engine.configuration}/{server.name}.yaml",
         environment_file=f"{engine.configuration}/{server.name}.env",
         secret_file=f"{engine.configuration}/{server.name}.secret",
+        shared_secret_file=_shared(engine),
         model=launch.read_only[0],
         served_name=launch.served_name,
         host=server.host,

@@ -1,5 +1,5 @@
 # Written by amdgpu.fleet
-"""Copies what AITER brings compiled to where it compiles the rest, inside the image of vLLM, once for each
+"""Copies what AITER brings compiled to where it compiles the rest, inside the image, once for each
 AITER.
 
 With an empty folder in AITER_JIT_DIR it compiles everything anew, for many minutes, and can hang; without one

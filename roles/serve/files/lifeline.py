@@ -1,8 +1,8 @@
 # Written by amdgpu.fleet
-"""Ends vLLM on this host when vLLM on another host of the same model ends, so that systemd starts all of them
+"""Ends the server of this host when the one on another host of the same model ends, so that systemd starts all of them
 anew.
 
-vLLM alone does not: with a worker gone its first host says that it is well and requests wait, with the first
+An engine alone does not: with a worker gone its first host says that it is well and requests wait, with the first
 host gone a worker waits for ever. So the first host listens, each worker holds a connection, and whoever
 loses one kills the unit on its own host.
 """
@@ -17,7 +17,7 @@ import time
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("unit", help="unit of vLLM on this host")
+    parser.add_argument("unit", help="unit of the server on this host")
     parser.add_argument("address", help="address of the first host")
     parser.add_argument("port", type=int)
     parser.add_argument("--peers", nargs="*", help="addresses of the workers, on the first host")

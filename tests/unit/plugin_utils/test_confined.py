@@ -54,7 +54,7 @@ def lines(unit: str, key: str) -> list[str]:
 
 def test_each_service_has_a_user_and_folders_of_its_own(two):
     plan = two("venv")
-    units = [rendered(plan, "vllm.service.j2", instance) for instance in plan["serve"]["instances"]]
+    units = [rendered(plan, "server.service.j2", instance) for instance in plan["serve"]["instances"]]
     for name, unit in zip("ab", units):
         # Without a name systemd calls the user of a unit as the unit.
         assert lines(unit, "DynamicUser") == ["yes"] and not lines(unit, "User")
@@ -70,7 +70,7 @@ def test_containers_share_no_writable_volume(two, kind):
     plan = two(kind)
     volumes = []
     for instance in plan["serve"]["instances"]:
-        unit = rendered(plan, "vllm.container.j2", instance)
+        unit = rendered(plan, "server.container.j2", instance)
         volumes.append({line for line in lines(unit, "Volume") if not line.endswith(":ro")})
     assert len(volumes[0]) == 2 and not volumes[0] & volumes[1]
 
@@ -78,7 +78,7 @@ def test_containers_share_no_writable_volume(two, kind):
 @pytest.mark.parametrize("release", ["5.8", "4.4", None])
 def test_containers_have_no_more_rights_than_they_need(two, release):
     plan = two("quadlet")
-    unit = for_podman(rendered(plan, "vllm.container.j2", plan["serve"]["instances"][0]), release, KEYS)
+    unit = for_podman(rendered(plan, "server.container.j2", plan["serve"]["instances"][0]), release, KEYS)
     for form in ("SYS_PTRACE", "unconfined", "pids-limit=-1", "pids-limit=0", "privileged"):
         assert form not in unit
     if release:
@@ -93,14 +93,14 @@ def test_containers_have_no_more_rights_than_they_need(two, release):
 def test_before_a_start_no_more_is_allowed(two):
     plan = two("quadlet")
     instance = {**plan["serve"]["instances"][0], "aiter_cache": "/root/.cache/vllm/aiter"}
-    (line,) = lines(rendered(plan, "vllm.container.j2", instance), "ExecStartPre")
+    (line,) = lines(rendered(plan, "server.container.j2", instance), "ExecStartPre")
     assert " --cap-drop=all " in line and " --security-opt=no-new-privileges " in line
 
 
 def test_a_low_port_is_bound_without_other_rights(two):
     plan = two("quadlet")
     instance = {**plan["serve"]["instances"][0], "port": 443}
-    unit = rendered(plan, "vllm.container.j2", instance)
+    unit = rendered(plan, "server.container.j2", instance)
     assert lines(unit, "AddCapability") == ["DAC_OVERRIDE", "NET_BIND_SERVICE"]
 
 
@@ -108,7 +108,7 @@ def test_a_low_port_is_bound_without_other_rights(two):
 def test_what_systemd_thinks_of_the_service(two, tmp_path):
     plan = two("venv")
     path = tmp_path / "vllm-a.service"
-    path.write_text(rendered(plan, "vllm.service.j2", plan["serve"]["instances"][0]))
+    path.write_text(rendered(plan, "server.service.j2", plan["serve"]["instances"][0]))
     command = ["systemd-analyze", "security", "--offline=true", "--threshold=25", "--no-pager", path]
     result = subprocess.run(command, capture_output=True, text=True, check=False)
     assert result.returncode == 0, result.stdout[-300:] + result.stderr

@@ -11,7 +11,7 @@ import pytest
 from ansible_collections.amdgpu.fleet.plugins.plugin_utils._plan.catalog import Catalog, version_key
 from ansible_collections.amdgpu.fleet.plugins.plugin_utils._plan.quadlet import QuadletError, for_podman
 
-TEMPLATE = Path(__file__).resolve().parents[3] / "roles/serve/templates/vllm.container.j2"
+TEMPLATE = Path(__file__).resolve().parents[3] / "roles/serve/templates/server.container.j2"
 KEYS = Catalog().podman["quadlet"]
 UNIT = """\
 [Unit]

@@ -6,7 +6,7 @@ from __future__ import annotations
 import pytest
 
 from ansible_collections.amdgpu.fleet.plugins.plugin_utils._plan.catalog import Catalog
-from ansible_collections.amdgpu.fleet.plugins.plugin_utils._plan.wants import SECRET_NAME
+from ansible_collections.amdgpu.fleet.plugins.plugin_utils._plan.checks import SECRET_NAME
 
 SECRET = (
     "TOKEN", "WANDB_TOKEN", "GITHUB_PAT", "PASSWORD", "DB_PASSWORD", "PGPASSWORD", "MYSQL_PWD", "REDIS_PASSWD", "SMTP_PASS",

@@ -9,7 +9,7 @@ import pytest
 import yaml
 
 from ansible_collections.amdgpu.fleet.plugins.filter.plan import FilterModule
-from ansible_collections.amdgpu.fleet.plugins.plugin_utils._plan.wants import WantsError, normalize
+from ansible_collections.amdgpu.fleet.plugins.plugin_utils._plan.checks import WantsError, normalize
 
 fault = FilterModule().filters()["secret_fault"]
 WRONG = {

@@ -41,12 +41,16 @@ class Image:
     # What it takes on the disk, 0 where that is not known.
     gib: float
     present: bool
+    # The variables that decide it, for a sentence.
+    variables: str
 
 
 @dataclasses.dataclass(frozen=True)
 class Links:
     """Which environment serves and which one served before, and what is left of others."""
 
+    # Where the environments and the links lie.
+    folder: str = ""
     current: str | None = None
     previous: str | None = None
     remove: list[str] = dataclasses.field(default_factory=list)
@@ -66,8 +70,11 @@ class Venv:
     uv: str
     uv_packages: list[str]
     uv_pip_arguments: str
-    # What is imported to prove that it is whole.
-    module: str
+    # A program whose output proves that it is built for this hardware, and what it must print.
+    proof: str
+    proof_output: str
+    # The variables that decide it, for a sentence.
+    variables: str
 
 
 @dataclasses.dataclass(frozen=True)
@@ -166,8 +173,8 @@ class Launch:
     configuration: str
     configuration_path: str
     environment: dict[str, str]
-    # Variables whose values hold specifiers of systemd, for a service without a container.
-    service_environment: dict[str, str]
+    # Variables that name a folder below the cache of the service, where there is no container.
+    cache_environment: dict[str, str]
     # Files and folders of the host that it reads.
     read_only: list[str]
     caches: list[Cache]
@@ -185,10 +192,9 @@ class Launch:
     # Exit codes after which starting again would not help.
     no_restart: list[int]
     shm_size: str
-    # Devices besides those of its GPUs, capabilities, and whether the default seccomp profile stands in the way.
+    # Devices besides those of its GPUs, and capabilities besides those of every container.
     devices: list[str]
     capabilities: list[str]
-    seccomp_unconfined: bool
     # Whether it needs the network of the host.
     host_network: bool
     memory: dict[str, t.Any]

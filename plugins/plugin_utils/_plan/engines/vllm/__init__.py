@@ -22,10 +22,10 @@ CONFIGURATION = "/etc/vllm"
 # vLLM looks below these, in a service without a container.
 SERVICE_CACHES = {
     "HF_HOME": "huggingface",
-    "VLLM_CACHE_ROOT": "vllm",
-    "TRITON_CACHE_DIR": "vllm/triton",
-    "TORCHINDUCTOR_CACHE_DIR": "vllm/inductor",
-    "FLYDSL_RUNTIME_CACHE_DIR": "vllm/flydsl",
+    "VLLM_CACHE_ROOT": "",
+    "TRITON_CACHE_DIR": "triton",
+    "TORCHINDUCTOR_CACHE_DIR": "inductor",
+    "FLYDSL_RUNTIME_CACHE_DIR": "flydsl",
 }
 
 
@@ -100,7 +100,7 @@ class Vllm:
             configuration=yaml.safe_dump(arguments, sort_keys=True, width=10_000, allow_unicode=True),
             configuration_path=where,
             environment=variables,
-            service_environment={} if instance.container else SERVICE_CACHES,
+            cache_environment={} if instance.container else SERVICE_CACHES,
             read_only=read_only,
             caches=[Cache("huggingface", "/root/.cache/huggingface"), Cache("cache", environment.KEPT)],
             seed=_seed(instance, variables),
@@ -114,8 +114,7 @@ class Vllm:
             no_restart=[2],
             shm_size="64g" if devices > 1 else "8g",
             devices=["/dev/infiniband"] if rdma and together else [],
-            capabilities=[*(["IPC_LOCK"] if rdma and together else []), *(["SYS_PTRACE"] if rocm else [])],
-            seccomp_unconfined=rocm,
+            capabilities=["IPC_LOCK"] if rdma and together else [],
             host_network=together is not None,
             memory=table,
             options=arguments,

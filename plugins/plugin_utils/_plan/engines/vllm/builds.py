@@ -160,6 +160,7 @@ def image(host: Host, build: VllmBuild) -> Image:
         # an own image nothing is known.
         gib=(not host.wants.vllm_image and build.known.get("disk_gib")) or 0,
         present=present,
+        variables="vllm_image, vllm_image_digest, vllm_image_archive or plan_mirror",
     )
 
 
@@ -179,7 +180,10 @@ def environment(host: Host, build: VllmBuild) -> Venv:
         uv=build.uv,
         uv_packages=[] if wants.vllm_uv else [installer],
         uv_pip_arguments=mirror.pip_arguments(wants, wants.vllm_pip_arguments),
-        module="vllm",
+        # With a Python or an index that does not fit, a build for other hardware is taken without a word.
+        proof="import torch; print('rocm' if torch.version.hip else 'cuda' if torch.version.cuda else 'cpu')",
+        proof_output=build.accelerator,
+        variables="vllm_packages, vllm_pip_arguments or vllm_python",
     )
 
 
@@ -299,4 +303,4 @@ def links(host: Host, build: VllmBuild) -> Links:
     previous = previous if previous in found["found"] else None
     kept = (current, previous, *build.uv.split("/"))
     remove = [name for name in (*found["found"], *found["uv"]) if name not in kept]
-    return Links(current, previous, remove, change=served != current or bool(remove))
+    return Links(VENVS, current, previous, remove, change=served != current or bool(remove))

@@ -34,8 +34,9 @@ def of_instance(instance: Vllm, nodes: Together | None) -> dict[str, str]:
     """Every variable with its value; the inventory beats the profile, and a ``null`` of it takes one away."""
     host, build = instance.host, instance.build
     environment = _of_profile(instance, nodes is not None)
+    environment |= {"VLLM_NO_USAGE_STATS": "1", "HF_HUB_OFFLINE": "1"}
     if instance.container:
-        environment |= {"VLLM_NO_USAGE_STATS": "1", "HF_HUB_OFFLINE": "1", **CACHES}
+        environment |= CACHES
     needed = model.tokenizer_files(host, instance.path)
     staged = host.wants.model_tiktoken_directory
     if needed and staged:
