@@ -97,6 +97,16 @@ class Settled(NamedTuple):
     files: Files
 
 
+class Work(NamedTuple):
+    """What is settled; becomes gets the tokens of every assignment, by file."""
+
+    host: Host
+    settings: Settings
+    asked: Wanted
+    record: Record
+    becomes: dict[str, list[list[str]]]
+
+
 def settle(host: Host, asked: Wanted, record: Record) -> Settled:
     """The files that bring what was asked for."""
     settings = Settings.read(host.root)
@@ -109,7 +119,7 @@ def settle(host: Host, asked: Wanted, record: Record) -> Settled:
     ours: dict[str, list[str]] = {}
     becomes: dict[str, list[list[str]]] = {}
     for key in settings.kernels():
-        ours[key] = _settle_key(host, settings, key, asked, record, becomes)
+        ours[key] = _settle_key(Work(host, settings, asked, record, becomes), key)
     files = _rendered(host, settings, becomes)
     # Blanks on both sides: the shell puts the parts together as they are.
     mine = [f'KERNEL_CMDLINE[{key}]+=" {cmdline.join(added)} "\n' for key, added in ours.items() if added]
@@ -147,15 +157,9 @@ def _after_dropin(path: str) -> bool:
     return path == DEFAULTS or (path.startswith(FOLDER) and path > DROPIN)
 
 
-def _settle_key(
-    host: Host,
-    settings: Settings,
-    key: str,
-    asked: Wanted,
-    record: Record,
-    becomes: dict[str, list[list[str]]],
-) -> list[str]:
+def _settle_key(work: Work, key: str) -> list[str]:
     """What our drop-in adds for a key; becomes gets the tokens of every assignment of other files."""
+    host, settings, asked, record, becomes = work
     mine = [each for each in settings.assignments if each.key == key and each.path != DROPIN]
     kept = [
         entry

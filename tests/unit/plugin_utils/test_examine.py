@@ -151,6 +151,8 @@ DEFECTS: dict[str, tuple[str, dict[str, Any], Callable[[Path], None] | None]] = 
     "host.exporter": ("mi300x-8", {"packages": {"amdgpu-exporter": "1.4.0~bookworm"}}, None),
     "host.numa_balancing": ("mi300x-8", {"numa_balancing": True}, None),
     "host.package_manager": ("mi300x-8-el9", {"os": "sles16"}, None),
+    "host.declarative": ("mi300x-8-nodriver", {}, lambda root: (root / "etc/os-release").write_text("ID=nixos\n")),
+    "host.boot_loader": ("mi300x-8-nodriver", {}, lambda root: [(root / path).unlink() for path in ("etc/default/grub", "boot/grub/grub.cfg")]),
     "host.iommu": ("mi300x-8", {"kernel": {"release": "6.1.0-40-amd64", "command_line": "root=/dev/vda1 ro"}}, None),
 }  # fmt: skip
 
