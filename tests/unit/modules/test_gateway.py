@@ -386,7 +386,8 @@ def test_drain_waits_for_the_last_request(running, server):
         replica.delay = 1.5
     answers: list = []
     clients = [
-        threading.Thread(target=lambda: answers.append(running.request("/v1/completions"))) for _each in range(4)
+        threading.Thread(target=lambda: answers.append(running.request("/v1/completions")))
+        for _each in range(4)
     ]
     for client in clients:
         client.start()
