@@ -16,6 +16,8 @@ from typing import Any
 import pytest
 import yaml
 
+from ansible_collections.amdgpu.fleet.plugins.plugin_utils import _detected
+
 ROOT = Path(__file__).resolve().parents[2]
 ON_HOSTS = sorted([*(ROOT / "plugins/modules").rglob("*.py"), *(ROOT / "plugins/module_utils").rglob("*.py")])
 EVERYWHERE = sorted((ROOT / "plugins").rglob("*.py"))
@@ -130,3 +132,6 @@ def test_four_folders_are_enough(tmp_path: Path) -> None:
     record = json.loads((tmp_path / "reports/hosts/here.json").read_text(encoding="utf-8"))
     assert record["host"] == "here" and record["profile"] and not record["failure"]
     assert (tmp_path / "reports/report.html").exists()
+    # The inventory plugin reads what the role wrote.
+    seen = _detected.read(tmp_path / "reports/hosts/here.json")
+    assert (seen["host"], seen["profile"]) == ("here", record["profile"]) and seen["at"]
