@@ -11,7 +11,7 @@ LANES := --numprocesses=2 --dist=loadscope --no-loadscope-reorder
 export PATH := $(BIN):$(PATH)
 export ANSIBLE_CONFIG := $(CURDIR)/ansible.cfg
 
-.PHONY: help setup demo demo-down test test-vm lint sanity unit scenarios bench docs build clean
+.PHONY: help setup demo demo-down test test-vm lint sanity unit scenarios bench docs build clean catalog-refresh
 
 help: ## This list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 14
@@ -69,6 +69,9 @@ bench: setup ## What detection, the plan and a whole run cost, beside other ways
 docs: setup ## Write the generated tables of docs/
 	@$(BIN)/python tools/render_gpu_table.py
 	@PYTHONPATH=.collections $(BIN)/python tools/render_docs.py
+
+catalog-refresh: setup ## Compute from vLLM's source distributions what of the catalog is mechanical, and say what is newer
+	@PYTHONPATH=tools $(BIN)/python -m catalog_refresh $(ARGUMENTS)
 
 build: setup ## Build the collection into build/
 	@$(BIN)/ansible-galaxy collection build --force --output-path build

@@ -10,7 +10,7 @@ import typing as t
 
 from ansible_collections.amdgpu.fleet.plugins.plugin_utils._plan import model as models
 from ansible_collections.amdgpu.fleet.plugins.plugin_utils._plan.catalog import version_key
-from ansible_collections.amdgpu.fleet.plugins.plugin_utils._plan.engines.vllm import nodes
+from ansible_collections.amdgpu.fleet.plugins.plugin_utils._plan.engines.vllm import history, nodes
 from ansible_collections.amdgpu.fleet.plugins.plugin_utils._plan.engines.vllm.builds import Build
 from ansible_collections.amdgpu.fleet.plugins.plugin_utils._plan.wants import INVENTORY
 
@@ -121,12 +121,7 @@ def secret_variables(host: Host, build: Build) -> list[str]:
 
 def _span(host: Host, name: str) -> tuple[str | None, str | None] | None:
     """The first and the last release that reads a variable of vLLM; ``None`` where no release does."""
-    vllm = host.catalog.vllm
-    entry = vllm["environment"].get(name)
-    if entry:
-        return entry.get("first"), entry.get("last")
-    known = vllm["known_environment"].get(name)
-    return (known[0], known[1]) if known else None
+    return history.variable_span(host.catalog, name)
 
 
 def _unread(host: Host, build: Build, name: str) -> bool:
@@ -157,7 +152,9 @@ def check_variable(host: Host, build: Build, name: str, value: str | None = None
         remedy = f"Remove {name}, or correct its name"
     elif not _unread(host, build, name):
         if value is not None:
-            _check_value(host, name, value, entry)
+            expected = history.variable_refuses(host.catalog, name, value, build.version)
+            if expected:
+                host.findings.add("vllm.environment_value", f"{name}={value}", expected, name=name)
         return
     elif span[0] and version_key(build.version) < version_key(str(span[0])):
         remedy = f"Remove {name}: it came with vLLM {span[0]}"
@@ -168,23 +165,6 @@ def check_variable(host: Host, build: Build, name: str, value: str | None = None
     host.findings.add(
         "vllm.environment", f"{name} with vLLM {build.version}", "a variable it reads", remedy=remedy
     )
-
-
-def _check_value(host: Host, name: str, value: str, entry: dict[str, t.Any]) -> None:
-    """vLLM stops at a value that its parser does not take."""
-    kind, choices = entry.get("type"), [str(choice) for choice in entry.get("choices", [])]
-    if choices:
-        fits, expected = value in choices, ", ".join(choices)
-    elif kind == "bool":
-        fits, expected = value.lower() in ("", "0", "1", "true", "false"), "0, 1, true or false"
-    elif kind == "int-bool":
-        fits, expected = value in ("0", "1"), "0 or 1"
-    elif kind == "int":
-        fits, expected = bool(re.fullmatch(r"-?[0-9]{1,12}", value)), "a number"
-    else:
-        return
-    if not fits:
-        host.findings.add("vllm.environment_value", f"{name}={value}", expected, name=name)
 
 
 def check_visible(host: Host, wanted: dict[str, t.Any], environment: dict[str, str], devices: int) -> None:

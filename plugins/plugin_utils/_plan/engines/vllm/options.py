@@ -9,7 +9,7 @@ import typing as t
 
 from ansible_collections.amdgpu.fleet.plugins.module_utils import _model
 from ansible_collections.amdgpu.fleet.plugins.plugin_utils._plan.catalog import Catalog, version_key
-from ansible_collections.amdgpu.fleet.plugins.plugin_utils._plan.engines.vllm import nodes
+from ansible_collections.amdgpu.fleet.plugins.plugin_utils._plan.engines.vllm import history, nodes
 from ansible_collections.amdgpu.fleet.plugins.plugin_utils._plan.engines.vllm.builds import Build
 from ansible_collections.amdgpu.fleet.plugins.plugin_utils._plan.wants import INVENTORY
 
@@ -140,7 +140,7 @@ def _negated(catalog: Catalog, name: str) -> dict[str, t.Any]:
     for prefix, other in NEGATIONS.items():
         # Of such a pair the newer one is the negation.
         mate = name.replace(prefix, other, 1) if name.startswith(prefix) else ""
-        if mate in known and known.get(name, [None])[0] and not known[mate][0]:
+        if mate in known and history.option(catalog, name).get("of") == mate:
             return {mate: True}
     return {f"no-{name}": True}
 
@@ -174,24 +174,20 @@ def _excepted(host: Host, unless: dict[str, t.Any], wanted: dict[str, t.Any]) ->
 
 def _check_option(host: Host, build: Build, name: str) -> None:
     """An option must be one that this release knows: another one ends it with 2."""
-    vllm, version = host.catalog.vllm, version_key(build.version)
-    base = name[3:] if name.startswith("no-") else name
-    entry = vllm["options"].get(name) or vllm["options"].get(base) or {}
-    span = vllm["known_options"].get(name) or vllm["known_options"].get(base)
-    first, last = entry.get("first") or (span or [None])[0], entry.get("last")
-    if (
-        last
-        and version > version_key(str(last))
-        and not (entry.get("back") and version >= version_key(str(entry["back"])))
-    ):
+    if history.option_known(host.catalog, name, build.version):
+        return
+    known = host.catalog.vllm["options"]
+    entry = known.get(name) or known.get(name[3:] if name.startswith("no-") else name) or {}
+    version = version_key(build.version)
+    first, last = history.option_span(host.catalog, name) or (None, None)
+    gone = entry.get("last") or last
+    if gone and version > version_key(str(gone)):
         replacement = entry.get("replacement")
         remedy = (
-            f"Use {replacement} instead" if replacement else f"Remove {name}: {last} was the last to know it"
+            f"Use {replacement} instead" if replacement else f"Remove {name}: {gone} was the last to know it"
         )
     elif first and version < version_key(str(first)):
         remedy = f"Remove {name}: it came with vLLM {first}"
-    elif span or entry:
-        return
     else:
         remedy = f"Remove {name}, or correct its name"
     host.findings.add(

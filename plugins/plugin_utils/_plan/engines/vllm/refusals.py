@@ -11,6 +11,7 @@ import typing as t
 from ansible_collections.amdgpu.fleet.plugins.module_utils import _model
 from ansible_collections.amdgpu.fleet.plugins.plugin_utils._plan.catalog import version_key
 from ansible_collections.amdgpu.fleet.plugins.plugin_utils._plan.engines.vllm import environment as variables
+from ansible_collections.amdgpu.fleet.plugins.plugin_utils._plan.engines.vllm import history
 from ansible_collections.amdgpu.fleet.plugins.plugin_utils._plan.engines.vllm.builds import Build
 
 if t.TYPE_CHECKING:
@@ -75,7 +76,7 @@ def _check_backend(
     aiter = known["by_gfx"].get(gfx, {}).get("aiter", False)
     if backend:
         name, entry = backend.upper(), known["names"].get(backend.upper())
-        first = (entry or {}).get("first")
+        first = host.catalog.vllm["attention_history"].get(backend.upper(), {}).get("first")
         if entry is None:
             why = f"vLLM has {', '.join(known['names'])}"
             _refuse(host, wanted, "attention-backend", f"attention-backend={backend}", "fail", why)
@@ -124,19 +125,20 @@ def _check_quantization(
         _model.quantization(given) if given else there.get("quantization")
     )
     scales = _model.fp8_scales(given) if given else there.get("fp8_scales")
-    removed, newest = known["removed"].get(method), host.catalog.vllm["default_version"]
+    removed = known["removed"].get(method)
+    span = history.quantization_span(host.catalog, method) if method else None
     remedy = (
         f"Take the model of the instance {wanted['name']} in another quantization, for example AWQ or GPTQ"
     )
-    if removed and version_key(build.version) > version_key(removed["last"]):
-        why = f"vLLM {removed['last']} was the last to load it on ROCm"
+    if removed and span and span[1] and version_key(build.version) > version_key(span[1]):
+        why = f"vLLM {span[1]} was the last to load it on ROCm"
         remedy = f"Take the model in another quantization: {removed['replacement']}"
         host.findings.add("vllm.quantization", method, "one that this release loads", why=why, remedy=remedy)
         return
-    if method and not removed and method not in known["supported"]:
-        # What older releases load is known of those only that lost something since.
-        severity = "warn" if version_key(build.version) < version_key(newest) else "fail"
-        why = f"vLLM {newest} loads {', '.join(known['supported'])} on ROCm"
+    if method and not removed and not history.quantization_known(host.catalog, method, build.version):
+        loaded = history.quantizations(host.catalog, build.version)
+        why = f"vLLM {build.version} loads {', '.join(loaded)} on ROCm"
+        severity = "fail" if loaded else "warn"
         host.findings.add(
             "vllm.quantization", method, "one that vLLM loads", severity=severity, why=why, remedy=remedy
         )
