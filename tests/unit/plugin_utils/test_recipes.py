@@ -8,7 +8,11 @@ from __future__ import annotations
 import pytest
 
 from ansible_collections.amdgpu.fleet.plugins.plugin_utils._plan.catalog import Catalog
-from ansible_collections.amdgpu.fleet.plugins.plugin_utils._plan.engines.vllm import history, recipes
+from ansible_collections.amdgpu.fleet.plugins.plugin_utils._plan.engines.vllm import (
+    attention,
+    history,
+    recipes,
+)
 from ansible_collections.amdgpu.fleet.plugins.plugin_utils._plan.engines.vllm.recipes import Gpu
 
 CATALOG = Catalog()
@@ -154,3 +158,24 @@ def test_a_recipe_is_added_and_changed_by_the_inventory() -> None:
     )
     assert said("Our/Model", R9700, catalog=catalog) == {("option", "block-size"): 32}
     assert said("MiniMaxAI/MiniMax-M2", R9700, catalog=catalog)["option", "block-size"] == 16
+
+
+PLAIN = {"model_type": "qwen3", "head_dim": 128, "num_attention_heads": 32, "hidden_size": 4096}
+
+
+@pytest.mark.parametrize(
+    ("gfx", "change", "backend"),
+    [
+        ("gfx942", {}, "ROCM_AITER_FA"),
+        ("gfx950", {"head_dim": None}, "ROCM_AITER_FA"),
+        ("gfx90a", {}, None),
+        ("gfx1201", {}, None),
+        ("gfx942", {"head_dim": 80}, None),
+        ("gfx942", {"kv_lora_rank": 512}, None),
+        ("gfx942", {"model_type": "gemma4"}, None),
+        ("gfx942", {"model_type": None}, None),
+    ],
+)
+def test_the_backend_that_vllm_takes_only_when_asked(gfx: str, change: dict, backend: str | None) -> None:
+    found = attention.preferred(CATALOG, gfx, {**PLAIN, **change}, "0.33.0")
+    assert (found[0] if found else None) == backend
