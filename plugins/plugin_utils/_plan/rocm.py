@@ -51,7 +51,9 @@ def section(host: Host) -> dict[str, t.Any]:
         fits = fitting.rocm_releases(host)
         if host.driver_policy == "dkms":
             fits = [other for name, other in fitting.combinations(host) if name == driver and other] or fits
-        host.findings.add("rocm.release", version, "a release of the catalog", known=", ".join(fits))
+        unknown = {"why": "only releases of the catalog have known repositories and package names"}
+        why = known["not_installed"].get(version, unknown)["why"]
+        host.findings.add("rocm.release", version, "a release of the catalog", known=", ".join(fits), why=why)
         return plan
     if host.driver_policy == "dkms" and driver not in release["drivers"]:
         host.findings.add(

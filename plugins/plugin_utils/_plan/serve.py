@@ -498,8 +498,10 @@ def _architecture(host: Host, build: Build, wanted: dict[str, t.Any], devices: D
     own = host.wants["vllm_image"] or host.wants["vllm_packages"]
     if host.gpus and builds.lacks(host.wants, host.catalog, found[0]):
         seen = f"{host.wants['vllm_image']} on {found[0]}"
-        why = "AMD builds this image for other GPUs"
-        host.findings.add("vllm.prebuilt", seen, "an image with code for it", why=why, known="", gfx=found[0])
+        having = [gfx for gfx in prebuilt if not builds.lacks(host.wants, host.catalog, gfx)]
+        host.findings.add(
+            "vllm.prebuilt", seen, "an image with code for it", known=", ".join(having), gfx=found[0]
+        )
     elif host.gpus and found[0] not in prebuilt and not own:
         host.findings.add(
             "vllm.prebuilt", found[0], "a prebuilt one", known=", ".join(prebuilt), gfx=found[0]

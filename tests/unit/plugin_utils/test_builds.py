@@ -185,3 +185,11 @@ def test_wheels_that_run_are_taken_before_podman_is_installed(make_plan):
 )
 def test_an_image_of_amd_without_code_for_the_gpu(image, gfx, lacks):
     assert builds.lacks({"vllm_image": image}, Catalog(), gfx) is lacks
+
+
+def test_a_gpu_without_code_in_the_image_is_refused_with_those_that_have_some(make_plan):
+    image = "docker.io/rocm/vllm:rocm7.14.1_rdna_ubuntu24.04_py3.14_pytorch_2.11_vllm_0.23.0"
+    plan = make_plan("mi300x-8", serve_instances=[CHAT], vllm_image=image)
+    found = [finding for finding in plan["findings"] if finding["id"] == "vllm.prebuilt"]
+    assert len(found) == 1
+    assert "gfx1100" in found[0]["why"] and "gfx942" not in found[0]["why"]

@@ -150,3 +150,13 @@ def test_a_gpu_that_amd_does_not_list_on_the_distribution(make_plan, ids):
 def test_a_stable_kernel_may_have_what_a_driver_does_not_build_with(kernel, builds):
     known = Catalog().releases["drivers"]["releases"]["30.30.4"]
     assert fitting.builds_for(known, kernel) is builds
+
+
+@pytest.mark.parametrize(
+    ("version", "word"), [("10.2.0", "not known yet"), ("7.14.1", "packages-multi-arch")]
+)
+def test_a_release_that_is_known_and_not_installed_says_why(make_plan, version, word):
+    plan = make_plan("mi300x-8", ubuntu("24.04", "6.8.0-85-generic"), rocm_version=version)
+    found = [finding for finding in plan["findings"] if finding["id"] == "rocm.release"]
+    assert len(found) == 1
+    assert word in found[0]["why"]

@@ -142,8 +142,10 @@ def _of_amd(image: str, catalog: Catalog) -> dict[str, t.Any] | None:
 def lacks(wants: dict[str, t.Any], catalog: Catalog, gfx: str) -> bool:
     """Whether the image that is asked for is one of AMD's without code for an architecture."""
     entry = _of_amd(wants["vllm_image"], catalog)
+    if entry is None:
+        return False
     family = "cdna" if gfx.startswith("gfx9") else "rdna"
-    return bool(entry) and (gfx in entry.get("without", []) or entry["gpus"] not in ("all", family))
+    return gfx in entry.get("without", []) or entry["gpus"] not in ("all", family)
 
 
 def _tag(image: str) -> str:
