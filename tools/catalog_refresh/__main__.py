@@ -4,7 +4,8 @@
 
 """``make catalog-refresh``: compute what is mechanical, check what is cited, and say what is newer.
 
-Releases of vLLM are those of the catalog. The exit code is 1 where a cited file does not hold what it is cited
+Releases of vLLM are those of the catalog. The exit code is 1 where a cited file does not hold what it is
+cited
 for; with --check nothing is written, and it is 1 as well where a generated file is not current.
 """
 
@@ -29,12 +30,14 @@ from .spans import spans
 ROOT = Path(__file__).resolve().parents[2]
 CATALOG = ROOT / "roles/plan/files/catalog/engines/vllm"
 ABOUT = {
-    "options": "Options of `vllm serve`: first and last release, type, choices with first and last, default of the newest.",
+    "options": "Options of `vllm serve`: first and last release, type, choices with first and last, "
+    "default of the newest.",
     "environment": "Variables in vLLM's own table, with the type that its parser takes.",
     "quantization": "Methods that the ROCm platform lists.",
     "attention": "Attention backends; rocm: the ROCm platform names it.",
     "parsers": "Parsers of tool calls and of reasoning.",
-    "recipes": "vLLM's own recipes as they concern AMD GPUs: `options` for every GPU, `amd` and `cards` over them.",
+    "recipes": "vLLM's own recipes as they concern AMD GPUs: `options` for every GPU, `amd` and `cards` "
+    "over them.",
 }
 
 

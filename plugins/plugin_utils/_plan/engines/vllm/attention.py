@@ -13,7 +13,8 @@ from ansible_collections.amdgpu.fleet.plugins.plugin_utils._plan.engines.vllm im
 def preferred(
     catalog: Catalog, gfx: str, config: t.Mapping[str, t.Any], release: str
 ) -> tuple[str, str, str] | None:
-    """Backend, reason and source for a decoder with plain attention; ``None`` where vLLM's choice stands or the
+    """Backend, reason and source for a decoder with plain attention; ``None`` where vLLM's choice stands or
+    the
     model is not known well enough.
 
     ``config`` is the model's config.json. It counts only with ``VLLM_ROCM_USE_AITER=1``.

@@ -2,7 +2,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """What a release of vLLM knows by name: options, variables, parsers, quantization, attention backends.
 
-The catalog has the history from vLLM's source distributions (``make catalog-refresh``). What left vLLM before the
+The catalog has the history from vLLM's source distributions (``make catalog-refresh``). What left vLLM
+before the
 oldest of them stands in the hand-written part, with its replacement.
 """
 

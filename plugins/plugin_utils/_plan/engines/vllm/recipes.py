@@ -2,7 +2,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Recipes of vLLM: which one a model has, and what it sets on these GPUs.
 
-Pure functions of the catalog. The order is that of vLLM's own recipe site: a setting of a card beats one for all AMD
+Pure functions of the catalog. The order is that of vLLM's own recipe site: a setting of a card beats one
+for all AMD
 GPUs, which beats one of the variant, which beats the recipe's own; of parsers, the recipe's come before the
 family's. What the inventory says comes before all of it and is not known here.
 """
@@ -25,7 +26,8 @@ WORDS = {"option": "option", "environment": "variable"}
 class Setting(t.NamedTuple):
     """One thing that a recipe says.
 
-    ``kind``: ``option``, ``environment``, ``parser`` (an option, for an instance that wants tools or reasoning),
+    ``kind``: ``option``, ``environment``, ``parser`` (an option, for an instance that wants tools or
+    reasoning),
     ``speculative`` (a way that may be asked for; the value holds its options and environment), ``trust`` (the
     operator is asked), ``refuse`` (it does not run on this GPU), ``minimum`` (the release is too old) and
     ``left_out`` (told and not set).
@@ -40,7 +42,8 @@ class Setting(t.NamedTuple):
 
 @dataclass(frozen=True)
 class Recipe:
-    """A recipe as a model finds it. ``exact``: the recipe is for this model, and not for one that it comes from."""
+    """A recipe as a model finds it. ``exact``: the recipe is for this model, and not for one that it comes
+    from."""
 
     model: str
     variant: str | None
@@ -65,7 +68,8 @@ class Gpu:
 
 
 def find(catalog: Catalog, model_name: str, config: t.Mapping[str, t.Any] | None = None) -> Recipe | None:
-    """The recipe of a model: by its name on the Hub, by the name its config.json carries, by the models it comes
+    """The recipe of a model: by its name on the Hub, by the name its config.json carries, by the models it
+    comes
     from."""
     config = config or {}
     names = [(model_name, True), (config.get("_name_or_path"), False)]
@@ -118,7 +122,8 @@ def settings(recipe: Recipe, gpu: Gpu, release: str) -> list[Setting]:
         reason = f"vLLM's recipe for {recipe.model} asks for vLLM {least} or newer"
         found.append(Setting("minimum", recipe.model, least, reason, recipe.source))
     elif entry.get("nightly"):
-        reason = f"vLLM's recipe for {recipe.model} asks for a build after {recipe.catalog.vllm['default_version']}"
+        newest = recipe.catalog.vllm["default_version"]
+        reason = f"vLLM's recipe for {recipe.model} asks for a build after {newest}"
         found.append(Setting("minimum", recipe.model, "nightly", reason, recipe.source))
     if entry.get("trust_remote_code") or variant.get("trust_remote_code"):
         reason = (
@@ -166,7 +171,8 @@ def _merged(recipe: Recipe, variant: t.Mapping[str, t.Any], gpu: Gpu) -> Setting
 
 
 def _width(recipe: Recipe, variant: t.Mapping[str, t.Any], gpu: Gpu) -> dict[str, int]:
-    """The tensor-parallel width that the recipe declares, where there are as many devices. A checkpoint of another
+    """The tensor-parallel width that the recipe declares, where there are as many devices. A checkpoint of
+    another
     precision has another one."""
     asked = variant.get("tensor_parallel") or recipe.entry.get("tensor_parallel")
     if isinstance(asked, t.Mapping):
@@ -206,7 +212,8 @@ def _known(catalog: Catalog, setting: Setting, release: str) -> bool:
 
 
 def _parsers(recipe: Recipe, release: str) -> list[Setting]:
-    """The recipe's parsers. A checkpoint of somebody else may have another chat template: then they are told."""
+    """The recipe's parsers. A checkpoint of somebody else may have another chat template: then they are
+    told."""
     found = []
     for kind, option in (("tool", "tool-call-parser"), ("reasoning", "reasoning-parser")):
         name = recipe.entry.get(option.replace("-", "_"))
@@ -278,7 +285,8 @@ def family_parsers(
 
 
 def _of_family(family: t.Mapping[str, t.Any], model_name: str, model_type: str) -> bool:
-    """By type and name, as far as the family names them; a model whose type is not known goes by its name alone."""
+    """By type and name, as far as the family names them; a model whose type is not known goes by its name
+    alone."""
     types, names = family.get("model_types"), family.get("names")
     by_name = bool(names and re.search(names, model_name, re.IGNORECASE))
     if types and model_type:
@@ -287,7 +295,8 @@ def _of_family(family: t.Mapping[str, t.Any], model_name: str, model_type: str) 
 
 
 def variants(recipe: Recipe, gpu: Gpu) -> list[tuple[str, str, str | None, int | None]]:
-    """The checkpoints of a recipe that run on these GPUs: variant, model, precision and memory in GB; where the
+    """The checkpoints of a recipe that run on these GPUs: variant, model, precision and memory in GB; where
+    the
     memory of the GPUs is known, those that fit it."""
     own, found = card(gpu), []
     room = gpu.memory_gib * gpu.devices * 1.073741824 if gpu.memory_gib else None
