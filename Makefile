@@ -15,7 +15,7 @@ export ANSIBLE_CONFIG := $(CURDIR)/ansible.cfg
 
 CERTIFY := .cache/certify/venv
 
-.PHONY: help setup demo demo-down test test-vm test-matrix lint certify sanity site changelog unit scenario scenarios bench docs build clean
+.PHONY: help setup demo demo-down test test-vm test-matrix lint certify sanity site changelog unit scenario scenarios bench docs build clean catalog-refresh
 
 help: ## This list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 14
@@ -103,6 +103,9 @@ docs: setup ## Write the generated pages of docs/ and the README of each role
 	@$(BIN)/python tools/render_facts.py
 	@PYTHONPATH=.collections $(BIN)/python tools/render_docs.py
 	@PYTHONPATH=.collections $(BIN)/python tools/render_role_readmes.py
+
+catalog-refresh: setup ## Compute from vLLM's source distributions what of the catalog is mechanical, and say what is newer
+	@PYTHONPATH=tools $(BIN)/python -m catalog_refresh $(ARGUMENTS)
 
 build: setup ## Build the collection into build/
 	@$(BIN)/ansible-galaxy collection build --force --output-path build

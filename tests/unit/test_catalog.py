@@ -23,10 +23,12 @@ import pytest
 import yaml
 
 from ansible_collections.amdgpu.fleet.plugins.plugin_utils._plan.catalog import (
+    Catalog,
     read_part,
     read_schema,
     with_base,
 )
+from ansible_collections.amdgpu.fleet.plugins.plugin_utils._plan.engines.vllm import history
 
 ROOT = Path(__file__).resolve().parents[2]
 CATALOG = ROOT / "roles/plan/files/catalog"
@@ -75,12 +77,13 @@ def knows(span: tuple[str | None, str | None], version: str) -> bool:
 
 
 def environment_span(name: str) -> tuple[str | None, str | None] | None:
-    if name in VLLM["environment"]:
-        entry = VLLM["environment"][name]
-        return entry["first"], entry["last"]
-    if name in VLLM["known_environment"]:
-        return tuple(VLLM["known_environment"][name])
-    return (None, None) if name in VLLM["other_environment"] else None
+    known = history.variable_span(Catalog(), name)
+    return known or ((None, None) if name in VLLM["other_environment"] else None)
+
+
+def option_span(name: str) -> tuple[str | None, str | None]:
+    entry = VLLM["known_options"][name]
+    return entry["first"], entry["last"]
 
 
 def profile_environment(profile: dict) -> Iterator[tuple[str, dict]]:
@@ -160,7 +163,7 @@ def broken(document: dict, path: list, value: Any) -> dict:
             "docker.io/vllm/vllm-openai-rocm:latest",
         ),
         ("vllm", ["environment", "VLLM_ROCM_USE_AITER", "advice"], "sometimes"),
-        ("vllm", ["known_options", "dtype"], ["0.33.0"]),
+        ("vllm", ["known_options", "dtype", "first"], "new"),
         ("profile", ["serving", "environment", "VLLM_ROCM_USE_AITER", "reason"], KeyError),
         ("profile", ["serving", "environment", "VLLM_ROCM_USE_AITER", "value"], 1),
         ("profile", ["serving", "options", "dtype", "source"], "/home/me/notes.md"),
@@ -328,9 +331,87 @@ def test_the_variant_is_not_computed_from_the_rocm_version() -> None:
     assert names == {"rocm723", "rocm72"}
 
 
-def test_environment_maps_do_not_overlap() -> None:
-    assert not set(VLLM["environment"]) & set(VLLM["known_environment"])
-    assert len(VLLM["environment"]) + len(VLLM["known_environment"]) > 300
+def test_what_is_written_by_hand_agrees_with_what_is_computed() -> None:
+    """Names, releases and types of the hand-written part are those of vLLM's source."""
+    oldest = VLLM["releases_read"][0]
+    same = {"choice": ("enum",), "text": ("text", "path", "int"), "one": ("int-bool",)}
+    for name, entry in VLLM["environment"].items():
+        computed = VLLM["known_environment"].get(name)
+        if computed is None:
+            assert entry["last"] and number(entry["last"]) < number(oldest), name
+            continue
+        assert entry["last"] == computed["last"], name
+        older = entry["first"] is None or number(entry["first"]) <= number(oldest)
+        assert older if computed["first"] is None else entry["first"] == computed["first"], name
+        if entry["type"] != "removed":
+            assert entry["type"] in same.get(computed["type"], (computed["type"],)), name
+        if "choices" in entry:
+            assert set(map(str, entry["choices"])) == set(
+                map(str, computed.get("choices", entry["choices"]))
+            ), name
+    for name, entry in VLLM["options"].items():
+        if name not in VLLM["known_options"]:
+            assert entry["last"] and number(entry["last"]) < number(oldest), name
+
+
+def test_the_history_is_that_of_the_releases_of_the_catalog() -> None:
+    """When this fails, run make catalog-refresh."""
+    assert VLLM["releases_read"] == sorted(VLLM["versions"], key=number)
+
+
+@pytest.mark.parametrize(
+    ("name", "release", "known"),
+    [
+        ("max-num-queued-reqs", "0.22.1", False),
+        ("max-num-queued-reqs", "0.29.0", True),
+        ("max-num-active-seqs", "0.28.0", False),
+        ("enable-shm-tensor-arena", "0.31.0", False),
+        ("calculate-kv-scales", "0.22.1", True),
+        ("calculate-kv-scales", "0.28.0", False),
+        ("max-num-partial-prefills", "0.25.1", True),
+        ("enable-mamba-fine-grained-prefix-cache", "0.29.0", False),
+        ("enable-mamba-fine-grained-prefix-cache", "0.30.0", True),
+        ("no-enable-prefix-caching", "0.19.1", True),
+        ("disable-prefix-caching", "0.32.0", False),
+    ],
+)
+def test_a_release_knows_an_option(name: str, release: str, known: bool) -> None:
+    assert history.option_known(Catalog(), name, release) is known
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "expected"),
+    [
+        ("VLLM_USE_RUST_FRONTEND", "true", "0 or 1"),
+        ("VLLM_USE_RUST_FRONTEND", "1", None),
+        ("VLLM_ROCM_USE_AITER", "True", None),
+        ("VLLM_ROCM_USE_AITER_MOE_SITUV2", "A4W4", None),
+        ("VLLM_NO_USAGE_STATS", "true", "0 or 1"),
+        ("VLLM_PORT", "eight", None),
+    ],
+)
+def test_a_variable_takes_what_its_parser_takes(name: str, value: str, expected: str | None) -> None:
+    assert history.variable_refuses(Catalog(), name, value, "0.33.0") == expected
+
+
+def test_choices_follow_the_release() -> None:
+    assert history.option_refuses(Catalog(), "moe-backend", "flydsl", "0.24.0") is None
+    assert "triton" in (history.option_refuses(Catalog(), "moe-backend", "flydsl", "0.23.0") or "")
+    assert history.option_refuses(Catalog(), "max-num-batched-tokens", "8k", "0.33.0") is None
+    assert history.option_refuses(Catalog(), "max-num-seqs", "many", "0.33.0") == "a whole number"
+    refused = history.variable_refuses(Catalog(), "VLLM_ROCM_QUICK_REDUCE_QUANTIZATION", "INT3", "0.24.0")
+    assert refused == "FP, INT4, INT6, INT8, NONE"
+
+
+def test_parsers_backends_and_quantization_by_release() -> None:
+    catalog = Catalog()
+    assert not history.parser_known(catalog, "reasoning", "glm47", "0.23.0")
+    assert history.parser_known(catalog, "reasoning", "glm47", "0.24.0")
+    assert not history.parser_known(catalog, "tool", "minimax", "0.24.0")
+    assert not history.backend_known(catalog, "ROCM_OCTAVE", "0.32.0")
+    assert history.quantization_span(catalog, "gguf") == (None, "0.23.0")
+    assert history.quantization_span(catalog, "bitsandbytes") == (None, "0.27.1")
+    assert history.quantization_span(catalog, "ptpc_fp8") == (None, "0.16.0")
 
 
 def test_removed_variables_are_not_known() -> None:
@@ -356,7 +437,7 @@ def test_a_replacement_exists() -> None:
 def test_options_agree_with_the_parser_of_the_default_version() -> None:
     for name, entry in VLLM["options"].items():
         gone = entry["last"] is not None and entry.get("back") is None
-        assert gone == (name not in VLLM["known_options"]), name
+        assert gone != history.option_known(Catalog(), name, VLLM["default_version"]), name
         for part in re.split(r" and ", entry["replacement"] or ""):
             assert not part or part in VLLM["known_options"], (name, part)
 
@@ -366,23 +447,25 @@ def test_known_names(version: str) -> None:
     assert knows(environment_span("VLLM_ROCM_USE_AITER"), version)
     assert not knows(environment_span("VLLM_ATTENTION_BACKEND"), version)
     assert knows(environment_span("VLLM_ROCM_USE_AITER_FP4_ASM_GEMM"), version) == (version == "0.32.0")
-    assert knows(tuple(VLLM["known_options"]["monokernel"]), version) == (version == "0.33.0")
-    assert knows(tuple(VLLM["known_options"]["no-enable-prefix-caching"]), version)
-    assert knows(tuple(VLLM["known_options"]["disable-prefix-caching"]), version) == (version == "0.33.0")
+    assert knows(option_span("monokernel"), version) == (version == "0.33.0")
+    assert knows(option_span("no-enable-prefix-caching"), version)
+    assert knows(option_span("disable-prefix-caching"), version) == (version == "0.33.0")
     assert "swap-space" not in VLLM["known_options"]
 
 
 @pytest.mark.parametrize("model", sorted(VLLM["recipes"]))
 def test_a_recipe_uses_what_the_default_version_knows(model: str) -> None:
     recipe = VLLM["recipes"][model]
-    for name in recipe["environment"]:
+    amd = recipe.get("amd", {})
+    for name in {**recipe["environment"], **amd.get("environment", {})}:
         span = environment_span(name)
         # Two recipes set variables of libraries that the table does not explain.
         assert span or not name.startswith("VLLM_"), name
         assert span is None or knows(span, VLLM["default_version"]), name
-    for name in recipe["options"]:
-        assert knows(tuple(VLLM["known_options"][name.split(".")[0]]), VLLM["default_version"]), name
-    backend = recipe["options"].get("attention-backend")
+    options = {**recipe["options"], **amd.get("options", {})}
+    for name in options:
+        assert knows(option_span(name), VLLM["default_version"]), name
+    backend = options.get("attention-backend")
     assert backend is None or backend.upper() in VLLM["attention_backends"]["names"]
     assert not set(recipe["hardware"]) & set(recipe.get("unsupported", []))
 
@@ -392,6 +475,11 @@ def test_backends_and_quantization_cover_the_prebuilt_architectures() -> None:
     assert set(VLLM["attention_backends"]["by_gfx"]) == prebuilt
     assert set(VLLM["quantization"]["by_gfx"]) == prebuilt
     assert not set(VLLM["quantization"]["supported"]) & set(VLLM["quantization"]["removed"])
+    assert set(VLLM["quantization"]["supported"]) == set(
+        history.quantizations(Catalog(), VLLM["default_version"])
+    )
+    for method, entry in VLLM["quantization"]["removed"].items():
+        assert history.quantization_span(Catalog(), method) == (None, entry["last"])
 
 
 # --- profiles
@@ -423,7 +511,7 @@ def test_a_profile_sets_what_vllm_knows(name: str, version: str) -> None:
             "secret",
         ), variable
     for option in profile["serving"]["options"]:
-        assert knows(tuple(VLLM["known_options"][option]), version), option
+        assert knows(option_span(option), version), option
 
 
 @pytest.mark.parametrize("name", sorted(LOADED_PROFILES))

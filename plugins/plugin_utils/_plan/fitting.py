@@ -18,8 +18,12 @@ def next_kernel(host: Host) -> str | None:
 
 def builds_for(known: dict[str, t.Any], kernel: str) -> bool:
     """Whether a driver release of the catalog is for a kernel."""
-    limits = known["kernels"]
-    return version_key(limits["minimum"]) <= version_key(kernel)[:2] < version_key(limits["below"])
+    limits, key = known["kernels"], version_key(kernel)
+    # A stable release may have taken over what a driver does not build with.
+    broken = any(
+        version_key(span["from"]) <= key < version_key(span["below"]) for span in limits.get("except", [])
+    )
+    return version_key(limits["minimum"]) <= key[:2] < version_key(limits["below"]) and not broken
 
 
 def refused(host: Host, version: str) -> bool:

@@ -79,7 +79,9 @@ def _release(host: Host, driver: Policy, version: str) -> dict[str, t.Any] | Non
         fits = fitting.rocm_releases(host)
         if driver.name == "dkms":
             fits = [other for name, other in fitting.combinations(host) if name == wanted and other] or fits
-        host.findings.add("rocm.release", version, "a release of the catalog", known=", ".join(fits))
+        unknown = {"why": "only releases of the catalog have known repositories and package names"}
+        why, known_ones = known["not_installed"].get(version, unknown)["why"], ", ".join(fits)
+        host.findings.add("rocm.release", version, "a release of the catalog", known=known_ones, why=why)
         return None
     if driver.name == "dkms" and wanted not in release["drivers"]:
         remedy, seen = fitting.remedy(host), f"driver {wanted} with ROCm {version}"

@@ -5,6 +5,9 @@ from __future__ import annotations
 
 import pytest
 
+from ansible_collections.amdgpu.fleet.plugins.plugin_utils._plan.catalog import Catalog
+from ansible_collections.amdgpu.fleet.plugins.plugin_utils._plan.engines.vllm import builds
+
 CHAT = {"name": "chat", "model": "/srv/models/m"}
 PODMAN = {"version": "5.4.2", "quadlet": "5.4", "init": True, "images": [], "image_digests": {}}
 AMD = "docker.io/rocm/vllm:rocm10.1.0_ubuntu24.04_py3.14-pytorch_2.13.0_vllm-0.29.0"
@@ -175,3 +178,25 @@ def test_a_bare_host_gets_podman_where_no_wheels_run(make_plan, ids, host, wants
 def test_wheels_that_run_are_taken_before_podman_is_installed(make_plan):
     plan = make_plan("mi300x-8", bare({"python3.12": "/usr/local/bin/python3.12"}), serve_instances=[CHAT])
     assert (plan["serve"]["installs"][0]["kind"], plan["serve"]["podman"]["packages"]) == ("venv", [])
+
+
+@pytest.mark.parametrize(
+    ("image", "gfx", "lacks"),
+    [
+        ("docker.io/rocm/vllm:rocm10.0.0_ubuntu24.04_py3.14_pytorch_2.12.0_vllm_0.27.0", "gfx1201", True),
+        ("docker.io/rocm/vllm:rocm10.0.0_ubuntu24.04_py3.14_pytorch_2.12.0_vllm_0.27.0", "gfx942", False),
+        ("docker.io/rocm/vllm:rocm7.14.1_cdna_ubuntu24.04_py3.14_pytorch_2.11_vllm_0.23.0", "gfx1100", True),
+        ("docker.io/rocm/vllm:rocm7.14.1_rdna_ubuntu24.04_py3.14_pytorch_2.11_vllm_0.23.0", "gfx1100", False),
+        ("docker.io/vllm/vllm-openai-rocm:v0.33.0", "gfx1201", False),
+    ],
+)
+def test_an_image_of_amd_without_code_for_the_gpu(image, gfx, lacks):
+    assert builds.lacks(image, Catalog(), gfx) is lacks
+
+
+def test_a_gpu_without_code_in_the_image_is_refused_with_those_that_have_some(make_plan):
+    image = "docker.io/rocm/vllm:rocm7.14.1_rdna_ubuntu24.04_py3.14_pytorch_2.11_vllm_0.23.0"
+    plan = make_plan("mi300x-8", serve_instances=[CHAT], vllm_image=image)
+    found = [finding for finding in plan["findings"] if finding["id"] == "vllm.prebuilt"]
+    assert len(found) == 1
+    assert "gfx1100" in found[0]["why"] and "gfx942" not in found[0]["why"]

@@ -7,6 +7,9 @@ import re
 
 import pytest
 
+from ansible_collections.amdgpu.fleet.plugins.plugin_utils._plan import fitting
+from ansible_collections.amdgpu.fleet.plugins.plugin_utils._plan.catalog import Catalog
+
 
 def ubuntu(version: str, kernel: str):
     def change(_gpus, rocm):
@@ -131,3 +134,29 @@ def test_a_gpu_that_amd_does_not_list_on_the_distribution(make_plan, ids):
         make_plan("strix-halo-128", ubuntu("26.04", "7.0.0-12-generic")), "warn"
     )
     assert "rocm.unlisted" not in ids(make_plan("mi300x-8"), "warn")
+
+
+@pytest.mark.parametrize(
+    ("kernel", "builds"),
+    [
+        ("6.12.48+deb13-amd64", True),
+        ("6.12.100+deb13-amd64", False),
+        ("6.12.101-1-pve", False),
+        ("6.12.0-211.el10.x86_64", True),
+        ("6.17.0-19-generic", True),
+        ("6.18.2-1-pve", False),
+    ],
+)
+def test_a_stable_kernel_may_have_what_a_driver_does_not_build_with(kernel, builds):
+    known = Catalog().releases["drivers"]["releases"]["30.30.4"]
+    assert fitting.builds_for(known, kernel) is builds
+
+
+@pytest.mark.parametrize(
+    ("version", "word"), [("10.2.0", "not known yet"), ("7.14.1", "packages-multi-arch")]
+)
+def test_a_release_that_is_known_and_not_installed_says_why(make_plan, version, word):
+    plan = make_plan("mi300x-8", ubuntu("24.04", "6.8.0-85-generic"), rocm_version=version)
+    found = [finding for finding in plan["findings"] if finding["id"] == "rocm.release"]
+    assert len(found) == 1
+    assert word in found[0]["why"]

@@ -34,7 +34,7 @@ def test_nothing_is_obeyed(text):
     findings = Findings("host", KNOWN)
     findings.add("x.y", f"a\n{text}", text)
     found = findings.sorted()[0]
-    said = [found[key] for key in ("seen", "expected", "why", "remedy")]
+    said = [getattr(found, key) for key in ("seen", "expected", "why", "remedy")]
     assert not [word for word in said if "\n" in word]
     facts = ours({"ansible_facts": {"amd_rocm": {text: [{"os": text}]}}}, "amd_rocm")["ansible_facts"]
     said += [str(facts), failure_reason({"msg": text, "stderr": text})]

@@ -31,5 +31,5 @@ def test_another_name_is_none(name):
 def test_no_variable_of_vllm_is_taken_for_one():
     vllm = Catalog().vllm
     known = [*vllm["environment"], *vllm["other_environment"], *vllm["known_environment"]]
-    secret = {"VLLM_API_KEY", "HF_TOKEN", "HUGGING_FACE_HUB_TOKEN"}
+    secret = {"VLLM_API_KEY", "HF_TOKEN", "HUGGING_FACE_HUB_TOKEN", "S3_SECRET_ACCESS_KEY"}
     assert known and [name for name in known if SECRET_NAME.fullmatch(name) and name not in secret] == []

@@ -406,10 +406,10 @@ def test_a_secret_variable_that_vllm_does_not_know(make_plan, ids):
         ("mi250-4", {"quantization": "fp8", "fp8_scales": "block"}, {}, "warn", "slowly"),
         ("mi300x-8", {"quantization": "fp8", "fp8_scales": "tensor"}, {}, None, ""),
         ("mi300x-8", {"quantization": "mxfp4"}, {}, None, ""),
-        ("mi300x-8", {"quantization": "bitsandbytes"}, {}, "fail", "0.26.0"),
+        ("mi300x-8", {"quantization": "bitsandbytes"}, {}, "fail", "0.27.1"),
         ("mi300x-8", {}, {"quantization": "bitsandbytes"}, "fail", "AWQ or GPTQ"),
-        ("mi300x-8", {"quantization": "squeezellm"}, {}, "fail", "awq, auto_awq"),
-        ("mi300x-8", {}, {"quantization": "awk"}, "fail", "awq, auto_awq"),
+        ("mi300x-8", {"quantization": "squeezellm"}, {}, "fail", "auto_awq, auto_gptq, awq,"),
+        ("mi300x-8", {}, {"quantization": "awk"}, "fail", "auto_awq, auto_gptq, awq,"),
         ("mi300x-8", {"quantization": "awq"}, {}, None, ""),
         ("mi300x-8", {}, {}, None, ""),
     ],
@@ -424,6 +424,43 @@ def test_the_quantization_of_a_model_is_held_against_the_gpu(make_plan, host, mo
     found = [finding for finding in plan["findings"] if finding["id"] == "vllm.quantization"]
     assert [finding["severity"] for finding in found] == ([severity] if severity else [])
     assert not severity or word in sentence(found[0])
+
+
+@pytest.mark.parametrize(
+    ("method", "release", "word"),
+    [
+        ("bitsandbytes", "0.27.1", None),
+        ("bitsandbytes", "0.28.0", "0.27.1 was the last"),
+        ("gguf", "0.23.0", None),
+        ("gguf", "0.24.0", "0.23.0 was the last"),
+        ("inc", "0.27.1", "vLLM 0.27.1 loads"),
+        ("inc", "0.28.0", None),
+    ],
+)
+def test_a_release_loads_what_its_source_lists(make_plan, method, release, word):
+    wanted = {**CHAT, "options": {"quantization": method}}
+    plan = make_plan("mi300x-8", serve_instances=[wanted], vllm_version=release)
+    found = [sentence(finding) for finding in plan["findings"] if finding["id"] == "vllm.quantization"]
+    assert bool(found) == bool(word)
+    assert not word or word in found[0]
+
+
+@pytest.mark.parametrize(
+    ("option", "release", "word"),
+    [
+        ("max-num-queued-reqs", "0.22.1", "it came with vLLM 0.29.0"),
+        ("max-num-active-seqs", "0.28.0", "it came with vLLM"),
+        ("calculate-kv-scales", "0.22.1", None),
+        ("max-num-partial-prefills", "0.25.1", None),
+        ("max-num-partial-prefills", "0.27.1", "0.26.0 was the last"),
+    ],
+)
+def test_an_option_is_held_against_the_release(make_plan, option, release, word):
+    wanted = {**CHAT, "options": {option: option == "calculate-kv-scales" or 1}}
+    plan = make_plan("mi300x-8", serve_instances=[wanted], vllm_version=release)
+    found = [sentence(finding) for finding in plan["findings"] if finding["id"] == "vllm.option"]
+    assert bool(found) == bool(word)
+    assert not word or word in found[0]
 
 
 def test_block_wise_fp8_came_to_gfx11_with_a_release(make_plan, ids):

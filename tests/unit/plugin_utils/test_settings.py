@@ -126,10 +126,27 @@ def test_a_folder_of_the_container_is_not_filled(make_plan):
     ],
 )
 def test_an_option_is_held_to_the_releases_that_have_it(make_plan, name, version, wrong):
-    plan = make_plan(
-        "mi300x-8", with_podman, serve_instances=[chat(options={name: True})], vllm_version=version
-    )
+    options = {name: 8 if name == "max-num-seqs" else True}
+    plan = make_plan("mi300x-8", with_podman, serve_instances=[chat(options=options)], vllm_version=version)
     assert findings(plan, "vllm.option") == ([("vllm.option", "fail")] if wrong else [])
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "expected"),
+    [
+        ("max-num-seqs", True, "a whole number"),
+        ("max-num-seqs", "many", "a whole number"),
+        ("enforce-eager", 1, "true or false"),
+        ("gpu-memory-utilization", "most", "a number"),
+        ("dtype", "float8", "one of"),
+        ("dtype", "half", None),
+        ("max-num-seqs", "64", None),
+    ],
+)
+def test_an_option_is_held_to_the_values_that_it_takes(make_plan, name, value, expected):
+    plan = make_plan("mi300x-8", with_podman, serve_instances=[chat(options={name: value})])
+    found = [finding["expected"] for finding in plan["findings"] if finding["id"] == "vllm.option"]
+    assert (expected in found[0]) if expected else not found
 
 
 @pytest.mark.parametrize(

@@ -138,8 +138,13 @@ def _check_architecture(instance: Instance[VllmBuild]) -> None:
         expected = "GPUs of one architecture in an instance"
         host.findings.add("gpu.mixed", seen, expected, severity="fail")
     prebuilt = host.catalog.vllm["versions"].get(build.version, {}).get("prebuilt_gfx", [])
-    own = host.wants.vllm_image or host.wants.vllm_packages
-    if host.gpus and found[0] not in prebuilt and not own:
+    image, catalog = host.wants.vllm_image, host.catalog
+    own = image or host.wants.vllm_packages
+    if host.gpus and builds.lacks(image, catalog, found[0]):
+        known = ", ".join(gfx for gfx in prebuilt if not builds.lacks(image, catalog, gfx))
+        seen, expected = f"{image} on {found[0]}", "an image with code for it"
+        host.findings.add("vllm.prebuilt", seen, expected, known=known, gfx=found[0])
+    elif host.gpus and found[0] not in prebuilt and not own:
         known = ", ".join(prebuilt)
         host.findings.add("vllm.prebuilt", found[0], "a prebuilt one", known=known, gfx=found[0])
 

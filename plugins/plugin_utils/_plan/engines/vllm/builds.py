@@ -127,6 +127,15 @@ def _of_amd(image: str, catalog: Catalog) -> dict[str, t.Any] | None:
     )
 
 
+def lacks(image: str, catalog: Catalog, gfx: str) -> bool:
+    """Whether the image that is asked for is one of AMD's without code for an architecture."""
+    entry = _of_amd(image, catalog)
+    if entry is None:
+        return False
+    family = "cdna" if gfx.startswith("gfx9") else "rdna"
+    return gfx in entry.get("without", []) or entry["gpus"] not in ("all", family)
+
+
 def _tag(image: str) -> str:
     return image.rpartition("/")[2].partition(":")[2]
 

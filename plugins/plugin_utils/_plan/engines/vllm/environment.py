@@ -13,6 +13,7 @@ from ...catalog import version_key
 from ...host import Host
 from ...wants import INVENTORY
 from ..protocol import Together
+from . import history
 from .builds import VllmBuild
 from .checkpoint import Vllm
 from .nodes import environment as of_nodes
@@ -113,12 +114,7 @@ def same(first: t.Any, second: t.Any) -> bool:
 
 def _span(host: Host, name: str) -> tuple[str | None, str | None] | None:
     """The first and the last release that reads a variable of vLLM; ``None`` where no release does."""
-    vllm = host.catalog.vllm
-    entry = vllm["environment"].get(name)
-    if entry:
-        return entry.get("first"), entry.get("last")
-    known = vllm["known_environment"].get(name)
-    return (known[0], known[1]) if known else None
+    return history.variable_span(host.catalog, name)
 
 
 def _unread(host: Host, build: VllmBuild, name: str) -> bool:
@@ -149,7 +145,9 @@ def check_variable(host: Host, build: VllmBuild, name: str, value: str | None = 
         remedy = f"Remove {name}, or correct its name"
     elif not _unread(host, build, name):
         if value is not None:
-            _check_value(host, name, value, entry)
+            expected = history.variable_refuses(host.catalog, name, value, build.version)
+            if expected:
+                host.findings.add("vllm.environment_value", f"{name}={value}", expected, name=name)
         return
     elif span[0] and version_key(build.version) < version_key(str(span[0])):
         remedy = f"Remove {name}: it came with vLLM {span[0]}"
@@ -160,23 +158,6 @@ def check_variable(host: Host, build: VllmBuild, name: str, value: str | None = 
     host.findings.add(
         "vllm.environment", f"{name} with vLLM {build.version}", "a variable it reads", remedy=remedy
     )
-
-
-def _check_value(host: Host, name: str, value: str, entry: dict[str, t.Any]) -> None:
-    """vLLM stops at a value that its parser does not take."""
-    kind, choices = entry.get("type"), [str(choice) for choice in entry.get("choices", [])]
-    if choices:
-        fits, expected = value in choices, ", ".join(choices)
-    elif kind == "bool":
-        fits, expected = value.lower() in ("", "0", "1", "true", "false"), "0, 1, true or false"
-    elif kind == "int-bool":
-        fits, expected = value in ("0", "1"), "0 or 1"
-    elif kind == "int":
-        fits, expected = bool(re.fullmatch(r"-?[0-9]{1,12}", value)), "a number"
-    else:
-        return
-    if not fits:
-        host.findings.add("vllm.environment_value", f"{name}={value}", expected, name=name)
 
 
 def check_visible(instance: Vllm, environment: dict[str, str]) -> None:

@@ -12,7 +12,7 @@ from ...catalog import Catalog, version_key
 from ...host import Host
 from ...wants import INVENTORY
 from ..protocol import Together
-from . import checkpoint
+from . import checkpoint, history
 from .builds import VllmBuild
 from .checkpoint import Vllm
 from .nodes import check_split
@@ -49,7 +49,7 @@ def of_instance(instance: Vllm, nodes: Together | None) -> dict[str, t.Any]:
         instance.note("option", f"{name}={entry['value']}", entry["reason"], entry["source"])
     for name, value in asked.items():
         options[name] = value
-        _check_option(host, instance.build, name)
+        _check_option(host, instance.build, name, value)
         instance.note("option", f"{name}={value}", "asked for", INVENTORY)
     _check_heads(instance, asked.get("tensor-parallel-size"))
     if nodes:
@@ -126,7 +126,7 @@ def _negated(catalog: Catalog, name: str) -> dict[str, t.Any]:
     for prefix, other in NEGATIONS.items():
         # Of such a pair the newer one is the negation.
         mate = name.replace(prefix, other, 1) if name.startswith(prefix) else ""
-        if mate in known and known.get(name, [None])[0] and not known[mate][0]:
+        if mate in known and history.option(catalog, name).get("of") == mate:
             return {mate: True}
     return {f"no-{name}": True}
 
@@ -157,31 +157,29 @@ def _excepted(instance: Vllm, unless: dict[str, t.Any]) -> bool:
     return facts.get("model_type") in kinds or quantization in methods
 
 
-def _check_option(host: Host, build: VllmBuild, name: str) -> None:
-    """An option must be one that this release knows: another one ends it with 2."""
-    vllm, version = host.catalog.vllm, version_key(build.version)
-    base = name[3:] if name.startswith("no-") else name
-    entry = vllm["options"].get(name) or vllm["options"].get(base) or {}
-    span = vllm["known_options"].get(name) or vllm["known_options"].get(base)
-    first, last = entry.get("first") or (span or [None])[0], entry.get("last")
-    if (
-        last
-        and version > version_key(str(last))
-        and not (entry.get("back") and version >= version_key(str(entry["back"])))
-    ):
-        replacement = entry.get("replacement")
-        remedy = (
-            f"Use {replacement} instead" if replacement else f"Remove {name}: {last} was the last to know it"
-        )
+def _check_option(host: Host, build: VllmBuild, name: str, value: t.Any) -> None:
+    """An option must be one that this release knows, with a value that it takes: another one ends it with 2."""
+    if history.option_known(host.catalog, name, build.version):
+        expected = history.option_refuses(host.catalog, name, value, build.version)
+        if expected:
+            seen = f"--{name} {value} with vLLM {build.version}"
+            host.findings.add("vllm.option", seen, expected, remedy=f"Correct the value of {name}")
+        return
+    known = host.catalog.vllm["options"]
+    entry = known.get(name) or known.get(name[3:] if name.startswith("no-") else name) or {}
+    version = version_key(build.version)
+    first, last = history.option_span(host.catalog, name) or (None, None)
+    gone = entry.get("last") or last
+    if gone and version > version_key(str(gone)):
+        remedy = f"Remove {name}: {gone} was the last to know it"
+        if entry.get("replacement"):
+            remedy = f"Use {entry['replacement']} instead"
     elif first and version < version_key(str(first)):
         remedy = f"Remove {name}: it came with vLLM {first}"
-    elif span or entry:
-        return
     else:
         remedy = f"Remove {name}, or correct its name"
-    host.findings.add(
-        "vllm.option", f"--{name} with vLLM {build.version}", "an option it knows", remedy=remedy
-    )
+    seen = f"--{name} with vLLM {build.version}"
+    host.findings.add("vllm.option", seen, "an option it knows", remedy=remedy)
 
 
 def paths(catalog: Catalog, options: dict[str, t.Any]) -> list[str]:

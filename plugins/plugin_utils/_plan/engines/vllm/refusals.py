@@ -10,7 +10,7 @@ import json
 import typing as t
 
 from ...catalog import version_key
-from . import checkpoint
+from . import checkpoint, history
 from . import environment as variables
 from .checkpoint import Vllm
 
@@ -68,7 +68,8 @@ def _check_backend(launched: Launched) -> None:
     aiter = known["by_gfx"].get(gfx, {}).get("aiter", False)
     if backend:
         name, entry = backend.upper(), known["names"].get(backend.upper())
-        option, first = f"attention-backend={backend}", (entry or {}).get("first")
+        option = f"attention-backend={backend}"
+        first = launched.instance.host.catalog.vllm["attention_history"].get(name, {}).get("first")
         if entry is None:
             launched.refuse("attention-backend", option, f"vLLM has {', '.join(known['names'])}")
         elif first and version_key(version) < version_key(first):
@@ -129,21 +130,23 @@ def _another(launched: Launched) -> str:
 
 
 def _release_lacks(launched: Launched) -> Unloadable | None:
-    instance = launched.instance
-    vllm, version = instance.host.catalog.vllm, version_key(instance.build.version)
-    known, newest = vllm["quantization"], vllm["default_version"]
+    instance, version = launched.instance, launched.instance.build.version
+    catalog = instance.host.catalog
     method = launched.options.get("quantization") or checkpoint.quantization(instance)
-    removed = known["removed"].get(method)
-    if removed and version > version_key(removed["last"]):
-        why = f"vLLM {removed['last']} was the last to load it on ROCm"
+    if not method:
+        return None
+    removed = catalog.vllm["quantization"]["removed"].get(method)
+    _first, last = history.quantization_span(catalog, method) or (None, None)
+    if removed and last and version_key(version) > version_key(last):
+        why = f"vLLM {last} was the last to load it on ROCm"
         remedy = f"Take the model in another quantization: {removed['replacement']}"
         return Unloadable(method, "one that this release loads", None, why, remedy)
-    if method and not removed and method not in known["supported"]:
-        # What older releases load is known of those only that lost something since.
-        severity = "warn" if version < version_key(newest) else "fail"
-        why = f"vLLM {newest} loads {', '.join(known['supported'])} on ROCm"
-        return Unloadable(method, "one that vLLM loads", severity, why, _another(launched))
-    return None
+    if removed or history.quantization_known(catalog, method, version):
+        return None
+    loaded = history.quantizations(catalog, version)
+    why = f"vLLM {version} loads {', '.join(loaded)} on ROCm"
+    severity = "fail" if loaded else "warn"
+    return Unloadable(method, "one that vLLM loads", severity, why, _another(launched))
 
 
 def _check_cache_format(launched: Launched) -> None:

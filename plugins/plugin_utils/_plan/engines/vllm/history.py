@@ -1,0 +1,164 @@
+# Copyright: (c) 2026, the amdgpu.fleet authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What a release of vLLM knows by name: options, variables, parsers, quantization, attention backends.
+
+The catalog has the history from vLLM's source distributions (``make catalog-refresh``). What left vLLM
+before the
+oldest of them stands in the hand-written part, with its replacement.
+"""
+
+from __future__ import annotations
+
+import re
+import typing as t
+
+from ...catalog import Catalog, version_key
+
+Span = t.Tuple[t.Optional[str], t.Optional[str]]
+# 1k, 2M and 1Gi are numbers to some options of vLLM.
+INTEGER = re.compile(r"-?[0-9]{1,18}([kKmMgGtT]i?)?|auto")
+
+
+def within(span: Span, release: str) -> bool:
+    """Whether a release lies between the first and the last that have a name."""
+    first, last = span
+    key = version_key(release)
+    return not (first and key < version_key(str(first))) and not (last and key > version_key(str(last)))
+
+
+def _entry(section: dict[str, t.Any], name: str | None) -> dict[str, t.Any]:
+    return section.get(name) or {} if name else {}
+
+
+def _span(entry: dict[str, t.Any]) -> Span | None:
+    return (entry.get("first"), entry.get("last")) if entry else None
+
+
+def _has(entry: dict[str, t.Any], release: str) -> bool:
+    span = _span(entry)
+    return span is not None and within(span, release) and release not in entry.get("gaps", [])
+
+
+def option(catalog: Catalog, name: str) -> dict[str, t.Any]:
+    """What is known of an option; of a negation, what is known of that."""
+    known = catalog.vllm["known_options"]
+    return _entry(known, name) or _entry(known, name[3:] if name.startswith("no-") else None)
+
+
+def option_span(catalog: Catalog, name: str) -> Span | None:
+    """The first and the last release that know an option; ``None`` where no release does."""
+    old = catalog.vllm["options"]
+    gone = _entry(old, name) or _entry(old, name[3:] if name.startswith("no-") else None)
+    return _span(option(catalog, name)) or _span(gone)
+
+
+def option_known(catalog: Catalog, name: str, release: str) -> bool:
+    """Whether a release takes an option."""
+    entry = option(catalog, name)
+    if entry:
+        return _has(entry, release)
+    span = option_span(catalog, name)
+    return span is not None and within(span, release)
+
+
+def option_refuses(catalog: Catalog, name: str, value: t.Any, release: str) -> str | None:
+    """What an option takes, where it does not take a value; ``None`` where it may."""
+    entry = option(catalog, name)
+    kind, text = entry.get("type"), str(value)
+    if kind == "choice":
+        taken = [str(choice) for choice, span in entry["choices"].items() if within(span, release)]
+        return None if text in taken or value is None else f"one of {', '.join(taken)}"
+    if kind in ("bool", "switch", "negation"):
+        return None if isinstance(value, bool) else "true or false"
+    if kind == "int":
+        return None if INTEGER.fullmatch(text) and not isinstance(value, bool) else "a whole number"
+    if kind == "float":
+        return None if _is_number(value) else "a number"
+    return None
+
+
+def _is_number(value: t.Any) -> bool:
+    try:
+        float(value)
+    except (TypeError, ValueError):
+        return False
+    return not isinstance(value, bool)
+
+
+def variable(catalog: Catalog, name: str) -> dict[str, t.Any]:
+    """What is known of a variable: type and releases as computed, the rest as written by hand."""
+    return {**_entry(catalog.vllm["environment"], name), **_entry(catalog.vllm["known_environment"], name)}
+
+
+def variable_span(catalog: Catalog, name: str) -> Span | None:
+    """The first and the last release that read a variable of vLLM's table; ``None`` where none does.
+
+    What every release read so far has is older than the oldest of them: then the hand-written part may know
+    its first.
+    """
+    entry, written = variable(catalog, name), _entry(catalog.vllm["environment"], name)
+    if not entry:
+        return None
+    return entry.get("first") or written.get("first"), entry.get("last")
+
+
+def variable_known(catalog: Catalog, name: str, release: str) -> bool:
+    span = variable_span(catalog, name)
+    return span is not None and within(span, release)
+
+
+def variable_refuses(catalog: Catalog, name: str, value: str, release: str) -> str | None:
+    """What a variable takes, where it does not take a value; ``None`` where it may."""
+    entry = variable(catalog, name)
+    kind, choices = entry.get("type"), entry.get("choices")
+    if choices:
+        spans = (
+            choices.items() if isinstance(choices, dict) else [(choice, (None, None)) for choice in choices]
+        )
+        taken = [str(choice) for choice, span in spans if within(span, release)]
+        fold = str.lower if entry.get("any_case") else str
+        given = value.split(",") if kind == "list" else [value]
+        fits = {fold(part.strip()) for part in given} <= {fold(choice) for choice in taken}
+        return None if fits else ", ".join(taken)
+    if kind == "bool":
+        return None if value.lower() in ("", "0", "1", "true", "false") else "0, 1, true or false"
+    if kind in ("int-bool", "one"):
+        return None if value in ("0", "1") else "0 or 1"
+    if kind == "int":
+        return None if re.fullmatch(r"-?[0-9]{1,18}", value) else "a number"
+    if kind == "float":
+        return None if _is_number(value) else "a number"
+    return None
+
+
+def parsers(catalog: Catalog, kind: str, release: str) -> list[str]:
+    """The names of parsers of a release; ``kind`` is ``tool`` or ``reasoning``."""
+    return [name for name, entry in catalog.vllm["parsers"][kind].items() if _has(entry, release)]
+
+
+def parser_known(catalog: Catalog, kind: str, name: str, release: str) -> bool:
+    return _has(_entry(catalog.vllm["parsers"][kind], name), release)
+
+
+def quantization_span(catalog: Catalog, method: str) -> Span | None:
+    """The first and the last release that load a method on ROCm."""
+    removed = _entry(catalog.vllm["quantization"]["removed"], method)
+    computed = _span(_entry(catalog.vllm["quantization_history"], method))
+    return computed or ((None, removed["last"]) if removed else None)
+
+
+def quantizations(catalog: Catalog, release: str) -> list[str]:
+    """The methods that a release loads on ROCm; empty where it is older than what was read."""
+    if version_key(release) < version_key(catalog.vllm["releases_read"][0]):
+        return []
+    return [name for name, entry in catalog.vllm["quantization_history"].items() if _has(entry, release)]
+
+
+def quantization_known(catalog: Catalog, method: str, release: str) -> bool:
+    span = quantization_span(catalog, method)
+    return span is not None and within(span, release)
+
+
+def backend_known(catalog: Catalog, name: str, release: str) -> bool:
+    """Whether a release has an attention backend of this name."""
+    return _has(_entry(catalog.vllm["attention_history"], name), release)
