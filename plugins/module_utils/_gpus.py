@@ -146,9 +146,13 @@ def _total(values: t.Iterable[int | None]) -> int | None:
     return sum(numbers) if numbers else None
 
 
-def _least(pool: int | None, memory: int | None) -> int | None:
-    """An APU's pool may be set larger than the memory that is there."""
-    return min(pool, memory) if pool and memory else pool
+def _pool_of_apu(pool: int | None, gtt: int | None, carved: int | None, memory: int | None) -> int | None:
+    """What KFD offers: the carve-out, which MemTotal leaves out, or a limit of the system memory, which may be
+    set larger than the memory that is there."""
+    offered = pool or gtt
+    if pool and carved and abs(pool - carved) < carved // 50:
+        return pool
+    return min(offered, memory) if offered and memory else offered
 
 
 def _link_speed(text: str | None) -> str | None:
@@ -188,7 +192,7 @@ def _gpu(
         "supported": supported_by_rocm(gfx),
         "vram_bytes": vram if vram is not None else None if product.apu else pool,
         "gtt_bytes": gtt,
-        "usable_bytes": _least(pool or gtt, memory) if product.apu else (pool or vram),
+        "usable_bytes": _pool_of_apu(pool, gtt, vram, memory) if product.apu else (pool or vram),
         "compute_units": _total(node.compute_units for node in nodes),
         "xcc_count": _total(node.properties.get("num_xcc") for node in nodes),
         "numa_node": numa_node if numa_node is None or numa_node >= 0 else None,

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import typing as t
 
-from ansible_collections.amdgpu.fleet.plugins.plugin_utils._plan import fitting
+from ansible_collections.amdgpu.fleet.plugins.plugin_utils._plan import distributions, fitting, owners
 from ansible_collections.amdgpu.fleet.plugins.plugin_utils._plan.catalog import version_key
 from ansible_collections.amdgpu.fleet.plugins.plugin_utils._plan.examine import driver_builds
 from ansible_collections.amdgpu.fleet.plugins.plugin_utils._plan.fitting import builds_for, next_kernel
@@ -31,6 +31,9 @@ def policy(host: Host) -> tuple[str, str, t.Any]:
     want = host.wants["driver_policy"]
     if want != "auto":
         return want, "asked for", INVENTORY
+    others = [name for name in owners.names(host) if name in owners.EXCLUSIVE]
+    if others:
+        return "none", f"{owners.TITLES[others[0]]} owns the driver", None
     rule = host.profile.get("host", {}).get("driver")
     if not rule:
         return "none", "no GPU that needs a driver", None
@@ -129,12 +132,26 @@ def _packages(host: Host) -> dict[str, t.Any]:
             why=reason,
             steps=steps,
         )
+    if (
+        chosen != "none"
+        and (chosen == "dkms" or builds or facts["next_module"] == "dkms")
+        and host.rocm["boot"]["secure_boot"]
+        and not host.rocm["boot"]["mok_enrolled"]
+    ):
+        host.findings.add("driver.secure_boot", "Secure Boot on", "a module whose signature is accepted")
     if chosen == "inbox":
         unwanted = host.profile.get("host", {}).get("driver", {}).get("packages_absent", [])
         plan["remove"] = [name for name in unwanted if name in host.rocm["packages"]]
         if plan["remove"]:
             host.findings.add(
                 "driver.dkms_on_inbox", ", ".join(plan["remove"]), "the inbox driver", why=reason
+            )
+        elif facts["next_module"] == "dkms" and "amdgpu-dkms" in host.rocm["packages"]:
+            host.findings.add(
+                "driver.dkms_stays",
+                f"amdgpu-dkms {host.rocm['packages']['amdgpu-dkms']}",
+                "the inbox driver",
+                why=reason,
             )
     if host.wants["driver_state"] == "absent":
         plan["remove"] = [name for name in DRIVER_PACKAGES if name in host.rocm["packages"]]
@@ -184,6 +201,13 @@ def _gate(host: Host, release: str, known: dict[str, t.Any]) -> bool:
     # A virtual function is supported where its GPU is.
     products = {(gpu["product"] or "").removesuffix(" VF") for gpu in host.gpus}
     distribution, os = host.distribution, host.rocm["os"]
+    if not distributions.own_kernel(host.rocm):
+        host.findings.add(
+            "driver.foreign_kernel",
+            f"kernel {host.rocm['kernel']['release']} on {os['name']}",
+            "a kernel of a distribution that AMD lists",
+        )
+        return False
     major = (os["version"] or "").partition(".")[0]
     same = [entry for entry in host.catalog.releases["distributions"].values() if entry["id"] == os["id"]]
     minors = [
@@ -226,8 +250,6 @@ def _gate(host: Host, release: str, known: dict[str, t.Any]) -> bool:
         host.findings.add(
             "driver.prerequisite", f"{seen} enabled", " and ".join(absent), missing=" and ".join(absent)
         )
-    if host.rocm["boot"]["secure_boot"] and not host.rocm["boot"]["mok_enrolled"]:
-        host.findings.add("driver.secure_boot", "Secure Boot on", "a module whose signature is accepted")
     return True
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 import typing as t
 
+from ansible_collections.amdgpu.fleet.plugins.plugin_utils._plan import distributions, owners, packages, place
 from ansible_collections.amdgpu.fleet.plugins.plugin_utils._plan.catalog import version_key
 from ansible_collections.amdgpu.fleet.plugins.plugin_utils._plan.engines.vllm.fit import GIB
 from ansible_collections.amdgpu.fleet.plugins.plugin_utils._plan.fitting import builds_for
@@ -18,7 +19,10 @@ if t.TYPE_CHECKING:
 
 def examine(host: Host) -> None:
     """Add the findings of a host."""
+    place.check(host)
+    packages.check(host)
     _gpus(host)
+    owners.check(host)
     _driver(host)
     _devices(host)
     _known_issues(host)
@@ -124,18 +128,25 @@ def _build_remedy(host: Host, release: str | None, missing: list[str]) -> str:
 
 def _driver(host: Host) -> None:
     kernel = host.rocm["kernel"]
+    unknown = kernel["unknown_parameters"]
+    if unknown:
+        host.findings.add("kernel.parameter_unknown", ", ".join(unknown), "parameters that the module has")
     for entry in host.profile.get("host", {}).get("avoid_kernel", []):
-        os, general = host.rocm["os"], (host.distribution or {}).get("kernel", "0")
+        os, general = distributions.kernel_base(host.rocm), (host.distribution or {}).get("kernel", "0")
         # Ubuntu's HWE kernels call themselves generic, as its GA kernels do; only the number tells them
         # apart.
         is_hwe = version_key(kernel["release"] or "")[:2] > version_key(general)
-        if (entry["distribution"], entry["version"]) == (os["id"], os["version"]) and (
+        if (entry["distribution"], entry["version"]) == (os.id, os.version) and (
             entry["flavour"] != "hwe" or is_hwe
         ):
             host.findings.add(
-                "kernel.avoid", kernel["release"], f"the GA kernel {general}", why=entry["reason"]
+                "kernel.avoid",
+                kernel["release"],
+                f"the GA kernel {general}",
+                why=entry["reason"],
+                remedy=distributions.ga_remedy(host.rocm),
             )
-        elif (entry["distribution"], entry["version"], entry["flavour"]) == (os["id"], os["version"], "hwe"):
+        elif (entry["distribution"], entry["version"], entry["flavour"]) == (os.id, os.version, "hwe"):
             bringing = [
                 name
                 for name in host.rocm["packages"]
@@ -178,12 +189,26 @@ def _devices(host: Host) -> None:
 
 
 def _known_issues(host: Host) -> None:
+    found = {}
     for identifier, issue in host.catalog.known_issues.items():
         match = issue.get("match")
-        if match and host.gfx in match.get("gfx", [host.gfx]):
+        if match and host.gfx in match.get("gfx", [host.gfx]) and _facts_agree(host, match):
             seen = _seen(host, match)
             if seen:
-                host.findings.add_known(identifier, seen, issue["expected"])
+                found[identifier] = seen
+    for identifier, seen in found.items():
+        issue = host.catalog.known_issues[identifier]
+        # What goes with every cause is silent where the cause is known.
+        if not set(issue["match"].get("yields_to", [])) & set(found):
+            host.findings.add_known(identifier, seen, issue["expected"])
+
+
+def _facts_agree(host: Host, match: dict[str, t.Any]) -> bool:
+    """A line of the log is not believed where the host shows that it is not so (any more)."""
+    if match.get("unless") == "all_in_kfd":
+        driven = [gpu for gpu in host.gpus if gpu["driver"] == "amdgpu"]
+        return not driven or any(not gpu["partitions"] for gpu in driven)
+    return True
 
 
 def _seen(host: Host, match: dict[str, t.Any]) -> str:

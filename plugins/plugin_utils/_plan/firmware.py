@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import typing as t
 
+from ansible_collections.amdgpu.fleet.plugins.plugin_utils._plan import distributions
 from ansible_collections.amdgpu.fleet.plugins.plugin_utils._plan.catalog import version_key
 from ansible_collections.amdgpu.fleet.plugins.plugin_utils._plan.wants import INVENTORY
 
@@ -78,10 +79,10 @@ def section(host: Host) -> dict[str, t.Any]:
 def _series(host: Host, rule: dict[str, t.Any]) -> dict[str, t.Any] | None:
     """What a release of a distribution has instead of the minimum, where its packages keep the date of their
     series."""
-    os = host.rocm["os"]
+    os = distributions.base(host.rocm["os"])
     mine = (
         entry
         for entry in rule.get("series", [])
-        if entry["distribution"] == os["id"] and os["version"] in entry["versions"]
+        if entry["distribution"] == os.id and os.version in entry["versions"]
     )
     return next(mine, None)

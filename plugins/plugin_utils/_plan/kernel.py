@@ -15,6 +15,7 @@ import typing as t
 
 from ansible_collections.amdgpu.fleet.plugins.module_utils import _cmdline, _modprobe
 from ansible_collections.amdgpu.fleet.plugins.module_utils._cmdline import CmdlineError, Wanted
+from ansible_collections.amdgpu.fleet.plugins.plugin_utils._plan import apu, distributions
 from ansible_collections.amdgpu.fleet.plugins.plugin_utils._plan.catalog import CatalogError, version_key
 from ansible_collections.amdgpu.fleet.plugins.plugin_utils._plan.engines.vllm.fit import GIB
 from ansible_collections.amdgpu.fleet.plugins.plugin_utils._plan.examine import memory_pool
@@ -252,6 +253,9 @@ def _module_options(
                     "memory.gtt_too_large", f"{gib} GiB", f"at most {limit} of {memory} GiB", limit=limit
                 )
                 continue
+            # A limit below the carve-out that is the pool moves nothing.
+            if apu.keeps_carve_out(host, gib * GIB) and not asked:
+                continue
             value = gib * entry["pages_per_gib"]
             reason, source = (
                 ("asked for", INVENTORY) if asked else (f"{gib} of {memory} GiB. {reason}", source)
@@ -270,7 +274,7 @@ def _minimum_kernel(host: Host) -> str | None:
     is new enough."""
     minimums = host.profile.get("host", {}).get("minimum_kernel", [])
     release, following = host.rocm["kernel"]["release"], host.rocm["kernel"]["default_release"]
-    os = host.rocm["os"]
+    os = distributions.kernel_base(host.rocm)
     # Ubuntu's HWE kernels call themselves generic, as its GA kernels do.
     flavours = {
         "any",
@@ -280,8 +284,9 @@ def _minimum_kernel(host: Host) -> str | None:
     mine = [
         entry
         for entry in minimums
-        if entry["distribution"] == os["id"]
-        and entry["version"] == os["version"]
+        if entry["distribution"] == os.id
+        # A rolling release has no version of its own.
+        and os.version in (None, entry["version"])
         and entry["flavour"] in flavours
     ]
     floor = next(iter(mine), None) or next(
@@ -303,7 +308,7 @@ def _minimum_kernel(host: Host) -> str | None:
         why=f"older kernels lack fixes that {host.gfx} needs: hangs, page faults, or a fraction of the memory",
         remedy=f"{waits} is installed; the role kernel asks for a reboot into it"
         if waits
-        else _kernel_remedy(os, floor["release"]),
+        else distributions.kernel_remedy(host.rocm, floor["release"]),
     )
     return waits
 
@@ -311,11 +316,3 @@ def _minimum_kernel(host: Host) -> str | None:
 def _kernel_key(release: str) -> list[int]:
     """Version and ABI number: ``6.17.0-19-generic`` and ``6.17.0-19.19~24.04.2`` are one kernel."""
     return version_key(release)[:4]
-
-
-def _kernel_remedy(os: dict[str, t.Any], release: str) -> str:
-    if os["id"] == "debian":
-        return f"Install a kernel from backports (apt install -t {os['codename']}-backports linux-image-amd64) and reboot"
-    if os["id"] == "ubuntu":
-        return "Install linux-oem-24.04c or the HWE kernel and reboot"
-    return f"Install kernel {release} or later and reboot"

@@ -12,7 +12,16 @@ import difflib
 import fnmatch
 import typing as t
 
-from ansible_collections.amdgpu.fleet.plugins.plugin_utils._plan import driver, firmware, kernel, outside
+from ansible_collections.amdgpu.fleet.plugins.plugin_utils._plan import (
+    distributions,
+    driver,
+    firmware,
+    kernel,
+    outside,
+    packages,
+    place,
+    room,
+)
 from ansible_collections.amdgpu.fleet.plugins.plugin_utils._plan import model as models
 from ansible_collections.amdgpu.fleet.plugins.plugin_utils._plan import partition as partitioning
 from ansible_collections.amdgpu.fleet.plugins.plugin_utils._plan import serve as serving
@@ -66,12 +75,12 @@ class Host:
         return driver.policy(self)[0]
 
     def _distribution(self) -> dict[str, t.Any] | None:
-        os = self.rocm["os"]
-        version = os["version"] or ""
+        os = distributions.base(self.rocm["os"])
+        version = os.version or ""
         for entry in self.catalog.releases["distributions"].values():
             versions = entry.get("minors") or [entry["version"]]
             # A version without a dot stands for all minor versions of it.
-            if entry["id"] == os["id"] and (version in versions or version.partition(".")[0] in versions):
+            if entry["id"] == os.id and (version in versions or version.partition(".")[0] in versions):
                 return entry
         return None
 
@@ -163,6 +172,10 @@ def plan(
         }
         sections["devices"]["selinux"] = _selinux(subject, sections["serve"])
         _gate_packages(subject, sections)
+        place.leave_to_the_owner(subject, sections)
+        if not place.is_inside(subject):
+            packages.check_plan(subject, sections)
+            room.check(subject, sections)
         outside.check(subject, sections)
     except WantsError as error:
         findings.add(
