@@ -107,3 +107,13 @@ def ga_remedy(rocm: Facts) -> str:
             f"linux-{flavour}"
         )
     return "Install linux-generic, the GA kernel, and remove the HWE meta-package"
+
+
+def module_remedy(rocm: Facts, kernel: str | None) -> str | None:
+    """How a kernel gets the inbox driver that its package leaves out; ``None`` where nothing is known."""
+    vendor = kernel_vendor(kernel)
+    if vendor == "debian" and "-cloud-" in (kernel or ""):
+        return "Install linux-image-amd64, whose modules hold amdgpu, remove the cloud kernel and reboot"
+    if vendor == "ubuntu":
+        return f"Install linux-modules-extra-{kernel}, where the release has such a package, and reboot"
+    return None

@@ -351,6 +351,9 @@ def _loaded(host: Host, plan: dict[str, t.Any]) -> None:
             f"no {kind} of amdgpu for kernel {next_kernel(host)}",
             "Install the driver, or let driver_policy choose it",
         )
+        left_out = distributions.module_remedy(host.rocm, next_kernel(host))
+        if plan["policy"] == "inbox" and left_out:
+            remedy = left_out
     if lines and not kept:
         seen = f"{seen}; the kernel says: {lines[-1]}"
     severity = "fail" if serves and not plan["waits"] else "warn"

@@ -18,6 +18,7 @@ def section(host: Host) -> dict[str, t.Any]:
     rule, wants = host.profile.get("host", {}).get("firmware") or {}, host.wants
     package = (host.distribution or {}).get("firmware_package")
     plan: dict[str, t.Any] = {"install": [], "reboot": False}
+    _board(host, rule)
     seen, installed = host.rocm["firmware"], host.rocm["packages"].get(package or "")
     series = _series(host, rule)
     minimum, version = rule.get("minimum") if series is None else series["minimum"], wants["firmware_version"]
@@ -35,13 +36,15 @@ def section(host: Host) -> dict[str, t.Any]:
     }
     if refused:
         name = next(iter(refused))
+        newest = max(rule["refused"], key=version_key)
+        wanted_release = f">= {rule['minimum']}" if rule["minimum"] else f"newer or older than {newest}"
         host.findings.add(
             "firmware.refused",
             f"{name} {refused[name]}",
-            f">= {rule['minimum']}",
+            f">= {rule['minimum']}" if rule["minimum"] else "another release",
             severity="warn" if managed else "fail",
             why=rule["reason"],
-            remedy="The role firmware replaces it" if managed else f"Install {name} >= {rule['minimum']}",
+            remedy="The role firmware replaces it" if managed else f"Install {name} {wanted_release}",
         )
     loaded_refused = seen["mes"] in rule.get("mes_refused", [])
     if loaded_refused:
@@ -74,6 +77,15 @@ def section(host: Host) -> dict[str, t.Any]:
     plan["reboot"] = (loaded_refused or waits) and not plan["install"]
     host.note("firmware", "package", wanted, rule["reason"], INVENTORY if version else rule["source"])
     return plan
+
+
+def _board(host: Host, rule: dict[str, t.Any]) -> None:
+    """What AMD asks of the board's own firmware, for people to compare: no file of a host tells which it is."""
+    products = {(gpu["product"] or "").removesuffix(" VF") for gpu in host.gpus}
+    for entry in rule.get("board", []):
+        if entry["product"] in products:
+            reason = f"AMD's minimum for {entry['product']}; compare it with `amd-smi static --ifwi`, the host does not tell it"
+            host.note("firmware", "board firmware", f">= {entry['minimum']}", reason, rule["source"])
 
 
 def _series(host: Host, rule: dict[str, t.Any]) -> dict[str, t.Any] | None:

@@ -491,3 +491,59 @@ def test_findings_that_yield_yield_to_findings_that_are_there():
             assert "log" in known[other]["match"] and name not in known[other]["match"].get(
                 "yields_to", []
             ), name
+
+
+# --- firmware
+
+
+@pytest.mark.parametrize(
+    ("gfx", "name", "mes", "ids"),
+    [
+        ("gfx1100", "rx9070xt", None, {"firmware.refused"}),
+        ("gfx1101", "rx9070xt", None, {"firmware.refused"}),
+        ("gfx1102", "rx9070xt", None, {"firmware.refused"}),
+        ("gfx1200", "rx9070xt", None, {"firmware.refused"}),
+        ("gfx1201", "rx9070xt", None, {"firmware.refused"}),
+        ("gfx1150", "strix-halo-128", "0x83", {"firmware.refused", "firmware.loaded"}),
+        ("gfx1151", "strix-halo-128", "0x83", {"firmware.refused", "firmware.loaded"}),
+        ("gfx1152", "strix-halo-128", "0x83", {"firmware.refused", "firmware.loaded"}),
+        ("gfx1153", "strix-halo-128", "0x83", {"firmware.refused", "firmware.loaded"}),
+        ("gfx942", "mi300x-8", None, set()),
+    ],
+)
+def test_firmware_that_hangs_is_known_for_each_architecture(make_plan, gfx, name, mes, ids):
+    def change(gpus: dict, rocm: dict) -> None:
+        for gpu in gpus["gpus"]:
+            gpu["gfx"] = gfx if gpu["supported"] else gpu["gfx"]
+        rocm["os"] |= {"id": "arch", "version": None, "codename": None, "package_manager": "pacman"}
+        rocm["firmware"] |= {"package": "linux-firmware-amdgpu", "version": "20251125-1", "mes": mes}
+        rocm["packages"] = {"linux-firmware-amdgpu": "20251125-1"}
+
+    seen = found(make_plan(name, change))
+    assert {identifier for identifier in seen if identifier.startswith("firmware.")} == ids
+    for identifier in ids & {"firmware.refused"}:
+        assert seen[identifier]["severity"] == "fail" and "None" not in str(seen[identifier])
+
+
+@pytest.mark.parametrize(
+    ("name", "minimum"),
+    [("mi300x-8", "01.26.00.04"), ("mi355x-8", "01.26.01.03"), ("mi250-4", "MU5 with IFWI 75")],
+)
+def test_amds_minimum_of_the_board_is_shown(make_plan, name, minimum):
+    values = [
+        setting["value"] for setting in make_plan(name)["settings"] if setting["setting"] == "board firmware"
+    ]
+    assert values == [f">= {minimum}"]
+
+
+@pytest.mark.parametrize(
+    ("kernel", "system", "remedy"),
+    [
+        ("7.3.4+deb13-cloud-amd64", "debian13", "linux-image-amd64"),
+        ("6.17.0-1020-oem", "ubuntu2404", "linux-modules-extra-6.17.0-1020-oem"),
+    ],
+)
+def test_a_kernel_without_the_driver_says_which_package_has_it(host, kernel, system, remedy):
+    gone = [f"lib/modules/{kernel}/kernel", "sys/module/amdgpu", "sys/class/kfd"]
+    plan = host("rx9070xt", None, gone, {"driver_policy": "inbox"}, os=system, kernel=running(kernel))
+    assert remedy in found(plan)["driver.not_loaded"]["remedy"]
