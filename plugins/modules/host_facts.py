@@ -183,7 +183,8 @@ ansible_facts:
                 module: {description: Module., type: str}
                 parameter: {description: Parameter., type: str}
                 value: {description: Value., type: str}
-            unknown_parameters: {description: , type: list, elements: str}
+            unknown_parameters: {description: Arguments and options that the loaded module has no parameter for.,
+              type: list, elements: str}
             trouble:
               description: Lines of the kernel log about GPUs that are not well.
               type: list

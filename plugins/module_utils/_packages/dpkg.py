@@ -59,6 +59,8 @@ def interrupted(tree: Tree) -> bool:
 
 def on_hold(tree: Tree, wanted: re.Pattern[str]) -> list[str]:
     """Packages that are ``wanted`` and on hold, whoever holds them."""
+    if b"\nStatus: hold " not in (tree.raw(STATUS, limit=64 << 20) or b""):
+        return []
     return sorted(name for name, package in _read(tree, wanted).items() if package.on_hold)
 
 

@@ -151,9 +151,7 @@ class Kernel(t.TypedDict):
     without_headers: list[str]  # Releases without headers.
     without_modules: list[str]  # Releases without GPU modules.
     module_options: list[ModuleOption]  # Options of amdgpu and TTM in files that we did not write.
-    unknown_parameters: list[
-        str
-    ]  # Arguments and options of amdgpu that the loaded module has no parameter for.
+    unknown_parameters: list[str]  # Arguments and options that the loaded module has no parameter for.
     trouble: list[LogLine]  # Lines of the kernel log about GPUs that are not well.
 
 
