@@ -19,6 +19,8 @@ description:
     the inventory.
   - Reads files. The only commands are C(dmesg), C(rpm) on distributions that use it, and C(modinfo) for a
     compressed or signed module.
+  - A container that has C(/etc/amdgpu-fleet-test-bed-host) counts as a host. The test bed of this collection
+    writes that file into its hosts, and nothing else does.
   - A file that is missing, unreadable or damaged gives a V(null) value and an entry in C(problems), never an
     error.
 extends_documentation_fragment:

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 import yaml
 
-from ansible_collections.amdgpu.fleet.plugins.plugin_utils._plan import apu, distributions
+from ansible_collections.amdgpu.fleet.plugins.plugin_utils._plan import apu, distributions, reboot
 from testbed.tree import load_host, write_tree
 
 REPOSITORY = Path(__file__).resolve().parents[3]
@@ -547,3 +547,12 @@ def test_a_kernel_without_the_driver_says_which_package_has_it(host, kernel, sys
     gone = [f"lib/modules/{kernel}/kernel", "sys/module/amdgpu", "sys/class/kfd"]
     plan = host("rx9070xt", None, gone, {"driver_policy": "inbox"}, os=system, kernel=running(kernel))
     assert remedy in found(plan)["driver.not_loaded"]["remedy"]
+
+
+def test_a_container_waits_for_no_reboot():
+    driver = {"reload_needed": True}
+    plan = {"driver": {"waits": True}, "firmware": {"reboot": True}, "kernel": {"state": "absent"}}
+    facts = {"amd_rocm": {"driver": driver}, "amd_host": {"place": {"kind": "container"}}}
+    assert reboot.waiting(plan, facts) == []
+    facts["amd_host"]["place"]["kind"] = "guest"
+    assert len(reboot.waiting(plan, facts)) == 2
