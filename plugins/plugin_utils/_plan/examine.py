@@ -206,8 +206,7 @@ def _known_issues(host: Host) -> None:
 def _facts_agree(host: Host, match: dict[str, t.Any]) -> bool:
     """A line of the log is not believed where the host shows that it is not so (any more)."""
     if match.get("unless") == "all_in_kfd":
-        driven = [gpu for gpu in host.gpus if gpu["driver"] == "amdgpu"]
-        return not driven or any(not gpu["partitions"] for gpu in driven)
+        return not host.gpus or any(not gpu["partitions"] for gpu in host.gpus)
     return True
 
 

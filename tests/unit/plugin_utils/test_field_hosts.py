@@ -438,7 +438,9 @@ LOGS = [
 def test_the_cause_is_named_and_the_general_line_is_silent(host, line, identifier):
     log = f"[    4.1] amdgpu 0000:83:00.0: Fatal error during GPU init\n[    4.2] {line}\n"
     general = {"gpu.init_failed", *(name for _line, name in LOGS)}
-    assert general & set(found(host("rx9070xt", {"var/log/dmesg": log}))) == {identifier}
+    assert general & set(
+        found(host("rx9070xt", {"var/log/dmesg": log}, ["sys/class/kfd/kfd/topology/nodes/1"]))
+    ) == {identifier}
 
 
 def test_a_reset_of_a_ring_is_seen(host):
@@ -556,3 +558,8 @@ def test_a_container_waits_for_no_reboot():
     assert reboot.waiting(plan, facts) == []
     facts["amd_host"]["place"]["kind"] = "guest"
     assert len(reboot.waiting(plan, facts)) == 2
+
+
+def test_a_start_that_failed_and_came_right_later_is_not_believed(host):
+    log = "[ 4.1] amdgpu 0000:05:00.0: Fatal error during GPU init\n[ 4.2] pci 0000:05:00.0: BAR 0 [mem size 0x4000000000]: can't assign; no space\n"
+    assert not {"gpu.init_failed", "gpu.address_space"} & set(found(host("mi300x-8", {"var/log/dmesg": log})))
