@@ -30,6 +30,8 @@ KERNELS = (
     (r"-((cloud|rt)-)?(amd64|arm64)$", "debian"),
     (r"^\d+\.\d+\.\d+-\d{1,4}-[a-z][a-z0-9.-]*$", "ubuntu"),
 )
+# Kernels that no distribution of the tables has built.
+FOREIGN = ("proxmox", "wsl", "truenas", "another")
 CLOUDS = ("azure", "aws", "gcp", "oracle", "ibm")
 Facts = t.Mapping[str, t.Any]
 
@@ -59,11 +61,7 @@ def kernel_vendor(release: str | None) -> str | None:
 
 def own_kernel(rocm: Facts) -> bool:
     """Whether the running kernel is the one of the base distribution, so that its tables of kernels apply."""
-    wanted, vendor = base(rocm["os"]).id, kernel_vendor(rocm["kernel"]["release"])
-    if wanted in ("ubuntu", "debian"):
-        return vendor == wanted or vendor is None
-    # Their kernels follow Red Hat's, or their names tell nothing.
-    return vendor not in ("proxmox", "wsl", "truenas", "another")
+    return kernel_vendor(rocm["kernel"]["release"]) not in FOREIGN
 
 
 def kernel_base(rocm: Facts) -> Base:
