@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 import yaml
 
+from ansible_collections.amdgpu.fleet.plugins.module_utils import _place
 from ansible_collections.amdgpu.fleet.plugins.plugin_utils._plan import apu, distributions, reboot
 from testbed.tree import load_host, write_tree
 
@@ -563,3 +564,9 @@ def test_a_container_waits_for_no_reboot():
 def test_a_start_that_failed_and_came_right_later_is_not_believed(host):
     log = "[ 4.1] amdgpu 0000:05:00.0: Fatal error during GPU init\n[ 4.2] pci 0000:05:00.0: BAR 0 [mem size 0x4000000000]: can't assign; no space\n"
     assert not {"gpu.init_failed", "gpu.address_space"} & set(found(host("mi300x-8", {"var/log/dmesg": log})))
+
+
+def test_the_hosts_of_the_test_bed_count_as_hosts():
+    """They are containers: without the file that the bed writes nothing would be planned on them."""
+    written = (REPOSITORY / "molecule/shared/testbed/hosts.py").read_text(encoding="utf-8")
+    assert f'"{_place.STANDS_FOR_A_HOST}":' in written
