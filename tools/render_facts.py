@@ -54,6 +54,8 @@ def described(types: dict[str, list[Field]], name: str, indent: int) -> list[str
     """The lines of ``contains`` for the keys of a type."""
     pad, lines = " " * indent, []
     for key, annotation, comment in types[name]:
+        if not comment:
+            sys.exit(f"{TYPES.relative_to(ROOT)}: {name}.{key} has no comment in its line")
         nullable = annotation.endswith(" | None")
         kind = annotation.removesuffix(" | None")
         text = f"{comment.rstrip('.')}, or null." if nullable else comment

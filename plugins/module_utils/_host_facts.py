@@ -18,7 +18,10 @@ from . import (
     _network,
     _os,
     _packages,
+    _parameters,
+    _place,
     _podman,
+    _room,
     _security,
     _serving,
 )
@@ -37,9 +40,12 @@ def facts(reader: Reader, questions: dict[str, t.Any]) -> dict[str, t.Any]:
     numa_balancing = tree.number("proc/sys/kernel/numa_balancing")
     return {
         "os": reader.os,
+        "place": _place.place(tree, reader.release),
         "memory_bytes": memory_bytes(tree),
         "cpu_vendor": _os.cpu_vendor(tree),
         "packages": reader.packages,
+        "package_state": _packages.state(tree, reader.manager, reader.rpm),
+        "room": _room.room(tree),
         "held": _packages.held(tree, reader.manager),
         "repositories": _packages.repositories(tree),
         "dnf_repositories": _packages.dnf_repositories(tree) if reader.manager == "dnf" else [],
@@ -70,6 +76,7 @@ def facts(reader: Reader, questions: dict[str, t.Any]) -> dict[str, t.Any]:
 def _kernel(reader: Reader) -> dict[str, t.Any]:
     tree, release = reader.tree, reader.release
     kernels = _os.installed_kernels(tree)
+    options = _module_options(tree, reader.root)
     flavour = re.search(r"-([a-z][a-z0-9+._]*)$", release or "")
     return {
         "release": release,
@@ -81,12 +88,13 @@ def _kernel(reader: Reader) -> dict[str, t.Any]:
         "modules": bool(release) and tree.exists("lib/modules", release or "", GPU_MODULES),
         "without_headers": [name for name in kernels if not tree.exists("lib/modules", name, "build")],
         "without_modules": [name for name in kernels if not tree.exists("lib/modules", name, GPU_MODULES)],
-        "module_options": _module_options(tree, reader.root),
+        "module_options": options,
         "module_parameters": {
             name: tree.names("sys/module", name, "parameters")
             for name in ("ttm", "amdttm")
             if tree.exists("sys/module", name, "parameters")
         },
+        "unknown_parameters": _parameters.unknown(tree, reader.arguments, options),
         "trouble": _kernel_log.trouble(tree, reader.dmesg),
     }
 

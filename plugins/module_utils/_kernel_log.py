@@ -14,11 +14,24 @@ MAX_LINES = 8
 MAX_LENGTH = 160
 # A line must speak of a GPU or of what carries it, and of trouble. The catalog says what each kind of line
 # means.
-_SUBJECT = re.compile(r"amdgpu|amdkfd|kfd|\[drm|pci(eport)?\b|\bBAR \d|\bMES\b|hardware error|AMD-Vi", re.I)
+# Since 7.0 the driver's lines have no second "amdgpu:", and modules that are refused are named by their reason.
+_SUBJECT = re.compile(
+    r"amdgpu|amdkfd|kfd|amdttm|amdkcl|\bttm\b|\[drm|pci(eport)?\b|\bBAR ?\d|\bMES\b|hardware error|AMD-Vi"
+    r"|Loading of .{1,60} is rejected|Lockdown: modprobe",
+    re.I,
+)
 _TROUBLE = re.compile(
-    r"atomic ops is not supported|error|fail|fault|hang|timeout"
-    r"|reset begin|invalid|unrecoverable|no space|can't assign|oversubscribed|rejects atomics"
-    r"|uncorrectable|Illegal register|No more SDMA|ring buffer is full",
+    r"atomic ops is not supported|error|fail|fault|hang|hung|timeout|timed out"
+    r"|reset begin|reset succeeded|reset\(\d+\) succeeded|invalid|unrecoverable|no space|can't assign"
+    r"|oversubscribed|rejects atomics|uncorrectable|Illegal register|No more SDMA|ring buffer is full"
+    # System management firmware, and a device that left the bus.
+    r"|SMU: (No response|I'm not done|I'm very busy|unknown command|valid command, bad|bus error)"
+    r"|device lost from bus|VRAM is lost|is reset\b|TRN_MSG_ACK|unsuccessful"
+    # Memory that is worn out.
+    r"|records:\s?\d+ exceed|reaches threshold|will not be initialized"
+    # Modules and their parameters.
+    r"|unknown parameter|is rejected|is restricted|version magic|Unknown symbol|disagrees about version"
+    r"|Capping GTT|Problem resizing BAR",
     re.I,
 )
 _STAMP = re.compile(r"^(<\d+>)?(\[[\s\d.]+\]\s*|\w{3}\s+\d+ [\d:]+ \S+ kernel: (\[[\s\d.]+\]\s*)?)?")

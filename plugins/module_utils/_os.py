@@ -11,26 +11,43 @@ import typing as t
 from . import _cmdline
 from ._tree import Tree
 
+# Names of os-release, and the package manager of their family.
+FAMILIES = (
+    (("debian", "ubuntu"), "apt"),
+    (("rhel", "fedora", "centos", "openEuler", "amzn", "azurelinux", "mariner"), "dnf"),
+    (("suse", "opensuse"), "zypper"),
+    (("arch", "cachyos"), "pacman"),
+)
+MANAGERS = {
+    "apt": ("usr/bin/apt-get", "bin/apt-get"),
+    "dnf": ("usr/bin/dnf", "usr/bin/dnf5", "usr/bin/dnf-3", "bin/dnf"),
+    "zypper": ("usr/bin/zypper",),
+    "pacman": ("usr/bin/pacman",),
+}
+
 
 def operating_system(tree: Tree) -> dict[str, t.Any]:
     """``{id, version, codename, name, package_manager}`` from os-release, and what the running system says of
     ``machine`` and ``glibc``."""
     release = tree.pairs("etc/os-release") or tree.pairs("usr/lib/os-release")
-    identity = [release.get("ID", ""), *release.get("ID_LIKE", "").split()]
-    manager = None
-    if "debian" in identity or "ubuntu" in identity:
-        manager = "apt"
-    elif {"rhel", "fedora", "centos"} & set(identity):
-        manager = "dnf"
-    elif "suse" in identity or "opensuse" in identity:
-        manager = "zypper"
-    elif "arch" in identity:
-        manager = "pacman"
+    like = release.get("ID_LIKE", "").split()
+    identity = [release.get("ID", ""), *like]
+    manager = next((found for names, found in FAMILIES if set(names) & set(identity)), None)
+    # A family is a hint; what lies on the disk decides where it says nothing or is not there.
+    there = [name for name, paths in MANAGERS.items() if any(tree.exists(path) for path in paths)]
+    if there and manager not in there:
+        manager = there[0]
     return {
         "id": release.get("ID"),
         "version": release.get("VERSION_ID"),
         "codename": release.get("VERSION_CODENAME"),
         "name": release.get("PRETTY_NAME"),
+        "like": like,
+        # The release of the parent that a derivative was made from.
+        "ubuntu_codename": release.get("UBUNTU_CODENAME"),
+        "debian_codename": release.get("DEBIAN_CODENAME"),
+        "platform": release.get("PLATFORM_ID"),
+        "variant": release.get("VARIANT_ID"),
         "package_manager": manager,
         "machine": None if tree.root else os.uname().machine,
         "glibc": None if tree.root else _glibc(),

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import typing as t
 
-from . import _driver, _packages, _processes, _rocm
+from . import _driver, _driver_owners, _packages, _processes, _rocm
 from ._reader import Reader
 from ._tree import Tree
 
@@ -24,14 +24,21 @@ def facts(reader: Reader, tree: Tree, search_paths: t.Sequence[str]) -> dict[str
             "packages": _packages.legacy_rocm(tree, reader.manager, reader.rpm, releases),
             "used_by": sorted({user.units[-1] if user.units else user.process for user in users}),
         },
-        "driver": _driver.driver(
-            tree,
-            reader.release,
-            reader.default_release,
-            reader.arguments,
-            reader.modinfo,
-            reader.secure_boot,
-        ),
+        "driver": _driver_facts(reader, tree),
         "firmware": _driver.firmware(tree, reader.packages, reader.rpm_time),
         "problems": tree.problems,
     }
+
+
+def _driver_facts(reader: Reader, tree: Tree) -> dict[str, t.Any]:
+    found = _driver.driver(
+        tree,
+        reader.release,
+        reader.default_release,
+        reader.arguments,
+        reader.modinfo,
+        reader.secure_boot,
+    )
+    # The module that runs need not be one of the files: KMM loads it from the image of a container.
+    packaged = found["next_module"] == "dkms" or any(build["state"] == "installed" for build in found["dkms"])
+    return {**found, "owners": _driver_owners.owners(tree, reader.packages, packaged)}

@@ -104,13 +104,51 @@ ansible_facts:
             version: {description: "VERSION_ID of os-release, or null.", type: str}
             codename: {description: "VERSION_CODENAME of os-release, or null.", type: str}
             name: {description: "PRETTY_NAME of os-release, or null.", type: str}
+            like: {description: ID_LIKE of os-release., type: list, elements: str}
+            ubuntu_codename: {description: "UBUNTU_CODENAME of os-release, of a derivative, or null.", type: str}
+            debian_codename: {description: "DEBIAN_CODENAME of os-release, of a derivative, or null.", type: str}
+            platform: {description: "PLATFORM_ID of os-release, or null.", type: str}
+            variant: {description: "VARIANT_ID of os-release, or null.", type: str}
             package_manager: {description: "apt, dnf, zypper or pacman, or null.", type: str}
             machine: {description: "Machine (x86_64); known of the running system only, or null.", type: str}
             glibc: {description: "Version of glibc; known of the running system only, or null.", type: str}
+        place:
+          description: Where the system runs.
+          type: dict
+          contains:
+            kind: {description: "host, guest (a virtual machine), container or wsl.", type: str}
+            container: {description: "Manager of the container (lxc, podman), or null.", type: str}
+            machine: {description: "Kind of the virtual machine (kvm, hyperv), or null.", type: str}
+            signs: {description: What shows that it is a container., type: list, elements: str}
         memory_bytes: {description: "Memory in bytes (MemTotal, without the carve-out of an APU), or null.", type:
           int}
         cpu_vendor: {description: "amd or intel, or null.", type: str}
         packages: {description: Versions of the installed packages that a plan can need., type: dict}
+        package_state:
+          description: What would stop the package manager.
+          type: dict
+          contains:
+            unfinished:
+              description: Packages of dpkg that were begun and not finished.
+              type: list
+              elements: dict
+              contains:
+                name: {description: Package., type: str}
+                version: {description: Its version., type: str}
+                state: {description: "Its state, as dpkg names it (half-configured).", type: str}
+            interrupted: {description: Whether dpkg was stopped while it wrote its status., type: bool}
+            duplicates: {description: Packages of rpm of which two versions are installed., type: list, elements: str}
+            on_hold: {description: Packages that a plan can need and that somebody holds., type: list, elements: str}
+            busy: {description: "Who holds the lock of the package manager, or null.", type: str}
+        room:
+          description: Room where kernels and modules are written.
+          type: dict
+          contains:
+            boot: {description: "Bytes free in /boot; known of the running system only, or null.", type: int}
+            modules: {description: "Bytes free in /lib/modules; known of the running system only, or null.", type:
+              int}
+            var: {description: "Bytes free in /var; known of the running system only, or null.", type: int}
+            image: {description: "Size of the largest image of an initramfs in bytes, or null.", type: int}
         held: {description: Packages that this collection keeps from being upgraded., type: list, elements: str}
         repositories:
           description: Repositories of AMD that somebody else configured.
@@ -145,6 +183,8 @@ ansible_facts:
                 parameter: {description: Parameter., type: str}
                 value: {description: Value., type: str}
             module_parameters: {description: "Parameters that TTM has, where it is loaded.", type: dict}
+            unknown_parameters: {description: Arguments and options that the loaded module has no parameter for.,
+              type: list, elements: str}
             trouble:
               description: Lines of the kernel log about GPUs that are not well.
               type: list

@@ -94,6 +94,13 @@ ansible_facts:
             signer: {description: "Signer of the module, under Secure Boot, or null.", type: str}
             blacklisted_by: {description: Files and kernel arguments that keep it from loading., type: list, elements:
               str}
+            owners:
+              description: Who else looks after the driver.
+              type: list
+              elements: dict
+              contains:
+                name: {description: "gpu_operator, gim, amdgpu_install or runfile.", type: str}
+                signs: {description: What shows it., type: list, elements: str}
         firmware:
           description: The firmware of the GPUs.
           type: dict

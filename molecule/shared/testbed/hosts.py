@@ -311,6 +311,8 @@ def _seed(host: Host, description: dict[str, Any]) -> Path:
     environment |= {name: str(CA_BUNDLE) for name in certificates if os.environ.get(name) == str(CA_BUNDLE)}
     files = {
         "root/.ssh/authorized_keys": ssh_key(),
+        # It is a container, and stands for a host (plugins/module_utils/_place.py).
+        "etc/amdgpu-fleet-test-bed-host": "written by the test bed\n",
         "etc/environment": "".join(f'{key}="{value}"\n' for key, value in environment.items()),
         "etc/pip.conf": "".join(["[global]\n", *(f"{key} = {value}\n" for key, value in settings.items())]),
         "etc/apt/apt.conf.d/99machine": apt_settings(),

@@ -5,6 +5,7 @@ dnf."""
 
 from __future__ import annotations
 
+import os
 import re
 import typing as t
 
@@ -21,7 +22,10 @@ WANTED = re.compile(
     r"|linux-firmware(-amdgpu)?|amd-gpu-firmware|firmware-amd-graphics|amd64-microcode|dkms|podman|crun"
     r"|libatomic1?|libquadmath0?"
     # What always leads to the newest kernel: never a kernel itself, whose name holds its release.
-    r"|linux-(image-|headers-)?((generic-hwe|virtual-hwe|oem)-\S+|(cloud-)?amd64|generic|virtual|lowlatency)"
+    r"|linux-(image-|headers-)?((generic-hwe|virtual-hwe|oem|azure|aws|gcp|oracle|ibm)-\D\S*"
+    r"|(cloud-)?amd64|generic|virtual|lowlatency|azure|aws|gcp|oracle|ibm|kvm)"
+    r"|linux-(image-|headers-)?(generic-hwe|virtual-hwe|oem)-\S+"
+    r"|proxmox-default-(kernel|headers)|pve-headers|gim-dkms"
 )
 AMD_HOSTS = re.compile(
     r"https?://(?:[\w.-]+\.)?(?:repo\.amd\.com|repo\.radeon\.com|rocm\.nightlies\.amd\.com)/\S*"
@@ -70,6 +74,47 @@ def legacy_rocm(
 def held(tree: Tree, manager: str | None) -> list[str]:
     """What this collection keeps from being upgraded; what a person holds is not in it."""
     return rpmdb.held(tree) if manager in RPM_MANAGERS else dpkg.held(tree)
+
+
+def state(tree: Tree, manager: str | None, rpm: t.Callable[[], str | None]) -> dict[str, t.Any]:
+    """What would stop the package manager: packages that are ``unfinished``, whether it was ``interrupted``,
+    ``duplicates`` of rpm, packages that are ``on_hold``, and who holds its lock (``busy``)."""
+    found: dict[str, t.Any] = {
+        "unfinished": [],
+        "interrupted": False,
+        "duplicates": [],
+        "on_hold": [],
+        "busy": None,
+    }
+    if manager in RPM_MANAGERS:
+        found["duplicates"] = rpmdb.duplicates(rpm())
+        found["busy"] = _locked(tree, rpmdb.LOCKS)
+    elif dpkg.used(tree):
+        found["unfinished"] = dpkg.unfinished(tree)
+        found["interrupted"] = dpkg.interrupted(tree)
+        found["on_hold"] = dpkg.on_hold(tree, WANTED)
+        found["busy"] = _locked(tree, dpkg.LOCKS)
+    elif pacman.used(tree):
+        found["busy"] = pacman.busy(tree)
+    return found
+
+
+def _locked(tree: Tree, paths: t.Sequence[str]) -> str | None:
+    """The process that holds the lock of one of these files: the files themselves are always there."""
+    numbers = {}
+    for path in paths:
+        try:
+            numbers[os.stat(tree.path(path)).st_ino] = path
+        except (OSError, ValueError):
+            continue
+    for line in (tree.text("proc/locks") or "").splitlines() if numbers else []:
+        # 1: POSIX  ADVISORY  WRITE 1234 08:01:131104 0 EOF
+        fields = line.split()
+        inode = fields[5].rpartition(":")[2] if len(fields) > 5 else ""
+        if inode.isascii() and inode.isdigit() and int(inode) in numbers:
+            name = tree.word("proc", fields[4], "comm") if fields[4].isdigit() else None
+            return f"{name or 'process'} ({fields[4]})"
+    return None
 
 
 def dnf_repositories(tree: Tree) -> list[str]:

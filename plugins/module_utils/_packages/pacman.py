@@ -9,6 +9,7 @@ import re
 from .._tree import Tree
 
 LOCAL = "var/lib/pacman/local"
+LOCK = "var/lib/pacman/db.lck"
 
 
 def used(tree: Tree) -> bool:
@@ -20,3 +21,8 @@ def installed(tree: Tree, wanted: re.Pattern[str]) -> dict[str, str]:
     # Folders are called name-version-release.
     parts = (name.rsplit("-", 2) for name in tree.names(LOCAL))
     return {part[0]: f"{part[1]}-{part[2]}" for part in parts if len(part) == 3 and wanted.fullmatch(part[0])}
+
+
+def busy(tree: Tree) -> str | None:
+    """The file that says that pacman runs, or that it was killed."""
+    return f"/{LOCK}" if tree.exists(LOCK) else None

@@ -11,12 +11,26 @@ from .._tree import Tree
 MANAGERS = ("dnf", "zypper")
 FORMAT = "%{NAME} %{VERSION}-%{RELEASE}\n"
 VERSIONLOCK = "etc/dnf/plugins/versionlock.list"
+LOCKS = ("var/lib/rpm/.rpm.lock", "usr/lib/sysimage/rpm/.rpm.lock")
+# What is meant to be there in several versions beside each other.
+SEVERAL = re.compile(r"kernel(-.*)?|gpg-pubkey.*|.*-debuginfo|.*-debugsource|kmod-.*|.*-kmp-.*")
+MAX_DUPLICATES = 8
 
 
 def installed(lines: str | None, wanted: re.Pattern[str]) -> dict[str, str]:
     """``{name: version}`` of the installed packages that are ``wanted``, from lines of ``FORMAT``."""
     pairs = (line.partition(" ") for line in (lines or "").splitlines())
     return {name: version for name, _space, version in pairs if version and wanted.fullmatch(name)}
+
+
+def duplicates(lines: str | None) -> list[str]:
+    """Packages of which two versions are installed, as a transaction leaves them that was broken off."""
+    versions: dict[str, set[str]] = {}
+    for line in (lines or "").splitlines():
+        name, _space, version = line.partition(" ")
+        versions.setdefault(name, set()).add(version)
+    twice = (name for name, seen in versions.items() if len(seen) > 1 and not SEVERAL.fullmatch(name))
+    return sorted(twice)[:MAX_DUPLICATES]
 
 
 def held(tree: Tree) -> list[str]:

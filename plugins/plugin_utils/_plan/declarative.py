@@ -13,13 +13,10 @@ import typing as t
 
 from ...module_utils import _cmdline
 from ...module_utils._cmdline import Wanted
-from .driver import DriverPlan
 from .facts_host import Refused
-from .firmware import FirmwarePlan
 from .host import Host
-from .kernel import KernelPlan
 from .moving import OSTREE
-from .rocm import RocmPlan
+from .plan import Plan
 
 NOTHING_KNOWN: Refused = {
     "system": "no boot loader that is known",
@@ -41,40 +38,20 @@ class Needs(t.NamedTuple):
         return any(self)
 
 
-@dataclasses.dataclass(frozen=True)
-class Written:
-    """The sections whose values a host's owner may have to write himself."""
-
-    kernel: KernelPlan
-    firmware: FirmwarePlan
-    driver: DriverPlan
-    rocm: RocmPlan
-
-    @property
-    def packages(self) -> list[str]:
-        names = [*self.firmware.install, *self.driver.install, *self.rocm.install]
-        return list(dict.fromkeys(name.partition("=")[0] for name in names))
-
-    def without_packages(self) -> Written:
-        return Written(
-            self.kernel,
-            dataclasses.replace(self.firmware, install=[]),
-            dataclasses.replace(
-                self.driver, repository=None, install=[], remove=[], headers=[], build=[], hold=[], unhold=[]
-            ),
-            RocmPlan(version=self.rocm.version),
-        )
+def _packages(plan: Plan) -> list[str]:
+    names = [*plan.firmware.install, *plan.driver.install, *plan.rocm.install]
+    return list(dict.fromkeys(name.partition("=")[0] for name in names))
 
 
-def check(host: Host, written: Written) -> Written:
+def check(host: Host, plan: Plan) -> Plan:
     """Say what the owner of a refused host has to write, and leave nothing of it to the roles."""
     boot = host.system["boot"]
     if boot["loader"] == OSTREE:
-        return _without_packages(host, written)
+        return _without_packages(host, plan)
     if boot["loader"] is not None:
-        return written
+        return plan
     refused = boot["refused"] or NOTHING_KNOWN
-    needs = _needs(host, written, refused["whole"])
+    needs = _needs(host, plan, refused["whole"])
     words = {
         "reason": refused["reason"],
         "where": refused["where"],
@@ -86,30 +63,30 @@ def check(host: Host, written: Written) -> Written:
     elif needs:
         expected = "a boot loader whose configuration may be written"
         host.findings.add("host.boot_loader", refused["system"], expected, **words)
-    kernel = dataclasses.replace(written.kernel, present=[], absent=[])
+    kernel = dataclasses.replace(plan.kernel, present=[], absent=[])
     if not refused["whole"]:
-        return dataclasses.replace(written, kernel=kernel)
+        return dataclasses.replace(plan, kernel=kernel)
     kernel = dataclasses.replace(kernel, module_options={}, sysctl={}, load_at_boot=None, reboot_into=None)
-    return dataclasses.replace(written, kernel=kernel).without_packages()
+    return dataclasses.replace(plan, kernel=kernel).without_packages()
 
 
-def _without_packages(host: Host, written: Written) -> Written:
+def _without_packages(host: Host, plan: Plan) -> Plan:
     """rpm-ostree: the kernel arguments are ours, the packages are the image's."""
-    if written.packages:
+    if _packages(plan):
         host.findings.add(
             "host.declarative",
             "packages of an image",
             "an image that holds them",
             reason="its packages belong to the image that it boots",
             where="the Containerfile of the image",
-            lines=snippet("bootc", Needs([], [], [], written.packages)),
+            lines=snippet("bootc", Needs([], [], [], _packages(plan))),
         )
-    return written.without_packages()
+    return plan.without_packages()
 
 
-def _needs(host: Host, written: Written, whole: bool) -> Needs:
+def _needs(host: Host, plan: Plan, whole: bool) -> Needs:
     """What is wanted and not in effect. Without the whole system, options and packages are ours to write."""
-    kernel = written.kernel
+    kernel = plan.kernel
     if kernel.state != "present":
         return Needs([], [], [], [])
     running = host.system["kernel"]["command_line"]
@@ -123,7 +100,7 @@ def _needs(host: Host, written: Written, whole: bool) -> Needs:
         _cmdline.missing(running, wanted),
         _cmdline.unwanted(running, wanted),
         options if whole else [],
-        written.packages if whole else [],
+        _packages(plan) if whole else [],
     )
 
 

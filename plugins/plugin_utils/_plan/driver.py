@@ -8,7 +8,7 @@ from __future__ import annotations
 import dataclasses
 import typing as t
 
-from . import fitting
+from . import distributions, fitting, owners
 from .catalog import version_key
 from .examine import driver_builds
 from .fitting import builds_for, next_kernel
@@ -52,6 +52,9 @@ def policy(host: Host) -> Policy:
     want = host.wants.driver_policy
     if want != "auto":
         return Policy(want, "asked for", INVENTORY)
+    others = [name for name in owners.names(host) if name in owners.EXCLUSIVE]
+    if others:
+        return Policy("none", f"{owners.TITLES[others[0]]} owns the driver", None)
     rule = host.profile.get("host", {}).get("driver")
     if not rule:
         return Policy("none", "no GPU that needs a driver", None)
@@ -104,6 +107,7 @@ def _packages(host: Host, chosen: Policy, loaded_late: t.Mapping[str, str]) -> D
         host.findings.add("driver.blacklisted", ", ".join(blacklisted), "no blacklist entry")
     if facts["reload_needed"]:
         host.findings.add("driver.reload", facts["version"] or "the inbox module", "the module on disk")
+    _check_secure_boot(host, chosen)
     unwanted = _beside_inbox(host, chosen) if chosen.name == "inbox" else []
     if host.wants.driver_state == "absent":
         return DriverPlan(chosen.name, remove=[name for name in DRIVER_PACKAGES if name in installed])
@@ -137,6 +141,15 @@ def _packages(host: Host, chosen: Policy, loaded_late: t.Mapping[str, str]) -> D
     return plan
 
 
+def _check_secure_boot(host: Host, chosen: Policy) -> None:
+    """A module that DKMS builds has a signature of its own, whoever wants it."""
+    facts, boot = host.rocm["driver"], host.system["boot"]
+    built = any(build["state"] == "installed" for build in facts["dkms"])
+    ours = chosen.name == "dkms" or built or facts["next_module"] == "dkms"
+    if chosen.name != "none" and ours and boot["secure_boot"] and not boot["mok_enrolled"]:
+        host.findings.add("driver.secure_boot", "Secure Boot on", "a module whose signature is accepted")
+
+
 def _beside_inbox(host: Host, chosen: Policy) -> list[str]:
     """Packages of AMD's driver to remove, because it would take the place of the kernel's own."""
     facts, installed = host.rocm["driver"], host.system["packages"]
@@ -154,6 +167,9 @@ def _beside_inbox(host: Host, chosen: Policy) -> list[str]:
     remove = [name for name in absent if name in installed]
     if remove:
         host.findings.add("driver.dkms_on_inbox", ", ".join(remove), "the inbox driver", why=chosen.reason)
+    elif facts["next_module"] == "dkms" and "amdgpu-dkms" in installed:
+        seen = f"amdgpu-dkms {installed['amdgpu-dkms']}"
+        host.findings.add("driver.dkms_stays", seen, "the inbox driver", why=chosen.reason)
     return remove
 
 
@@ -169,6 +185,10 @@ def _gate(host: Host, release: str, known: dict[str, t.Any]) -> bool:
     # A virtual function is supported where its GPU is.
     products = {(gpu["product"] or "").removesuffix(" VF") for gpu in host.gpus}
     distribution, os = host.distribution, host.system["os"]
+    if not distributions.own_kernel(host.system):
+        seen = f"kernel {host.system['kernel']['release']} on {os['name']}"
+        host.findings.add("driver.foreign_kernel", seen, "a kernel of a distribution that AMD lists")
+        return False
     major = (os["version"] or "").partition(".")[0]
     same = [entry for entry in host.catalog.releases["distributions"].values() if entry["id"] == os["id"]]
     minors = [
@@ -211,8 +231,6 @@ def _gate(host: Host, release: str, known: dict[str, t.Any]) -> bool:
         host.findings.add(
             "driver.prerequisite", f"{seen} enabled", " and ".join(absent), missing=" and ".join(absent)
         )
-    if host.system["boot"]["secure_boot"] and not host.system["boot"]["mok_enrolled"]:
-        host.findings.add("driver.secure_boot", "Secure Boot on", "a module whose signature is accepted")
     return True
 
 
@@ -316,9 +334,10 @@ def _why_not_loaded(host: Host, plan: DriverPlan, kept: list[str], waits: bool) 
             "Read `dmesg | grep amdgpu`, and power the host off and on",
         )
     kind = "DKMS build" if plan.policy == "dkms" else "module"
+    left_out = distributions.module_remedy(next_kernel(host)) if plan.policy == "inbox" else None
     return (
         f"no {kind} of amdgpu for kernel {next_kernel(host)}",
-        "Install the driver, or let driver_policy choose it",
+        left_out or "Install the driver, or let driver_policy choose it",
     )
 
 

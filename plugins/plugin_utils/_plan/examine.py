@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 import typing as t
 
+from . import distributions
 from .catalog import version_key
 from .fitting import builds_for
 from .host import Host
@@ -91,18 +92,25 @@ def _build_remedy(host: Host, release: str | None, missing: list[str]) -> str:
 
 def _driver(host: Host) -> None:
     kernel = host.system["kernel"]
+    unknown = kernel["unknown_parameters"]
+    if unknown:
+        host.findings.add("kernel.parameter_unknown", ", ".join(unknown), "parameters that the module has")
     for entry in host.profile.get("host", {}).get("avoid_kernel", []):
-        os, general = host.system["os"], (host.distribution or {}).get("kernel", "0")
+        os, general = distributions.kernel_base(host.system), (host.distribution or {}).get("kernel", "0")
         # Ubuntu's HWE kernels call themselves generic, as its GA kernels do; only the number tells them
         # apart.
         is_hwe = version_key(kernel["release"] or "")[:2] > version_key(general)
-        if (entry["distribution"], entry["version"]) == (os["id"], os["version"]) and (
+        if (entry["distribution"], entry["version"]) == (os.id, os.version) and (
             entry["flavour"] != "hwe" or is_hwe
         ):
             host.findings.add(
-                "kernel.avoid", kernel["release"], f"the GA kernel {general}", why=entry["reason"]
+                "kernel.avoid",
+                kernel["release"],
+                f"the GA kernel {general}",
+                why=entry["reason"],
+                remedy=distributions.ga_remedy(host.system),
             )
-        elif (entry["distribution"], entry["version"], entry["flavour"]) == (os["id"], os["version"], "hwe"):
+        elif (entry["distribution"], entry["version"], entry["flavour"]) == (os.id, os.version, "hwe"):
             bringing = [
                 name
                 for name in host.system["packages"]
@@ -145,12 +153,25 @@ def _devices(host: Host) -> None:
 
 
 def _known_issues(host: Host) -> None:
+    found = {}
     for identifier, issue in host.catalog.known_issues.items():
         match = issue.get("match")
-        if match and host.gfx in match.get("gfx", [host.gfx]):
+        if match and host.gfx in match.get("gfx", [host.gfx]) and _facts_agree(host, match):
             seen = _seen(host, match)
             if seen:
-                host.findings.add_known(identifier, seen, issue["expected"])
+                found[identifier] = seen
+    for identifier, seen in found.items():
+        issue = host.catalog.known_issues[identifier]
+        # What goes with every cause is silent where the cause is known.
+        if not set(issue["match"].get("yields_to", [])) & set(found):
+            host.findings.add_known(identifier, seen, issue["expected"])
+
+
+def _facts_agree(host: Host, match: dict[str, t.Any]) -> bool:
+    """A line of the log is not believed where the host shows that it is not so (any more)."""
+    if match.get("unless") == "all_in_kfd":
+        return not host.gpus or any(not gpu["partitions"] for gpu in host.gpus)
+    return True
 
 
 def _seen(host: Host, match: dict[str, t.Any]) -> str:

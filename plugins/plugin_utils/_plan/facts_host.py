@@ -50,6 +50,12 @@ class Driver(t.TypedDict):
     reload_needed: bool  # Whether the running module is not the installed one.
     signer: str | None  # Signer of the module, under Secure Boot.
     blacklisted_by: list[str]  # Files and kernel arguments that keep it from loading.
+    owners: list[Owner]  # Who else looks after the driver.
+
+
+class Owner(t.TypedDict):
+    name: str  # gpu_operator, gim, amdgpu_install or runfile.
+    signs: list[str]  # What shows it.
 
 
 class Firmware(t.TypedDict):
@@ -77,9 +83,42 @@ class Os(t.TypedDict):
     version: str | None  # VERSION_ID of os-release.
     codename: str | None  # VERSION_CODENAME of os-release.
     name: str | None  # PRETTY_NAME of os-release.
+    like: list[str]  # ID_LIKE of os-release.
+    ubuntu_codename: str | None  # UBUNTU_CODENAME of os-release, of a derivative.
+    debian_codename: str | None  # DEBIAN_CODENAME of os-release, of a derivative.
+    platform: str | None  # PLATFORM_ID of os-release.
+    variant: str | None  # VARIANT_ID of os-release.
     package_manager: str | None  # apt, dnf, zypper or pacman.
     machine: str | None  # Machine (x86_64); known of the running system only.
     glibc: str | None  # Version of glibc; known of the running system only.
+
+
+class Place(t.TypedDict):
+    kind: str  # host, guest (a virtual machine), container or wsl.
+    container: str | None  # Manager of the container (lxc, podman).
+    machine: str | None  # Kind of the virtual machine (kvm, hyperv).
+    signs: list[str]  # What shows that it is a container.
+
+
+class Unfinished(t.TypedDict):
+    name: str  # Package.
+    version: str  # Its version.
+    state: str  # Its state, as dpkg names it (half-configured).
+
+
+class PackageState(t.TypedDict):
+    unfinished: list[Unfinished]  # Packages of dpkg that were begun and not finished.
+    interrupted: bool  # Whether dpkg was stopped while it wrote its status.
+    duplicates: list[str]  # Packages of rpm of which two versions are installed.
+    on_hold: list[str]  # Packages that a plan can need and that somebody holds.
+    busy: str | None  # Who holds the lock of the package manager.
+
+
+class Room(t.TypedDict):
+    boot: int | None  # Bytes free in /boot; known of the running system only.
+    modules: int | None  # Bytes free in /lib/modules; known of the running system only.
+    var: int | None  # Bytes free in /var; known of the running system only.
+    image: int | None  # Size of the largest image of an initramfs in bytes.
 
 
 class Repository(t.TypedDict):
@@ -113,6 +152,7 @@ class Kernel(t.TypedDict):
     without_modules: list[str]  # Releases without GPU modules.
     module_options: list[ModuleOption]  # Options of amdgpu and TTM in files that we did not write.
     module_parameters: dict[str, list[str]]  # Parameters that TTM has, where it is loaded.
+    unknown_parameters: list[str]  # Arguments and options that the loaded module has no parameter for.
     trouble: list[LogLine]  # Lines of the kernel log about GPUs that are not well.
 
 
@@ -285,9 +325,12 @@ class Network(t.TypedDict):
 
 class AmdHost(t.TypedDict):
     os: Os  # The distribution.
+    place: Place  # Where the system runs.
     memory_bytes: int | None  # Memory in bytes (MemTotal, without the carve-out of an APU).
     cpu_vendor: str | None  # amd or intel.
     packages: dict[str, str]  # Versions of the installed packages that a plan can need.
+    package_state: PackageState  # What would stop the package manager.
+    room: Room  # Room where kernels and modules are written.
     held: list[str]  # Packages that this collection keeps from being upgraded.
     repositories: list[Repository]  # Repositories of AMD that somebody else configured.
     dnf_repositories: list[str]  # Names of the enabled repositories of dnf.

@@ -80,6 +80,23 @@ class Findings:
         """Add a finding whose check stands in the catalog."""
         self.add(identifier, seen, expected)
 
+    def hand_over(
+        self, drop: tuple[str, ...], prefixes: tuple[str, ...], keep: tuple[str, ...], words: str
+    ) -> None:
+        """Findings that are somebody else's to mend: those of ``drop`` go, of ``prefixes`` they stop nothing
+        and say in front of the remedy where it belongs."""
+        left = []
+        for finding in self._found:
+            kept = finding.id in keep
+            if finding.id.startswith(drop) and not kept:
+                continue
+            if finding.id.startswith(prefixes) and not kept:
+                severity = "warn" if finding.severity == "fail" else finding.severity
+                remedy = f"{words}: {finding.remedy}"
+                finding = dataclasses.replace(finding, severity=severity, remedy=remedy, mended_by=None)
+            left.append(finding)
+        self._found = left
+
     def sorted(self) -> list[Finding]:
         """The worst first; otherwise in the order in which the checks ran."""
         return sorted(self._found, key=lambda finding: ORDER[finding.severity])

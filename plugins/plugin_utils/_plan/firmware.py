@@ -7,6 +7,7 @@ from __future__ import annotations
 import dataclasses
 import typing as t
 
+from . import distributions
 from .catalog import version_key
 from .host import Host
 from .wants import INVENTORY
@@ -25,6 +26,7 @@ def section(host: Host) -> FirmwarePlan:
     """Findings and packages; where the release has a series of its own (``_series``), its minimum counts."""
     rule, wants = host.profile.get("host", {}).get("firmware") or {}, host.wants
     package = (host.distribution or {}).get("firmware_package")
+    _note_boards(host, rule)
     seen, installed = host.rocm["firmware"], host.system["packages"].get(package or "")
     series = _series(host, rule)
     minimum, version = rule.get("minimum") if series is None else series["minimum"], wants.firmware_version
@@ -64,14 +66,16 @@ def _refused(host: Host, rule: dict[str, t.Any], package: str | None, managed: b
         for name, text in known.items()
         if name and text and any(entry in text for entry in refused)
     }
+    newest = max(refused, key=version_key, default="")
+    wanted = f">= {rule['minimum']}" if rule.get("minimum") else f"newer or older than {newest}"
     for name, text in list(versions.items())[:1]:
         host.findings.add(
             "firmware.refused",
             f"{name} {text}",
-            f">= {rule['minimum']}",
+            f">= {rule['minimum']}" if rule["minimum"] else "another release",
             severity="warn" if managed else "fail",
             why=rule["reason"],
-            remedy="The role firmware replaces it" if managed else f"Install {name} >= {rule['minimum']}",
+            remedy="The role firmware replaces it" if managed else f"Install {name} {wanted}",
         )
     return bool(versions)
 
@@ -90,13 +94,25 @@ def _check_series(host: Host, rule: dict[str, t.Any], series: dict[str, t.Any], 
         )
 
 
+def _note_boards(host: Host, rule: dict[str, t.Any]) -> None:
+    """What AMD asks of the board's own firmware, for people to compare: no file of a host tells which it is."""
+    products = {(gpu["product"] or "").removesuffix(" VF") for gpu in host.gpus}
+    for entry in rule.get("board", []):
+        if entry["product"] in products:
+            reason = (
+                f"AMD's minimum for {entry['product']}; compare it with `amd-smi static --ifwi`, the host "
+                "does not tell it"
+            )
+            host.note("firmware", "board firmware", f">= {entry['minimum']}", reason, rule["source"])
+
+
 def _series(host: Host, rule: dict[str, t.Any]) -> dict[str, t.Any] | None:
     """What a release of a distribution has instead of the minimum, where its packages keep the date of their
     series."""
-    os = host.system["os"]
+    os = distributions.base(host.system["os"])
     mine = (
         entry
         for entry in rule.get("series", [])
-        if entry["distribution"] == os["id"] and os["version"] in entry["versions"]
+        if entry["distribution"] == os.id and os.version in entry["versions"]
     )
     return next(mine, None)

@@ -12,7 +12,7 @@ import dataclasses
 import fnmatch
 import typing as t
 
-from . import packaging
+from . import distributions, packaging
 from .catalog import Catalog
 from .facts import AmdGpus, AmdHost, AmdRocm, Facts, Gpu
 from .findings import Findings
@@ -97,11 +97,11 @@ def look_at(name: str, facts: Facts, wants: Wants, catalog: Catalog, findings: F
 
 
 def _distribution(system: AmdHost, catalog: Catalog) -> dict[str, t.Any] | None:
-    os = system["os"]
-    version = os["version"] or ""
+    os = distributions.base(system["os"])
+    version = os.version or ""
     for entry in catalog.releases["distributions"].values():
         versions = entry.get("minors") or [entry["version"]]
         # A version without a dot stands for all minor versions of it.
-        if entry["id"] == os["id"] and (version in versions or version.partition(".")[0] in versions):
+        if entry["id"] == os.id and (version in versions or version.partition(".")[0] in versions):
             return t.cast("dict[str, t.Any]", entry)
     return None

@@ -16,9 +16,9 @@ import typing as t
 
 from ...module_utils import _cmdline, _modprobe
 from ...module_utils._cmdline import CmdlineError, Wanted
+from . import apu, distributions
 from .catalog import CatalogError, version_key
 from .driver import Policy
-from .facts_host import Os
 from .host import Host
 from .memory import GIB, memory_pool
 from .moving import Options, place, stays
@@ -281,6 +281,9 @@ def _module_options(
             gib, memory = _pool_gib(host, entry)
             if gib is None:
                 continue
+            # A limit below the carve-out that is the pool moves nothing.
+            if apu.keeps_carve_out(host, gib * GIB) and not asked:
+                continue
             value = gib * entry["pages_per_gib"]
             why = f"{gib} of {memory} GiB. {reason}"
             reason, source = ("asked for", INVENTORY) if asked else (why, source)
@@ -310,7 +313,7 @@ def _minimum_kernel(host: Host) -> str | None:
     is new enough."""
     minimums = host.profile.get("host", {}).get("minimum_kernel", [])
     release, following = host.system["kernel"]["release"], host.system["kernel"]["default_release"]
-    os = host.system["os"]
+    os = distributions.kernel_base(host.system)
     # Ubuntu's HWE kernels call themselves generic, as its GA kernels do.
     flavours = {
         "any",
@@ -320,8 +323,9 @@ def _minimum_kernel(host: Host) -> str | None:
     mine = [
         entry
         for entry in minimums
-        if entry["distribution"] == os["id"]
-        and entry["version"] == os["version"]
+        if entry["distribution"] == os.id
+        # A rolling release has no version of its own.
+        and os.version in (None, entry["version"])
         and entry["flavour"] in flavours
     ]
     floor = next(iter(mine), None) or next(
@@ -343,7 +347,7 @@ def _minimum_kernel(host: Host) -> str | None:
         why=f"older kernels lack fixes that {host.gfx} needs: hangs, page faults, or a fraction of the memory",
         remedy=f"{waits} is installed; the role kernel asks for a reboot into it"
         if waits
-        else _kernel_remedy(os, floor["release"]),
+        else distributions.kernel_remedy(host.system, floor["release"]),
     )
     return waits
 
@@ -351,11 +355,3 @@ def _minimum_kernel(host: Host) -> str | None:
 def _kernel_key(release: str) -> list[int]:
     """Version and ABI number: ``6.17.0-19-generic`` and ``6.17.0-19.19~24.04.2`` are one kernel."""
     return version_key(release)[:4]
-
-
-def _kernel_remedy(os: Os, release: str) -> str:
-    if os["id"] == "debian":
-        return f"Install a kernel from backports (apt install -t {os['codename']}-backports linux-image-amd64) and reboot"
-    if os["id"] == "ubuntu":
-        return "Install linux-oem-24.04c or the HWE kernel and reboot"
-    return f"Install kernel {release} or later and reboot"

@@ -41,6 +41,17 @@ class Plan:
     findings: list[Finding]
     settings: list[Setting]
 
+    def without_packages(self) -> Plan:
+        """The same with nothing for a package manager to do."""
+        return dataclasses.replace(
+            self,
+            firmware=dataclasses.replace(self.firmware, install=[]),
+            driver=dataclasses.replace(
+                self.driver, repository=None, install=[], remove=[], headers=[], build=[], hold=[], unhold=[]
+            ),
+            rocm=RocmPlan(version=self.rocm.version),
+        )
+
 
 @dataclasses.dataclass(frozen=True)
 class NoPlan:

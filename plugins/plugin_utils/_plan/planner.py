@@ -11,7 +11,22 @@ import dataclasses
 import difflib
 import typing as t
 
-from . import declarative, devices, driver, firmware, kernel, model, outside, partition, rocm, serve
+from . import (
+    declarative,
+    devices,
+    driver,
+    firmware,
+    kernel,
+    model,
+    outside,
+    owners,
+    packages,
+    partition,
+    place,
+    rocm,
+    room,
+    serve,
+)
 from .catalog import Catalog, CatalogError
 from .checks import normalize
 from .examine import examine
@@ -69,9 +84,13 @@ def _check_accepted(wants: Wants, catalog: Catalog) -> None:
 
 
 def _sections(host: Host) -> Plan:
+    policy = driver.policy(host)
+    dkms = policy.name == "dkms"
+    place.check(host)
+    packages.check(host, dkms)
+    owners.check(host, dkms)
     examine(host)
     host_memory(host)
-    policy = driver.policy(host)
     kernel_plan, for_others = kernel.section(host, policy)
     firmware_plan = firmware.section(host)
     driver_plan = driver.section(host, policy, for_others.loaded_late)
@@ -80,18 +99,16 @@ def _sections(host: Host) -> Plan:
     model_plan = model.section(host, serve.unindexed(host.wants))
     serve_plan = serve.section(host, planned, for_others)
     devices_plan = devices.section(host, serve_plan.container)
-    written = declarative.Written(kernel_plan, firmware_plan, driver_plan, rocm_plan)
-    written = declarative.check(host, written)
     plan = Plan(
         host=host.name,
         profile=host.gfx,
         title=host.profile.get("title"),
         gpus=_summary(host),
         package_manager=host.package_manager,
-        kernel=written.kernel,
-        firmware=written.firmware,
-        driver=written.driver,
-        rocm=written.rocm,
+        kernel=kernel_plan,
+        firmware=firmware_plan,
+        driver=driver_plan,
+        rocm=rocm_plan,
         devices=devices_plan,
         partition=partition_plan,
         model=model_plan,
@@ -99,6 +116,12 @@ def _sections(host: Host) -> Plan:
         findings=[],
         settings=host.settings,
     )
+    if place.is_inside(host):
+        plan = place.leave_to_the_owner(host, plan)
+    else:
+        plan = declarative.check(host, plan)
+        packages.check_plan(host, plan)
+        room.check(host, plan)
     plan = _gate_packages(host, plan)
     outside.check(host, plan.driver, plan.rocm, model_plan, serve_plan)
     return dataclasses.replace(plan, findings=host.findings.sorted())
@@ -108,22 +131,18 @@ def _gate_packages(host: Host, plan: Plan) -> Plan:
     """Where no role can use the package manager, nothing is planned for it: the run would stop half-way."""
     if host.package_manager in MANAGERS:
         return plan
-    driver_plan, rocm_plan = plan.driver, plan.rocm
+    changes = plan.driver
     wanted = [
         *plan.firmware.install,
-        *(*driver_plan.install, *driver_plan.remove, *driver_plan.headers),
-        *(*driver_plan.hold, *driver_plan.unhold, *rocm_plan.install, *rocm_plan.remove),
+        *(*changes.install, *changes.remove, *changes.headers, *changes.hold, *changes.unhold),
+        *(*plan.rocm.install, *plan.rocm.remove),
     ]
     if wanted:
         seen = f"{host.package_manager or 'none'} on {host.system['os']['name']}"
         host.findings.add("host.package_manager", seen, " or ".join(MANAGERS))
     return dataclasses.replace(
-        plan,
-        firmware=dataclasses.replace(plan.firmware, install=[]),
-        driver=dataclasses.replace(
-            driver_plan, repository=None, install=[], remove=[], headers=[], hold=[], unhold=[]
-        ),
-        rocm=rocm.RocmPlan(version=rocm_plan.version),
+        plan.without_packages(),
+        driver=dataclasses.replace(plan.without_packages().driver, build=changes.build),
     )
 
 

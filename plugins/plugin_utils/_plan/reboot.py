@@ -29,6 +29,8 @@ def waiting(
     """
     if "driver" not in plan or not facts.get("amd_host"):
         return []  # a host that was left alone
+    if facts["amd_host"]["place"]["kind"] in ("container", "wsl"):
+        return []  # its kernel is somebody else's
     roles = (
         [role for role in ROLES if variables.get(f"{role}_reboot_reason")]
         if variables is not None

@@ -125,3 +125,8 @@ def test_the_documentation_is_the_generated_one():
     for module in tool.FACTS:
         text = (ROOT / f"plugins/modules/{module}.py").read_text(encoding="utf-8")
         assert tool.documentation(module) in text, f"{module} is stale: run `make docs`"
+
+
+def test_the_facts_of_64_partitions_stay_small(emulated, host_facts):
+    found = host_facts(emulated("mi300x-8-cpx"), network=True)
+    assert len(json.dumps(found, separators=(",", ":"))) < 10240

@@ -96,15 +96,21 @@ def replace_module(root: Path) -> None:
     module.write_bytes(module.read_bytes().replace(running, b"0" * len(running)))
 
 
+def many_parameters(root: Path) -> None:
+    """As many as the real module shows."""
+    for number in range(30):
+        (root / f"sys/module/amdgpu/parameters/parameter_{number}").write_text("0")
+
+
 # id: (host, what is different in its description, what is different in its files afterwards)
 DEFECTS: dict[str, tuple[str, dict[str, Any], Callable[[Path], None] | None]] = {
     "gpu.none": ("no-gpu", {}, None),
     "gpu.mixed": ("rx9070xt", {"gpus": [{"product": "rx9070xt"}, {"product": "rx9060xt", "address": "0000:13:00.0"}]}, None),
     "gpu.missing": ("mi300x-8", {}, lambda root: remove_node(root, 9)),
     "gpu.passed_through": ("mi300x-8", {}, unbind),
-    "gpu.init_failed": ("mi300x-8", log("amdgpu: probe of 0000:05:00.0 failed with error -22"), None),
-    "gpu.address_space": ("mi300x-8", log("pci 0000:05:00.0: BAR 0: can't assign mem size 0x4000000000"), None),
-    "gpu.atomics": ("rx9070xt", log("kfd kfd: amdgpu: skipped device 1002:7550, PCI rejects atomics 730<0"), None),
+    "gpu.init_failed": ("mi300x-8", log("amdgpu 0000:05:00.0: amdgpu: Fatal error during GPU init"), lambda root: remove_node(root, 2)),
+    "gpu.address_space": ("mi300x-8", log("pci 0000:05:00.0: BAR 0: can't assign mem size 0x4000000000"), lambda root: remove_node(root, 2)),
+    "gpu.atomics": ("rx9070xt", log("kfd kfd: amdgpu: skipped device 1002:7550, PCI rejects atomics 730<0"), lambda root: remove_node(root, 1)),
     "gpu.hang": ("strix-halo-128", log("amdgpu 0000:c5:00.0: amdgpu: MES failed to respond to msg=REMOVE_QUEUE"), None),
     "gpu.page_fault": ("strix-halo-128", log("amdgpu 0000:c5:00.0: amdgpu: GCVM_L2_PROTECTION_FAULT_STATUS:0x00841051 fault"), None),
     "gpu.hardware_error": ("mi300x-8", log("amdgpu 0000:05:00.0: amdgpu: 3 uncorrectable hardware errors detected in umc block"), None),
@@ -154,6 +160,24 @@ DEFECTS: dict[str, tuple[str, dict[str, Any], Callable[[Path], None] | None]] = 
     "host.declarative": ("mi300x-8-nodriver", {}, lambda root: (root / "etc/os-release").write_text("ID=nixos\n")),
     "host.boot_loader": ("mi300x-8-nodriver", {}, lambda root: [(root / path).unlink() for path in ("etc/default/grub", "boot/grub/grub.cfg")]),
     "host.iommu": ("mi300x-8", {"kernel": {"release": "6.1.0-40-amd64", "command_line": "root=/dev/vda1 ro"}}, None),
+    "gpu.discovery": ("mi300x-8", log("amdgpu 0000:05:00.0: probe with driver amdgpu failed with error -22"), lambda root: remove_node(root, 2)),
+    "gpu.firmware_missing": ("rx9070xt", log("amdgpu 0000:03:00.0: Direct firmware load for amdgpu/gc_12_0_1_mec.bin failed with error -2"), lambda root: remove_node(root, 1)),
+    "gpu.name_taken": ("rx9070xt", log("amdgpu 0000:03:00.0: probe with driver amdgpu failed with error -17"), lambda root: remove_node(root, 1)),
+    "gpu.start_timeout": ("rx9070xt", log("amdgpu 0000:03:00.0: probe with driver amdgpu failed with error -110"), None),
+    "gpu.worn_out": ("mi300x-8", log("amdgpu 0000:05:00.0: amdgpu: RAS records:130 exceed threshold:128"), None),
+    "gpu.ring_reset": ("strix-halo-128", log("amdgpu 0000:c5:00.0: ring gfx_0.0.0 timeout, signaled seq=1, emitted seq=3"), None),
+    "gpu.power_firmware": ("rx9070xt", log("amdgpu 0000:03:00.0: SMU: No response msg_reg: 1b resp_reg: 0"), None),
+    "gpu.link_error": ("mi300x-8", log("pcieport 0000:00:01.1: AER: Uncorrected (Non-Fatal) error received: 0000:05:00.0"), None),
+    "gpu.host_side": ("mi300x-8", log("amdgpu 0000:05:00.0: amdgpu: Doesn't get TRN_MSG_ACK from pf in 5000 msec, error"), None),
+    "driver.rejected": ("mi300x-8", log("Loading of module with unavailable key is rejected"), None),
+    "driver.dkms_stays": ("rx9070xt", {"driver": {"source": "dkms", "version": "7.1.3.31500000"}}, None),
+    "driver.foreign_kernel": ("mi300x-8", {"kernel": {"release": "6.17.2-1-pve"}}, None),
+    "driver.owner": ("mi300x-8", {"files": {"/etc/gim_config": "fb_option=0"}}, None),
+    "kernel.parameter_unknown": ("strix-halo-128", {"kernel": {"release": "7.2.12+deb13-amd64", "command_line": "amdgpu.gtt_size=1"}}, many_parameters),
+    "kernel.parameter_ignored": ("strix-halo-128", log("amdgpu: unknown parameter 'gtt_size' ignored"), None),
+    "host.container": ("rx9070xt", {"files": {"/run/systemd/container": "lxc"}}, None),
+    "host.wsl": ("no-gpu", {"kernel": {"release": "6.6.87.2-microsoft-standard-WSL2"}}, None),
+    "memory.carve_out": ("strix-halo-128", {"gpus": [{**HALO, "vram_gib": 96, "gtt_gib": 15.5, "pool_gib": 96}]}, None),
 }  # fmt: skip
 
 
@@ -319,9 +343,11 @@ SAMPLES = {
         "[drm:amdgpu_discovery_set_ip_blocks [amdgpu]] *ERROR* amdgpu_discovery_init failed",
         "amdgpu 0000:05:00.0: amdgpu: Fatal error during GPU init",
         "amdgpu: probe of 0000:05:00.0 failed with error -22",
+        "amdgpu 0000:05:00.0: probe with driver amdgpu failed with error -22",
     ],
     "gpu.address_space": [
         "amdgpu: probe of 0000:a6:00.0 failed with error -12",
+        "amdgpu 0000:a6:00.0: probe with driver amdgpu failed with error -12",
         "pci 0000:a6:00.0: BAR 0: no space for [mem size 0x4000000000 64bit pref]",
         "pci 0000:a6:00.0: BAR 2 [mem size 0x200000 64bit pref]: can't assign; no space",
     ],
@@ -339,9 +365,18 @@ SAMPLES = {
         "amdgpu: No more SDMA queue to allocate",
         "amdgpu 0000:c5:00.0: amdgpu: MES failed to respond to msg=REMOVE_QUEUE",
         "amdgpu 0000:c5:00.0: amdgpu: MES ring buffer is full.",
+        "amdgpu 0000:03:00.0: MES(1) failed to respond to msg=MISC (WAIT_REG_MEM)",
+        "amdgpu 0000:03:00.0: MES(0, 1) ring buffer is full.",
+        "amdgpu 0000:03:00.0: MES might be in unrecoverable state, issue a GPU reset",
+        "amdgpu 0000:03:00.0: GPU reset(4) failed with error -110",
+        "amdgpu 0000:03:00.0: Failed to detect and reset hung queues",
+        "amdgpu 0000:03:00.0: device lost from bus!",
+        "amdgpu 0000:03:00.0: GPU reset begin!. Source:  1",
     ],
     "gpu.page_fault": [
         "amdgpu 0000:05:00.0: amdgpu: [gfxhub0] no-retry page fault (src_id:0 ring:24)",
+        "amdgpu 0000:05:00.0: [gfxhub] page fault (src_id:0 ring:24 vmid:8 pasid:32)",
+        "amdgpu 0000:05:00.0: [mmhub] page fault (src_id:0 ring:24 vmid:8 pasid:32)",
         "amdgpu: Illegal register access in command stream",
         "amdgpu 0000:c5:00.0: amdgpu: GCVM_L2_PROTECTION_FAULT_STATUS:0x00841051",
     ],
@@ -349,8 +384,70 @@ SAMPLES = {
         "amdgpu 0000:05:00.0: amdgpu: 3 uncorrectable hardware errors detected in umc block",
         "[Hardware Error]: Machine check events logged",
         "amdgpu 0000:05:00.0: amdgpu: ras error detected",
+        "amdgpu 0000:05:00.0: {12}2 new uncorrectable hardware errors detected in umc block",
+        "amdgpu 0000:05:00.0: {3}hardware error logged by the scrubber",
     ],
     "gpu.oversubscribed": ["amdgpu: Runlist is getting oversubscribed due to too many queues."],
+    "gpu.discovery": [
+        "amdgpu 0000:05:00.0: amdgpu: get invalid ip discovery binary signature",
+        "amdgpu 0000:05:00.0: invalid ip discovery harvest checksum",
+        "amdgpu 0000:05:00.0: Discovery checksum failed: calc 0x1234 != exp 0x4321",
+        "amdgpu 0000:05:00.0: ip discovery firmware \"amdgpu/ip_discovery.bin\" too large, invalid",
+        "amdgpu 0000:05:00.0: ip discovery firmware \"amdgpu/ip_discovery.bin\" too small, invalid",
+    ],
+    "gpu.firmware_missing": [
+        "amdgpu 0000:05:00.0: Direct firmware load for amdgpu/psp_14_0_3_sos.bin failed with error -2",
+        "amdgpu 0000:05:00.0: firmware: failed to load amdgpu/psp_14_0_3_sos.bin (-2)",
+        "amdgpu 0000:05:00.0: probe with driver amdgpu failed with error -2",
+    ],
+    "gpu.name_taken": ["amdgpu 0000:05:00.0: probe with driver amdgpu failed with error -17"],
+    "gpu.start_timeout": [
+        "amdgpu 0000:05:00.0: probe with driver amdgpu failed with error -110",
+        "amdgpu: probe of 0000:05:00.0 failed with error -62",
+        "amdgpu 0000:05:00.0: SMU is in hanged state, failed to send smu message!",
+    ],
+    "gpu.worn_out": [
+        "amdgpu 0000:05:00.0: amdgpu: RAS records:130 exceed threshold:128",
+        "amdgpu 0000:05:00.0: Saved bad pages 130 reaches threshold value 128",
+        "amdgpu 0000:05:00.0: amdgpu: GPU will not be initialized. Replace this GPU or increase the threshold",
+    ],
+    "gpu.ring_reset": [
+        "amdgpu 0000:c5:00.0: amdgpu: ring gfx_0.0.0 timeout, signaled seq=1, emitted seq=3",
+        "amdgpu 0000:c5:00.0: Starting gfx_0.0.0 ring reset, timeout",
+        "amdgpu 0000:c5:00.0: Ring gfx_0.0.0 reset succeeded",
+        "amdgpu 0000:c5:00.0: Ring gfx_0.0.0 reset failed",
+        "amdgpu 0000:c5:00.0: amdgpu: Ring gfx_0.0.0 reset failure",
+        "amdgpu 0000:c5:00.0: ring comp_1.0.0 timeout, but soft recovered",
+        "amdgpu 0000:c5:00.0: queue id 0x3 at pasid 32771 is reset",
+        "amdgpu 0000:c5:00.0: compute queue hung, but ring reset disabled",
+    ],
+    "gpu.power_firmware": [
+        "amdgpu 0000:03:00.0: SMU: No response msg_reg: 1b resp_reg: 0",
+        "amdgpu 0000:03:00.0: amdgpu: SMU: I'm not done with your previous command: SMN_C2PMSG_66:0x0000000E",
+        "amdgpu 0000:03:00.0: SMU: I'm very busy",
+        "amdgpu 0000:03:00.0: SMU: unknown command",
+        "amdgpu 0000:03:00.0: SMU: valid command, bad prerequisites",
+        "amdgpu 0000:03:00.0: SMU: bus error for message: 12",
+    ],
+    "gpu.link_error": [
+        "pcieport 0000:00:01.1: AER: Correctable error message received from 0000:05:00.0",
+        "amdgpu 0000:05:00.0: PCIe Bus Error: severity=Uncorrectable (Non-Fatal), type=Transaction Layer",
+        "amdgpu 0000:05:00.0: XGMI PCS CRCErr error detected",
+        "amdgpu 0000:05:00.0: XGMI PCS ErrCount error detected",
+    ],
+    "gpu.host_side": [
+        "amdgpu 0000:05:00.0: amdgpu: Doesn't get TRN_MSG_ACK from pf in 5000 msec",
+        "amdgpu 0000:05:00.0: VF is in an unrecoverable state. Runtime Services are halted.",
+        "amdgpu 0000:05:00.0: VFi access timeout",
+    ],
+    "driver.rejected": [
+        "Loading of module with unavailable key is rejected",
+        "Lockdown: modprobe: unsigned module loading is restricted; see man kernel_lockdown.7",
+        "amdgpu: version magic '6.8.0-45-generic SMP' should be '6.8.0-47-generic SMP'",
+        "amdgpu: Unknown symbol drm_buddy_init (err -2)",
+        "amdttm: disagrees about version of symbol drm_dev_alloc",
+    ],
+    "kernel.parameter_ignored": ["amdgpu: unknown parameter 'gtt_size' ignored"],
 }  # fmt: skip
 
 
