@@ -1,0 +1,88 @@
+# Copyright: (c) 2026, the amdgpu.fleet authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Wanted servers in the record: their endpoints, and what is wrong with those that were looked at."""
+
+from __future__ import annotations
+
+import typing as t
+
+from ansible_collections.amdgpu.fleet.plugins.plugin_utils._plan.catalog import Catalog, CatalogError
+from ansible_collections.amdgpu.fleet.plugins.plugin_utils._plan.findings import Findings
+from ansible_collections.amdgpu.fleet.plugins.plugin_utils._report.shapes import Endpoint, Finding
+
+Vars = t.Mapping[str, t.Any]
+EVERYWHERE = ("0.0.0.0", "::")  # noqa: S104 - compared with, never listened on
+
+
+def endpoints(plan: Vars, variables: Vars, address: str) -> list[Endpoint]:
+    """One entry for each instance that answers requests, with what was measured if it was asked."""
+    serve: Vars = plan.get("serve") or {}
+    probes = _probes(variables)
+    status = {each["name"]: each for each in _status(variables)}
+    return [
+        _endpoint(serve, instance, probes.get(instance["name"]), status.get(instance["name"]), address)
+        for instance in serve.get("instances") or []
+        if not instance.get("worker")
+    ]
+
+
+def _endpoint(serve: Vars, instance: Vars, probe: Vars | None, status: Vars | None, address: str) -> Endpoint:
+    # Where another host reaches it: nowhere on loopback; an address that stands for all is none to ask.
+    name = address if instance["host"] in EVERYWHERE else instance["address"]
+    answered: bool | None = None
+    if probe is not None:
+        answered = True
+    elif status is not None:
+        answered = status["verdict"] == "ok"
+    measured: Vars = probe or (status or {}).get("completion") or {}
+    return Endpoint(
+        name=instance["name"],
+        url=instance["url"],
+        target=f"{name}:{instance['port']}" if instance["exposed"] else None,
+        unit=instance["unit"],
+        model=instance["served_name"],
+        engine=str(instance.get("engine") or serve.get("engine") or "vllm"),
+        kind=str(serve.get("kind") or ""),
+        version=str(serve.get("version") or ""),
+        variant=str(serve.get("variant") or ""),
+        gpus=list(instance.get("gpus") or []),
+        memory=dict(instance.get("memory") or {}),
+        answered=answered,
+        text=str(measured.get("text") or ""),
+        reason=str((status or {}).get("reason") or ""),
+        waited_seconds=(probe or {}).get("waited_seconds"),
+        time_to_first_token_ms=measured.get("time_to_first_token_ms"),
+        time_per_output_token_ms=measured.get("time_per_output_token_ms"),
+    )
+
+
+def _probes(variables: Vars) -> dict[str, Vars]:
+    """The answers of the probe that ends a rollout, by instance."""
+    results = (variables.get("__serve_probes") or {}).get("results") or []
+    return {
+        result["item"]["name"]: result
+        for result in results
+        if isinstance(result.get("item"), dict) and "waited_seconds" in result and not result.get("failed")
+    }
+
+
+def _status(variables: Vars) -> list[Vars]:
+    return (variables.get("fleet_serving") or {}).get("servers") or []
+
+
+def findings(host: str, variables: Vars, reboot: list[str]) -> list[Finding]:
+    """What is wrong with the servers that were looked at, in the words of the catalog."""
+    seen = [each for each in _status(variables) if each["verdict"] != "ok"]
+    if not seen:
+        return []
+    try:
+        known = Catalog(variables.get("plan_catalog") or {}).known_issues
+    except CatalogError:
+        known = Catalog({}).known_issues
+    found = Findings(host, known, variables.get("plan_accept") or [])
+    for each in seen:
+        identifier = f"serve.{each['verdict']}"
+        if reboot and each["verdict"] == "down":
+            identifier = "serve.waits"
+        found.add(identifier, each["reason"], each["expected"], unit=each["unit"], instance=each["name"])
+    return t.cast("list[Finding]", found.sorted())
