@@ -10,6 +10,7 @@ from pathlib import Path
 
 from ansible_collections.amdgpu.fleet.plugins.plugin_utils._report.record import unasked
 from ansible_collections.amdgpu.fleet.plugins.plugin_utils._report.shapes import Record, Run, count, empty
+from ansible_collections.amdgpu.fleet.plugins.plugin_utils._report.words import natural
 
 LOST = "the host could not be reached any more; the line UNREACHABLE of this run names the task"
 NEVER = "no report: the host could not be reached"
@@ -20,7 +21,7 @@ def merge(
 ) -> list[Record]:
     """The hosts of this run in its order, then the others by name."""
     hosts = [_asked(host, host in gone, stored.get(host), run) for host in asked]
-    return hosts + [_not_asked(stored[host]) for host in sorted(set(stored) - set(asked))]
+    return hosts + [_not_asked(stored[host]) for host in sorted(set(stored) - set(asked), key=natural)]
 
 
 def _asked(host: str, gone: bool, record: Record | None, run: Run) -> Record:

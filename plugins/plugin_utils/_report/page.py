@@ -66,9 +66,7 @@ def page(records: list[Record], run: Run, title: str) -> str:
 
 
 def _render(records: list[Record], run: Run, title: str, whole: bool) -> str:
-    order = sorted(
-        records, key=lambda each: (LEVELS.index(level(each)), -count(each, "fail"), -count(each, "warn"))
-    )
+    order = sorted(records, key=_urgency)
     common, shares = plans.shared(order) if whole else ([], {})
     cards = [
         _card(record, number, run, shares.get(record["host"], plans.NOTHING))
@@ -112,6 +110,11 @@ def code(text: t.Any) -> Markup:
 
 def number(value: t.Any, unit: str, digits: int = 0) -> str:
     return f"{value:.{digits}f} {unit}" if isinstance(value, (int, float)) else "–"
+
+
+def _urgency(record: Record) -> tuple[t.Any, ...]:
+    worst = LEVELS.index(level(record))
+    return worst, -count(record, "fail"), -count(record, "warn"), say.natural(record["host"])
 
 
 def _card(record: Record, place: int, run: Run, share: plans.Share) -> Card:

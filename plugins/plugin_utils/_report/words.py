@@ -32,7 +32,16 @@ def plural(number: int, word: str) -> str:
 
 
 def gib(value: float, digits: int = 0) -> str:
+    if value >= 10 << 40:
+        return f"{value / (1 << 40):.1f} TiB"
     return f"{value / (1 << 30):.{digits}f} GiB"
+
+
+def natural(text: str) -> list[t.Any]:
+    """For sorting: node2 comes before node10."""
+    return [
+        (0, int(part), "") if part.isdecimal() else (1, 0, part) for part in re.split(r"([0-9]{1,18})", text)
+    ]
 
 
 def age(at: str, now: str) -> str:
