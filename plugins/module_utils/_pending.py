@@ -18,7 +18,7 @@ def note(root: str, path: str | None, changed: list[str], check_mode: bool = Fal
     paths = list(dict.fromkeys([*known, *changed]))
     if paths != known and not check_mode:
         content = "".join(f"{each}\n" for each in paths)
-        wanted = files.wanted({"path": path, "content": content, "mode": "0644", "state": "present"})
+        wanted = files.File(path, content.encode("utf-8", "surrogateescape"), 0o644, None, None, False, [])
         files.carry_out(files.plan(root, [wanted]), lambda _command: (0, "", ""), False)
     return paths
 

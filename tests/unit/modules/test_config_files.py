@@ -289,3 +289,27 @@ def test_one_file_under_two_spellings(host, other):
 def test_what_a_second_run_would_stumble_over_is_refused_by_the_first(host, check, file, words):
     result = host({"content": "a\n", **file}, _check=check)
     assert result["failed"] and words in result["msg"] and host.tree() == {}
+
+
+def test_what_follows_a_change_is_not_lost_by_a_kill(host, run_module):
+    note, rules = "/var/lib/fleet/pending", {"path": "/etc/rules", "content": "a\n"}
+
+    def run(*files, check=False):
+        return run_module("config_files", _check=check, root=str(host.root), files=list(files), pending=note)
+
+    assert run(rules, check=True)["pending_paths"] == ["/etc/rules"] and host.tree() == {}
+    assert run(rules)["pending_paths"] == ["/etc/rules"]
+    # Nobody followed: the run was killed. The next one changes nothing and knows all the same.
+    again = run(rules)
+    assert not again["changed"] and again["pending_paths"] == ["/etc/rules"]
+    assert run(rules, {"path": "/etc/b", "content": "b\n"})["pending_paths"] == ["/etc/rules", "/etc/b"]
+    (host.root / note[1:]).unlink()
+    assert run(rules)["pending_paths"] == [] and not (host.root / note[1:]).exists()
+
+
+def test_a_note_that_cannot_be_read_is_a_sentence(host, run_module):
+    (host.root / "note").mkdir()
+    result = run_module(
+        "config_files", root=str(host.root), files=[{"path": "/x", "content": "a\n"}], pending="/note"
+    )
+    assert result["failed"] and "/note cannot be read" in result["msg"] and "x" not in host.tree()
