@@ -26,6 +26,11 @@ AGES = 2 * 3600
 class LockError(Exception):
     """Another run changes the host, or the lock cannot be written; the text is a whole sentence."""
 
+    def __init__(self, text: str, run: str = "") -> None:
+        super().__init__(text)
+        # The one that holds the lock.
+        self.run = run
+
 
 class Holder(NamedTuple):
     """Who holds the lock. ``run`` is the same for all steps of a run."""
@@ -45,7 +50,8 @@ def take(root: str, run: str, who: str, now: Optional[float] = None, write: bool
             raise LockError(
                 f"{held.who} changes this host since {_clock(held.since)} (last sign {_clock(held.seen)}). Wait for that "
                 f"run to end. If it was killed, remove /{PLACE} on the host; it counts for nothing {AGES // 3600} h after "
-                "the last sign."
+                "the last sign.",
+                held.run,
             )
         holder = Holder(run, who, held.since if held else now, now)
         if write and file is not None:

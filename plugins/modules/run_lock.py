@@ -29,11 +29,16 @@ attributes:
     support: full
 options:
   run:
-    description: What all steps of this run have in common, and no other run has.
+    description: What all steps of this run have in common, and no other run has. Filled in by the action plugin.
     type: str
-    required: true
+    default: ""
+  ended:
+    description: A run that is known to have ended without giving the lock back. It holds nobody up. Filled in by
+      the action plugin, for a run of the same controller whose process is gone.
+    type: str
+    default: ""
   who:
-    description: Who runs it, for the message that somebody else gets.
+    description: Who runs it, for the message that somebody else gets. Filled in by the action plugin.
     type: str
     default: another run
   state:
@@ -50,12 +55,15 @@ options:
 EXAMPLES = r"""
 - name: Keep others from changing this host
   amdgpu.fleet.run_lock:
-    run: "{{ lookup('ansible.builtin.config', 'DEFAULT_LOCAL_TMP') | basename }}"
-    who: "{{ lookup('ansible.builtin.env', 'USER') }}"
+
+- name: Let others change it again
+  amdgpu.fleet.run_lock:
+    state: free
 """
 
 RETURN = r"""
 since: {description: "When this run took the lock, in seconds since 1970.", type: float, returned: with O(state=held)}
+held_by: {description: The run that holds the lock., type: str, returned: when it is another one}
 """
 
 from ansible.module_utils.basic import AnsibleModule
@@ -67,7 +75,8 @@ from ansible_collections.amdgpu.fleet.plugins.module_utils._answer import hold_t
 def main() -> None:
     module = AnsibleModule(
         argument_spec={
-            "run": {"type": "str", "required": True},
+            "run": {"type": "str", "default": ""},
+            "ended": {"type": "str", "default": ""},
             "who": {"type": "str", "default": "another run"},
             "state": {"type": "str", "choices": ["held", "free"], "default": "held"},
             "root": {"type": "path", "default": "/"},
@@ -80,9 +89,11 @@ def main() -> None:
         if params["state"] == "free":
             lock.release(params["root"], params["run"], write)
             module.exit_json(changed=False)
+        if params["ended"]:
+            lock.release(params["root"], params["ended"], write)
         holder = lock.take(params["root"], params["run"], params["who"], write=write)
     except lock.LockError as error:
-        module.fail_json(msg=str(error))
+        module.fail_json(msg=str(error), held_by=error.run)
     # A lock is no setting of the host: a run that only takes and returns it has changed nothing.
     module.exit_json(changed=False, since=holder.since)
 
