@@ -13,8 +13,10 @@ from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
+from ansible.errors import AnsibleFilterError
 from fleet_records import RUN, finding, fleet, record
 
+from ansible_collections.amdgpu.fleet.plugins.filter.batch import batch
 from ansible_collections.amdgpu.fleet.plugins.plugin_utils._report import folder, merge, outputs
 from ansible_collections.amdgpu.fleet.plugins.plugin_utils._report.page import page
 from ansible_collections.amdgpu.fleet.plugins.plugin_utils._report.record import of_host
@@ -498,16 +500,25 @@ def test_an_inventory_without_hosts_is_an_error(tmp_path, name):
     )
 
 
-@pytest.mark.parametrize("size", ["0", "0%", "-1", "many", "200%"])
-def test_a_rollout_of_no_hosts_is_refused(tmp_path, size):
+@pytest.mark.parametrize("size", [0, "0%", -1, "many", "200%", None, 1.5])
+def test_a_rollout_of_no_hosts_is_refused(size):
+    with pytest.raises(AnsibleFilterError, match="fleet_serial is .* Set it to a number of hosts from 1 on"):
+        batch(size)
+    assert (batch(2), batch("25%")) == ("2", "25_percent")
+
+
+def test_a_rollout_of_no_hosts_touches_none(tmp_path):
     result = play(
-        "site.yml",
-        "-i",
-        "first.invalid,",
-        "-e",
-        f"report_directory={tmp_path}",
-        "-e",
-        json.dumps({"fleet_serial": size}),
+        "site.yml", "-i", "first.invalid,", "-e", f"report_directory={tmp_path}", "-e", "fleet_serial=0"
     )
     assert result.returncode == 2 and "fleet_serial is" in result.stdout + result.stderr
     assert "Read the GPUs" not in result.stdout
+
+
+def test_the_owner_of_a_machine_needs_no_inventory(tmp_path):
+    """Not as root: what is seen of this machine is no matter here."""
+    result = play("playbooks/report.yml", "-e", f"report_directory={tmp_path}", "-e", "ansible_become=false")
+    (record,) = json.loads((tmp_path / "report.json").read_text())
+    assert (record["host"], record["local"]) == (os.uname().nodename, True), result.stdout
+    assert record["os"] and record["kernel"] == os.uname().release
+    assert "ansible-playbook playbooks/report.yml" in (tmp_path / "report.html").read_text()
