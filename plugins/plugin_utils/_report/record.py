@@ -58,7 +58,7 @@ def of_host(host: str, variables: Vars, run: Run, address: str = "", before: Rec
     record["endpoints"] = serving.endpoints(plan, variables, address or host)
     found: list[Finding] = [
         *(plan.get("findings") or []),
-        *serving.findings(host, variables, record["reboot"]),
+        *serving.found(host, variables, record["reboot"]),
     ]
     put_right = applied(variables)
     record["findings"] = [each for each in found if each.get("mended_by") not in put_right]

@@ -70,19 +70,35 @@ def _status(variables: Vars) -> list[Vars]:
     return (variables.get("fleet_serving") or {}).get("servers") or []
 
 
-def findings(host: str, variables: Vars, reboot: list[str]) -> list[Finding]:
+def found(host: str, variables: Vars, reboot: list[str]) -> list[Finding]:
     """What is wrong with the servers that were looked at, in the words of the catalog."""
-    seen = [each for each in _status(variables) if each["verdict"] != "ok"]
-    if not seen:
+    servers = [each for each in _status(variables) if each["verdict"] != "ok"]
+    if not servers:
         return []
     try:
         known = Catalog(variables.get("plan_catalog") or {}).known_issues
     except CatalogError:
         known = Catalog({}).known_issues
-    found = Findings(host, known, variables.get("plan_accept") or [])
-    for each in seen:
-        identifier = f"serve.{each['verdict']}"
-        if reboot and each["verdict"] == "down":
-            identifier = "serve.waits"
-        found.add(identifier, each["reason"], each["expected"], unit=each["unit"], instance=each["name"])
-    return t.cast("list[Finding]", found.sorted())
+    findings = Findings(host, known, variables.get("plan_accept") or [])
+    for server in servers:
+        _add(findings, server, bool(reboot))
+    return t.cast("list[Finding]", findings.sorted())
+
+
+def _add(findings: Findings, server: Vars, reboot: bool) -> None:
+    verdict, seen, expected = server["verdict"], server["reason"], server["expected"]
+    unit, instance = server["unit"], server["name"]
+    if verdict == "down" and reboot:
+        findings.add("serve.waits", seen, expected, instance=instance)
+    elif verdict == "down":
+        findings.add("serve.down", seen, expected, instance=instance, unit=unit)
+    elif verdict == "absent":
+        findings.add("serve.absent", seen, expected, instance=instance)
+    elif verdict == "restarting":
+        findings.add("serve.restarting", seen, expected, instance=instance, unit=unit)
+    elif verdict == "starting":
+        findings.add("serve.starting", seen, expected, instance=instance, unit=unit)
+    elif verdict == "other_model":
+        findings.add("serve.other_model", seen, expected, instance=instance)
+    else:
+        findings.add("serve.deaf", seen, expected, instance=instance, unit=unit)

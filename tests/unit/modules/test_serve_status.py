@@ -62,17 +62,17 @@ def test_a_unit_that_systemd_does_not_name_is_absent():
 
 def test_a_stopped_engine_is_a_failure_and_one_that_waits_for_a_reboot_is_not():
     down = judge(unit(ActiveState="inactive", SubState="dead"), {})
-    (found,) = serving.findings("box", {"fleet_serving": {"servers": [down]}}, [])
+    (found,) = serving.found("box", {"fleet_serving": {"servers": [down]}}, [])
     assert (found["id"], found["severity"]) == ("serve.down", "fail")
     assert "systemctl restart vllm-chat.service" in found["remedy"]
-    (found,) = serving.findings("box", {"fleet_serving": {"servers": [down]}}, ["iommu=pt is not in effect"])
+    (found,) = serving.found("box", {"fleet_serving": {"servers": [down]}}, ["iommu=pt is not in effect"])
     assert (found["id"], found["severity"]) == ("serve.waits", "warn")
 
 
 @pytest.mark.parametrize("verdict", ["absent", "down", "restarting", "starting", "deaf", "other_model"])
 def test_every_verdict_has_words(verdict):
     server = {"name": "a", "unit": "u", "verdict": verdict, "reason": "r", "expected": "e"}
-    (found,) = serving.findings("box", {"fleet_serving": {"servers": [server]}}, [])
+    (found,) = serving.found("box", {"fleet_serving": {"servers": [server]}}, [])
     assert found["id"] == f"serve.{verdict}" and "{" not in found["why"] + found["remedy"]
 
 
