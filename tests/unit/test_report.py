@@ -522,3 +522,23 @@ def test_the_owner_of_a_machine_needs_no_inventory(tmp_path):
     assert (record["host"], record["local"]) == (os.uname().nodename, True), result.stdout
     assert record["os"] and record["kernel"] == os.uname().release
     assert "ansible-playbook playbooks/report.yml" in (tmp_path / "report.html").read_text()
+
+
+def test_a_gateway_that_serves_nothing_is_no_gpu_host(tmp_path):
+    inventory = tmp_path / "hosts.yml"
+    inventory.write_text(
+        json.dumps(
+            {
+                "gpu": {"hosts": {"first.invalid": None}},
+                "gateway": {
+                    "hosts": {
+                        "front.invalid": None,
+                        "both.invalid": {"serve_instances": [{"name": "a", "model": "b"}]},
+                    }
+                },
+            }
+        )
+    )
+    play("playbooks/doctor.yml", "-i", str(inventory), "-e", f"report_directory={tmp_path}")
+    hosts = {each["host"] for each in json.loads((tmp_path / "report.json").read_text())}
+    assert hosts == {"first.invalid", "both.invalid"}
