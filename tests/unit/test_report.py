@@ -542,3 +542,18 @@ def test_a_gateway_that_serves_nothing_is_no_gpu_host(tmp_path):
     play("playbooks/doctor.yml", "-i", str(inventory), "-e", f"report_directory={tmp_path}")
     hosts = {each["host"] for each in json.loads((tmp_path / "report.json").read_text())}
     assert hosts == {"first.invalid", "both.invalid"}
+
+
+@pytest.mark.parametrize(("boot", "pending"), [("a", ["the driver"]), ("b", [])])
+def test_a_second_teardown_still_says_that_a_reboot_is_pending(boot, pending):
+    facts = {**FACTS, "amd_rocm": {**FACTS["amd_rocm"], "boot": {"id": boot}}}
+    variables = {"plan_host": {**PLAN, "findings": []}, "ansible_facts": facts, "fleet_teardown": True}
+    before = of("box", reboot=["the driver"], boot_id="a", teardown=True)
+    assert of_host("box", variables, RUN, before=before)["reboot"] == pending
+    assert of_host("box", {**variables, "fleet_teardown": False}, RUN, before=before)["reboot"] == []
+
+
+def test_the_terminal_says_why():
+    assert "because weights pass through the page cache" in table(
+        [of("b", findings=[finding("b", "memory.host")])], RUN, ""
+    )

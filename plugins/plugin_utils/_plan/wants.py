@@ -43,6 +43,7 @@ OF_PLAYBOOKS = (
         "fleet_workstation",
         "fleet_this_machine",
         "fleet_reports",
+        "fleet_teardown",
         "fleet_hosts_default",
         "fleet_serial_default",
         "fleet_serving",

@@ -25,6 +25,7 @@ class Group(t.NamedTuple):
     first: Finding
     variants: list[Variant]
     remedies: list[str]
+    reasons: list[str]
 
     @property
     def hosts(self) -> list[str]:
@@ -36,7 +37,9 @@ def group(findings: t.Iterable[Finding]) -> list[Group]:
     kinds: dict[tuple[str, str, str], list[Finding]] = {}
     for each in findings:
         kinds.setdefault((each["id"], each["severity"], each["title"]), []).append(each)
-    groups = [Group(same[0], _variants(same), _remedies(same)) for same in kinds.values()]
+    groups = [
+        Group(same[0], _variants(same), _each(same, "remedy"), _each(same, "why")) for same in kinds.values()
+    ]
     return sorted(groups, key=lambda each: (ORDER[each.first["severity"]], -len(each.hosts)))
 
 
@@ -48,8 +51,8 @@ def _variants(findings: list[Finding]) -> list[Variant]:
     return sorted(variants, key=lambda each: -len(each.hosts))
 
 
-def _remedies(findings: list[Finding]) -> list[str]:
-    return list(dict.fromkeys(each["remedy"] for each in findings))
+def _each(findings: list[Finding], key: t.Literal["remedy", "why"]) -> list[str]:
+    return list(dict.fromkeys(each[key] for each in findings))
 
 
 def of_records(records: list[Record], severities: t.Collection[str] = ("fail", "warn", "ok")) -> list[Group]:

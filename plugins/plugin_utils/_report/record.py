@@ -54,7 +54,9 @@ def of_host(host: str, variables: Vars, run: Run, address: str = "", before: Rec
         gpu.get("usable_bytes") or 0 for gpu in gpus.get("gpus") or [] if gpu.get("supported")
     )
     record["settings"] = list(plan.get("settings") or [])
-    record["reboot"] = _reboot(plan, rocm, variables)
+    record["boot_id"] = str((rocm.get("boot") or {}).get("id") or "")
+    record["teardown"] = bool(variables.get("fleet_teardown"))
+    record["reboot"] = _reboot(plan, rocm, variables) or _still_pending(record, before)
     record["endpoints"] = serving.endpoints(plan, variables, address or host)
     found: list[Finding] = [
         *(plan.get("findings") or []),
@@ -96,6 +98,13 @@ def _reboot(plan: Vars, rocm: Vars, variables: Vars) -> list[str]:
     if variables.get("fleet_rebooted"):
         return []
     return reboot.asked(variables) or reboot.waiting(plan, rocm)
+
+
+def _still_pending(record: Record, before: Record | None) -> list[str]:
+    """After a second teardown in the same boot: what was taken back is gone from the host's files, and still runs."""
+    if before is None or not (record["teardown"] and before["teardown"]):
+        return []
+    return before["reboot"] if record["boot_id"] and record["boot_id"] == before["boot_id"] else []
 
 
 def _gpu(gpu: Vars, variables: Vars) -> Gpu:

@@ -111,6 +111,9 @@ class Record(t.TypedDict):
     history: list[Past]
     # Whether the run is on the host itself, and cannot reboot it.
     local: bool
+    # Which boot of the host it was, and whether the run took everything back.
+    boot_id: str
+    teardown: bool
     # Of this report and not of the host: whether the run was for it, and whether its turn is still to come.
     asked: bool
     waiting: bool
@@ -134,7 +137,7 @@ def empty(host: str) -> Record:
         host=host, at="", run="", command="", inventory=[], known_at="", failure="", os="", kernel="",
         memory_bytes=0, driver={}, rocm="", profile="", title="", gpus="", gpu_list=[], partitions=0,
         usable_bytes=0, findings=[], mended=[], applied=[], settings=[], reboot=[], endpoints=[], history=[],
-        local=False, asked=False, waiting=False,
+        local=False, boot_id="", teardown=False, asked=False, waiting=False,
     )  # fmt: skip
 
 

@@ -114,6 +114,7 @@ def _findings(records: list[Record]) -> list[str]:
             lines.append(f"     {of}seen {line(variant.seen)}, expected {line(variant.expected)}")
         if len(each.variants) > 5:
             lines.append(f"     and {len(each.variants) - 5} other values; the page has them all")
+        lines += [f"     because {line(why)}" for why in each.reasons[:3]]
         lines += [f"     {line(remedy)}" for remedy in each.remedies[:3]]
     return lines
 
