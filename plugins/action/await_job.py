@@ -9,9 +9,8 @@ import time
 import typing as t
 
 from ansible.plugins.action import ActionBase
-from ansible.utils.display import Display
 
-display = Display()
+from ansible_collections.amdgpu.fleet.plugins.plugin_utils._display import show
 
 # Seconds between two looks, at first and later, and between two lines.
 FIRST_LOOK, LATER_LOOK, LINE = 1, 10, 30
@@ -38,7 +37,7 @@ class ActionModule(ActionBase):
                 break
             if time.monotonic() - shown >= LINE:
                 shown = time.monotonic()
-                display.display(f"{who}: {self._size(arguments['folder'])}")
+                show(f"{who}: {self._size(arguments['folder'])}")
             time.sleep(look)
             look = min(2 * look, LATER_LOOK)
         self._status(arguments["jid"], "cleanup", task_vars)

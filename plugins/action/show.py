@@ -7,11 +7,9 @@ from __future__ import annotations
 import typing as t
 
 from ansible.plugins.action import ActionBase
-from ansible.utils.display import Display
 
 from ansible_collections.amdgpu.fleet.plugins.plugin_utils import _harmless
-
-display = Display()
+from ansible_collections.amdgpu.fleet.plugins.plugin_utils._display import show
 
 
 class ActionModule(ActionBase):
@@ -26,6 +24,7 @@ class ActionModule(ActionBase):
         _spec, arguments = self.validate_argument_spec(
             argument_spec={"text": {"type": "str", "required": True}}
         )
-        # One call for the whole text, so that the texts of several hosts never mix.
-        display.display("\n" + _harmless.text(arguments["text"]).rstrip("\n"))
-        return {"changed": False}
+        text = _harmless.text(arguments["text"]).rstrip("\n")
+        show("\n" + text)
+        # A program that reads the results finds it here.
+        return {"changed": False, "msg": text}

@@ -72,6 +72,12 @@ options:
         description: What to call O(files[].validate) in a message. Not given, it is the first word of the
           command.
         type: str
+  pending:
+    description:
+      - File on the host that notes what was changed here, for a step that has to follow (a reload, a restart).
+        It is written before anything is changed, and the step that follows removes it. A run that was killed
+        in between leaves it, and the next one says so in RV(pending_paths).
+    type: str
   root:
     description: The folder under which the files are. Names of owners and groups are those of the running
       system.
@@ -128,6 +134,12 @@ absent_paths:
   type: list
   elements: str
   sample: []
+pending_paths:
+  description: What was changed and not followed up yet, by this run or an earlier one.
+  returned: with O(pending)
+  type: list
+  elements: str
+  sample: [/etc/udev/rules.d/70-amdgpu.rules]
 actions:
   description: What was done, or would be done in check mode.
   returned: success
@@ -139,6 +151,7 @@ actions:
 from ansible.module_utils.basic import AnsibleModule
 
 from ansible_collections.amdgpu.fleet.plugins.module_utils import _files as files
+from ansible_collections.amdgpu.fleet.plugins.module_utils import _pending as pending
 from ansible_collections.amdgpu.fleet.plugins.module_utils._answer import hold_to_text
 from ansible_collections.amdgpu.fleet.plugins.module_utils._write import WriteError
 
@@ -160,6 +173,7 @@ def main() -> None:
     module = AnsibleModule(
         argument_spec={
             "files": {"type": "list", "elements": "dict", "required": True, "options": FILE},
+            "pending": {"type": "str"},
             "root": {"type": "path", "default": "/"},
         },
         supports_check_mode=True,
@@ -175,6 +189,12 @@ def main() -> None:
     try:
         wanted = [files.wanted(item) for item in asked]
         changes = files.plan(root, wanted)
+        noted = pending.note(
+            root,
+            module.params["pending"],
+            [change.file.path for change in changes if change.actions],
+            module.check_mode,
+        )
         files.carry_out(
             changes, lambda command: module.run_command(command, handle_exceptions=False), module.check_mode
         )
@@ -188,6 +208,7 @@ def main() -> None:
         "absent_paths": [
             change.file.path for change in changes if change.actions and change.file.content is None
         ],
+        **({"pending_paths": noted} if module.params["pending"] else {}),
         "actions": list(dict.fromkeys(action for change in changes for action in change.actions)),
     }
     if module._diff:

@@ -31,4 +31,6 @@ EXAMPLES = r"""
     text: "{{ lookup('ansible.builtin.template', 'table.txt.j2') }}"
 """
 
-RETURN = r""" # """
+RETURN = r"""
+msg: {description: The text. A callback that writes JSON has it here and nowhere else., type: str, returned: always}
+"""

@@ -44,6 +44,13 @@ OF_PLAYBOOKS = (
         "fleet_started",
         "fleet_findings_before",
         "fleet_workstation",
+        "fleet_this_machine",
+        "fleet_reports",
+        "fleet_teardown",
+        "fleet_hosts_default",
+        "fleet_serial_default",
+        "fleet_serving",
+        "fleet_gpu_health",
     ),
 )
 

@@ -328,3 +328,27 @@ def test_a_secret_is_never_open_to_others(tmp_path, monkeypatch):
     finally:
         os.umask(before)
     assert rights and set(rights) == {0o600}
+
+
+def test_what_follows_a_change_is_not_lost_by_a_kill(host, run_module):
+    note, rules = "/var/lib/fleet/pending", {"path": "/etc/rules", "content": "a\n"}
+
+    def run(*files, check=False):
+        return run_module("config_files", _check=check, root=str(host.root), files=list(files), pending=note)
+
+    assert run(rules, check=True)["pending_paths"] == ["/etc/rules"] and host.tree() == {}
+    assert run(rules)["pending_paths"] == ["/etc/rules"]
+    # Nobody followed: the run was killed. The next one changes nothing and knows all the same.
+    again = run(rules)
+    assert not again["changed"] and again["pending_paths"] == ["/etc/rules"]
+    assert run(rules, {"path": "/etc/b", "content": "b\n"})["pending_paths"] == ["/etc/rules", "/etc/b"]
+    (host.root / note[1:]).unlink()
+    assert run(rules)["pending_paths"] == [] and not (host.root / note[1:]).exists()
+
+
+def test_a_note_that_cannot_be_read_is_a_sentence(host, run_module):
+    (host.root / "note").mkdir()
+    result = run_module(
+        "config_files", root=str(host.root), files=[{"path": "/x", "content": "a\n"}], pending="/note"
+    )
+    assert result["failed"] and "/note cannot be read" in result["msg"] and "x" not in host.tree()

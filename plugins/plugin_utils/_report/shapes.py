@@ -1,0 +1,174 @@
+# Copyright: (c) 2026, the amdgpu.fleet authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The shapes of the report: what is stored of a host, and what is said about a run."""
+
+from __future__ import annotations
+
+import typing as t
+
+Severity = t.Literal["fail", "warn", "ok"]
+# A failure that begins like this is told by findings.
+BY_FINDINGS = "stopped before anything was changed, by"
+Level = t.Literal["fail", "warn", "wait", "ok"]
+# Hosts that need a look come first.
+LEVELS: tuple[Level, ...] = ("fail", "warn", "wait", "ok")
+
+
+class Finding(t.TypedDict):
+    id: str
+    host: str
+    severity: Severity
+    title: str
+    seen: str
+    expected: str
+    why: str
+    remedy: str
+    reference: t.Optional[str]
+    mended_by: t.Optional[str]
+
+
+class Setting(t.TypedDict):
+    role: str
+    setting: str
+    value: str
+    reason: str
+    source: t.Optional[str]
+
+
+class Gpu(t.TypedDict):
+    index: int
+    name: str
+    gfx: str
+    pci: str
+    memory_bytes: int
+    partitions: int
+    mode: str
+    verdict: t.Optional[str]
+    evidence: str
+
+
+class Endpoint(t.TypedDict):
+    name: str
+    url: str
+    target: t.Optional[str]
+    unit: str
+    model: str
+    engine: str
+    kind: str
+    version: str
+    variant: str
+    gpus: list[int]
+    memory: dict[str, t.Any]
+    # None: nobody asked it in this run.
+    answered: t.Optional[bool]
+    text: str
+    reason: str
+    waited_seconds: t.Optional[float]
+    time_to_first_token_ms: t.Optional[float]
+    time_per_output_token_ms: t.Optional[float]
+
+
+class Past(t.TypedDict):
+    """One earlier run, for the history of a host."""
+
+    at: str
+    command: str
+    state: str
+    fail: int
+    warn: int
+
+
+class Record(t.TypedDict):
+    """All that is stored of one host. ``hosts/NAME.json`` holds it."""
+
+    host: str
+    at: str
+    run: str
+    command: str
+    inventory: list[str]
+    # When the host was last looked at, where this run could not.
+    known_at: str
+    failure: str
+    os: str
+    kernel: str
+    memory_bytes: int
+    driver: dict[str, t.Any]
+    rocm: str
+    profile: str
+    title: str
+    gpus: str
+    gpu_list: list[Gpu]
+    # For groups of the inventory plugin: architectures, GPUs, and modes as CPX_NPS4.
+    gfx: list[str]
+    gpu_count: int
+    partition_modes: list[str]
+    partitions: int
+    usable_bytes: int
+    findings: list[Finding]
+    # Gone when the host was looked at again.
+    mended: list[Finding]
+    # A role of this run set it right, and nobody has looked since.
+    applied: list[Finding]
+    settings: list[Setting]
+    reboot: list[str]
+    endpoints: list[Endpoint]
+    history: list[Past]
+    # Whether the run is on the host itself, and cannot reboot it.
+    local: bool
+    # Which boot of the host it was, and whether the run took everything back.
+    boot_id: str
+    teardown: bool
+    # Of this report and not of the host: whether the run was for it, and whether its turn is still to come.
+    asked: bool
+    waiting: bool
+
+
+class Run(t.NamedTuple):
+    """One call of ansible-playbook."""
+
+    id: str
+    at: str
+    started: str
+    command: str
+    limit: str
+    check: bool
+    inventory: list[str]
+
+
+def empty(host: str) -> Record:
+    """A host of which nothing is known."""
+    return Record(
+        host=host, at="", run="", command="", inventory=[], known_at="", failure="", os="", kernel="",
+        memory_bytes=0, driver={}, rocm="", profile="", title="", gpus="", gpu_list=[], gfx=[], gpu_count=0, partition_modes=[], partitions=0,
+        usable_bytes=0, findings=[], mended=[], applied=[], settings=[], reboot=[], endpoints=[], history=[],
+        local=False, boot_id="", teardown=False, asked=False, waiting=False,
+    )  # fmt: skip
+
+
+def count(record: Record, severity: Severity) -> int:
+    return sum(finding["severity"] == severity for finding in record["findings"])
+
+
+def level(record: Record) -> Level:
+    """How urgent a look at the host is."""
+    if record["failure"] or count(record, "fail"):
+        return "fail"
+    if count(record, "warn") or record["reboot"]:
+        return "warn"
+    return "wait" if record["waiting"] or not record["at"] else "ok"
+
+
+def state(record: Record) -> str:
+    """The state of the host in a word or two."""
+    if record["failure"] or count(record, "fail"):
+        return "failed"
+    if record["waiting"]:
+        return "waiting"
+    words = ["serving"] if serves(record) else []
+    words += ["reboot needed"] if record["reboot"] else []
+    return ", ".join(words) or ("ready" if record["at"] else "unknown")
+
+
+def serves(record: Record) -> bool:
+    """Every endpoint was asked and answered."""
+    return bool(record["endpoints"]) and all(each["answered"] for each in record["endpoints"])

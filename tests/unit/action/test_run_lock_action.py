@@ -1,0 +1,50 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The lock of a host, taken by runs of Ansible itself."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+REPOSITORY = Path(__file__).resolve().parents[3]
+LOCK = "run/amdgpu-fleet/run.lock"
+
+
+@pytest.fixture
+def run_lock(tmp_path):
+    (tmp_path / "ansible.cfg").write_text(
+        f"[defaults]\ncollections_path = {REPOSITORY / '.collections'}\nnocolor = true\n"
+    )
+    environment = {**os.environ, "ANSIBLE_CONFIG": str(tmp_path / "ansible.cfg"), "USER": "alice"}
+
+    def run(**arguments: str) -> subprocess.CompletedProcess[str]:
+        command = [str(Path(sys.executable).with_name("ansible")), "here", "-i", "here,", "-c", "local", "-e"]
+        command += [f"ansible_python_interpreter={sys.executable}", "-m", "amdgpu.fleet.run_lock"]
+        command += ["-a", json.dumps({"root": str(tmp_path), **arguments})]
+        return subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+
+    return run
+
+
+def test_a_run_that_was_killed_holds_nobody_up_and_one_that_lives_does(run_lock, tmp_path):
+    first = run_lock()
+    assert first.returncode == 0, first.stdout + first.stderr
+    held = json.loads((tmp_path / LOCK).read_text())
+    assert held["who"].startswith("alice on ")
+    # Its process is gone, and it gave nothing back: as if it had been killed.
+    second = run_lock()
+    assert second.returncode == 0, second.stdout + second.stderr
+    now = json.loads((tmp_path / LOCK).read_text())
+    assert now["run"] != held["run"]
+    # The process of this test lives.
+    alive = f"{os.uname().nodename}:{os.getpid()}:x"
+    (tmp_path / LOCK).write_text(json.dumps({**now, "run": alive, "who": "bob on admin2"}))
+    third = run_lock()
+    assert third.returncode == 2 and "bob on admin2 changes this host since" in third.stdout + third.stderr
+    (tmp_path / LOCK).write_text(json.dumps({**now, "run": "another-controller:1:x"}))
+    assert run_lock().returncode == 2
