@@ -242,19 +242,21 @@ def test_a_damaged_record_is_left_out(tmp_path, text):
 # the record
 
 
+BUILD = {"engine": "vllm", "kind": "venv", "version": "0.33.0", "variant": "cpu"}
 PLAN = {
     "profile": "gfx942", "title": "Instinct", "gpus": "8x MI300X", "settings": [], "driver": {"waits": False}, "firmware": {"reboot": False},
     "kernel": {"state": "present", "present": [], "absent": [], "reboot_into": None},
     "findings": [{**finding("box", "memory.host"), "mended_by": "devices"}],
-    "serve": {"kind": "venv", "version": "0.33.0", "variant": "cpu", "instances": [
-        {"name": "open", "host": "0.0.0.0", "address": "0.0.0.0", "port": 8000, "url": "http://0.0.0.0:8000", "exposed": True, "worker": False,
+    "serve": {"instances": [
+        {**BUILD, "name": "open", "host": "0.0.0.0", "address": "0.0.0.0", "port": 8000, "url": "http://0.0.0.0:8000", "exposed": True, "worker": False,
          "unit": "vllm-open.service", "served_name": "m", "gpus": [0], "memory": {}},
-        {"name": "here", "host": "127.0.0.1", "address": "127.0.0.1", "port": 8001, "url": "http://127.0.0.1:8001", "exposed": False,
+        {**BUILD, "name": "here", "host": "127.0.0.1", "address": "127.0.0.1", "port": 8001, "url": "http://127.0.0.1:8001", "exposed": False,
          "worker": False, "unit": "vllm-here.service", "served_name": "m", "gpus": [], "memory": {}}]},
 }  # fmt: skip
 FACTS = {
-    "amd_rocm": {"os": {"name": "Debian 12"}, "kernel": {"release": "6.1", "command_line": ""}, "memory_bytes": 5, "version": None,
-                 "driver": {"source": "dkms", "release": "31.10", "reload_needed": False}},
+    "amd_host": {"os": {"name": "Debian 12"}, "kernel": {"release": "6.1", "command_line": ""}, "memory_bytes": 5,
+                 "place": {"kind": "host"}},
+    "amd_rocm": {"version": None, "driver": {"source": "dkms", "release": "31.10", "reload_needed": False}},
     "amd_gpus": {"partition_count": 8, "gpus": [{"index": 0, "product": "AMD Instinct MI300X", "gfx": "gfx942", "supported": True,
                  "usable_bytes": 7, "partitions": 8, "compute_partition": "CPX", "memory_partition": "NPS4"}]},
 }  # fmt: skip
@@ -546,7 +548,7 @@ def test_a_gateway_that_serves_nothing_is_no_gpu_host(tmp_path):
 
 @pytest.mark.parametrize(("boot", "pending"), [("a", ["the driver"]), ("b", [])])
 def test_a_second_teardown_still_says_that_a_reboot_is_pending(boot, pending):
-    facts = {**FACTS, "amd_rocm": {**FACTS["amd_rocm"], "boot": {"id": boot}}}
+    facts = {**FACTS, "amd_host": {**FACTS["amd_host"], "boot": {"id": boot}}}
     variables = {"plan_host": {**PLAN, "findings": []}, "ansible_facts": facts, "fleet_teardown": True}
     before = of("box", reboot=["the driver"], boot_id="a", teardown=True)
     assert of_host("box", variables, RUN, before=before)["reboot"] == pending

@@ -52,17 +52,14 @@ def check(host: Host, plan: Plan) -> Plan:
         return plan
     refused = boot["refused"] or NOTHING_KNOWN
     needs = _needs(host, plan, refused["whole"])
-    words = {
-        "reason": refused["reason"],
-        "where": refused["where"],
-        "lines": snippet(refused["system"], needs),
-    }
+    system, where, reason = refused["system"], refused["where"], refused["reason"]
+    lines = snippet(system, needs)
     if needs and refused["whole"]:
         expected = "a host that may be written to"
-        host.findings.add("host.declarative", refused["system"], expected, **words)
+        host.findings.add("host.declarative", system, expected, reason=reason, where=where, lines=lines)
     elif needs:
         expected = "a boot loader whose configuration may be written"
-        host.findings.add("host.boot_loader", refused["system"], expected, **words)
+        host.findings.add("host.boot_loader", system, expected, reason=reason, where=where, lines=lines)
     kernel = dataclasses.replace(plan.kernel, present=[], absent=[])
     if not refused["whole"]:
         return dataclasses.replace(plan, kernel=kernel)
