@@ -17,6 +17,7 @@ import struct
 import typing as t
 import urllib.parse
 
+from ansible_collections.amdgpu.fleet.plugins.module_utils import _gguf_model as gguf
 from ansible_collections.amdgpu.fleet.plugins.module_utils import _model_links as links
 from ansible_collections.amdgpu.fleet.plugins.module_utils._tree import Tree
 
@@ -98,6 +99,7 @@ def _model(tree: Tree, path: str) -> dict[str, t.Any]:
         "barred": barred,
         "astray": links.astray(tree, path),
         "shape": found,
+        "gguf": gguf.of_path(tree, path),
     }
 
 

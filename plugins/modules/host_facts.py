@@ -349,6 +349,37 @@ ansible_facts:
                     window: {description: "Sliding window, in tokens.", type: int}
                     attention: {description: "Number of layers that are full, sliding or state.", type: dict}
                     uncounted: {description: What makes the cache another one than these numbers say., type: str}
+                gguf:
+                  description: "What a GGUF file, or the one in the folder, says of itself, or null."
+                  type: dict
+                  contains:
+                    file: {description: "The file that a server is given, the first one of several, or null.", type:
+                      str}
+                    files: {description: How many files the weights are in., type: int}
+                    architecture: {description: "Architecture of the model, or null.", type: str}
+                    quantization: {description: "Type of most of the weights, or null.", type: str}
+                    chat_template: {description: Whether it has a chat template., type: bool}
+                    context: {description: "Longest context, in tokens; 0 where nothing says so.", type: int}
+                    layers: {description: Layers., type: int}
+                    heads: {description: Attention heads., type: int}
+                    experts: {description: Experts of a layer; 0 where it has none., type: int}
+                    vocabulary: {description: "Size of the vocabulary, where the file says it.", type: int}
+                    weights_bytes: {description: Bytes of the weights that a GPU with all layers holds., type: int}
+                    embedding_bytes: {description: "Bytes of the embedding, which the host keeps.", type: int}
+                    key_width: {description: "Elements of the keys of a token, in the layers that see all.", type:
+                      int}
+                    value_width: {description: "Elements of the values of a token, in the layers that see all.", type:
+                      int}
+                    window: {description: "Sliding window, in tokens; 0 where no layer has one.", type: int}
+                    window_key_width: {description: "Elements of the keys of a token, in the layers with a window.",
+                      type: int}
+                    window_value_width: {description: "Elements of the values of a token, in the layers with a
+                      window.", type: int}
+                    state_bytes: {description: "Bytes of the states of a sequence, in recurrent layers.", type: int}
+                    projector: {description: "The file for images (mmproj) that lies beside it, or null.", type: str}
+                    projector_bytes: {description: Bytes of its weights., type: int}
+                    draft: {description: "A model for speculative decoding that lies beside it, or null.", type: str}
+                    problem: {description: "What keeps it from being served, or null.", type: str}
         serve_units: {description: Files of the units that this collection wrote., type: list, elements: str}
         environments:
           description: What each virtual environment that was asked for holds.

@@ -7,11 +7,23 @@ from __future__ import annotations
 import typing as t
 
 from .facts_gpu import AmdGpus, Gpu
-from .facts_host import AmdHost, AmdRocm, Interface, ModelPath, Network, Podman, Port, RdmaPort, Shape, User
+from .facts_host import (
+    AmdHost,
+    AmdRocm,
+    Gguf,
+    Interface,
+    ModelPath,
+    Network,
+    Podman,
+    Port,
+    RdmaPort,
+    Shape,
+    User,
+)
 
 __all__ = [
-    "AmdGpus", "AmdHost", "AmdRocm", "Facts", "Gpu", "Interface", "ModelPath", "Network", "Podman", "Port",
-    "RdmaPort", "Shape", "User",
+    "AmdGpus", "AmdHost", "AmdRocm", "Facts", "Gguf", "Gpu", "Interface", "ModelPath", "Network", "Podman",
+    "Port", "RdmaPort", "Shape", "User",
 ]  # fmt: skip
 
 

@@ -272,6 +272,31 @@ class Shape(t.TypedDict, total=False):
     uncounted: str  # What makes the cache another one than these numbers say.
 
 
+class Gguf(t.TypedDict):
+    file: str | None  # The file that a server is given, the first one of several.
+    files: int  # How many files the weights are in.
+    architecture: str | None  # Architecture of the model.
+    quantization: str | None  # Type of most of the weights.
+    chat_template: bool  # Whether it has a chat template.
+    context: int  # Longest context, in tokens; 0 where nothing says so.
+    layers: int  # Layers.
+    heads: int  # Attention heads.
+    experts: int  # Experts of a layer; 0 where it has none.
+    vocabulary: int  # Size of the vocabulary, where the file says it.
+    weights_bytes: int  # Bytes of the weights that a GPU with all layers holds.
+    embedding_bytes: int  # Bytes of the embedding, which the host keeps.
+    key_width: int  # Elements of the keys of a token, in the layers that see all.
+    value_width: int  # Elements of the values of a token, in the layers that see all.
+    window: int  # Sliding window, in tokens; 0 where no layer has one.
+    window_key_width: int  # Elements of the keys of a token, in the layers with a window.
+    window_value_width: int  # Elements of the values of a token, in the layers with a window.
+    state_bytes: int  # Bytes of the states of a sequence, in recurrent layers.
+    projector: str | None  # The file for images (mmproj) that lies beside it.
+    projector_bytes: int  # Bytes of its weights.
+    draft: str | None  # A model for speculative decoding that lies beside it.
+    problem: str | None  # What keeps it from being served.
+
+
 class ModelPath(t.TypedDict):
     exists: bool  # Whether the path is there.
     directory: bool  # Whether it is a folder.
@@ -287,6 +312,7 @@ class ModelPath(t.TypedDict):
     barred: list[str]  # Folders that its links lead to and that no server is given.
     astray: str | None  # Where the path leads, if somebody other than root led it to a private place.
     shape: Shape | None  # Numbers that memory is computed from.
+    gguf: Gguf | None  # What a GGUF file, or the one in the folder, says of itself.
 
 
 class Environment(t.TypedDict):
