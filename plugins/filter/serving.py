@@ -20,7 +20,7 @@ def wanted_servers(plan: t.Mapping[str, t.Any], secrets: str = "/etc/vllm") -> l
             "url": "" if each["worker"] else each["url"],
             "model": "" if each["worker"] else each["served_name"],
             "completes": each["completes"],
-            "api_key_file": f"{secrets}/{each['name']}.secret",
+            "api_key_file": each.get("secret_file") or f"{secrets}/{each['name']}.secret",
         }
         for each in serve.get("instances") or []
     ]

@@ -16,6 +16,7 @@ VENVS = "opt/vllm"
 VENV_NAME = re.compile(r"\d[\w.]*-(?:cpu|rocm\d+)(?:-[0-9a-f]{8})?")
 # Left behind when an environment is complete and was checked: an installation that was broken off has none.
 VENV_CHECKED = "checked-by-amdgpu-fleet"
+UNITS = ("vllm-", "llama-cpp-")
 WRITTEN_BY_US = "# Written by amdgpu.fleet"
 LISTEN = "0A"
 PROGRAMS = ("usr/local/bin", "usr/bin")
@@ -52,12 +53,12 @@ def ports(tree: Tree, wanted: t.Sequence[int]) -> dict[str, dict[str, t.Any]]:
 
 
 def serve_units(tree: Tree) -> list[str]:
-    """The units of vLLM that this collection wrote."""
+    """The units of servers that this collection wrote."""
     found = []
     for folder, suffix in (("etc/systemd/system", ".service"), ("etc/containers/systemd", ".container")):
         for name in tree.names(folder):
             if (
-                name.startswith("vllm-")
+                name.startswith(UNITS)
                 and name.endswith(suffix)
                 and (tree.text(folder, name) or "").startswith(WRITTEN_BY_US)
             ):

@@ -32,7 +32,7 @@ options:
     description: Name of the systemd unit of the server.
     type: str
   api_key_file:
-    description: File on the host with a line C(VLLM_API_KEY=...). Nothing of it is returned or logged.
+    description: File on the host with a line C(VLLM_API_KEY=...) or C(LLAMA_API_KEY=...). Nothing of it is returned or logged.
     type: path
   prompt:
     description: Text to complete.
@@ -105,7 +105,7 @@ def api_key(module: AnsibleModule) -> str | None:
         return None
     try:
         with open(path, encoding="utf-8", errors="replace") as file:
-            match = re.search(r"^VLLM_API_KEY=[^\S\n]*(\S.*)$", file.read(), re.M)
+            match = re.search(r"^(?:VLLM|LLAMA)_API_KEY=[^\S\n]*(\S.*)$", file.read(), re.M)
     except OSError as error:
         module.fail_json(
             msg=f"api_key_file {path} cannot be read ({error.strerror}). Run with become, or correct the path."

@@ -31,7 +31,7 @@ options:
       model: {description: "Name that it must serve. Empty is content with C(/health).", type: str, default: ""}
       completes: {description: Whether it answers completions., type: bool, default: true}
       api_key_file:
-        description: File on the host with a line C(VLLM_API_KEY=...). One that does not exist means that there is
+        description: File on the host with a line C(VLLM_API_KEY=...) or C(LLAMA_API_KEY=...). One that does not exist means that there is
           no key. Nothing of it is returned.
         type: path
   completion:
@@ -96,7 +96,7 @@ SERVER = {
 def api_key(module: AnsibleModule, path: str | None) -> str | None:
     try:
         with open(path or "", encoding="utf-8", errors="replace") as file:
-            match = re.search(r"^VLLM_API_KEY=[^\S\n]*(\S.*)$", file.read(65536), re.M)
+            match = re.search(r"^(?:VLLM|LLAMA)_API_KEY=[^\S\n]*(\S.*)$", file.read(65536), re.M)
     except FileNotFoundError:
         return None
     except OSError as error:

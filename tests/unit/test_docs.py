@@ -321,7 +321,7 @@ def test_defaults_are_those_of_the_specification(role: str) -> None:
         name: option["default"] for name, option in options.items()
     }
     # What belongs to one engine keeps the engine's name.
-    prefixes = (f"{role}_", "vllm_") if role == "serve" else (f"{role}_",)
+    prefixes = (f"{role}_", "vllm_", "llama_cpp_") if role == "serve" else (f"{role}_",)
     assert all(name.startswith(prefixes) for name in options)
     assert all(option["description"] for option in options.values())
 

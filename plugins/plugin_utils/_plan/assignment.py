@@ -49,9 +49,10 @@ class Assignment:
         self.planned = planned
         self._used: dict[tuple[int, int], str] = {}
 
-    def choose(self, server: Server) -> Devices:
-        """The devices of one server: those that it names, or all; equal servers get equal parts of them."""
-        by_index = {gpu["index"]: gpu for gpu in self.host.gpus}
+    def choose(self, server: Server, gpus: t.Sequence[Gpu] | None = None) -> Devices:
+        """The devices of one server: those that it names, or all; equal servers get equal parts of them.
+        ``gpus``: those that its engine can compute on, where these are others than ROCm supports."""
+        by_index = {gpu["index"]: gpu for gpu in (self.host.gpus if gpus is None else gpus)}
         self._check_indexes(server, by_index)
         pairs = []
         for index in dict.fromkeys(server.gpus or by_index):

@@ -23,9 +23,11 @@ except ImportError:
 
 FOLDER = Path(__file__).resolve().parents[3] / "roles" / "plan" / "files" / "catalog"
 PROFILE = re.compile(r"[\w.-]{1,64}")
-FILES = ("gpus", "releases", "vllm", "podman", "known_issues")
+FILES = ("gpus", "releases", "vllm", "llama_cpp", "podman", "known_issues")
 # Computed by tools/catalog_refresh.
 GENERATED = ("options", "environment", "quantization", "attention", "parsers", "recipes")
+# Parts that do not lie in a file of their name.
+PLACES = {"llama_cpp": "engines/llama_cpp"}
 # An engine's part of the catalog is a folder: one file a subject, merged into one mapping.
 ENGINES = {
     "vllm": (
@@ -66,7 +68,7 @@ def merge(base: t.Any, over: t.Any, path: str = "plan_catalog") -> t.Any:
 def read_part(name: str) -> dict[str, t.Any]:
     """A part of the catalog as the collection ships it."""
     if name not in ENGINES:
-        return read_yaml(FOLDER / f"{name}.yml")
+        return read_yaml(FOLDER / f"{PLACES.get(name, name)}.yml")
     part: dict[str, t.Any] = {}
     for subject in ENGINES[name]:
         part.update(read_yaml(FOLDER / "engines" / name / f"{subject}.yml"))
@@ -77,7 +79,7 @@ def read_part(name: str) -> dict[str, t.Any]:
 def read_schema(name: str) -> dict[str, t.Any]:
     """The JSON schema of a part of the catalog; that of an engine is made of its subjects'."""
     if name not in ENGINES:
-        return _read_json(FOLDER / "schema" / f"{name}.json")
+        return _read_json(FOLDER / "schema" / f"{PLACES.get(name, name)}.json")
     subjects = [_read_json(FOLDER / "schema" / "engines" / name / f"{file}.json") for file in ENGINES[name]]
     return {
         **subjects[0],

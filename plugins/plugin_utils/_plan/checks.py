@@ -72,6 +72,7 @@ ELSEWHERE = {
 OF_TEXT = ("quantization", "served-model-name", "dtype", "kv-cache-dtype")
 SECRETS = {
     "VLLM_API_KEY": "serve_api_key",
+    "LLAMA_API_KEY": "serve_api_key",
     "HF_TOKEN": "model_hf_token",
     "HUGGING_FACE_HUB_TOKEN": "model_hf_token",
 }
@@ -84,6 +85,11 @@ SECRET_NAME = re.compile(
     re.IGNORECASE,
 )
 CORRECT = "Correct it in the inventory."
+IMAGES = {
+    "vllm_image": "docker.io/vllm/vllm-openai-rocm:v0.33.0",
+    "llama_cpp_image": "ghcr.io/ggml-org/llama.cpp:server-vulkan",
+}
+ENVIRONMENTS = ("vllm_environment", "llama_cpp_environment")
 # Names of before 1.0.0.
 RENAMED = {
     f"vllm_{name}": f"serve_{name}"
@@ -138,11 +144,9 @@ def normalize(variables: t.Mapping[str, t.Any]) -> Wants:
     plain = _validated(variables)
     _check_plain(plain)
     _check_secrets(variables.get("__secrets", {}))
-    if plain["vllm_image"] and not IMAGE.fullmatch(plain["vllm_image"]):
-        raise WantsError(
-            f"vllm_image: {plain['vllm_image']!r} lacks its registry or its tag. Write it as "
-            "docker.io/vllm/vllm-openai-rocm:v0.33.0."
-        )
+    for name, example in IMAGES.items():
+        if plain[name] and not IMAGE.fullmatch(plain[name]):
+            raise WantsError(f"{name}: {plain[name]!r} lacks its registry or its tag. Write it as {example}.")
     if not DROPIN.fullmatch(plain["kernel_dropin"]):
         raise WantsError(
             f"kernel_dropin: {plain['kernel_dropin']!r} is not a file name that ends in .cfg. {CORRECT}"
@@ -150,7 +154,8 @@ def normalize(variables: t.Mapping[str, t.Any]) -> Wants:
     for instance in plain["serve_instances"]:
         _check_instance(instance)
     entries = [server for instance in plain["serve_instances"] for server in servers(instance)]
-    plain["vllm_options"] = _options(plain["vllm_options"], "vllm_options")
+    for name in ("vllm_options", "llama_cpp_options"):
+        plain[name] = _options(plain[name], name)
     _check_environments(plain)
     if variables.get("fleet_fail_on", "fail") not in ("fail", "warn", "never"):
         raise WantsError(
@@ -238,10 +243,14 @@ def _check_instance(instance: dict[str, t.Any]) -> None:
 
 
 def _check_environments(plain: dict[str, t.Any]) -> None:
-    _check_environment(plain["vllm_environment"], "vllm_environment")
+    for name in ENVIRONMENTS:
+        _check_environment(plain[name], name)
     secret = plain["serve_secret_environment"]
     _check_environment(secret, "serve_secret_environment", secret=True)
-    open_ones = [plain["vllm_environment"], *(entry["environment"] for entry in plain["serve_instances"])]
+    open_ones = [
+        *(plain[name] for name in ENVIRONMENTS),
+        *(entry["environment"] for entry in plain["serve_instances"]),
+    ]
     for environment in open_ones:
         for name in environment.keys() & secret.keys():
             raise WantsError(

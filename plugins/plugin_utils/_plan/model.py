@@ -210,7 +210,9 @@ def _check(host: Host, source: Source, checked: bool) -> bool:
     """Hold one model to what there is; whether the role must fetch or check it."""
     name, path = source.model, source.path
     facts = on_host(host, path)
-    whole = facts.get("model") and not (facts.get("missing") and checked)
+    gguf = None if facts.get("model") else facts.get("gguf")
+    whole = bool(facts.get("model")) and not (facts.get("missing") and checked)
+    whole = whole or bool(gguf and not gguf["problem"])
     odd = next((place for place in folders(host, path) if not MODEL_PATH.fullmatch(place)), None)
     if odd is not None:
         wrong = Wrong(
@@ -230,8 +232,9 @@ def _check(host: Host, source: Source, checked: bool) -> bool:
         seen = "which does not exist"
         if facts.get("exists"):
             seen = f"which lacks {facts['missing']}" if facts.get("model") else "which has no config.json"
+            seen = f"which {gguf['problem']}" if gguf else seen
         remedy = f"Put the model there, or correct model {name}"
-        wrong = Wrong(f"{path}, {seen}", "a folder with a config.json and all weights", remedy)
+        wrong = Wrong(f"{path}, {seen}", "a whole model: a folder with a config.json, or a GGUF file", remedy)
     elif source.kind == "archive" and not whole and not on_host(host, source.archive).get("exists"):
         remedy = f"Put the archive of {name} there, or correct archive in model_sources"
         wrong = Wrong(f"{source.archive}, which does not exist", "an archive of the model", remedy)

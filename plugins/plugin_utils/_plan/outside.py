@@ -6,6 +6,7 @@ from __future__ import annotations
 
 from . import model
 from .driver import DriverPlan
+from .engines import ENGINES
 from .host import Host
 from .model import ModelPlan
 from .repository import Repository
@@ -41,17 +42,23 @@ def _check_repository(host: Host, role: str, planned: Repository | None, given: 
 
 
 def _check_install(host: Host, install: Install) -> None:
-    wants, mirror = host.wants, host.wants.plan_mirror
+    mirror, own = host.wants.plan_mirror, ENGINES[install.engine].own(host.wants)
     venv, image = install.venv, install.container
-    if venv and not venv.present and not wants.vllm_pip_arguments:
+    if venv and not venv.present and not own.packages:
         if not mirror.pip_index:
             what = f"{', '.join(venv.packages)} from pip's index"
-            _outside(host, what, "plan_mirror.pip_index or vllm_pip_arguments")
+            _outside(host, what, f"plan_mirror.pip_index or {install.engine}_pip_arguments")
         if not mirror.url and venv.pip_arguments:
-            _outside(host, venv.pip_arguments.split()[-1], "plan_mirror.url or vllm_pip_arguments")
-    inside = mirror.registry or wants.vllm_image_archive or wants.vllm_image
+            _outside(
+                host, venv.pip_arguments.split()[-1], f"plan_mirror.url or {install.engine}_pip_arguments"
+            )
+    inside = mirror.registry or own.image
     if image and not image.present and not inside:
-        _outside(host, image.source, "plan_mirror.registry, vllm_image or vllm_image_archive")
+        _outside(
+            host,
+            image.source,
+            f"plan_mirror.registry, {install.engine}_image or {install.engine}_image_archive",
+        )
 
 
 def _check_models(host: Host, models: ModelPlan) -> None:

@@ -29,6 +29,7 @@ from . import (
 )
 from .catalog import Catalog, CatalogError
 from .checks import normalize
+from .engines import choice
 from .examine import examine
 from .facts import of
 from .findings import Findings
@@ -56,7 +57,7 @@ def plan(
         catalog.check_overrides()
         findings.known = catalog.known_issues
         _check_accepted(wants, catalog)
-        return plain(_sections(look_at(host, of(facts), wants, catalog, findings)))
+        return plain(_sections(choice.settled(look_at(host, of(facts), wants, catalog, findings))))
     except WantsError as error:
         seen, expected = "an inventory that does not fit", "known variables and values"
         findings.add("inventory.variable", seen, expected, detail=error)

@@ -150,13 +150,13 @@ class ServePlan:
 def questions(wants: Wants, catalog: Catalog) -> dict[str, t.Any]:
     """What the facts must look up on the host before the plan can be made: options of their modules."""
     servers = wants.serve_instances
-    by_engine = {server.engine: engines.of(server) for server in servers}
+    pairs = [(engine, server) for server in servers for engine in engines.possible(server)]
     asked = [
-        engine.questions(wants, catalog, [server for server in servers if server.engine == name])
-        for name, engine in by_engine.items()
+        engine.questions(wants, catalog, [server for other, server in pairs if other is engine])
+        for engine in dict.fromkeys(engine for engine, _server in pairs)
     ]
     ports = {server.port for server in servers}
-    ports.update(port for server in servers for port in engines.of(server).ports(wants, server))
+    ports.update(port for engine, server in pairs for port in engine.ports(wants, server))
     every = Questions(
         paths=sorted({*model.questions(wants, catalog), *(path for each in asked for path in each.paths)}),
         images=sorted({image for each in asked for image in each.images}),
@@ -200,7 +200,7 @@ def section(host: Host, planned: t.Mapping[int, int], kernel: ForOthers) -> Serv
     known = {name: build for name, build in builds.items() if build}
     if len(known) < len(builds):
         return ServePlan(wants.serve_state, accelerator=accelerator)
-    if accelerator == "rocm" and not host.gpus:
+    if any(build.rocm and not engines.ENGINES[name].gpus(host) for name, build in known.items()):
         seen, expected = "serve_accelerator rocm", "a GPU that ROCm supports"
         host.findings.add("gpu.none", seen, expected, severity="fail")
     podman = _podman(host, known)
@@ -227,7 +227,8 @@ def section(host: Host, planned: t.Mapping[int, int], kernel: ForOthers) -> Serv
     podman = _closed(host, podman, installs)
     first = next(iter(installs.values()))
     # Those that serve with other hosts use the network of the host, where nothing is published.
-    rootless.check(host, first.kind, accelerator, [each.port for each in instances if not each.nodes])
+    computes = "rocm" if any(build.gpu for build in known.values()) else accelerator
+    rootless.check(host, first.kind, computes, [each.port for each in instances if not each.nodes])
     return ServePlan(
         state=wants.serve_state,
         accelerator=accelerator,
@@ -288,7 +289,7 @@ def _devices(assignment: Assignment, server: Server, build: Build) -> t.Any:
         if server.gpus:
             assignment.choose(server)  # for its findings
         return NO_DEVICES
-    return assignment.choose(server)
+    return assignment.choose(server, engines.of(server).gpus(assignment.host))
 
 
 def _podman(host: Host, builds: t.Mapping[str, Build]) -> PodmanPlan:
@@ -341,7 +342,8 @@ def _install(host: Host, podman: PodmanPlan, engine: Engine, build: Build) -> In
         version=build.version,
         variant=build.variant,
         kind=kind,
-        present=bool((image and image.present) or (venv and venv.present)),
+        # A program of the host is there, or a finding says that it is not.
+        present=venv.present if venv else image.present if image else True,
         container=image,
         venv=venv,
         links=engine.links(host, build) if venv else Links(),
@@ -463,7 +465,7 @@ def _server(
         gpus=[gpu["index"] for gpu in instance.devices.gpus],
         numa=numa(host, server, instance.devices.gpus),
         devices=[*(["/dev/kfd"] if build.rocm and nodes else []), *(f"/dev/dri/{node}" for node in nodes)],
-        groups=[group for group in groups if group is not None] if build.rocm else [],
+        groups=[group for group in groups if group is not None] if build.gpu else [],
         rocm=build.rocm,
         image=build.image,
         # A model lies where containers may read nothing, and its label is not ours to change: on a share

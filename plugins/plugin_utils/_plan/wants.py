@@ -161,5 +161,14 @@ class Wants:
     vllm_options: Values
     vllm_environment: Values
 
+    llama_cpp_version: str
+    llama_cpp_backend: str
+    llama_cpp_image: str
+    llama_cpp_image_archive: str
+    llama_cpp_image_digest: str
+    llama_cpp_program: str
+    llama_cpp_options: Values
+    llama_cpp_environment: Values
+
     # Not a variable: the members of the groups that instances name, from the inventory.
     inventory_nodes: dict[str, list[Member]]

@@ -15,8 +15,9 @@ def main() -> int:
     parser.add_argument("model")
     parser.add_argument("--timeout", type=float, default=60, help="seconds for each answer")
     parser.add_argument("--no-completion", action="store_true", help="the server embeds or classifies: its name and health must do")
+    parser.add_argument("--key-variable", default="API_KEY", help="the variable that has the key")
     options = parser.parse_args()
-    key = os.environ.get("VLLM_API_KEY")  # not an argument, which everybody can see
+    key = os.environ.get(options.key_variable)  # not an argument, which everybody can see
     try:
         server = Server(options.url, key, options.timeout)
         server.healthy(options.timeout)

@@ -480,7 +480,7 @@ def check(vllm, tmp_path):
     shutil.copy(REPOSITORY / "roles/serve/files/inference_check.py", program)
 
     def run(model, **environment):
-        command = [sys.executable, program, vllm.url, model]
+        command = [sys.executable, program, vllm.url, model, "--key-variable", "VLLM_API_KEY"]
         return subprocess.run(
             command, env=environment, capture_output=True, text=True, timeout=30, check=False
         )

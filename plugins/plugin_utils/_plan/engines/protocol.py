@@ -14,6 +14,7 @@ import typing as t
 
 from ..assignment import Devices
 from ..catalog import Catalog
+from ..facts import Gpu
 from ..host import Host
 from ..wants import Server, Wants
 
@@ -93,7 +94,12 @@ class Build:
 
     @property
     def rocm(self) -> bool:
+        """Whether it computes through ROCm, which needs the device of KFD."""
         return self.accelerator == "rocm"
+
+    @property
+    def gpu(self) -> bool:
+        return self.accelerator != "cpu"
 
 
 BuildT = t.TypeVar("BuildT", bound=Build)
@@ -127,7 +133,7 @@ class Instance(t.Generic[BuildT]):
     @property
     def gfx(self) -> str:
         """The architecture that it computes on; ``cpu`` without a GPU."""
-        if not self.build.rocm:
+        if not self.build.gpu:
             return "cpu"
         found = [gpu["gfx"] for gpu in self.devices.gpus]
         return (found[0] if found else self.host.gfx) or "cpu"
@@ -223,6 +229,15 @@ class Together:
         return self.rank > 0
 
 
+@dataclasses.dataclass(frozen=True)
+class Own:
+    """What an inventory brings along, so that nothing of it comes from outside."""
+
+    image: bool
+    # Where it is no container.
+    packages: bool
+
+
 class Engine(t.Protocol):
     """A further engine is a folder with one of these, its files of the catalog, and a line in ``ENGINES``."""
 
@@ -233,6 +248,17 @@ class Engine(t.Protocol):
     # Units are called PREFIX-NAME, and the files of a server lie in the configuration folder.
     unit_prefix: str
     configuration: str
+    # The format of the models that it loads: safetensors or gguf.
+    format: str
+
+    def gpus(self, host: Host) -> list[Gpu]:
+        """The GPUs of a host that it can compute on."""
+
+    def has_code(self, host: Host) -> bool:
+        """Whether it has code for what this host computes on."""
+
+    def own(self, wants: Wants) -> Own:
+        """What the inventory brings along."""
 
     def questions(self, wants: Wants, catalog: Catalog, servers: t.Sequence[Server]) -> Questions:
         """What to ask of the host."""
@@ -249,8 +275,8 @@ class Engine(t.Protocol):
     def image(self, host: Host, build: t.Any) -> Image:
         """The image of a build."""
 
-    def venv(self, host: Host, build: t.Any) -> Venv:
-        """The virtual environment of a build."""
+    def venv(self, host: Host, build: t.Any) -> Venv | None:
+        """The virtual environment of a build; ``None`` where it is a program of the host."""
 
     def links(self, host: Host, build: t.Any) -> Links:
         """What the links beside the environments say once this build serves."""

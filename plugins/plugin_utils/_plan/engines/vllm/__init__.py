@@ -10,9 +10,10 @@ import yaml
 
 from ... import model
 from ...catalog import Catalog
+from ...facts import Gpu
 from ...host import Host
 from ...wants import Server, Wants
-from ..protocol import Cache, Image, Instance, Launch, Links, Questions, Seed, Together, Venv
+from ..protocol import Cache, Image, Instance, Launch, Links, Own, Questions, Seed, Together, Venv
 from . import builds, environment, memory, nodes, options, refusals
 from .builds import VllmBuild
 
@@ -37,6 +38,16 @@ class Vllm:
     documentation = "https://docs.vllm.ai"
     unit_prefix = "vllm"
     configuration = CONFIGURATION
+    format = "safetensors"
+
+    def gpus(self, host: Host) -> list[Gpu]:
+        return host.gpus
+
+    def has_code(self, host: Host) -> bool:
+        return builds.has_code(host)
+
+    def own(self, wants: Wants) -> Own:
+        return Own(bool(wants.vllm_image_archive or wants.vllm_image), bool(wants.vllm_pip_arguments))
 
     def questions(self, wants: Wants, catalog: Catalog, servers: t.Sequence[Server]) -> Questions:
         known = [build for build in builds.candidates(wants, catalog).values() if build]

@@ -13,10 +13,10 @@ from ... import mirror
 from ...catalog import Catalog, version_key
 from ...host import Host
 from ...wants import INVENTORY, Wants
+from .. import images
 from ..protocol import Build, Image, Links, Venv
 
 VENVS = "/opt/vllm"
-TAG = re.compile(r"(:[\w.-]+)?(@.*)?$")
 RELEASE = re.compile(r"(?<![\d.])\d+\.\d+\.\d+(?![\d.])")
 PYTHON = re.compile(r"python(\d+\.\d+)$")
 
@@ -87,7 +87,7 @@ def build_for(accelerator: str, wants: Wants, catalog: Catalog) -> VllmBuild | N
         variant=variant,
         source=INVENTORY if wants.vllm_version else amd["source"] if amd else release.get("source"),
         image_source=image,
-        image=_pinned(image, digest),
+        image=images.pinned(image, digest),
         image_digest=digest,
         packages=wants.vllm_packages or [known.get("pin", "")],
         pip_arguments=mirror.pip_arguments(wants, wants.vllm_pip_arguments, known.get("index_url") or ""),
@@ -104,7 +104,7 @@ def _version(accelerator: str, wants: Wants, catalog: Catalog) -> tuple[str, str
     releases = catalog.vllm["versions" if accelerator == "rocm" else "cpu_versions"]
     default = catalog.vllm["default_version"] if accelerator == "rocm" else max(releases, key=version_key)
     amd = _of_amd(wants.vllm_image, catalog)
-    tagged = [release for release in RELEASE.findall(_tag(wants.vllm_image)) if release in releases]
+    tagged = [release for release in RELEASE.findall(images.tag(wants.vllm_image)) if release in releases]
     if wants.vllm_version:
         return wants.vllm_version, "asked for"
     if amd and accelerator == "rocm":
@@ -127,6 +127,20 @@ def _of_amd(image: str, catalog: Catalog) -> dict[str, t.Any] | None:
     )
 
 
+def has_code(host: Host) -> bool:
+    """Whether the build that is wanted has code for the GPUs of a host, as far as anybody knows."""
+    wants, catalog = host.wants, host.catalog
+    cpu = wants.serve_accelerator == "cpu" or not host.gpus
+    build = build_for("cpu" if cpu else "rocm", wants, catalog)
+    if cpu:
+        # A GPU that ROCm does not support is no reason to serve from the CPU.
+        return wants.serve_accelerator == "cpu" or not host.gpu_facts["gpus"]
+    if wants.vllm_image:
+        return not lacks(wants.vllm_image, catalog, host.gfx)
+    known = catalog.vllm["versions"].get(build.version if build else "", {})
+    return bool(wants.vllm_packages) or host.gfx in known.get("prebuilt_gfx", [])
+
+
 def lacks(image: str, catalog: Catalog, gfx: str) -> bool:
     """Whether the image that is asked for is one of AMD's without code for an architecture."""
     entry = _of_amd(image, catalog)
@@ -136,26 +150,14 @@ def lacks(image: str, catalog: Catalog, gfx: str) -> bool:
     return gfx in entry.get("without", []) or entry["gpus"] not in ("all", family)
 
 
-def _tag(image: str) -> str:
-    return image.rpartition("/")[2].partition(":")[2]
-
-
 def _variant(image: str, variants: dict[str, t.Any]) -> str | None:
     """The build that the tag of vLLM's own image ends with."""
-    return next((name for name in variants if _tag(image).endswith(f"-{name}")), None)
-
-
-def _pinned(source: str, digest: str) -> str:
-    """A name that never means another image: with it an old unit starts the old image, whatever the tag of
-    the registry means by then."""
-    if not digest or not source:
-        return source
-    return f"{TAG.sub('', source)}:{_tag(TAG.sub(lambda found: found.group(1) or '', source)) or 'latest'}-{digest.partition(':')[2][:12]}"
+    return next((name for name in variants if images.tag(image).endswith(f"-{name}")), None)
 
 
 def image(host: Host, build: VllmBuild) -> Image:
     """The image that is pulled or loaded."""
-    podman, named = host.system["podman"], TAG.sub("", build.image_source)
+    podman, named = host.system["podman"], images.TAG.sub("", build.image_source)
     present = build.image in podman["images"]
     if build.image_digest and present:
         present = build.image_digest in podman["image_digests"][build.image]

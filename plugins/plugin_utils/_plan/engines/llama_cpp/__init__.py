@@ -1,0 +1,147 @@
+# Copyright: (c) 2026, the amdgpu.fleet authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""llama.cpp's server behind the protocol of the engines."""
+
+from __future__ import annotations
+
+import posixpath
+import typing as t
+
+import yaml
+
+from ... import model as models
+from ...catalog import Catalog
+from ...facts import Gpu
+from ...host import Host
+from ...wants import Server, Wants
+from ..protocol import Cache, Image, Instance, Launch, Links, Own, Questions, Together, Venv
+from . import backend, builds, memory, options
+from .builds import LlamaBuild
+
+CONFIGURATION = "/etc/llama-cpp"
+# What drivers compile at first use.
+SHADERS, SHADER_CACHE = "MESA_SHADER_CACHE_DIR", "/var/cache/llama-cpp"
+# It answers no request that is under way once it is told to stop: to wait longer would save none.
+STOP_SECONDS = 20
+
+
+class LlamaCpp:
+    """See ``Engine``."""
+
+    name = "llama_cpp"
+    title = "llama.cpp"
+    documentation = "https://github.com/ggml-org/llama.cpp"
+    unit_prefix = "llama-cpp"
+    configuration = CONFIGURATION
+    format = "gguf"
+
+    def questions(self, wants: Wants, catalog: Catalog, servers: t.Sequence[Server]) -> Questions:
+        named = [{**wants.llama_cpp_options, **server.options} for server in servers]
+        return Questions(
+            paths=[path for each in named for path in _files(catalog, each)],
+            images=builds.candidates(wants, catalog),
+            programs=[wants.llama_cpp_program or builds.PROGRAM],
+        )
+
+    def gpus(self, host: Host) -> list[Gpu]:
+        return backend.gpus(host)
+
+    def has_code(self, host: Host) -> bool:
+        return True
+
+    def own(self, wants: Wants) -> Own:
+        return Own(image=bool(wants.llama_cpp_image or wants.llama_cpp_image_archive), packages=True)
+
+    def build(self, host: Host, accelerator: str) -> LlamaBuild | None:
+        return builds.build_for(host)
+
+    def check_host(self, host: Host, build: LlamaBuild, kind: str) -> None:
+        builds.check_host(host, build, kind)
+
+    def runs_bare(self, host: Host, build: LlamaBuild) -> bool:
+        return builds.runs_bare(host, build)
+
+    def image(self, host: Host, build: LlamaBuild) -> Image:
+        return builds.image(host, build)
+
+    def venv(self, host: Host, build: LlamaBuild) -> Venv | None:
+        return None
+
+    def links(self, host: Host, build: LlamaBuild) -> Links:
+        return Links()
+
+    def ports(self, wants: Wants, server: Server) -> list[int]:
+        return []
+
+    def together(self, host: Host, server: Server) -> Together | None:
+        if server.nodes:
+            seen, remedy = f"nodes {server.nodes}", f"Remove nodes of {server.name}, or take the engine vllm"
+            host.findings.add("llama.option", seen, "one host for a server", remedy=remedy)
+        return None
+
+    def launch(self, instance: Instance[LlamaBuild], together: Together | None) -> Launch:
+        asked = memory.choose_context(instance, options.of_instance(instance))
+        options.check_cache(instance, options.settings(instance, asked))
+        variables = options.environment(instance, asked)
+        if instance.container:
+            variables[SHADERS] = SHADER_CACHE
+        named = _files(instance.host.catalog, asked)
+        for path in named:
+            if not models.on_host(instance.host, path).get("exists"):
+                remedy = f"Put the file there, or correct the options of {instance.name}"
+                instance.host.findings.add("llama.option", path, "a file of the host", remedy=remedy)
+        return Launch(
+            command=[instance.build.entrypoint if instance.container else instance.build.program],
+            # It reads its environment; this is for people.
+            configuration=yaml.safe_dump(asked, sort_keys=True, width=10_000, allow_unicode=True),
+            configuration_path=f"{CONFIGURATION}/config.yaml",
+            environment=variables,
+            cache_environment={} if instance.container else {SHADERS: "mesa"},
+            read_only=_read_only(instance, named),
+            caches=[Cache("cache", SHADER_CACHE)],
+            seed=None,
+            api_key_variable="LLAMA_API_KEY",
+            served_name=str(asked["alias"]),
+            probe=_probe(instance, asked),
+            health_path="/health",
+            metrics_path="/metrics",
+            stop_timeout=STOP_SECONDS,
+            # A wrong option, a model that cannot be loaded, a port that is taken.
+            no_restart=[1],
+            shm_size="64m",
+            devices=[],
+            capabilities=[],
+            host_network=False,
+            memory=memory.of_instance(instance, asked),
+            options=asked,
+            nodes=None,
+        )
+
+    def check_variable(self, host: Host, build: LlamaBuild, name: str) -> None:
+        if name.startswith("LLAMA_ARG_"):
+            remedy = f"Set the option in place of {name}"
+            host.findings.add("llama.option", name, "an option", remedy=remedy)
+
+    def loads_unindexed(self, wants: Wants, server: Server) -> bool:
+        return False
+
+
+def _files(catalog: Catalog, named: t.Mapping[str, t.Any]) -> list[str]:
+    """Files of the host that options name: a projector, a draft, a template."""
+    values = [named.get(name) for name in catalog.llama_cpp["paths"]]
+    return list(dict.fromkeys(str(value) for value in values if str(value or "").startswith("/")))
+
+
+def _read_only(instance: Instance[LlamaBuild], named: list[str]) -> list[str]:
+    """The model first: the file alone, or its folder where more than it is read."""
+    known = options.model_of(instance)
+    folders = models.folders(instance.host, instance.path)
+    if known and known["files"] > 1 and instance.path.endswith(".gguf"):
+        folders = [posixpath.dirname(instance.path)]
+    return folders + [path for path in named if not any(path.startswith(f"{at}/") for at in folders)]
+
+
+def _probe(instance: Instance[LlamaBuild], asked: t.Mapping[str, t.Any]) -> str:
+    if instance.server.probe != "auto":
+        return instance.server.probe
+    return "health" if asked.get("embeddings") or asked.get("rerank") else "completion"

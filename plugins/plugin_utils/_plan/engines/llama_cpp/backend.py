@@ -1,0 +1,111 @@
+# Copyright: (c) 2026, the amdgpu.fleet authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Vulkan, HIP or the CPU: what a host is best served by, and why."""
+
+from __future__ import annotations
+
+import typing as t
+
+from ...facts import Gpu
+from ...host import Host
+from ...wants import INVENTORY
+
+GPU_BACKENDS = ("vulkan", "hip")
+
+
+class Choice(t.NamedTuple):
+    """A back end and the reason for it."""
+
+    name: str
+    reason: str
+    source: str
+
+
+def gpus(host: Host) -> list[Gpu]:
+    """Vulkan needs no ROCm: where ROCm supports none of the GPUs, llama.cpp takes those that the driver has."""
+    if host.gpus:
+        return host.gpus
+    found = host.gpu_facts["gpus"]
+    return [gpu for gpu in found if gpu["driver"] in (None, "amdgpu") and gpu["gfx"] and gpu["render_nodes"]]
+
+
+def choose(host: Host, number: int) -> Choice:
+    """The back end of a build on this host, with a finding where the one that is asked for cannot work."""
+    wants = host.wants
+    asked = wants.llama_cpp_backend
+    if asked == "auto" and wants.serve_accelerator != "auto":
+        asked = "cpu" if wants.serve_accelerator == "cpu" else "hip"
+    choice = Choice(asked, "asked for", INVENTORY) if asked != "auto" else _best(host, number)
+    host.note("serve", "back end of llama.cpp", choice.name, choice.reason, choice.source)
+    if asked in GPU_BACKENDS:
+        why = _hindrance(host, asked, number)
+        if why:
+            host.findings.add(
+                "llama.backend", f"{asked} on {_gfx(host)}", _others(host, asked, number), why=why
+            )
+    return choice
+
+
+def _gfx(host: Host) -> str:
+    found = gpus(host)
+    return str(found[0]["gfx"]) if found else "a host without GPU"
+
+
+def _best(host: Host, number: int) -> Choice:
+    rules = host.catalog.llama_cpp["backends"]
+    if not gpus(host):
+        return Choice("cpu", "there is no GPU", rules["source"])
+    preferred = rules["by_gfx"].get(_gfx(host), rules["default"])
+    first = preferred["backend"]
+    second = next(name for name in GPU_BACKENDS if name != first)
+    why = _hindrance(host, first, number)
+    if not why:
+        return Choice(first, preferred["reason"], rules["source"])
+    if not _hindrance(host, second, number):
+        return Choice(second, f"not {first}: {why}", rules["source"])
+    return Choice("cpu", f"not {first}: {why}; not {second} either", rules["source"])
+
+
+def _others(host: Host, asked: str, number: int) -> str:
+    return " or ".join(
+        [*(name for name in GPU_BACKENDS if name != asked and not _hindrance(host, name, number)), "cpu"]
+    )
+
+
+def _hindrance(host: Host, name: str, number: int) -> str | None:
+    """Why a back end does not work on this host with this build; ``None`` where nothing is known against it."""
+    catalog, wants, gfx = host.catalog.llama_cpp, host.wants, _gfx(host)
+    if not gpus(host):
+        return "there is no GPU"
+    own = bool(wants.llama_cpp_image or wants.llama_cpp_program)
+    built_for = catalog["images"][name]["gfx"]
+    if name == "hip" and not host.gpus:
+        return f"ROCm does not support {gfx}"
+    if built_for != "all" and gfx not in built_for and not own:
+        return f"the image has no code for {gfx}"
+    for bug in catalog["bugs"]:
+        since, until = bug["from_build"] or 0, bug["below_build"] or 1 << 30
+        if (
+            name == bug["backend"]
+            and gfx in bug["gfx"]
+            and bug["severity"] == "fail"
+            and since <= number < until
+        ):
+            return f"{bug['what'].rstrip('.')} ({bug['source']})"
+    return None
+
+
+def warn(host: Host, name: str, number: int) -> None:
+    """Bugs that one can live with."""
+    for bug in host.catalog.llama_cpp["bugs"]:
+        since, until = bug["from_build"] or 0, bug["below_build"] or 1 << 30
+        if (
+            name == bug["backend"]
+            and _gfx(host) in bug["gfx"]
+            and bug["severity"] == "warn"
+            and since <= number < until
+        ):
+            seen = f"build b{number} with {name} on {_gfx(host)}"
+            host.findings.add(
+                "llama.bug", seen, "a build without the bug", why=bug["what"], remedy=bug["remedy"]
+            )

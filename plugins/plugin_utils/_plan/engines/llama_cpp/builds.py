@@ -1,0 +1,129 @@
+# Copyright: (c) 2026, the amdgpu.fleet authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Which build of llama.cpp serves: its release, its back end, its image or its program on the host."""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+import typing as t
+
+from ... import mirror
+from ...catalog import Catalog
+from ...host import Host
+from ...wants import INVENTORY, Wants
+from .. import images
+from ..protocol import Build, Image
+from . import backend
+
+NUMBER = re.compile(r"(?:^|[-.:])b([0-9]{3,6})(?![0-9])")
+ACCELERATORS = {"hip": "rocm", "vulkan": "vulkan", "cpu": "cpu"}
+PROGRAM = "/usr/bin/llama-server"
+
+
+@dataclasses.dataclass(frozen=True)
+class LlamaBuild(Build):
+    """One release of llama.cpp with one back end."""
+
+    # vulkan, hip or cpu.
+    backend: str
+    # The number of the build, which orders all releases.
+    number: int
+    image_source: str
+    image_digest: str
+    # In the image, and on the host.
+    entrypoint: str
+    program: str
+
+
+def number_of(wants: Wants, catalog: Catalog) -> tuple[str, int, str] | None:
+    """Release, number of the build, and why; ``None`` where nobody knows the number of a release."""
+    releases, asked = catalog.llama_cpp["releases"], wants.llama_cpp_version
+    tagged = NUMBER.search(images.tag(wants.llama_cpp_image))
+    if asked:
+        named = re.fullmatch(r"b([0-9]{3,6})", asked)
+        number = int(named.group(1)) if named else releases.get(asked, {}).get("build")
+        return (asked, number, "asked for") if number else None
+    if tagged:
+        return f"b{tagged.group(1)}", int(tagged.group(1)), "the tag of the image says so"
+    default = catalog.llama_cpp["default_release"]
+    return default, releases[default]["build"], "taken to be it; llama_cpp_version says what it is"
+
+
+def image_of(wants: Wants, catalog: Catalog, name: str) -> tuple[str, str]:
+    """The image of a back end and its digest; empty where there is none."""
+    known = catalog.llama_cpp["images"][name]
+    source = wants.llama_cpp_image or mirror.image(wants, known["image"])
+    return source, wants.llama_cpp_image_digest or (not wants.llama_cpp_image and known["digest"]) or ""
+
+
+def build_for(host: Host) -> LlamaBuild | None:
+    """The build that the wants lead to, with the back end that this host is best served by."""
+    wants, catalog = host.wants, host.catalog
+    release = number_of(wants, catalog)
+    if release is None:
+        known = ", ".join(catalog.llama_cpp["releases"])
+        host.findings.add(
+            "llama.release", wants.llama_cpp_version, f"{known}, or a build such as b11669", known=known
+        )
+        return None
+    version, number, reason = release
+    choice = backend.choose(host, number)
+    source, digest = image_of(wants, catalog, choice.name)
+    own = catalog.llama_cpp["image_program"]
+    upstream = images.TAG.sub("", source).endswith(own["repository"])
+    return LlamaBuild(
+        engine="llama_cpp",
+        accelerator=ACCELERATORS[choice.name],
+        version=version,
+        variant=choice.name,
+        reason=reason,
+        source=INVENTORY if wants.llama_cpp_version else catalog.llama_cpp["source"],
+        image=images.pinned(source, digest),
+        backend=choice.name,
+        number=number,
+        image_source=source,
+        image_digest=digest,
+        entrypoint=own["program"] if upstream else "llama-server",
+        program=wants.llama_cpp_program or PROGRAM,
+    )
+
+
+def image(host: Host, build: LlamaBuild) -> Image:
+    """The image that is pulled or loaded."""
+    podman, named = host.system["podman"], images.TAG.sub("", build.image_source)
+    present = build.image in podman["images"]
+    if build.image_digest and present:
+        present = build.image_digest in podman["image_digests"][build.image]
+    return Image(
+        source=build.image_source,
+        name=build.image,
+        pull=f"{named}@{build.image_digest}" if build.image_digest else build.image_source,
+        digest=build.image_digest,
+        archive=host.wants.llama_cpp_image_archive,
+        gib=0,
+        present=present,
+        variables="llama_cpp_image, llama_cpp_image_digest, llama_cpp_image_archive or plan_mirror",
+    )
+
+
+def candidates(wants: Wants, catalog: Catalog) -> list[str]:
+    """Every image that the wants can lead to."""
+    named = [image_of(wants, catalog, name) for name in catalog.llama_cpp["images"]]
+    return sorted({images.pinned(source, digest) for source, digest in named if source})
+
+
+def runs_bare(host: Host, build: LlamaBuild) -> bool:
+    """Whether the host has the program."""
+    return bool(host.system["programs"].get(build.program))
+
+
+def check_host(host: Host, build: LlamaBuild, kind: str) -> None:
+    """The program where there is no container, and an image that stays what it is where there is one."""
+    if kind == "venv" and not runs_bare(host, build):
+        packages: t.Any = host.catalog.llama_cpp["packages"]
+        named = " ".join([*packages["common"], *packages[build.backend]])
+        host.findings.add("llama.program", f"no {build.program}", "llama-server", packages=named)
+    moving = kind != "venv" and build.image and not build.image_digest
+    if moving and not NUMBER.search(images.tag(build.image_source)) and not host.wants.llama_cpp_image:
+        host.findings.add("llama.moving_tag", build.image_source, "an image that is pinned")

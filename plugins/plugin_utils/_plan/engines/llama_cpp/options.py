@@ -1,0 +1,166 @@
+# Copyright: (c) 2026, the amdgpu.fleet authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The options of an instance of llama-server. They travel as variables: a file holds any value, and nobody
+sees it in the list of processes. llama.cpp ignores a variable that it does not know without a word, so names and
+values are held to the release here."""
+
+from __future__ import annotations
+
+import typing as t
+
+from ... import model as models
+from ...wants import INVENTORY
+from ..protocol import Instance
+from . import backend, fit
+from .builds import LlamaBuild
+
+Llama = Instance[LlamaBuild]
+DEVICES = {"vulkan": "Vulkan", "hip": "ROCm"}
+SLOTS, SLOT_CONTEXT = 4, 8192
+
+
+def of_instance(instance: Llama) -> dict[str, t.Any]:
+    """Every option with its value; the inventory beats the plan."""
+    server, build = instance.server, instance.build
+    options: dict[str, t.Any] = {
+        "alias": server.served_name or server.model.rstrip("/").rpartition("/")[2].removesuffix(".gguf"),
+        "host": "0.0.0.0" if instance.container else server.host,  # noqa: S104
+        "port": server.port,
+        "metrics": True,
+        "offline": True,
+        "ui": False,
+        "parallel": SLOTS,
+        "kv-unified": False,
+    }
+    if build.gpu:
+        # Without its device it ends: else it would go on, on the CPU, with no more than a warning.
+        names = [f"{DEVICES[build.backend]}{at}" for at in range(max(len(instance.devices.gpus), 1))]
+        options |= {"device": ",".join(names), "gpu-layers": "all", "flash-attn": "on"}
+    if any(gpu["apu"] for gpu in instance.devices.gpus):
+        # Weights that are mapped from the file are read incoherently there (ggml-org/llama.cpp#26543).
+        known = build.number >= instance.host.catalog.llama_cpp["options"]["load-mode"]["from_build"]
+        options |= {"cache-ram": 0, **({"load-mode": "none"} if known else {"no-mmap": True})}
+        reason = "a cache of prompts in host memory takes from the memory of the GPU, which is the same here"
+        instance.note("option", "cache-ram=0", reason, "ggml-org/llama.cpp#22774")
+    for name, value in {**instance.host.wants.llama_cpp_options, **server.options}.items():
+        name, value = _known(instance, name, value)
+        if name:
+            options[name] = value
+            instance.note("option", f"{name}={value}", "asked for", INVENTORY)
+    return {name: value for name, value in options.items() if value is not None}
+
+
+def _known(instance: Llama, name: str, value: t.Any) -> tuple[str, t.Any]:
+    """The option under its own name, or a finding and no name."""
+    catalog, build = instance.host.catalog.llama_cpp, instance.build
+    known = catalog["options"]
+    if name.startswith("no-") and name not in known and known.get(name[3:], {}).get("type") == "bool":
+        name, value = name[3:], not value
+    entry, gone = known.get(name), catalog["removed"].get(name)
+    if value is None and (entry or gone):
+        return name, None
+    what = f"--{name} with llama.cpp {build.version} (b{build.number})"
+    if name in catalog["refused"]:
+        _refuse(instance, what, "a server that only answers", f"Remove {name}: {catalog['refused'][name]}")
+    elif gone and (gone["below_build"] is None or build.number >= gone["below_build"]):
+        _refuse(instance, what, "an option it knows", f"Use {gone['replacement']} instead")
+    elif entry is None and not gone:
+        _refuse(instance, what, "an option it knows", f"Remove {name}, or correct its name")
+    elif entry and entry.get("from_build") and build.number < entry["from_build"]:
+        _refuse(instance, what, "an option it knows", f"Remove {name}: it came with b{entry['from_build']}")
+    elif entry and value is not None and not _takes(entry, value):
+        expected = " or ".join(map(str, entry.get("values", []))) or f"a value of the type {entry['type']}"
+        _refuse(instance, f"--{name} {value}", expected, f"Correct the value of {name}")
+    else:
+        return name, value
+    return "", None
+
+
+def _refuse(instance: Llama, seen: str, expected: str, remedy: str) -> None:
+    instance.host.findings.add("llama.option", seen, expected, remedy=f"{remedy} ({instance.name})")
+
+
+def _takes(entry: t.Mapping[str, t.Any], value: t.Any) -> bool:
+    text = ("on" if value else "off") if isinstance(value, bool) else str(value)
+    if text in entry.get("values", []):
+        return True
+    if entry["type"] == "int":
+        least = entry.get("least", 0)
+        return isinstance(value, int) and not isinstance(value, bool) and value >= least
+    if entry["type"] == "bool":
+        return isinstance(value, bool)
+    return entry["type"] == "text" and isinstance(value, (str, int, float)) and "\n" not in text
+
+
+def environment(instance: Llama, options: t.Mapping[str, t.Any]) -> dict[str, str]:
+    """The options as llama-server reads them from its environment, and what the back end is told."""
+    host, build = instance.host, instance.build
+    known, removed = host.catalog.llama_cpp["options"], host.catalog.llama_cpp["removed"]
+    named: dict[str, str] = {"LLAMA_ARG_MODEL": file_of(instance)}
+    for name, value in options.items():
+        entry = known.get(name) or removed[name]
+        named[entry["variable"]] = _text(value, switch=entry.get("type", "bool") == "bool")
+    if build.backend == "hip" and any(gpu["apu"] for gpu in instance.devices.gpus):
+        named["GGML_CUDA_ENABLE_UNIFIED_MEMORY"] = "1"
+    for name, value in {**host.wants.llama_cpp_environment, **instance.server.environment}.items():
+        if value is None:
+            named.pop(name, None)
+            continue
+        check_variable(instance, name)
+        named[name] = _text(value, switch=True)
+        instance.note("environment", f"{name}={named[name]}", "asked for", INVENTORY)
+    return named
+
+
+def _text(value: t.Any, switch: bool) -> str:
+    """A switch is 1 or 0; of an option with words, such as flash-attn, YAML makes a truth value of on and off."""
+    if not isinstance(value, bool):
+        return str(value)
+    return str(int(value)) if switch else "on" if value else "off"
+
+
+def check_variable(instance: Llama, name: str) -> None:
+    """A variable that stands for an option would pass all checks of options."""
+    if name.startswith("LLAMA_ARG_"):
+        option = name[10:].lower().replace("_", "-")
+        _refuse(instance, name, "an option", f"Set {option} in options of the instance")
+    elif name == "HSA_OVERRIDE_GFX_VERSION" and instance.build.backend == "hip":
+        _refuse(
+            instance, name, "no override", f"Remove {name}: with code of another GPU results can be wrong"
+        )
+
+
+def file_of(instance: Llama) -> str:
+    """The file that it loads: known once it is on the host."""
+    known = model_of(instance)
+    return (known["file"] if known else None) or instance.path
+
+
+def model_of(instance: Llama) -> t.Any:
+    """What the host says of the GGUF; ``None`` before it is there."""
+    return models.on_host(instance.host, instance.path).get("gguf")
+
+
+def settings(instance: Llama, options: t.Mapping[str, t.Any]) -> fit.Settings:
+    """The options in the terms of the fit; numbers are numbers by now."""
+    slots = options.get("parallel")
+    slots = slots if isinstance(slots, int) and slots > 0 else SLOTS
+    context = options.get("ctx-size") or (model_of(instance) or {}).get("context") or SLOT_CONTEXT
+    return fit.Settings(
+        context=int(context),
+        slots=slots,
+        unified=bool(options.get("kv-unified")),
+        batch=int(options.get("ubatch-size", 512)),
+        key_type=str(options.get("cache-type-k", "f16")),
+        value_type=str(options.get("cache-type-v", "f16")),
+        flash=options.get("flash-attn", "auto") not in ("off", False),
+        whole_window=bool(options.get("swa-full")),
+    )
+
+
+def check_cache(instance: Llama, asked: fit.Settings) -> None:
+    """llama-server ends where values are quantized without flash attention."""
+    if asked.value_type not in ("f32", "f16", "bf16") and not asked.flash:
+        seen = f"--cache-type-v {asked.value_type} with --flash-attn off"
+        _refuse(instance, seen, "flash attention", "Remove flash-attn, or take cache-type-v f16")
+    backend.warn(instance.host, instance.build.backend, instance.build.number)
