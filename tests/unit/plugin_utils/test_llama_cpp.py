@@ -11,6 +11,7 @@ from pathlib import Path
 import jsonschema
 import pytest
 import tiny_gguf as tiny
+from plugin_utils.test_confined import KEYS, lines, rendered
 
 from ansible_collections.amdgpu.fleet.plugins.filter.plan import plan_questions
 from ansible_collections.amdgpu.fleet.plugins.module_utils import _gguf_model
@@ -18,6 +19,7 @@ from ansible_collections.amdgpu.fleet.plugins.module_utils._tree import Tree
 from ansible_collections.amdgpu.fleet.plugins.plugin_utils._plan.catalog import read_part, read_schema
 from ansible_collections.amdgpu.fleet.plugins.plugin_utils._plan.engines.llama_cpp import fit
 from ansible_collections.amdgpu.fleet.plugins.plugin_utils._plan.findings import sentence
+from ansible_collections.amdgpu.fleet.plugins.plugin_utils._plan.quadlet import for_podman
 
 ROOT = Path(__file__).resolve().parents[3]
 MIB = 1 << 20
@@ -167,6 +169,23 @@ def test_the_questions_name_images_and_the_program():
     assert FILE in asked["paths"] and "/usr/bin/llama-server" in asked["programs"]
     assert any("llama.cpp" in image for image in asked["images"])
     assert any("vllm" in image for image in asked["images"])
+
+
+def test_the_unit_holds_what_the_back_end_needs_and_nothing_else(serve):
+    plan = serve()
+    (server,) = plan["serve"]["instances"]
+    unit = for_podman(rendered(plan, "server.container.j2", server), "5.4", KEYS)
+    assert lines(unit, "AddDevice") == ["/dev/dri/renderD128"]
+    assert lines(unit, "Entrypoint") == ["/app/llama-server"] and lines(unit, "Exec") == []
+    assert lines(unit, "AddCapability") == ["DAC_OVERRIDE"]
+    assert f"{FILE}:{FILE}:ro" in lines(unit, "Volume")
+    assert "llama-cpp-chat-cache:/var/cache/llama-cpp" in lines(unit, "Volume")
+    assert lines(unit, "StopTimeout") == ["20"] and lines(unit, "RestartPreventExitStatus") == ["1"]
+    exposed = serve(given={"host": "10.0.0.5"})["serve"]
+    unit = rendered({"serve": exposed}, "server.container.j2", exposed["instances"][0])
+    assert "/etc/llama-cpp/chat.secret" in lines(unit, "EnvironmentFile")
+    check = rendered({"serve": exposed}, "inference-check.service.j2", exposed["instances"][0])
+    assert "--key-variable LLAMA_API_KEY" in check
 
 
 # --- back ends
