@@ -265,7 +265,8 @@ def test_a_wrong_option_is_refused_before_it_is_deployed(serve, options, version
 
 
 def test_right_options_reach_the_server(serve):
-    asked = {"no-mmproj-offload": True, "flash-attn": True, "cache-type-k": "q8_0", "parallel": 2, "fit": False,
+    asked = {"no-mmproj-offload": True, "flash-attn": True, "cache-type-k": "q8_0", "parallel": 2,
+             "fit": False,
              "chat-template-kwargs": '{"enable_thinking": false}', "cache-ram": None}  # fmt: skip
     plan = serve(given={"options": asked})
     assert found(plan, "llama.option") == []

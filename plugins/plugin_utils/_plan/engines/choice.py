@@ -29,8 +29,8 @@ def _settled(host: Host, server: Server) -> Server:
         if kind and kind != engine.format and not engine.loads_unindexed(host.wants, server):
             titles = [each.title for each in ENGINES.values() if each.format == kind]
             _refuse(host, server, f"a model in {kind} for {engine.title}",
-                    f"Set engine of {server.name} to auto, which takes {' or '.join(titles)}, or take the model "
-                    f"in {engine.format}")  # fmt: skip
+                    f"Set engine of {server.name} to auto, which takes {' or '.join(titles)}, or take the "
+                    f"model in {engine.format}")  # fmt: skip
         return server
     able = [engine for engine in ENGINES.values() if engine.has_code(host)]
     fitting = [engine for engine in able if kind in (None, engine.format)]

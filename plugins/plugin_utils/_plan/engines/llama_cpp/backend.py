@@ -22,7 +22,7 @@ class Choice(t.NamedTuple):
 
 
 def gpus(host: Host) -> list[Gpu]:
-    """Vulkan needs no ROCm: where ROCm supports none of the GPUs, llama.cpp takes those that the driver has."""
+    """Vulkan needs no ROCm: where ROCm supports none of the GPUs, llama.cpp takes those of the driver."""
     if host.gpus:
         return host.gpus
     found = host.gpu_facts["gpus"]
@@ -73,7 +73,7 @@ def _others(host: Host, asked: str, number: int) -> str:
 
 
 def _hindrance(host: Host, name: str, number: int) -> str | None:
-    """Why a back end does not work on this host with this build; ``None`` where nothing is known against it."""
+    """Why a back end does not work on this host with this build; ``None`` where nothing is known."""
     catalog, wants, gfx = host.catalog.llama_cpp, host.wants, _gfx(host)
     if not gpus(host):
         return "there is no GPU"

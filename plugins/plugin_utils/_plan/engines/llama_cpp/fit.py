@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, the amdgpu.fleet authors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The memory of llama-server, laid out as llama.cpp does it (src/llama-kv-cache*.cpp, src/llama-hparams.cpp of
-0.5.0). Pure functions.
+"""The memory of llama-server, laid out as llama.cpp does it (src/llama-kv-cache*.cpp, src/llama-hparams.cpp
+of 0.5.0). Pure functions.
 
 tests/unit/plugin_utils/test_llama_cpp.py holds them against what llama-server logs.
 """

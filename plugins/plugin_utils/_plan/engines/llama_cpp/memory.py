@@ -87,6 +87,7 @@ def of_instance(instance: Llama, options: t.Mapping[str, t.Any]) -> dict[str, t.
         findings.add("serve.context_does_not_fit", seen, f"at most {room}", remedy=remedy)
     value = f"{gib(need.weights)} of weights and {gib(need.cache)} of key-value cache in {room}"
     share = "which share one cache" if asked.unified else "with a cache of their own"
-    reason = f"{asked.slots} slots of {found['context']} tokens, {share}; {gib(need.compute)} are left for the rest"
+    reason = f"{asked.slots} slots of {found['context']} tokens, {share}"
+    reason += f"; {gib(need.compute)} are left for the rest"
     instance.note("memory", value, reason, instance.host.catalog.llama_cpp["source"])
     return found

@@ -1,8 +1,8 @@
 # Copyright: (c) 2026, the amdgpu.fleet authors
 # SPDX-License-Identifier: GPL-3.0-or-later
 """The options of an instance of llama-server. They travel as variables: a file holds any value, and nobody
-sees it in the list of processes. llama.cpp ignores a variable that it does not know without a word, so names and
-values are held to the release here."""
+sees it in the list of processes. llama.cpp ignores a variable that it does not know without a word, so names
+and values are held to the release here."""
 
 from __future__ import annotations
 
@@ -113,7 +113,7 @@ def environment(instance: Llama, options: t.Mapping[str, t.Any]) -> dict[str, st
 
 
 def _text(value: t.Any, switch: bool) -> str:
-    """A switch is 1 or 0; of an option with words, such as flash-attn, YAML makes a truth value of on and off."""
+    """A switch is 1 or 0; of an option with words, such as flash-attn, YAML reads on and off as truth values."""
     if not isinstance(value, bool):
         return str(value)
     return str(int(value)) if switch else "on" if value else "off"
