@@ -113,7 +113,7 @@ def environment(instance: Llama, options: t.Mapping[str, t.Any]) -> dict[str, st
 
 
 def _text(value: t.Any, switch: bool) -> str:
-    """A switch is 1 or 0; of an option with words, such as flash-attn, YAML reads on and off as truth values."""
+    """A switch is 1 or 0; of an option with words YAML reads on and off as truth values."""
     if not isinstance(value, bool):
         return str(value)
     return str(int(value)) if switch else "on" if value else "off"
