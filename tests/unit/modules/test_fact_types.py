@@ -54,7 +54,7 @@ def hold(value: t.Any, kind: t.Any, path: str) -> None:
         for key, entry in value.items():
             hold(entry, arguments[1], f"{path}[{key}]")
     else:
-        assert type(value) is kind, f"{path} is {value!r}, and not of type {kind.__name__}"
+        assert value.__class__ is kind, f"{path} is {value!r}, and not of type {kind.__name__}"
 
 
 @pytest.mark.parametrize("name", HOSTS)

@@ -161,7 +161,9 @@ DEFECTS: dict[str, tuple[str, dict[str, Any], Callable[[Path], None] | None]] = 
     "host.boot_loader": ("mi300x-8-nodriver", {}, lambda root: [(root / path).unlink() for path in ("etc/default/grub", "boot/grub/grub.cfg")]),
     "host.iommu": ("mi300x-8", {"kernel": {"release": "6.1.0-40-amd64", "command_line": "root=/dev/vda1 ro"}}, None),
     "gpu.discovery": ("mi300x-8", log("amdgpu 0000:05:00.0: probe with driver amdgpu failed with error -22"), lambda root: remove_node(root, 2)),
-    "gpu.firmware_missing": ("rx9070xt", log("amdgpu 0000:03:00.0: Direct firmware load for amdgpu/gc_12_0_1_mec.bin failed with error -2"), lambda root: remove_node(root, 1)),
+    "gpu.firmware_missing": (
+        "rx9070xt", log("amdgpu 0000:03:00.0: Direct firmware load for amdgpu/gc_12_0_1_mec.bin failed with error -2"),
+        lambda root: remove_node(root, 1)),
     "gpu.name_taken": ("rx9070xt", log("amdgpu 0000:03:00.0: probe with driver amdgpu failed with error -17"), lambda root: remove_node(root, 1)),
     "gpu.start_timeout": ("rx9070xt", log("amdgpu 0000:03:00.0: probe with driver amdgpu failed with error -110"), None),
     "gpu.worn_out": ("mi300x-8", log("amdgpu 0000:05:00.0: amdgpu: RAS records:130 exceed threshold:128"), None),
