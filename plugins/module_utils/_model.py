@@ -45,7 +45,8 @@ KV_HEADS = (
 HIDDEN = ("hidden_size", "n_embd", "d_model")
 HEAD_DIM = ("head_dim", "hidden_size_per_head", "kv_channels")
 CONTEXT = (
-    "max_position_embeddings", "n_positions", "max_seq_len", "seq_length", "model_max_length", "max_target_positions",
+    "max_position_embeddings", "n_positions", "max_seq_len", "seq_length", "model_max_length",
+    "max_target_positions",
     "max_sequence_length", "max_seq_length", "seq_len",
 )  # fmt: skip
 # What transformers fills in where config.json names a window and not which layers have it: every n-th layer
@@ -56,8 +57,10 @@ ROPE_WITHOUT_FACTOR = ("su", "longrope", "llama3", "yarn", "deepseek_yarn", "dee
 # Caches that are not keys and values of every token, or not of every layer in one way: nothing is computed
 # where these stand.
 UNCOUNTED = (
-    "compress_ratios", "index_topk", "hybrid_override_pattern", "attn_layer_period", "attn_type_list", "block_configs", "layers_block_type",
-    "num_kv_shared_layers", "per_layer_config", "global_head_dim", "num_global_key_value_heads", "ssm_cfg", "state_size", "mamba_d_state",
+    "compress_ratios", "index_topk", "hybrid_override_pattern", "attn_layer_period", "attn_type_list",
+    "block_configs", "layers_block_type",
+    "num_kv_shared_layers", "per_layer_config", "global_head_dim", "num_global_key_value_heads", "ssm_cfg",
+    "state_size", "mamba_d_state",
     "linear_attn_config", "is_encoder_decoder",
 )  # fmt: skip
 LAYER_TYPES = {

@@ -2,9 +2,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Links out of a model's folder: which other folders a server is given for them, and which it never is.
 
-Whoever owns the folder may put links into it. A server that got whatever they lead to would hand its owner the
-keys of others, for it may run as root.
-"""
+Whoever owns the folder may put links into it. A server that got whatever they lead to would hand its owner
+the keys of others, for it may run as root."""
 
 from __future__ import annotations
 

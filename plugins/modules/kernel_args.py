@@ -57,9 +57,9 @@ options:
     default: []
   boot_loader:
     description:
-      - The boot loader. V(auto) takes the one that started the running system, by the EFI variables, else by the
-        files whose arguments are those of C(/proc/cmdline), and refuses where none fits. V(suse) is GRUB whose C(/etc/default/grub) has to be edited
-        because it
+      - The boot loader. V(auto) takes the one that started the running system, by the EFI variables, else by
+        the files whose arguments are those of C(/proc/cmdline), and refuses where none fits. V(suse) is GRUB
+        whose C(/etc/default/grub) has to be edited because it
         reads no drop-ins.
     type: str
     choices: [auto, grub, bls, systemd-boot, rpm-ostree, suse, limine, proxmox, sdbootutil]
@@ -76,8 +76,8 @@ options:
     description:
       - Take back what earlier calls added or took away and this call does not ask for. What a person wrote,
         before or since, stays.
-      - GRUB's drop-in tells what that is. For other boot loaders C(/var/lib/amdgpu-fleet/kernel-arguments) does, which is there as long as
-        there is something to take back.
+      - GRUB's drop-in tells what that is. For other boot loaders C(/var/lib/amdgpu-fleet/kernel-arguments)
+        does, which is there as long as there is something to take back.
       - A C(/etc/kernel/cmdline) that was made for later kernels stays, with the host's own arguments, because
         a kernel that is installed
         before the next boot would otherwise copy those of the running one.
@@ -218,7 +218,10 @@ def main() -> None:
         or asked_for["dropin"].startswith(".")
     ):
         module.fail_json(
-            msg=f"dropin: {asked_for['dropin']!r} is not the name of a drop-in; give a file name that ends in .cfg."
+            msg=(
+                f"dropin: {asked_for['dropin']!r} is not the name of a drop-in; give a file name "
+                f"that ends in .cfg."
+            )
         )
     if not os.path.isdir(root):
         module.fail_json(msg=f"root: {root} is not a directory.")

@@ -246,7 +246,10 @@ def main() -> None:
         module.fail_json(msg=f"root: {params['root']} is not a directory.")
     if not params["path"].startswith("/") or not params["path"].strip("/."):
         module.fail_json(
-            msg=f"path must be a folder of its own, given from the top as in /srv/models/NAME, not {params['path']!r}."
+            msg=(
+                f"path must be a folder of its own, given from the top as in /srv/models/NAME, not "
+                f"{params['path']!r}."
+            )
         )
     tree, manifest = Tree(params["root"]), params["manifest"]
     try:

@@ -108,7 +108,8 @@ conflicts:
   type: list
   elements: dict
   sample:
-    - {path: /etc/modprobe.d/ttm.conf, line: 1, module: ttm, parameter: pages_limit, value: "27648000", wins: true}
+    - {path: /etc/modprobe.d/ttm.conf, line: 1, module: ttm, parameter: pages_limit, value: "27648000", wins:
+      true}
 initramfs_required:
   description:
     - Whether the initramfs has to be built again, because the file changed or is newer than the image of an

@@ -111,7 +111,8 @@ class Assignment:
             self.host.findings.add("serve.overlap", seen, "one instance a GPU or partition")
 
     def render_nodes(self, devices: Devices) -> list[str]:
-        """Names below /dev/dri. Before the mode is set a GPU shows other nodes; the plan is made again then."""
+        """Names below /dev/dri. Before the mode is set a GPU shows other nodes; the plan is made again
+        then."""
         nodes: list[str] = []
         for gpu in devices.gpus:
             shown = gpu["render_nodes"]

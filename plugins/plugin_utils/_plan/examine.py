@@ -44,8 +44,8 @@ def _gpus(host: Host) -> None:
 
 
 def driver_builds(host: Host, release: str | None, dkms: bool, pending: bool) -> None:
-    """Kernels that would start without the DKMS driver, where ``dkms`` is the policy. ``pending``: packages are about to change, and may
-    bring a build."""
+    """Kernels that would start without the DKMS driver, where ``dkms`` is the policy. ``pending``: packages
+    are about to change, and may bring a build."""
     facts, kernel = host.rocm["driver"], host.system["kernel"]
     # A package whose build failed is half configured, so it does not count as installed.
     if "amdgpu-dkms" not in host.system["packages"] and not (facts["dkms"] and release):

@@ -95,7 +95,8 @@ def _check_series(host: Host, rule: dict[str, t.Any], series: dict[str, t.Any], 
 
 
 def _note_boards(host: Host, rule: dict[str, t.Any]) -> None:
-    """What AMD asks of the board's own firmware, for people to compare: no file of a host tells which it is."""
+    """What AMD asks of the board's own firmware, for people to compare: no file of a host tells which it
+    is."""
     products = {(gpu["product"] or "").removesuffix(" VF") for gpu in host.gpus}
     for entry in rule.get("board", []):
         if entry["product"] in products:

@@ -151,8 +151,8 @@ def _key(argument: str) -> tuple[str, str]:
 
 
 def _outdated(host: Host, asked: Wanted, options: Options, present: list[str]) -> list[str]:
-    """Arguments of outdated advice. One that is asked for all the same stays, and one whose replacement is not
-    written or not known to take effect."""
+    """Arguments of outdated advice. One that is asked for all the same stays, and one whose replacement is
+    not written or not known to take effect."""
     absent = []
     for entry in host.profile.get("host", {}).get("kernel", {}).get("absent", []):
         argument = entry["argument"]
@@ -344,7 +344,9 @@ def _minimum_kernel(host: Host) -> str | None:
         release,
         f">= {floor['release']}",
         severity="warn" if waits else "fail",
-        why=f"older kernels lack fixes that {host.gfx} needs: hangs, page faults, or a fraction of the memory",
+        why=(
+            f"older kernels lack fixes that {host.gfx} needs: hangs, page faults, or a fraction of the memory"
+        ),
         remedy=f"{waits} is installed; the role kernel asks for a reboot into it"
         if waits
         else distributions.kernel_remedy(host.system, floor["release"]),

@@ -62,7 +62,10 @@ def _why_small(host: Host, gpu: Gpu, pool: int, memory: int) -> str:
     if floor and release and version_key(release)[:3] < version_key(floor):
         return f"kernels before {floor} show ROCm a fraction of the memory"
     if carved > 4 * GIB:
-        return f"the BIOS sets {carved / GIB:.0f} GiB aside for the GPU; 0.5 GiB is enough, the pool takes the rest"
+        return (
+            f"the BIOS sets {carved / GIB:.0f} GiB aside for the GPU; 0.5 GiB is enough, the pool "
+            f"takes the rest"
+        )
     if abs(pool - memory / 2) < memory / 16:
         return "the kernel lets the GPU use half of the memory unless it is told otherwise"
     return "a limit is set on the kernel command line or in /etc/modprobe.d"

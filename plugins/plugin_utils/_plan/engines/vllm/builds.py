@@ -52,7 +52,8 @@ class VllmBuild(Build):
 
 
 def candidates(wants: Wants, catalog: Catalog) -> dict[str, VllmBuild | None]:
-    """The build of each accelerator that the wants lead to, ``None`` where the catalog has no such release."""
+    """The build of each accelerator that the wants lead to, ``None`` where the catalog has no such
+    release."""
     return {accelerator: build_for(accelerator, wants, catalog) for accelerator in ("rocm", "cpu")}
 
 
@@ -150,7 +151,8 @@ def _pinned(source: str, digest: str) -> str:
     the registry means by then."""
     if not digest or not source:
         return source
-    return f"{TAG.sub('', source)}:{_tag(TAG.sub(lambda found: found.group(1) or '', source)) or 'latest'}-{digest.partition(':')[2][:12]}"
+    tag = _tag(TAG.sub(lambda match: match.group(1) or "", source)) or "latest"
+    return f"{TAG.sub('', source)}:{tag}-{digest.partition(':')[2][:12]}"
 
 
 def image(host: Host, build: VllmBuild) -> Image:
