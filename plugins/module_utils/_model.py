@@ -9,23 +9,20 @@ calls them. Weights are never read, only their sizes.
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import re
 import struct
 import typing as t
-import urllib.parse
 
 from ansible_collections.amdgpu.fleet.plugins.module_utils import _model_links as links
+from ansible_collections.amdgpu.fleet.plugins.module_utils._model_record import checked_by
 from ansible_collections.amdgpu.fleet.plugins.module_utils._tree import Tree
 
 INDEXES = ("model.safetensors.index.json", "pytorch_model.bin.index.json")
 # The index of a model of a trillion parameters has about 15 MB.
 INDEX_LIMIT = 64 << 20
 SHARD = re.compile(r"-\d+-of-(\d+)\.")
-# Where a check against a manifest is remembered: a model on a share cannot be written to.
-RECORDS = "/var/lib/amdgpu-fleet/checked"
 WEIGHTS = (".safetensors", ".bin", ".pt", ".pth", ".tensors", ".gguf")
 END_OF_TENSOR = re.compile(rb'"data_offsets":\s*\[\s*\d+\s*,\s*(\d{1,18})\s*\]')
 # Files beside the weights, and a second copy of them in another format (vLLM loads neither).
@@ -377,36 +374,3 @@ def _cut_off(tree: Tree, path: str, name: str) -> bool:
             return end > size
     except (OSError, ValueError, struct.error):
         return True
-
-
-def fingerprint(folder: str) -> str:
-    """Names, sizes and times of all files of a folder: it changes when somebody replaces one."""
-    total = hashlib.sha256()
-    for base, folders, names in os.walk(folder):
-        folders[:] = sorted(name for name in folders if name != ".cache")
-        for name in sorted(names):
-            path = os.path.join(base, name)
-            state = os.stat(path)
-            total.update(
-                f"{os.path.relpath(path, folder)} {state.st_size} {state.st_mtime_ns}\n".encode(
-                    "utf-8", "surrogateescape"
-                )
-            )
-    return total.hexdigest()
-
-
-def record(path: str) -> str:
-    """The file that remembers which manifest a folder was checked against."""
-    return f"{RECORDS}/{urllib.parse.quote(path, safe='')}.json"
-
-
-def checked_by(tree: Tree, path: str) -> str | None:
-    """The manifest that the folder, as it is now, was found to be right by."""
-    data = tree.raw(record(path))
-    if not data:
-        return None
-    try:
-        known = json.loads(data)
-        return known["manifest"] if known["fingerprint"] == fingerprint(tree.path(path)) else None
-    except (ValueError, KeyError, TypeError, OSError, RecursionError):
-        return None

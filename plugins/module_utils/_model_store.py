@@ -15,7 +15,7 @@ import tarfile
 import typing as t
 import zlib
 
-from ansible_collections.amdgpu.fleet.plugins.module_utils import _model
+from ansible_collections.amdgpu.fleet.plugins.module_utils import _model, _model_record
 from ansible_collections.amdgpu.fleet.plugins.module_utils._tree import Tree
 from ansible_collections.amdgpu.fleet.plugins.module_utils._write import why
 
@@ -178,13 +178,13 @@ def check_manifest(folder: str, manifest: str) -> None:
 def remember(tree: Tree, path: str, manifest: str) -> None:
     """Write down that a folder, as it is, was checked, so that it is not read again in every run."""
     try:
-        known = {"manifest": manifest, "fingerprint": _model.fingerprint(tree.path(path))}
+        known = {"manifest": manifest, "fingerprint": _model_record.fingerprint(tree.path(path))}
     except OSError as error:
         raise StoreError(
             f"{error.filename or path} cannot be looked at: {why(error)}. If it is a link that leads "
             f"nowhere, remove it."
         ) from error
-    place = tree.path(_model.record(path))
+    place = tree.path(_model_record.record(path))
     os.makedirs(os.path.dirname(place), mode=0o755, exist_ok=True)
     temporary = f"{place}.new"
     with open(temporary, "w", encoding="utf-8") as file:

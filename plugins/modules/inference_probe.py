@@ -159,7 +159,8 @@ def wait_for_health(module: AnsibleModule, server: Server, deadline: float) -> N
         if time.monotonic() >= deadline:
             module.fail_json(
                 msg=f"{server.url} was not ready after {module.params['timeout']} s; "
-                f"seen last: {seen}. Read the journal of {module.params['unit'] or 'the server'}, or give it longer with timeout."
+                f"seen last: {seen}. Read the journal of {module.params['unit'] or 'the server'}, or "
+                "give it longer with timeout."
             )
         time.sleep(module.params["interval"])
 
