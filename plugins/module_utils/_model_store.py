@@ -48,16 +48,16 @@ def sha256(path: str) -> str:
             total.update(data)
 
 
-def require_space(path: str, size: int, there: int = 0) -> None:
+def require_space(path: str, size: int, present: int = 0) -> None:
     """Refuse where the file system that ``path`` is to be on has no room; ``there`` bytes of it are already
     there."""
     existing = path
     while not os.path.exists(existing):
         existing = os.path.dirname(existing) or "."
     free = shutil.disk_usage(existing).free
-    if size - there + RESERVE > free:
+    if size - present + RESERVE > free:
         raise StoreError(
-            f"{path} needs {gib(max(size - there, 0))} and {gib(RESERVE)} to spare, and {existing} has "
+            f"{path} needs {gib(max(size - present, 0))} and {gib(RESERVE)} to spare, and {existing} has "
             f"{gib(free)} free. "
             "Make room there, or set model_directory to a larger disk."
         )

@@ -15,7 +15,7 @@ from ansible_collections.amdgpu.fleet.plugins.module_utils import _kfd
 
 
 class Device(t.Protocol):
-    """What is needed of a PCI device."""
+    """The properties of a PCI device that decide who owns a node."""
 
     @property
     def address(self) -> str: ...

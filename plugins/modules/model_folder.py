@@ -139,7 +139,7 @@ class Hub:
             "HF_HUB_DISABLE_TELEMETRY": "1",
             "HF_HUB_DISABLE_PROGRESS_BARS": "1",
             "HF_HUB_OFFLINE": "0",
-            # What is not there is not a token: the one of a user who called this is not for the fleet.
+            # A path that does not exist keeps the client from the token of the user who runs this.
             "HF_TOKEN_PATH": params["token_file"] or "/nonexistent",
             "HF_HOME": f"{partial}/.cache/home",
         }

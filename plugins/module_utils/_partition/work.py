@@ -13,8 +13,8 @@ from ansible_collections.amdgpu.fleet.plugins.module_utils._partition.gpus impor
 from ansible_collections.amdgpu.fleet.plugins.module_utils._partition.wanted import Plan
 from ansible_collections.amdgpu.fleet.plugins.module_utils._tree import Tree
 
-# The driver shows the devices of a new mode before the write returns; what is not there a little later will
-# not come.
+# The driver shows the devices of a new mode before the write returns. A device that is still missing after
+# this time does not come.
 DEVICES_TIMEOUT = 20.0
 INTERVAL = 0.2
 

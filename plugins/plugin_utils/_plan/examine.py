@@ -153,17 +153,17 @@ def _devices(host: Host) -> None:
 
 
 def _known_issues(host: Host) -> None:
-    found = {}
+    matching = {}
     for identifier, issue in host.catalog.known_issues.items():
         match = issue.get("match")
         if match and host.gfx in match.get("gfx", [host.gfx]) and _facts_agree(host, match):
             seen = _seen(host, match)
             if seen:
-                found[identifier] = seen
-    for identifier, seen in found.items():
+                matching[identifier] = seen
+    for identifier, seen in matching.items():
         issue = host.catalog.known_issues[identifier]
         # What goes with every cause is silent where the cause is known.
-        if not set(issue["match"].get("yields_to", [])) & set(found):
+        if not set(issue["match"].get("yields_to", [])) & set(matching):
             host.findings.add_known(identifier, seen, issue["expected"])
 
 

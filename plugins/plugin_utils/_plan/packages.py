@@ -50,7 +50,7 @@ def check(host: Host, dkms: bool) -> None:
 
 
 def check_plan(host: Host, plan: Plan) -> None:
-    """What somebody holds and the plan changes: apt refuses the whole transaction."""
+    """Packages that the plan changes and somebody holds: apt refuses the whole transaction then."""
     words = [*plan.firmware.install, *plan.driver.install, *plan.driver.remove]
     words += [*plan.rocm.install, *plan.rocm.remove]
     changed = {word.partition("=")[0].partition(">")[0].strip() for word in words}

@@ -71,8 +71,8 @@ def _accepted(variables: t.Mapping[str, t.Any]) -> list[str]:
     what is wrong with these cannot be accepted."""
     names = variables.get("plan_accept") or []
     names = [name.strip() for name in names.split(",")] if isinstance(names, str) else names
-    known = names if isinstance(names, list) else []
-    return [name for name in known if not str(name).startswith("inventory.")]
+    accepted = names if isinstance(names, list) else []
+    return [name for name in accepted if not str(name).startswith("inventory.")]
 
 
 def _check_accepted(wants: Wants, catalog: Catalog) -> None:

@@ -176,14 +176,16 @@ def section(host: Host, planned: t.Mapping[int, int], kernel: ForOthers) -> Serv
         accelerator = "rocm" if host.gpus else "cpu"
     names = dict.fromkeys(server.engine for server in wants.serve_instances)
     builds = {name: engines.ENGINES[name].build(host, accelerator) for name in names}
-    known = {name: build for name, build in builds.items() if build}
-    if len(known) < len(builds):
+    available = {name: build for name, build in builds.items() if build}
+    if len(available) < len(builds):
         return ServePlan(wants.serve_state, accelerator=accelerator)
     if accelerator == "rocm" and not host.gpus:
         seen, expected = "serve_accelerator rocm", "a GPU that ROCm supports"
         host.findings.add("gpu.none", seen, expected, severity="fail")
-    podman = plan_podman(host, known)
-    installs = {name: _install(host, podman, engines.ENGINES[name], build) for name, build in known.items()}
+    podman = plan_podman(host, available)
+    installs = {
+        name: _install(host, podman, engines.ENGINES[name], build) for name, build in available.items()
+    }
     assignment, places = Assignment(host, planned), Places(host)
     instances = []
     for server in wants.serve_instances:
@@ -193,10 +195,10 @@ def section(host: Host, planned: t.Mapping[int, int], kernel: ForOthers) -> Serv
         instance = Instance(
             host=host,
             server=server,
-            build=known[server.engine],
+            build=available[server.engine],
             kind=installs[server.engine].kind,
             path=model.path_of(wants, server.model),
-            devices=_devices(assignment, server, known[server.engine]),
+            devices=_devices(assignment, server, available[server.engine]),
             planned=planned,
             pool_bytes=kernel.pool_bytes,
         )
@@ -218,7 +220,7 @@ def section(host: Host, planned: t.Mapping[int, int], kernel: ForOthers) -> Serv
         links=next((install.links for install in installs.values() if install.venv), Links()),
         start_timeout=wants.serve_start_timeout,
         check_interval=wants.serve_check_interval,
-        secret_variables=_secret_variables(host, known),
+        secret_variables=_secret_variables(host, available),
         shared_secret_files=sorted({instance.shared_secret_file for instance in instances}),
         folders=FOLDERS,
         prefixes=PREFIXES,
@@ -236,10 +238,10 @@ def _shared(engine: Engine) -> str:
 
 
 def _absent(host: Host) -> ServePlan:
-    found = host.system["venvs"]
-    remove = [*found["found"], *found["uv"]]
+    venvs = host.system["venvs"]
+    remove = [*venvs["found"], *venvs["uv"]]
     remove += [
-        name for name, target in (("current", found["current"]), ("previous", found["previous"])) if target
+        name for name, target in (("current", venvs["current"]), ("previous", venvs["previous"])) if target
     ]
     return ServePlan(
         "absent",

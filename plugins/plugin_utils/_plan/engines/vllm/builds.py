@@ -204,13 +204,13 @@ def unknown(host: Host, accelerator: str) -> None:
     releases = vllm["cpu_versions"] if accelerator == "cpu" else vllm["versions"]
     version = _version(accelerator, wants, host.catalog)[0]
     if version not in releases:
-        known = ", ".join(sorted(releases, key=version_key, reverse=True))
+        choices = ", ".join(sorted(releases, key=version_key, reverse=True))
         host.findings.add(
-            "vllm.version", f"{version} for {accelerator}", "a release of the catalog", known=known
+            "vllm.version", f"{version} for {accelerator}", "a release of the catalog", known=choices
         )
     else:
-        known = ", ".join(releases[version]["variants"])
-        host.findings.add("vllm.variant", wants.vllm_variant, f"a build of {version}", known=known)
+        choices = ", ".join(releases[version]["variants"])
+        host.findings.add("vllm.variant", wants.vllm_variant, f"a build of {version}", known=choices)
 
 
 def check_host(host: Host, build: VllmBuild, kind: str) -> None:
