@@ -64,5 +64,5 @@ def usable_bytes(apu: bool, gpu: Shown, memory: int | None) -> int | None:
     pool = gpu.pool or gpu.gtt
     if pool and gpu.vram and 0 <= gpu.vram - pool <= gpu.vram // 50:
         return pool  # the carve-out, which does not belong to the memory that the kernel has
-    # The limit of the pool may be set larger than the memory that is there.
+    # The limit of the pool may be set beyond the memory of the host.
     return min(pool, memory) if pool and memory else pool

@@ -130,7 +130,7 @@ def with_base(profile: dict[str, t.Any]) -> dict[str, t.Any]:
 
 
 class Catalog:
-    """The files below ``catalog/``, each read when it is first asked for. What an operator adds is held to
+    """The files of the catalog, each read when it is first asked for. What an operator adds is held to
     the same schemas."""
 
     def __init__(self, override: dict[str, t.Any] | None = None) -> None:

@@ -171,21 +171,17 @@ def section(host: Host, planned: t.Mapping[int, int], kernel: ForOthers) -> Serv
         return _absent(host)
     if not wants.serve_instances:
         return ServePlan(wants.serve_state)
-    accelerator = wants.serve_accelerator
-    if accelerator == "auto":
-        accelerator = "rocm" if host.gpus else "cpu"
+    accelerator = _accelerator(host)
     names = dict.fromkeys(server.engine for server in wants.serve_instances)
     builds = {name: engines.ENGINES[name].build(host, accelerator) for name in names}
-    available = {name: build for name, build in builds.items() if build}
-    if len(available) < len(builds):
+    usable = {name: build for name, build in builds.items() if build}
+    if len(usable) < len(builds):
         return ServePlan(wants.serve_state, accelerator=accelerator)
     if accelerator == "rocm" and not host.gpus:
         seen, expected = "serve_accelerator rocm", "a GPU that ROCm supports"
         host.findings.add("gpu.none", seen, expected, severity="fail")
-    podman = plan_podman(host, available)
-    installs = {
-        name: _install(host, podman, engines.ENGINES[name], build) for name, build in available.items()
-    }
+    podman = plan_podman(host, usable)
+    installs = {name: _install(host, podman, engines.ENGINES[name], build) for name, build in usable.items()}
     assignment, places = Assignment(host, planned), Places(host)
     instances = []
     for server in wants.serve_instances:
@@ -195,10 +191,10 @@ def section(host: Host, planned: t.Mapping[int, int], kernel: ForOthers) -> Serv
         instance = Instance(
             host=host,
             server=server,
-            build=available[server.engine],
+            build=usable[server.engine],
             kind=installs[server.engine].kind,
             path=model.path_of(wants, server.model),
-            devices=_devices(assignment, server, available[server.engine]),
+            devices=_devices(assignment, server, usable[server.engine]),
             planned=planned,
             pool_bytes=kernel.pool_bytes,
         )
@@ -220,11 +216,17 @@ def section(host: Host, planned: t.Mapping[int, int], kernel: ForOthers) -> Serv
         links=next((install.links for install in installs.values() if install.venv), Links()),
         start_timeout=wants.serve_start_timeout,
         check_interval=wants.serve_check_interval,
-        secret_variables=_secret_variables(host, available),
+        secret_variables=_secret_variables(host, usable),
         shared_secret_files=sorted({instance.shared_secret_file for instance in instances}),
         folders=FOLDERS,
         prefixes=PREFIXES,
     )
+
+
+def _accelerator(host: Host) -> str:
+    if host.wants.serve_accelerator != "auto":
+        return host.wants.serve_accelerator
+    return "rocm" if host.gpus else "cpu"
 
 
 def _stale(host: Host, instances: t.Sequence[ServerPlan]) -> list[str]:
