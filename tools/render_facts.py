@@ -79,7 +79,7 @@ def described(types: dict[str, list[Field]], name: str, indent: int) -> list[str
     return lines
 
 
-def wrapped(text: str, indent: int, width: int = 118) -> list[str]:
+def wrapped(text: str, indent: int, width: int = 110) -> list[str]:
     return textwrap.wrap(
         text,
         width,

@@ -17,7 +17,8 @@ attributes:
   diff_mode:
     description: Returns details on what has changed, or would change in check mode, when in diff mode.
   idempotent:
-    description: When run twice in a row outside check mode with the same arguments, the second run reports no change.
+    description: When run twice in a row outside check mode with the same arguments, the second run reports no
+      change.
 """
 
     # For modules that read the host and return ansible_facts.

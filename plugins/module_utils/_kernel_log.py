@@ -14,7 +14,8 @@ MAX_LINES = 8
 MAX_LENGTH = 160
 # A line must speak of a GPU or of what carries it, and of trouble. The catalog says what each kind of line
 # means.
-# Since 7.0 the driver's lines have no second "amdgpu:", and modules that are refused are named by their reason.
+# Since 7.0 the driver's lines have no second "amdgpu:", and modules that are refused are named by their
+# reason.
 _SUBJECT = re.compile(
     r"amdgpu|amdkfd|kfd|amdttm|amdkcl|\bttm\b|\[drm|pci(eport)?\b|\bBAR ?\d|\bMES\b|hardware error|AMD-Vi"
     r"|Loading of .{1,60} is rejected|Lockdown: modprobe",

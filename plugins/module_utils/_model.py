@@ -9,23 +9,20 @@ calls them. Weights are never read, only their sizes.
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import re
 import struct
 import typing as t
-import urllib.parse
 
 from ansible_collections.amdgpu.fleet.plugins.module_utils import _model_links as links
+from ansible_collections.amdgpu.fleet.plugins.module_utils._model_record import checked_by
 from ansible_collections.amdgpu.fleet.plugins.module_utils._tree import Tree
 
 INDEXES = ("model.safetensors.index.json", "pytorch_model.bin.index.json")
 # The index of a model of a trillion parameters has about 15 MB.
 INDEX_LIMIT = 64 << 20
 SHARD = re.compile(r"-\d+-of-(\d+)\.")
-# Where a check against a manifest is remembered: a model on a share cannot be written to.
-RECORDS = "/var/lib/amdgpu-fleet/checked"
 WEIGHTS = (".safetensors", ".bin", ".pt", ".pth", ".tensors", ".gguf")
 END_OF_TENSOR = re.compile(rb'"data_offsets":\s*\[\s*\d+\s*,\s*(\d{1,18})\s*\]')
 # Files beside the weights, and a second copy of them in another format (vLLM loads neither).
@@ -45,7 +42,8 @@ KV_HEADS = (
 HIDDEN = ("hidden_size", "n_embd", "d_model")
 HEAD_DIM = ("head_dim", "hidden_size_per_head", "kv_channels")
 CONTEXT = (
-    "max_position_embeddings", "n_positions", "max_seq_len", "seq_length", "model_max_length", "max_target_positions",
+    "max_position_embeddings", "n_positions", "max_seq_len", "seq_length", "model_max_length",
+    "max_target_positions",
     "max_sequence_length", "max_seq_length", "seq_len",
 )  # fmt: skip
 # What transformers fills in where config.json names a window and not which layers have it: every n-th layer
@@ -56,8 +54,10 @@ ROPE_WITHOUT_FACTOR = ("su", "longrope", "llama3", "yarn", "deepseek_yarn", "dee
 # Caches that are not keys and values of every token, or not of every layer in one way: nothing is computed
 # where these stand.
 UNCOUNTED = (
-    "compress_ratios", "index_topk", "hybrid_override_pattern", "attn_layer_period", "attn_type_list", "block_configs", "layers_block_type",
-    "num_kv_shared_layers", "per_layer_config", "global_head_dim", "num_global_key_value_heads", "ssm_cfg", "state_size", "mamba_d_state",
+    "compress_ratios", "index_topk", "hybrid_override_pattern", "attn_layer_period", "attn_type_list",
+    "block_configs", "layers_block_type",
+    "num_kv_shared_layers", "per_layer_config", "global_head_dim", "num_global_key_value_heads", "ssm_cfg",
+    "state_size", "mamba_d_state",
     "linear_attn_config", "is_encoder_decoder",
 )  # fmt: skip
 LAYER_TYPES = {
@@ -79,9 +79,9 @@ def paths(tree: Tree, wanted: t.Sequence[str]) -> dict[str, dict[str, t.Any]]:
 
 def _model(tree: Tree, path: str) -> dict[str, t.Any]:
     configuration = _configuration(tree, path)
-    found = shape(configuration)
-    given, barred = links.beside(tree, path)
-    if configuration and found is None:
+    numbers = shape(configuration)
+    elsewhere, barred = links.beside(tree, path)
+    if configuration and numbers is None:
         tree.problem(f"{path}/config.json", "does not say how many layers and heads the model has")
     return {
         "exists": tree.exists(path),
@@ -94,23 +94,25 @@ def _model(tree: Tree, path: str) -> dict[str, t.Any]:
         "missing": missing(tree, path),
         "checked_by": checked_by(tree, path),
         "place": links.place(tree, path),
-        "elsewhere": given,
+        "elsewhere": elsewhere,
         "barred": barred,
         "astray": links.astray(tree, path),
-        "shape": found,
+        "shape": numbers,
     }
 
 
 def _configuration(tree: Tree, path: str) -> dict[str, t.Any]:
     data = tree.raw(path, "config.json")
     try:
-        found = json.loads(data) if data else {}
+        configuration = json.loads(data) if data else {}
     except (ValueError, RecursionError):
-        found = None
-    if not isinstance(found, dict) or not isinstance(found.get("quantization_config") or {}, dict):
+        configuration = None
+    if not isinstance(configuration, dict) or not isinstance(
+        configuration.get("quantization_config") or {}, dict
+    ):
         tree.problem(f"{path}/config.json", "is not the configuration of a model")
         return {}
-    return found
+    return configuration
 
 
 def quantization(configuration: dict[str, t.Any]) -> str | None:
@@ -121,10 +123,10 @@ def quantization(configuration: dict[str, t.Any]) -> str | None:
 def fp8_scales(configuration: dict[str, t.Any]) -> str | None:
     """What shares a scale in weights of 8 bits: ``tensor``, ``channel`` or ``block``; ``None`` where they are
     not FP8."""
-    found = _quantization(configuration)
-    if found.get("quant_method") == "fp8":
-        return "block" if found.get("weight_block_size") else "tensor"
-    groups = found.get("config_groups")
+    settings = _quantization(configuration)
+    if settings.get("quant_method") == "fp8":
+        return "block" if settings.get("weight_block_size") else "tensor"
+    groups = settings.get("config_groups")
     for group in groups.values() if isinstance(groups, dict) else ():
         weights = group.get("weights") if isinstance(group, dict) else None
         if isinstance(weights, dict) and weights.get("num_bits") == 8 and weights.get("type") == "float":
@@ -244,16 +246,16 @@ def _context(text: dict[str, t.Any], kind: str | None) -> int | None:
 def _kv_dtype(configuration: dict[str, t.Any]) -> str | None:
     """``fp8`` where the checkpoint itself asks for such a cache (vLLM: compressed-tensors and ModelOpt,
     nothing else)."""
-    found = _quantization(configuration)
-    method = str(found.get("quant_method"))
-    scheme = found.get("kv_cache_scheme")
+    settings = _quantization(configuration)
+    method = str(settings.get("quant_method"))
+    scheme = settings.get("kv_cache_scheme")
     if (
         isinstance(scheme, dict)
         and scheme.get("num_bits") == 8
         and method.replace("_", "-") == "compressed-tensors"
     ):
         return "fp8"
-    asked = str(scheme or found.get("kv_cache_quant_algo")).lower()
+    asked = str(scheme or settings.get("kv_cache_quant_algo")).lower()
     eight_bits = "fp8" in asked or (isinstance(scheme, dict) and scheme.get("num_bits") == 8)
     return "fp8" if method.startswith("modelopt") and eight_bits else None
 
@@ -289,10 +291,10 @@ def _weights_bytes(tree: Tree, path: str) -> int | None:
         sizes = {name: _size(tree, path, name) for name in weights}
         shards = max((int(match.group(1)) for match in map(SHARD.search, weights) if match), default=0)
         if None in sizes.values() or shards > len(weights):
-            known = _size_by_index(tree, path)
-            if known is None:
+            indexed = _size_by_index(tree, path)
+            if indexed is None:
                 tree.problem(path, "has only some of the weight files")
-            return known
+            return indexed
         return sum(size or 0 for size in sizes.values())
     return _size_by_index(tree, path)
 
@@ -336,9 +338,9 @@ def missing(tree: Tree, path: str) -> str | None:
         for name in names:
             match = SHARD.search(name)
             if match and name.endswith((".safetensors", ".bin")):
-                there = sum(_same_shards(name, other) for other in names)
-                if there < int(match.group(1)):
-                    return f"{int(match.group(1)) - there} of {match.group(1)} parts like {name}"
+                parts = sum(_same_shards(name, other) for other in names)
+                if parts < int(match.group(1)):
+                    return f"{int(match.group(1)) - parts} of {match.group(1)} parts like {name}"
     short = next(
         (name for name in names if name.endswith(".safetensors") and _cut_off(tree, path, name)), None
     )
@@ -374,36 +376,3 @@ def _cut_off(tree: Tree, path: str, name: str) -> bool:
             return end > size
     except (OSError, ValueError, struct.error):
         return True
-
-
-def fingerprint(folder: str) -> str:
-    """Names, sizes and times of all files of a folder: it changes when somebody replaces one."""
-    total = hashlib.sha256()
-    for base, folders, names in os.walk(folder):
-        folders[:] = sorted(name for name in folders if name != ".cache")
-        for name in sorted(names):
-            path = os.path.join(base, name)
-            state = os.stat(path)
-            total.update(
-                f"{os.path.relpath(path, folder)} {state.st_size} {state.st_mtime_ns}\n".encode(
-                    "utf-8", "surrogateescape"
-                )
-            )
-    return total.hexdigest()
-
-
-def record(path: str) -> str:
-    """The file that remembers which manifest a folder was checked against."""
-    return f"{RECORDS}/{urllib.parse.quote(path, safe='')}.json"
-
-
-def checked_by(tree: Tree, path: str) -> str | None:
-    """The manifest that the folder, as it is now, was found to be right by."""
-    data = tree.raw(record(path))
-    if not data:
-        return None
-    try:
-        known = json.loads(data)
-        return known["manifest"] if known["fingerprint"] == fingerprint(tree.path(path)) else None
-    except (ValueError, KeyError, TypeError, OSError, RecursionError):
-        return None

@@ -34,9 +34,9 @@ def operating_system(tree: Tree) -> dict[str, t.Any]:
     identity = [release.get("ID", ""), *like]
     manager = next((found for names, found in FAMILIES if set(names) & set(identity)), None)
     # A family is a hint; what lies on the disk decides where it says nothing or is not there.
-    there = [name for name, paths in MANAGERS.items() if any(tree.exists(path) for path in paths)]
-    if there and manager not in there:
-        manager = there[0]
+    managers = [name for name, paths in MANAGERS.items() if any(tree.exists(path) for path in paths)]
+    if managers and manager not in managers:
+        manager = managers[0]
     return {
         "id": release.get("ID"),
         "version": release.get("VERSION_ID"),

@@ -11,7 +11,7 @@ from __future__ import annotations
 import functools
 import typing as t
 
-from . import _boot, _modprobe, _os, _packages, _security
+from . import _boot, _modprobe_effect, _os, _packages, _security
 from ._tree import Tree
 from ._write import WriteError
 
@@ -92,7 +92,7 @@ class Reader:
         try:
             return (
                 _boot.find(self.root),
-                bool(_modprobe.installed_images(self.root)),
+                bool(_modprobe_effect.installed_images(self.root)),
                 _boot.initramfs_of(self.root),
                 _boot.writable_root(self.root),
             )

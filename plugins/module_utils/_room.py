@@ -10,7 +10,7 @@ import typing as t
 from ._tree import Tree
 
 IMAGES = ("initrd", "initramfs", "booster")
-# Where what is written, with the folders above it that stand for it where it does not exist yet.
+# The folders that are written to. One that does not exist yet is looked for above.
 PLACES = {"boot": "boot", "modules": "lib/modules", "var": "var"}
 
 Statvfs = t.Callable[[str], t.Any]

@@ -68,12 +68,12 @@ def serve_units(tree: Tree) -> list[str]:
 def venvs(tree: Tree) -> dict[str, t.Any]:
     """The virtual environments that this collection made: ``found`` for vLLM, those that the links
     ``current`` and ``previous`` name, and ``uv`` for the installer."""
-    there = [name for name in tree.names(VENVS) if tree.exists(VENVS, name, "pyvenv.cfg")]
+    made = [name for name in tree.names(VENVS) if tree.exists(VENVS, name, "pyvenv.cfg")]
     return {
         "current": tree.link_name(VENVS, "current"),
         "previous": tree.link_name(VENVS, "previous"),
-        "found": [name for name in there if VENV_NAME.fullmatch(name)],
-        "uv": [name for name in there if name.startswith("uv-")],
+        "found": [name for name in made if VENV_NAME.fullmatch(name)],
+        "uv": [name for name in made if name.startswith("uv-")],
     }
 
 

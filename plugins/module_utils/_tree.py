@@ -18,7 +18,7 @@ from ansible_collections.amdgpu.fleet.plugins.module_utils._answer import readab
 # Not str.isdigit(): that takes superscripts, and Python refuses to convert thousands of digits.
 _WHOLE = re.compile(r"[0-9]{1,20}")
 MAX_BYTES = 1 << 20
-# Of a text that is a fact as it is: a damaged file must not become one of a megabyte.
+# Long texts are cut, so that a damaged file does not become a fact of a megabyte.
 MAX_WORD = 300
 # A broken tree repeats the same defect in hundreds of files: a fact of a few KB names the first ones and
 # counts the rest.

@@ -12,8 +12,8 @@ version_added: 0.1.0
 author:
   - The amdgpu.fleet authors (@amdgpu-fleet)
 description:
-  - Returns the GPUs as M(amdgpu.fleet.gpu_facts) does, ROCm and its driver as M(amdgpu.fleet.rocm_facts) does,
-    and the rest of the host - distribution, kernel, boot loader, packages, device permissions, Podman.
+  - Returns the GPUs as M(amdgpu.fleet.gpu_facts) does, ROCm and its driver as M(amdgpu.fleet.rocm_facts)
+    does, and the rest of the host - distribution, kernel, boot loader, packages, device permissions, Podman.
   - The options are what the plan asks about the host. P(amdgpu.fleet.plan_questions#filter) makes them from
     the inventory.
   - Reads files. The only commands are C(dmesg), C(rpm) on distributions that use it, and C(modinfo) for a
@@ -74,7 +74,8 @@ EXAMPLES = r"""
 
 - name: Stop where the next boot is not into the running kernel
   ansible.builtin.assert:
-    that: ansible_facts['amd_host']['kernel']['default_release'] == ansible_facts['amd_host']['kernel']['release']
+    that: ansible_facts['amd_host']['kernel']['default_release'] ==
+      ansible_facts['amd_host']['kernel']['release']
 """
 
 RETURN = r"""
@@ -105,8 +106,10 @@ ansible_facts:
             codename: {description: "VERSION_CODENAME of os-release, or null.", type: str}
             name: {description: "PRETTY_NAME of os-release, or null.", type: str}
             like: {description: ID_LIKE of os-release., type: list, elements: str}
-            ubuntu_codename: {description: "UBUNTU_CODENAME of os-release, of a derivative, or null.", type: str}
-            debian_codename: {description: "DEBIAN_CODENAME of os-release, of a derivative, or null.", type: str}
+            ubuntu_codename: {description: "UBUNTU_CODENAME of os-release, of a derivative, or null.", type:
+              str}
+            debian_codename: {description: "DEBIAN_CODENAME of os-release, of a derivative, or null.", type:
+              str}
             platform: {description: "PLATFORM_ID of os-release, or null.", type: str}
             variant: {description: "VARIANT_ID of os-release, or null.", type: str}
             package_manager: {description: "apt, dnf, zypper or pacman, or null.", type: str}
@@ -120,8 +123,8 @@ ansible_facts:
             container: {description: "Manager of the container (lxc, podman), or null.", type: str}
             machine: {description: "Kind of the virtual machine (kvm, hyperv), or null.", type: str}
             signs: {description: What shows that it is a container., type: list, elements: str}
-        memory_bytes: {description: "Memory in bytes (MemTotal, without the carve-out of an APU), or null.", type:
-          int}
+        memory_bytes: {description: "Memory in bytes (MemTotal, without the carve-out of an APU), or null.",
+          type: int}
         cpu_vendor: {description: "amd or intel, or null.", type: str}
         packages: {description: Versions of the installed packages that a plan can need., type: dict}
         package_state:
@@ -137,19 +140,22 @@ ansible_facts:
                 version: {description: Its version., type: str}
                 state: {description: "Its state, as dpkg names it (half-configured).", type: str}
             interrupted: {description: Whether dpkg was stopped while it wrote its status., type: bool}
-            duplicates: {description: Packages of rpm of which two versions are installed., type: list, elements: str}
-            on_hold: {description: Packages that a plan can need and that somebody holds., type: list, elements: str}
+            duplicates: {description: Packages of rpm of which two versions are installed., type: list,
+              elements: str}
+            on_hold: {description: Packages that a plan can need and that somebody holds., type: list,
+              elements: str}
             busy: {description: "Who holds the lock of the package manager, or null.", type: str}
         room:
           description: Room where kernels and modules are written.
           type: dict
           contains:
             boot: {description: "Bytes free in /boot; known of the running system only, or null.", type: int}
-            modules: {description: "Bytes free in /lib/modules; known of the running system only, or null.", type:
-              int}
+            modules: {description: "Bytes free in /lib/modules; known of the running system only, or null.",
+              type: int}
             var: {description: "Bytes free in /var; known of the running system only, or null.", type: int}
             image: {description: "Size of the largest image of an initramfs in bytes, or null.", type: int}
-        held: {description: Packages that this collection keeps from being upgraded., type: list, elements: str}
+        held: {description: Packages that this collection keeps from being upgraded., type: list, elements:
+          str}
         repositories:
           description: Repositories of AMD that somebody else configured.
           type: list
@@ -183,8 +189,8 @@ ansible_facts:
                 parameter: {description: Parameter., type: str}
                 value: {description: Value., type: str}
             module_parameters: {description: "Parameters that TTM has, where it is loaded.", type: dict}
-            unknown_parameters: {description: Arguments and options that the loaded module has no parameter for.,
-              type: list, elements: str}
+            unknown_parameters: {description: Arguments and options that the loaded module has no parameter
+              for., type: list, elements: str}
             trouble:
               description: Lines of the kernel log about GPUs that are not well.
               type: list
@@ -206,15 +212,16 @@ ansible_facts:
                 where: {description: Where its owner writes them., type: str}
                 whole: {description: Whether nothing else of the system is ours either., type: bool}
             initramfs: {description: "Tool that builds the initramfs, or null.", type: str}
-            initramfs_commands: {description: Commands which build all images again., type: list, elements: list}
+            initramfs_commands: {description: Commands which build all images again., type: list, elements:
+              list}
             initramfs_images: {description: Whether there are images., type: bool}
             writable_root: {description: Whether the system can be written., type: bool}
             secure_boot: {description: "Whether Secure Boot is on; only EFI has it, or null.", type: bool}
             mok_enrolled: {description: "Whether shim trusts the key of DKMS, or null.", type: bool}
             bootc: {description: Whether the system is an ostree image., type: bool}
             id: {description: "Id of this boot, or null.", type: str}
-            rebooted_from: {description: "Boot that our last reboot ended, where it was not seen to come back, or
-              null.", type: str}
+            rebooted_from: {description: "Boot that our last reboot ended, where it was not seen to come back,
+              or null.", type: str}
             rebooted_into: {description: "Boot that our last reboot led to, or null.", type: str}
             rebooted_for: {description: "Reasons of our last reboot, or null.", type: str}
         iommu:
@@ -320,16 +327,18 @@ ansible_facts:
                 model: {description: Whether it has a config.json., type: bool}
                 model_type: {description: "Type of the model, or null.", type: str}
                 quantization: {description: "How the weights are quantized, or null.", type: str}
-                fp8_scales: {description: "What shares a scale, tensor, channel or block, or null.", type: str}
+                fp8_scales: {description: "What shares a scale, tensor, channel or block, or null.", type:
+                  str}
                 weights_bytes: {description: "Size of the weight files, in bytes, or null.", type: int}
                 missing: {description: "What of the weights is not there, or null.", type: str}
                 checked_by: {description: "Manifest that it was checked against, or null.", type: str}
                 place: {description: "Where it is, whatever links lead there.", type: str}
-                elsewhere: {description: Folders outside of it in which files of it lie., type: list, elements: str}
+                elsewhere: {description: Folders outside of it in which files of it lie., type: list,
+                  elements: str}
                 barred: {description: Folders that its links lead to and that no server is given., type: list,
                   elements: str}
-                astray: {description: "Where the path leads, if somebody other than root led it to a private place, or
-                  null.", type: str}
+                astray: {description: "Where the path leads, if somebody other than root led it to a private
+                  place, or null.", type: str}
                 shape:
                   description: "Numbers that memory is computed from, or null."
                   type: dict
@@ -348,7 +357,8 @@ ansible_facts:
                     rope_head_dim: {description: Size of the rotary part of a head., type: int}
                     window: {description: "Sliding window, in tokens.", type: int}
                     attention: {description: "Number of layers that are full, sliding or state.", type: dict}
-                    uncounted: {description: What makes the cache another one than these numbers say., type: str}
+                    uncounted: {description: What makes the cache another one than these numbers say., type:
+                      str}
         serve_units: {description: Files of the units that this collection wrote., type: list, elements: str}
         environments:
           description: What each virtual environment that was asked for holds.
@@ -393,8 +403,8 @@ ansible_facts:
                 up: {description: Whether it is up., type: bool}
                 link: {description: "Ethernet or InfiniBand, or null.", type: str}
                 interface: {description: "Network interface, or null.", type: str}
-                roce_v2: {description: "Indexes of the GIDs of RoCE v2, those of an IPv4 address first.", type: list,
-                  elements: int}
+                roce_v2: {description: "Indexes of the GIDs of RoCE v2, those of an IPv4 address first.",
+                  type: list, elements: int}
         problems:
           description: What could not be read.
           type: list

@@ -14,7 +14,7 @@ from .wants import INVENTORY, Server
 
 @dataclasses.dataclass(frozen=True)
 class Devices:
-    """What one server computes on: GPUs, and of each the partitions (of a GPU in SPX: number 0)."""
+    """The devices of one server: its GPUs, and the partitions of each (a GPU in SPX has number 0 alone)."""
 
     gpus: list[Gpu]
     # Index of the GPU -> numbers of its partitions.
@@ -79,9 +79,9 @@ class Assignment:
         listed = {gpu["index"] for gpu in self.host.gpu_facts["gpus"]}
         unsupported = set(missing) <= listed
         why = "ROCm does not support this GPU" if unsupported else "the host has no GPU of this index"
-        known = ", ".join(str(index) for index in by_index) or "nothing (the host has no supported GPU)"
+        usable = ", ".join(str(index) for index in by_index) or "nothing (the host has no supported GPU)"
         seen = f"GPU {', '.join(str(index) for index in missing)}"
-        self.host.findings.add("serve.gpus", seen, known, why=why, instance=server.name, known=known)
+        self.host.findings.add("serve.gpus", seen, usable, why=why, instance=server.name, known=usable)
 
     def _share(self, server: Server, pairs: list[tuple[int, int]]) -> list[tuple[int, int]]:
         at, count = server.share
@@ -111,7 +111,8 @@ class Assignment:
             self.host.findings.add("serve.overlap", seen, "one instance a GPU or partition")
 
     def render_nodes(self, devices: Devices) -> list[str]:
-        """Names below /dev/dri. Before the mode is set a GPU shows other nodes; the plan is made again then."""
+        """Names below /dev/dri. Before the mode is set a GPU shows other nodes; the plan is made again
+        then."""
         nodes: list[str] = []
         for gpu in devices.gpus:
             shown = gpu["render_nodes"]
@@ -122,21 +123,21 @@ class Assignment:
 
 def numa(host: Host, server: Server, gpus: t.Sequence[Gpu]) -> Numa | None:
     """The node whose CPUs and memory a server uses; ``None`` where the kernel shall choose."""
-    known, asked = host.system["numa_nodes"], server.numa
+    cpus_of, asked = host.system["numa_nodes"], server.numa
     if asked == "none":
         return None
     if asked != "auto":
-        if asked not in known:
-            seen, expected = f"node {asked} for {server.name}", ", ".join(known) or "none that has CPUs"
+        if asked not in cpus_of:
+            seen, expected = f"node {asked} for {server.name}", ", ".join(cpus_of) or "none that has CPUs"
             expected = f"a node of the host: {expected}"
             host.findings.add("serve.numa", seen, expected, instance=server.name)
             return None
         host.note(
-            "serve", f"{server.name} numa", f"node {asked}: CPUs {known[asked]}", "asked for", INVENTORY
+            "serve", f"{server.name} numa", f"node {asked}: CPUs {cpus_of[asked]}", "asked for", INVENTORY
         )
-        return Numa(int(asked), known[asked])
+        return Numa(int(asked), cpus_of[asked])
     nodes = {str(gpu["numa_node"]) for gpu in gpus}
-    if len(known) < 2 or len(nodes) != 1 or not nodes <= set(known):
+    if len(cpus_of) < 2 or len(nodes) != 1 or not nodes <= set(cpus_of):
         return None
     node = nodes.pop()
     reason = (
@@ -144,5 +145,5 @@ def numa(host: Host, server: Server, gpus: t.Sequence[Gpu]) -> Numa | None:
         "between the sockets"
     )
     source = "numa_node of the GPUs in sysfs"
-    host.note("serve", f"{server.name} numa", f"node {node}: CPUs {known[node]}", reason, source)
-    return Numa(int(node), known[node])
+    host.note("serve", f"{server.name} numa", f"node {node}: CPUs {cpus_of[node]}", reason, source)
+    return Numa(int(node), cpus_of[node])

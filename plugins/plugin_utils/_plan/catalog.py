@@ -130,7 +130,7 @@ def with_base(profile: dict[str, t.Any]) -> dict[str, t.Any]:
 
 
 class Catalog:
-    """The files below ``catalog/``, each read when it is first asked for. What an operator adds is held to
+    """The files of the catalog, each read when it is first asked for. What an operator adds is held to
     the same schemas."""
 
     def __init__(self, override: dict[str, t.Any] | None = None) -> None:
@@ -234,7 +234,8 @@ def _check_placeholders(issues: dict[str, t.Any], known: dict[str, t.Any], path:
                 ) from error
             if strange:
                 raise CatalogError(
-                    f"{path}.{identifier}.{part}: {{{strange[0]}}} is unknown; there are {', '.join(sorted(words))}."
+                    f"{path}.{identifier}.{part}: {{{strange[0]}}} is unknown; there are "
+                    f"{', '.join(sorted(words))}."
                 )
 
 
@@ -252,7 +253,10 @@ def _hold_to_schema(document: t.Any, schema: str, path: str) -> None:
     try:
         import jsonschema  # here, because most runs override nothing and it takes 60 ms to load
     except ImportError:
-        message = f"{path}: overrides are held to a schema, for which the controller needs the Python package jsonschema."
+        message = (
+            f"{path}: overrides are held to a schema, for which the controller needs the Python "
+            f"package jsonschema."
+        )
         raise CatalogError(message) from None
     formats = jsonschema.Draft202012Validator.FORMAT_CHECKER
     validator = jsonschema.Draft202012Validator(read_schema(schema), format_checker=formats)

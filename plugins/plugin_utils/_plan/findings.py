@@ -51,8 +51,8 @@ class Findings:
         """Add a finding. ``words`` fill the placeholders of the catalog's texts; ``mended_by`` is the role
         that puts it right here."""
         known = self.known[identifier]
-        # A host's texts stand in them: one line each, without anything that a terminal would obey. ``lines`` is
-        # text to paste.
+        # A host's texts stand in them: one line each, without anything that a terminal would obey. ``lines``
+        # is text to paste.
         words = {
             name: _harmless.text(str(value)) if name == "lines" else _harmless.line(str(value))
             for name, value in {"seen": seen, "expected": expected, **words}.items()

@@ -2,9 +2,9 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Where the system runs, and what is whose business there.
 
-In a system container, and under WSL2, kernel, firmware, driver, kernel arguments, module options and partitions
-belong to the host that it runs on. Nothing of them is planned; the findings say what the host's owner has to do.
-"""
+In a system container, and under WSL2, kernel, firmware, driver, kernel arguments, module options and
+partitions belong to the host that it runs on. Nothing of them is planned; the findings say what the host's
+owner has to do."""
 
 from __future__ import annotations
 
@@ -51,7 +51,8 @@ def _owner(host: Host) -> str:
     manager = host.system["place"]["container"]
     if manager in ("lxc", "incus", "lxd"):
         return (
-            "in its configuration pass /dev/kfd and the render nodes with the number of the group render in the "
+            "in its configuration pass /dev/kfd and the render nodes with the number of the group render in "
+            "the "
             "container (Proxmox: dev0: /dev/kfd,gid=N; incus: a device of type gpu)"
         )
     if manager == "systemd-nspawn":

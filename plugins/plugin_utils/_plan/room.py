@@ -34,7 +34,7 @@ def check(host: Host, plan: Plan) -> None:
                 "room.full",
                 f"{free // MIB} MiB free in {path}",
                 f"{-(-size // MIB)} MiB",
-                # What is set already writes no image again.
+                # Settings that are in place already write no image again.
                 severity="fail" if builds or firmware else "warn",
                 path=path,
                 remedy=_remedy(host, path),

@@ -118,7 +118,7 @@ def _urgency(record: Record) -> tuple[t.Any, ...]:
 
 
 def _card(record: Record, place: int, run: Run, share: plans.Share) -> Card:
-    # How old what is known is, where this run did not look.
+    # The age of the record, where this run did not look at the host.
     known = record["known_at"] or record["at"]
     old = (
         ""

@@ -1,6 +1,7 @@
 # Copyright: (c) 2026, the amdgpu.fleet authors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The record of one host, made from the variables of this host alone: ansible-pull and slices of a job work."""
+"""The record of one host, made from the variables of this host alone: ansible-pull and slices of a job
+work."""
 
 from __future__ import annotations
 
@@ -25,7 +26,8 @@ Vars = t.Mapping[str, t.Any]
 KEPT_RUNS = 30
 # Fields that a run which could not look at the host takes over from the last one that could.
 KNOWN = (
-    "os", "kernel", "memory_bytes", "driver", "rocm", "profile", "title", "gpus", "gpu_list", "gfx", "gpu_count",
+    "os", "kernel", "memory_bytes", "driver", "rocm", "profile", "title", "gpus", "gpu_list", "gfx",
+    "gpu_count",
     "partition_modes", "partitions",
     "usable_bytes", "settings",
 )  # fmt: skip
@@ -108,7 +110,8 @@ def _reboot(plan: Vars, facts: Vars, variables: Vars) -> list[str]:
 
 
 def _still_pending(record: Record, before: Record | None) -> list[str]:
-    """After a second teardown in the same boot: what was taken back is gone from the host's files, and still runs."""
+    """After a second teardown in the same boot: what was taken back is gone from the host's files, and still
+    runs."""
     if before is None or not (record["teardown"] and before["teardown"]):
         return []
     return before["reboot"] if record["boot_id"] and record["boot_id"] == before["boot_id"] else []

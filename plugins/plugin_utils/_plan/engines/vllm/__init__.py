@@ -132,29 +132,31 @@ class Vllm:
 def _check_architecture(instance: Instance[VllmBuild]) -> None:
     """The build must have code for the GPUs of an instance, which are of one architecture."""
     host, build = instance.host, instance.build
-    found = list(dict.fromkeys(str(gpu["gfx"]) for gpu in instance.devices.gpus)) or [host.gfx]
-    if len(found) > 1:
-        seen = f"{' and '.join(found)} for {instance.name}"
+    architectures = list(dict.fromkeys(str(gpu["gfx"]) for gpu in instance.devices.gpus)) or [host.gfx]
+    if len(architectures) > 1:
+        seen = f"{' and '.join(architectures)} for {instance.name}"
         expected = "GPUs of one architecture in an instance"
         host.findings.add("gpu.mixed", seen, expected, severity="fail")
     prebuilt = host.catalog.vllm["versions"].get(build.version, {}).get("prebuilt_gfx", [])
     image, catalog = host.wants.vllm_image, host.catalog
     own = image or host.wants.vllm_packages
-    if host.gpus and builds.lacks(image, catalog, found[0]):
-        known = ", ".join(gfx for gfx in prebuilt if not builds.lacks(image, catalog, gfx))
-        seen, expected = f"{image} on {found[0]}", "an image with code for it"
-        host.findings.add("vllm.prebuilt", seen, expected, known=known, gfx=found[0])
-    elif host.gpus and found[0] not in prebuilt and not own:
-        known = ", ".join(prebuilt)
-        host.findings.add("vllm.prebuilt", found[0], "a prebuilt one", known=known, gfx=found[0])
+    if host.gpus and builds.lacks(image, catalog, architectures[0]):
+        covered = ", ".join(gfx for gfx in prebuilt if not builds.lacks(image, catalog, gfx))
+        seen, expected = f"{image} on {architectures[0]}", "an image with code for it"
+        host.findings.add("vllm.prebuilt", seen, expected, known=covered, gfx=architectures[0])
+    elif host.gpus and architectures[0] not in prebuilt and not own:
+        covered = ", ".join(prebuilt)
+        host.findings.add(
+            "vllm.prebuilt", architectures[0], "a prebuilt one", known=covered, gfx=architectures[0]
+        )
 
 
 def _read_only(instance: Instance[VllmBuild], variables: dict[str, str], named: list[str]) -> list[str]:
-    """The folder of the model first. What lies in a folder that is given anyway is not given twice."""
+    """The folder of the model first. A path inside a folder that is mounted anyway is not mounted twice."""
     staged = instance.host.wants.model_tiktoken_directory
     folders = model.folders(instance.host, instance.path)
-    given = [*folders, *([staged] if staged and staged in variables.values() else [])]
-    return given + [path for path in named if not any(f"{path}/".startswith(f"{at}/") for at in given)]
+    mounted = [*folders, *([staged] if staged and staged in variables.values() else [])]
+    return mounted + [path for path in named if not any(f"{path}/".startswith(f"{at}/") for at in mounted)]
 
 
 def _seed(instance: Instance[VllmBuild], variables: dict[str, str]) -> Seed | None:

@@ -19,8 +19,7 @@ from .checkpoint import Vllm
 from .nodes import environment as of_nodes
 
 VISIBLE = ("ROCR_VISIBLE_DEVICES", "HIP_VISIBLE_DEVICES", "CUDA_VISIBLE_DEVICES")
-# What a container keeps what it compiled in: a volume, which outlives it. A service over a virtual
-# environment has folders of systemd.
+# The cache volume outlives the container. A service over a virtual environment has folders of systemd.
 KEPT = "/root/.cache/vllm"
 CACHES = {
     "TRITON_CACHE_DIR": f"{KEPT}/triton",
@@ -96,8 +95,7 @@ def _of_profile(instance: Vllm, several_hosts: bool) -> dict[str, str]:
 
 
 def aiter_cache(environment: dict[str, str]) -> str:
-    """The folder to fill, where it lies in the volume: what is written elsewhere goes with the container that
-    fills it."""
+    """The folder to fill. It must lie in the volume: files elsewhere go with the container that fills it."""
     folder = environment.get(AITER_CACHE, "")
     return folder if folder.startswith(f"{KEPT}/") else ""
 

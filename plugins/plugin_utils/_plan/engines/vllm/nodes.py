@@ -19,7 +19,8 @@ GIDS = "/sys/class/infiniband/*/ports/*/gid_attrs"
 
 
 def ports(first: int) -> list[int]:
-    """What the first host listens on for the others: vLLM's port, and that of the unit that ends them together."""
+    """What the first host listens on for the others: vLLM's port, and that of the unit that ends them
+    together."""
     return [first, first + 1]
 
 

@@ -158,7 +158,8 @@ def _excepted(instance: Vllm, unless: dict[str, t.Any]) -> bool:
 
 
 def _check_option(host: Host, build: VllmBuild, name: str, value: t.Any) -> None:
-    """An option must be one that this release knows, with a value that it takes: another one ends it with 2."""
+    """An option must be one that this release knows, with a value that it takes: another one ends it with
+    2."""
     if history.option_known(host.catalog, name, build.version):
         expected = history.option_refuses(host.catalog, name, value, build.version)
         if expected:

@@ -85,15 +85,15 @@ def _check_backend(launched: Launched) -> None:
 
 def _backend(options: dict[str, t.Any]) -> str | None:
     """The attention backend, whichever way it is asked for."""
-    given = options.get("attention-backend")
+    asked = options.get("attention-backend")
     config = options.get("attention-config")
     if isinstance(config, str):
         try:
             config = json.loads(config)
         except ValueError:
             config = None
-    given = given or (config.get("backend") if isinstance(config, dict) else None)
-    return str(given) if given and str(given).lower() != "auto" else None
+    asked = asked or (config.get("backend") if isinstance(config, dict) else None)
+    return str(asked) if asked and str(asked).lower() != "auto" else None
 
 
 class Unloadable(t.NamedTuple):
@@ -108,19 +108,19 @@ class Unloadable(t.NamedTuple):
 
 def _check_quantization(launched: Launched) -> None:
     """What the weights are quantized with, held against the release and the GPU."""
-    found = _release_lacks(launched)
-    if found is None:
+    unloadable = _release_lacks(launched)
+    if unloadable is None:
         _check_cache_format(launched)
         # Options are refused by the profile.
-        found = None if "quantization" in launched.options else _gpu_lacks(launched)
-    if found:
+        unloadable = None if "quantization" in launched.options else _gpu_lacks(launched)
+    if unloadable:
         launched.instance.host.findings.add(
             "vllm.quantization",
-            found.seen,
-            found.expected,
-            severity=found.severity,
-            why=found.why,
-            remedy=found.remedy,
+            unloadable.seen,
+            unloadable.expected,
+            severity=unloadable.severity,
+            why=unloadable.why,
+            remedy=unloadable.remedy,
         )
 
 
