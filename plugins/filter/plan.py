@@ -46,6 +46,8 @@ def plan(
                 raise AnsibleFilterError(
                     f"amdgpu.fleet.plan: the fact {name} is missing. Run amdgpu.fleet.host_facts first."
                 )
+    if isinstance(facts.get("amd_health"), Mapping):
+        found["amd_health"] = facts["amd_health"]
     return planner.plan(found, wants, host, unreachable)
 
 
