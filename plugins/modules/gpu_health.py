@@ -70,7 +70,7 @@ ansible_facts:
             asleep: {description: Whether it sleeps to save power; it is not woken., type: bool}
             busy_percent: {description: "How busy it is, or null.", type: int}
             partitions:
-              description: What it is divided into; errors and sensors are those of the whole GPU.
+              description: Its devices; errors and sensors are those of the whole GPU.
               type: list
               elements: dict
               contains:

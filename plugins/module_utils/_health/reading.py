@@ -7,6 +7,7 @@ from __future__ import annotations
 import errno
 import os
 import re
+import typing as t
 
 from .._tree import Tree
 
@@ -60,7 +61,7 @@ class Reading:
             text = data.rstrip(b"\0\n ").decode("ascii").strip()
         except UnicodeDecodeError:
             return self.fail(about or name, "is not text")
-        if "\0" in text:
+        if "\0" in text or (not text and b"\0" in data):
             return self.fail(about or name, "holds binary data")
         if _NOT_NOW.search(text):
             return self.fail(about or name, "is inaccessible while the GPU starts or resets")
@@ -84,8 +85,10 @@ class Reading:
         except ValueError:
             return self.fail(about or name, "does not hold a number")
 
-    def fail(self, about: str, reason: str) -> None:
+    def fail(self, about: str, reason: str) -> t.Any:
+        """Remember why a value is unknown; the answer is that value."""
         self.unread.setdefault(about, reason)
+        return None
 
     def names(self, name: str) -> list[str]:
         try:

@@ -63,6 +63,8 @@ def bad_pages(gpu: Reading, threshold: int | None) -> dict[str, t.Any] | None:
     lines = [line for line in text.splitlines() if line.strip()]
     if lines and not flags:
         return gpu.fail("bad_pages", "holds lines that are no pages")
+    if len(lines) > len(flags):
+        gpu.fail("bad_pages.lines", f"holds {len(lines) - len(flags)} lines that are no pages")
     return {
         "retired": flags.count("R"),
         "pending": flags.count("P"),

@@ -109,9 +109,7 @@ class GpuHealth(t.TypedDict):
     pci_address: str | None  # PCI address.
     asleep: bool  # Whether it sleeps to save power; it is not woken.
     busy_percent: int | None  # How busy it is.
-    partitions: list[
-        PartitionDevice
-    ]  # What it is divided into; errors and sensors are those of the whole GPU.
+    partitions: list[PartitionDevice]  # Its devices; errors and sensors are those of the whole GPU.
     ras: Ras | None  # Errors that the GPU counted.
     bad_pages: BadPages | None  # Pages of its memory that are worn out.
     links: list[PcieHop]  # PCIe from the GPU up to the slot of its board.

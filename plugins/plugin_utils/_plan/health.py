@@ -141,10 +141,10 @@ def _hotter(cases: t.Sequence[Case]) -> dict[int, list[Evidence]]:
         if len(group) < 3:
             continue
         middle = statistics.median(degrees for _one, degrees in group.values())
-        for index, (one, degrees) in group.items():
+        for index, (one, own) in group.items():
             limit = one.limit("temperature_unlike")
-            if degrees > middle + limit:
-                seen = f"{degrees} degrees, its siblings have {middle:.0f}"
+            if own > middle + limit:
+                seen = f"{own} degrees, its siblings have {middle:.0f}"
                 found[index] = [one.evidence("temperature_unlike", seen, f"at most {limit:g} above them")]
     return found
 
