@@ -171,12 +171,12 @@ def _add_findings(
     for (identifier, severity), entries in groups.items():
         # Findings about GPUs that start and about the log are made elsewhere.
         if identifier.startswith("health."):
-            host.findings.add(
+            host.findings.add_by_rule(
                 identifier,
                 "; ".join(f"{place}{each.seen}" for place, each in entries),
                 "; ".join(dict.fromkeys(each.limit for _place, each in entries)),
-                severity=severity,
-                action=". ".join(dict.fromkeys(each.action for _place, each in entries)),
+                severity,
+                ". ".join(dict.fromkeys(each.action for _place, each in entries)),
             )
 
 
