@@ -9,7 +9,7 @@ import re
 import typing as t
 
 from .. import _kernel_log
-from .._gpus import PCI_DEVICES
+from .._gpus import DRM, PCI_DEVICES
 from .._tree import Tree
 from . import cper, link, log, metrics, sensors
 from .reading import Reading
@@ -43,7 +43,7 @@ def facts(
 
 def _gpu(tree: Tree, gpu: t.Mapping[str, t.Any]) -> dict[str, t.Any]:
     address = gpu["pci_address"]
-    seen = Reading(tree, f"{PCI_DEVICES}/{address}")
+    seen = Reading(tree, _folder(tree, str(address)))
     found: dict[str, t.Any] = {
         "index": gpu["index"],
         "pci_address": address,
@@ -72,6 +72,17 @@ def _gpu(tree: Tree, gpu: t.Mapping[str, t.Any]) -> dict[str, t.Any]:
     else:
         _fill(tree, gpu, seen, found)
     return {**found, "unread": seen.unread}
+
+
+def _folder(tree: Tree, address: str) -> str:
+    """Where its files are. A container may be given /sys/class/drm alone."""
+    folder = f"{PCI_DEVICES}/{address}"
+    if not tree.exists(folder):
+        for name in tree.names(DRM):
+            device = f"{DRM}/{name}/device"
+            if name[4:].isdigit() and tree.pairs(device, "uevent").get("PCI_SLOT_NAME") == address:
+                return device
+    return folder
 
 
 def _fill(tree: Tree, gpu: t.Mapping[str, t.Any], seen: Reading, found: dict[str, t.Any]) -> None:

@@ -95,6 +95,8 @@ def _evidence(one: Case, facts: AmdHealth, host: Host) -> list[Evidence]:
     if one.gpu["driver"] != "amdgpu":
         return []
     found = health_checks.of(one, [entry["kind"] for entry in lines])
+    if host.gpu_facts["kfd"] == "present":
+        found += health_checks.not_in_kfd(one)
     return [*found, *_of_log(lines, host)]
 
 

@@ -76,9 +76,14 @@ def of(one: Case, log: t.Sequence[str]) -> list[Evidence]:
         *_power(one),
         *_throttling(one),
     ]
-    if one.gpu["supported"] and one.gpu["driver"] == "amdgpu" and not one.gpu["partitions"]:
-        found.append(one.evidence("not_in_kfd", "no KFD node", "a KFD node"))
     return [*found, *_records(one, log)]
+
+
+def not_in_kfd(one: Case) -> list[Evidence]:
+    """A GPU that the compute driver leaves out, where it shows others or could."""
+    if one.gpu["supported"] and not one.gpu["partitions"]:
+        return [one.evidence("not_in_kfd", "no KFD node", "a KFD node")]
+    return []
 
 
 def _links(one: Case) -> t.Iterator[Evidence]:

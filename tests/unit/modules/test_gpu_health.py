@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import os
 import random
+import shutil
 import struct
 from pathlib import Path
 from typing import Any
@@ -122,6 +123,16 @@ def test_the_threshold_of_bad_pages_is_the_drivers(emulated, read):
     parameters.mkdir(parents=True, exist_ok=True)
     (parameters / "bad_page_threshold").write_text("64\n")
     assert read(root)["bad_pages"]["threshold"] == 64
+
+
+def test_a_container_that_has_drm_alone(emulated, read):
+    root = emulated("rx9070xt")
+    device = os.path.realpath(root / "sys/class/drm/card0/device")
+    (root / "sys/class/drm/card0/device").unlink()
+    os.rename(device, root / "sys/class/drm/card0/device")
+    shutil.rmtree(root / "sys/bus/pci/devices")
+    gpu = read(root)
+    assert gpu["power"]["watts"] == 19 and "all" not in gpu["unread"]
 
 
 def test_a_gpu_of_a_guest_says_why_nothing_is_read(emulated, read):
