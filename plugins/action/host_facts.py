@@ -19,4 +19,6 @@ class ActionModule(ActionBase):
 
     def run(self, tmp: str | None = None, task_vars: dict[str, t.Any] | None = None) -> dict[str, t.Any]:
         super().run(tmp, task_vars)
-        return ours(self._execute_module(task_vars=task_vars), "amd_gpus", "amd_rocm", "amd_host")
+        return ours(
+            self._execute_module(task_vars=task_vars), "amd_gpus", "amd_rocm", "amd_host", "amd_health"
+        )

@@ -38,10 +38,18 @@ _TROUBLE = re.compile(
 _STAMP = re.compile(r"^(<\d+>)?(\[[\s\d.]+\]\s*|\w{3}\s+\d+ [\d:]+ \S+ kernel: (\[[\s\d.]+\]\s*)?)?")
 
 
+def text(tree: Tree, dmesg: t.Callable[[], str | None]) -> str | None:
+    """The log. Without a real host (``root`` is a folder) it is read from ``/var/log``; ``None`` where it cannot
+    be."""
+    if tree.root:
+        return "\n".join(filter(None, (tree.text(path) for path in LOGS))) or None
+    return dmesg()
+
+
 def trouble(tree: Tree, dmesg: t.Callable[[], str | None]) -> list[dict[str, t.Any]]:
     """``{line, count}``: the eight latest kinds of lines; lines that differ in numbers and devices only are
-    one kind. Without a real host (``root`` is a folder) the log is read from ``/var/log``."""
-    log = "\n".join(filter(None, (tree.text(path) for path in LOGS))) if tree.root else dmesg()
+    one kind."""
+    log = text(tree, dmesg)
     found: dict[str, dict[str, t.Any]] = {}
     for line in (log or "").splitlines():
         line = _STAMP.sub("", line).strip()[:MAX_LENGTH]

@@ -42,8 +42,12 @@ class Reader:
     def modinfo(self, field: str, path: str) -> str | None:
         return self.output("modinfo", "-F", field, path)
 
-    def dmesg(self) -> str | None:
+    @functools.cached_property
+    def _dmesg(self) -> str | None:
         return self.output("dmesg")
+
+    def dmesg(self) -> str | None:
+        return self._dmesg
 
     @functools.cached_property
     def _rpm(self) -> str | None:

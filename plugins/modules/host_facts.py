@@ -61,6 +61,11 @@ options:
     description: Whether to look at interfaces and RDMA devices.
     type: bool
     default: false
+  health:
+    description: Whether to read the state of the GPUs too, as M(amdgpu.fleet.gpu_health) does.
+    type: bool
+    default: false
+    version_added: 1.0.0
 """
 
 EXAMPLES = r"""
@@ -413,11 +418,15 @@ ansible_facts:
             path: {description: File or program., type: str}
             problem: {description: What is wrong with it., type: str}
             count: {description: How many files have it., type: int}
+    amd_health:
+      description: "The state of the GPUs, as M(amdgpu.fleet.gpu_health) returns it."
+      type: dict
+      returned: when O(health) is true
 """
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ansible_collections.amdgpu.fleet.plugins.module_utils import _gpus, _host_facts, _rocm_facts
+from ansible_collections.amdgpu.fleet.plugins.module_utils import _gpus, _health, _host_facts, _rocm_facts
 from ansible_collections.amdgpu.fleet.plugins.module_utils._answer import hold_to_text
 from ansible_collections.amdgpu.fleet.plugins.module_utils._reader import Reader
 from ansible_collections.amdgpu.fleet.plugins.module_utils._tree import Tree
@@ -435,6 +444,7 @@ def main() -> None:
             "programs": names,
             "user": {"type": "str", "default": ""},
             "network": {"type": "bool", "default": False},
+            "health": {"type": "bool", "default": False},
         },
         supports_check_mode=True,
     )
@@ -447,6 +457,9 @@ def main() -> None:
         "amd_host": _host_facts.facts(reader, params),
         "amd_rocm": _rocm_facts.facts(reader, Tree(params["root"]), params["search_paths"]),
     }
+    if params["health"]:
+        tree = Tree(params["root"])
+        facts["amd_health"] = _health.facts(tree, facts["amd_gpus"]["gpus"], reader.dmesg)
     module.exit_json(changed=False, ansible_facts=facts)
 
 

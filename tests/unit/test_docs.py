@@ -277,6 +277,12 @@ def additions() -> Iterator[tuple[str, str, set[str]]]:
                 identifier.value,
                 {word.arg for word in node.keywords if word.arg},
             )
+    # Rules of the catalog that name their finding (Findings.add_by_rule); those of the log and of PCI are made
+    # elsewhere.
+    health = load(CATALOG / "health.yml")
+    for name, rule in [*health["rules"].items(), *health["log"].items()]:
+        if rule["finding"].startswith("health."):
+            yield f"health.yml:{name}", rule["finding"], {"action"}
 
 
 ADDITIONS = list(additions())

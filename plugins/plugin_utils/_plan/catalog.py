@@ -23,7 +23,7 @@ except ImportError:
 
 FOLDER = Path(__file__).resolve().parents[3] / "roles" / "plan" / "files" / "catalog"
 PROFILE = re.compile(r"[\w.-]{1,64}")
-FILES = ("gpus", "releases", "vllm", "podman", "known_issues")
+FILES = ("gpus", "releases", "vllm", "podman", "known_issues", "health")
 # Computed by tools/catalog_refresh.
 GENERATED = ("options", "environment", "quantization", "attention", "parsers", "recipes")
 # An engine's part of the catalog is a folder: one file a subject, merged into one mapping.

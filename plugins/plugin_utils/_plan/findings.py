@@ -80,6 +80,10 @@ class Findings:
         """Add a finding whose check stands in the catalog."""
         self.add(identifier, seen, expected)
 
+    def add_by_rule(self, identifier: str, seen: str, expected: str, severity: str, action: str) -> None:
+        """Add a finding whose limit and remedy stand in the catalog (health.yml)."""
+        self.add(identifier, seen, expected, severity=severity, action=action)
+
     def hand_over(
         self, drop: tuple[str, ...], prefixes: tuple[str, ...], keep: tuple[str, ...], words: str
     ) -> None:

@@ -52,7 +52,8 @@ def of_host(host: str, variables: Vars, run: Run, address: str = "", before: Rec
     record["profile"] = plan.get("profile") or ""
     record["title"] = plan.get("title") or ""
     record["gpus"] = plan.get("gpus") or ""
-    record["gpu_list"] = [_gpu(gpu, variables) for gpu in gpus.get("gpus") or []]
+    health = _health(plan, variables)
+    record["gpu_list"] = [_gpu(gpu, health) for gpu in gpus.get("gpus") or []]
     record["gfx"] = list(gpus.get("gfx") or [])
     record["gpu_count"] = gpus.get("count") or 0
     record["partition_modes"] = sorted(
@@ -117,8 +118,13 @@ def _still_pending(record: Record, before: Record | None) -> list[str]:
     return before["reboot"] if record["boot_id"] and record["boot_id"] == before["boot_id"] else []
 
 
-def _gpu(gpu: Vars, variables: Vars) -> Gpu:
-    health = {each.get("index"): each for each in variables.get("fleet_gpu_health") or []}
+def _health(plan: Vars, variables: Vars) -> dict[t.Any, Vars]:
+    """The verdict on each GPU: what somebody set, or what the plan says where the state was read."""
+    judged = variables.get("fleet_gpu_health") or (plan.get("health") or {}).get("gpus") or []
+    return {each.get("index"): each for each in judged}
+
+
+def _gpu(gpu: Vars, health: t.Mapping[t.Any, Vars]) -> Gpu:
     seen = health.get(gpu.get("index"), gpu)
     return Gpu(
         index=int(gpu.get("index") or 0),
