@@ -317,8 +317,11 @@ ansible_facts:
               contains:
                 exists: {description: Whether the path is there., type: bool}
                 directory: {description: Whether it is a folder., type: bool}
-                model: {description: Whether it has a config.json., type: bool}
+                model: {description: "Whether it has a config.json, a params.json or an adapter_config.json.", type:
+                  bool}
                 model_type: {description: "Type of the model, or null.", type: str}
+                architecture: {description: "Class that serves it, or null.", type: str}
+                base: {description: "Names of the model, and of those that it comes from.", type: list, elements: str}
                 quantization: {description: "How the weights are quantized, or null.", type: str}
                 fp8_scales: {description: "What shares a scale, tensor, channel or block, or null.", type: str}
                 weights_bytes: {description: "Size of the weight files, in bytes, or null.", type: int}
@@ -347,7 +350,17 @@ ansible_facts:
                     kv_lora_rank: {description: Rank of a compressed KV cache., type: int}
                     rope_head_dim: {description: Size of the rotary part of a head., type: int}
                     window: {description: "Sliding window, in tokens.", type: int}
-                    attention: {description: "Number of layers that are full, sliding or state.", type: dict}
+                    chunk: {description: "Chunk that some layers attend within, in tokens.", type: int}
+                    attention: {description: "Number of layers that are full, sliding, chunked or state.", type: dict}
+                    state: {description: Sizes of the state that one layer keeps of a sequence., type: dict}
+                    encoder: {description: "Whether it only encodes, and keeps no cache.", type: bool}
+                    intermediate: {description: Width of the feed-forward layers., type: int}
+                    experts: {description: Number of experts., type: int}
+                    expert: {description: Width of one expert., type: int}
+                    shared_expert: {description: Width of the expert that all tokens use., type: int}
+                    vision_heads: {description: Attention heads of the vision encoder., type: int}
+                    quant_block: {description: Rows and columns of the weights that share a scale., type: int}
+                    quant_group: {description: Rows of the weights that share a scale., type: int}
                     uncounted: {description: What makes the cache another one than these numbers say., type: str}
         serve_units: {description: Files of the units that this collection wrote., type: list, elements: str}
         environments:

@@ -11,10 +11,13 @@ import typing as t
 
 from ... import model as models
 from ...assignment import devices_of
+from ...catalog import version_key
 from ...memory import GIB, gib
-from . import checkpoint, fit
+from . import checkpoint, fit, states
 from .checkpoint import Vllm
 
+# This backend prefers blocks of 64 tokens.
+WIDE_BLOCKS = "ROCM_AITER_UNIFIED_ATTN"
 KV_SPACE = "VLLM_CPU_KVCACHE_SPACE"
 
 
@@ -57,6 +60,9 @@ def of_instance(asked: Asked) -> dict[str, t.Any]:
             exists = models.on_host(instance.host, instance.path).get("exists")
             where = "the folder has no weights" if exists else "the model is not on the host"
             found["reason"] = f"{where}; weights_gib and model_config of the instance would tell"
+        if asked.rocm and found["verdict"] != "weights":
+            blocks = found.get("state_blocks")
+            found["max_num_seqs"] = states.hold(instance, asked.options, blocks, settings.sequences)
         _findings(asked, found, settings, model)
         if asked.rocm:
             _ceiling(instance, found, settings, model)
@@ -95,7 +101,7 @@ def _settings(asked: Asked, model: fit.Model) -> fit.Settings:
     tensor, pipeline = asked.number("tensor-parallel-size", 1), asked.number("pipeline-parallel-size", 1)
     _check_devices(asked, tensor, pipeline)
     usable = _device_bytes(instance) if rocm else _rank_bytes(instance, tensor * pipeline)
-    reached = next((entry for entry in rules["batch"] if usable >= entry["gib"] * GIB), rules["batch"][-1])
+    reached = _batch(instance, usable)
     ranks = {name: count * tensor * pipeline for name, count in rules["batch_cpu"].items()}
     batch = reached if rocm else ranks
     latent = bool((model.shape or {}).get("kv_lora_rank"))
@@ -103,6 +109,8 @@ def _settings(asked: Asked, model: fit.Model) -> fit.Settings:
     context = options.get("max-model-len")
     automatic = str(context).lower() in ("auto", "-1")
     block = rules["block_size"]["rocm" if rocm else "cpu_mla" if latent else "cpu"]
+    if str(options.get("attention-backend", "")).upper() == WIDE_BLOCKS:
+        block = 64
     return fit.Settings(
         usable_bytes=usable,
         utilization=_share(options, version.get("defaults", {}).get("gpu_memory_utilization", 0.92)),
@@ -117,13 +125,22 @@ def _settings(asked: Asked, model: fit.Model) -> fit.Settings:
         sequences=asked.number("max-num-seqs", batch["sequences"]),
         asynchronous=rocm and not options.get("no-async-scheduling"),
         eager=bool(options.get("enforce-eager")),
-        # A transfer of the cache to another engine may turn it off; the larger figure is the safe one.
-        hybrid=not options.get("disable-hybrid-kv-cache-manager") and "kv-transfer-config" not in options,
+        hybrid=states.keeps_windows(model.shape, options, asked.environment),
+        states=states.held(instance, options),
+        drafts=states.drafts(options),
         offload_bytes=_offload(options),
         kv_cache_bytes=_cache_bytes(asked),
         max_model_len=None if automatic or context is None else asked.number("max-model-len", 0),
         fit_context=automatic,
     )
+
+
+def _batch(instance: Vllm, usable: int) -> dict[str, t.Any]:
+    """What vLLM's release takes as a batch on a device of this size."""
+    tiers = instance.host.catalog.vllm["memory"]["batch"]
+    release = version_key(instance.build.version)
+    known = [entry for entry in tiers if release >= version_key(entry.get("first", "0"))]
+    return next((entry for entry in known if usable >= entry["gib"] * GIB), known[-1])
 
 
 def _check_devices(asked: Asked, tensor: int, pipeline: int) -> None:

@@ -43,6 +43,8 @@ def check(launched: Launched) -> None:
         values: t.Mapping[str, t.Any] = launched.options if "option" in condition else launched.environment
         name = condition.get("option") or condition["environment"]
         value = values.get(name)
+        if condition.get("nodes") is False and launched.instance.server.nodes:
+            continue
         if value is not None and _applies(condition, value) and launched.instance.build.matches(condition):
             launched.refuse(name, f"{name}={value} on {gfx}", rule["reason"], rule["severity"])
     _check_backend(launched)
