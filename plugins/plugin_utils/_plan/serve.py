@@ -217,7 +217,7 @@ def section(host: Host, planned: t.Mapping[int, int], kernel: ForOthers) -> Serv
             build=known[server.engine],
             kind=installs[server.engine].kind,
             path=model.path_of(wants, server.model),
-            devices=_devices(assignment, server, known[server.engine]),
+            devices=_devices(assignment, server, known[server.engine], wants),
             planned=planned,
             pool_bytes=kernel.pool_bytes,
         )
@@ -283,12 +283,13 @@ def _secret_variables(host: Host, builds: t.Mapping[str, Build]) -> list[str]:
     return names
 
 
-def _devices(assignment: Assignment, server: Server, build: Build) -> t.Any:
+def _devices(assignment: Assignment, server: Server, build: Build, wants: Wants) -> t.Any:
+    share = engines.of(server).share(wants, server)
     if build.accelerator == "cpu":
         if server.gpus:
-            assignment.choose(server)  # for its findings
+            assignment.choose(server, share)  # for its findings
         return NO_DEVICES
-    return assignment.choose(server)
+    return assignment.choose(server, share)
 
 
 def _podman(host: Host, builds: t.Mapping[str, Build]) -> PodmanPlan:

@@ -406,8 +406,13 @@ def test_float16_and_models_that_cannot(make_plan, ids):
     wanted = hub("google/gemma-3-27b-it", GEMMA3_27B, 51, gpus=[0], options={"dtype": "float16"})
     plan = make_plan("mi300x-8", serve_instances=[wanted])
     assert "vllm.refused" in ids(plan) and "float16 for gemma3_text" in said(plan, "vllm.refused")[0]
-    plan = make_plan(
-        "strix-halo-128",
-        serve_instances=[hub("openai/gpt-oss-20b", config("gpt_oss", 24, "64/8", 64, 2880), 13)],
-    )
-    assert "dtype" not in first(plan)["options"], "the inventory says what the model is before it is there"
+
+
+@pytest.mark.parametrize("method", ["mxfp4", "gpt_oss_mxfp4"])
+def test_a_model_that_is_to_be_fetched_gets_the_rules_of_its_kind(make_plan, method):
+    """The inventory says what the model is before it is there."""
+    known = config("gpt_oss", 24, "64/8", 64, 2880, quantization_config={"quant_method": method})
+    plan = make_plan("strix-halo-128", serve_instances=[hub("openai/gpt-oss-20b", known, 13)])
+    assert "dtype" not in first(plan)["options"]
+    plan = make_plan("strix-halo-128", serve_instances=[hub("own/qwen3", QWEN3, 13)])
+    assert first(plan)["options"]["dtype"] == "float16"

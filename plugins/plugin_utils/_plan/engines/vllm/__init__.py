@@ -65,6 +65,9 @@ class Vllm:
             builds.unknown(host, accelerator)
         return build
 
+    def share(self, wants: Wants, server: Server) -> float | None:
+        return memory.asked_share({**wants.vllm_options, **server.options})
+
     def check_host(self, host: Host, build: VllmBuild, kind: str) -> None:
         builds.check_host(host, build, kind)
 

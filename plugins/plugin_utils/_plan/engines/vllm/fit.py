@@ -42,6 +42,8 @@ class Settings(t.NamedTuple):
     tensor_parallel: int = 1
     pipeline_parallel: int = 1
     context_parallel: int = 1
+    # Replicas that share the experts among them, where experts are whole.
+    expert_ways: int = 1
     dtype: str = "auto"
     kv_dtype: str = "auto"
     quantization: str | None = None
@@ -191,6 +193,11 @@ def weights_per_device(model: Model, settings: Settings) -> int:
     The first and the last stage of a pipeline hold the embedding or the output layer besides their layers.
     """
     total, shape, stages = loaded_weights(model, settings), model.shape or {}, settings.pipeline_parallel
+    if settings.expert_ways > 1:
+        # Each replica has all of the rest. Where experts are not known, all weights are, which is the least it can be.
+        experts = expert_bytes(model, total)
+        shared = total if experts is None else experts
+        total = total - shared + _ceil(shared, settings.expert_ways)
     if stages > 1 and shape:
         ends = min(_embedding(shape, settings), total // 2)
         layers = total - 2 * ends
@@ -199,6 +206,18 @@ def weights_per_device(model: Model, settings: Settings) -> int:
     elif stages > 1:
         total = _ceil(total, stages)
     return max(_ceil(total, settings.tensor_parallel) - settings.offload_bytes, 0)
+
+
+def expert_bytes(model: Model, total: int) -> int | None:
+    """Bytes of all experts, ``None`` where they cannot be told: three matrices each, in the type of the weights."""
+    shape = model.shape or {}
+    sizes = [shape.get("layers"), shape.get("experts"), shape.get("expert"), shape.get("hidden")]
+    each = {None: dtype_bytes(shape.get("dtype") or "bfloat16"), "fp8": 1}.get(model.quantization)
+    known = [size for size in sizes if size]
+    if len(known) < len(sizes) or each is None:
+        return None
+    layers, experts, expert, hidden = known
+    return min(layers * experts * 3 * expert * hidden * each, total)
 
 
 def element_bytes(shape: Shape, settings: Settings, known: dict[str, int]) -> int | None:
@@ -310,6 +329,8 @@ def table(model: Model, settings: Settings, rules: dict[str, t.Any], cpu: bool =
     result |= {"weights_bytes": weights, "budget_bytes": budget, "allowance_bytes": other, "kv_bytes": left}
     if weights > budget - (space or 0):
         return {**result, "verdict": "weights", "kv_bytes": space or 0}
+    if settings.expert_ways > 1 and expert_bytes(model, weights) is None:
+        return {**result, "reason": "how much of the weights the experts are is not known"}
     context = settings.max_model_len or shape.get("context")
     if shape.get("encoder"):
         none = {"kv_bytes_per_token": 0, "context": context, "reason": "it only encodes and keeps no cache"}

@@ -84,6 +84,16 @@ def _model_of(instance: Vllm) -> fit.Model:
     )
 
 
+def asked_share(options: t.Mapping[str, t.Any]) -> float | None:
+    """The share of the memory that the inventory asks for, where it is one."""
+    value = options.get("gpu-memory-utilization", options.get("device-memory-utilization"))
+    try:
+        share = float(value) if value is not None and not isinstance(value, bool) else 0.0
+    except (TypeError, ValueError):
+        return None
+    return share if 0 < share <= 1 else None
+
+
 def _share(options: dict[str, t.Any], default: float) -> float:
     value = options.get("gpu-memory-utilization", options.get("device-memory-utilization", default))
     try:
@@ -116,6 +126,7 @@ def _settings(asked: Asked, model: fit.Model) -> fit.Settings:
         utilization=_share(options, version.get("defaults", {}).get("gpu_memory_utilization", 0.92)),
         tensor_parallel=tensor,
         pipeline_parallel=pipeline,
+        expert_ways=asked.number("data-parallel-size", 1) if options.get("enable-expert-parallel") else 1,
         context_parallel=asked.number("decode-context-parallel-size", 1),
         dtype=str(options.get("dtype", "auto")),
         kv_dtype=str(options.get("kv-cache-dtype", "auto")),
@@ -146,11 +157,6 @@ def _batch(instance: Vllm, usable: int) -> dict[str, t.Any]:
 def _check_devices(asked: Asked, tensor: int, pipeline: int) -> None:
     """Raise ``Unknown`` where the model is spread over more devices than there are."""
     data = asked.number("data-parallel-size", 1)
-    if asked.options.get("enable-expert-parallel") and data > 1:
-        raise Unknown(
-            "with data-parallel-size the experts lie on all replicas, and how much of the weights they are "
-            "is not known"
-        )
     replicas = asked.number("data-parallel-size-local", data)
     if asked.rocm and asked.instance.devices.gpus and tensor * pipeline * replicas > asked.devices:
         sizes = " x ".join(str(size) for size in (tensor, pipeline, *([replicas] if replicas > 1 else [])))
