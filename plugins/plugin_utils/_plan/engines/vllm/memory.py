@@ -163,7 +163,10 @@ def _check_devices(asked: Asked, tensor: int, pipeline: int) -> None:
         name = asked.instance.name
         seen, expected = f"{sizes} devices for {name}", f"at most {asked.devices}"
         asked.instance.host.findings.add("vllm.parallel", seen, expected, instance=name)
-        raise Unknown("the instance asks for more devices than it has")
+        shared = (
+            ", over which its experts are shared out" if asked.options.get("enable-expert-parallel") else ""
+        )
+        raise Unknown(f"the instance asks for more devices than it has{shared}")
 
 
 def _cache_bytes(asked: Asked) -> int | None:
