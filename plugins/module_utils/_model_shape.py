@@ -126,6 +126,7 @@ def shape(configuration: dict[str, t.Any]) -> dict[str, t.Any] | None:
         "hidden": hidden,
         "vocabulary": _number(text, "vocab_size") or _number(configuration, "vocab_size"),
         "context": _context(text, kind),
+        "stretched": _stretched(text),
         "dtype": _dtype(text) or _dtype(configuration),
         "kv_dtype": _kv_dtype(configuration),
         "kv_lora_rank": _number(text, "kv_lora_rank"),
@@ -234,6 +235,22 @@ def _context(text: dict[str, t.Any], kind: str | None) -> int | None:
     ):
         return limit
     return max(min(int(limit * factor), LARGEST), 1)
+
+
+def _stretched(text: dict[str, t.Any]) -> int | None:
+    """How far YaRN stretches the positions, where config.json may have kept the original context."""
+    rope = text.get("rope_parameters") or text.get("rope_scaling")
+    if not isinstance(rope, dict) or (rope.get("rope_type") or rope.get("type")) != "yarn":
+        return None
+    factor, original = rope.get("factor"), _number(rope, "original_max_position_embeddings")
+    if (
+        not original
+        or isinstance(factor, bool)
+        or not isinstance(factor, (int, float))
+        or not 1 <= factor < 1 << 20
+    ):
+        return None
+    return min(int(original * factor), LARGEST)
 
 
 def _kv_dtype(configuration: dict[str, t.Any]) -> str | None:

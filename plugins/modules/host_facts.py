@@ -345,6 +345,7 @@ ansible_facts:
                     hidden: {description: Hidden size., type: int}
                     vocabulary: {description: Size of the vocabulary., type: int}
                     context: {description: "Longest context, in tokens.", type: int}
+                    stretched: {description: "Context that YaRN stretches the positions to, in tokens.", type: int}
                     dtype: {description: Type of the weights., type: str}
                     kv_dtype: {description: Type of the KV cache., type: str}
                     kv_lora_rank: {description: Rank of a compressed KV cache., type: int}

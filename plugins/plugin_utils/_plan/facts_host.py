@@ -263,6 +263,7 @@ class Shape(t.TypedDict, total=False):
     hidden: int  # Hidden size.
     vocabulary: int  # Size of the vocabulary.
     context: int  # Longest context, in tokens.
+    stretched: int  # Context that YaRN stretches the positions to, in tokens.
     dtype: str  # Type of the weights.
     kv_dtype: str  # Type of the KV cache.
     kv_lora_rank: int  # Rank of a compressed KV cache.

@@ -104,3 +104,27 @@ def test_a_model_that_is_to_be_fetched_gets_the_rules_of_its_kind(make_plan, met
     assert "dtype" not in first(plan)["options"]
     plan = make_plan("strix-halo-128", serve_instances=[hub("own/qwen3", QWEN3, 13)])
     assert first(plan)["options"]["dtype"] == "float16"
+
+
+def test_positions_that_yarn_stretches(make_plan, ids):
+    yarn = {"rope_type": "yarn", "factor": 4.0, "original_max_position_embeddings": 32768}
+    for length, refused in ((131072, []), (131073, ["vllm.refused"])):
+        wanted = hub(
+            "own/qwen3", {**QWEN3, "rope_scaling": yarn}, 16, gpus=[0], options={"max-model-len": length}
+        )
+        assert ids(make_plan("mi300x-8", serve_instances=[wanted])) == refused
+
+
+@pytest.mark.parametrize(
+    ("host", "sparse", "refused"),
+    [("mi250-4", True, True), ("rx9070xt", True, True), ("mi300x-8", True, False), ("mi250-4", False, False)],
+)
+def test_sparse_attention_needs_aiter(make_plan, host, sparse, refused):
+    latent = {"kv_lora_rank": 512, "qk_rope_head_dim": 64, **({"index_topk": 2048} if sparse else {})}
+    wanted = hub("own/sparse", config("deepseek_v32", 4, "16", 128, 1024, **latent), 1, gpus=[0])
+    said_so = [
+        text
+        for text in said(make_plan(host, serve_instances=[wanted]), "vllm.refused")
+        if "index_topk" in text
+    ]
+    assert bool(said_so) is refused

@@ -49,6 +49,8 @@ def check(launched: Launched) -> None:
 def _check_context(launched: Launched) -> None:
     asked, own = fit.tokens_of(launched.options.get("max-model-len")), checkpoint.shape(launched.instance)
     context = (own or {}).get("context")
+    if own and context:
+        context = max(context, own.get("stretched", 0))
     allowed = launched.environment.get(LONGER) == "1" or "hf-overrides" in launched.options
     if asked and context and asked > context and not allowed:
         why = (
