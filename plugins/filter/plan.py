@@ -47,13 +47,9 @@ def plan(
                 raise AnsibleFilterError(
                     f"amdgpu.fleet.plan: the fact {name} is missing. Run amdgpu.fleet.host_facts first."
                 )
-<<<<<<< HEAD
-    return planner.plan(plain(found), plain(wants), host, unreachable)
-=======
     if isinstance(facts.get("amd_health"), Mapping):
         found["amd_health"] = facts["amd_health"]
-    return planner.plan(found, wants, host, unreachable)
->>>>>>> w2-health
+    return planner.plan(plain(found), plain(wants), host, unreachable)
 
 
 def plan_questions(wants: dict[str, t.Any]) -> dict[str, t.Any]:

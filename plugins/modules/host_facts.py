@@ -329,8 +329,12 @@ ansible_facts:
               contains:
                 exists: {description: Whether the path is there., type: bool}
                 directory: {description: Whether it is a folder., type: bool}
-                model: {description: Whether it has a config.json., type: bool}
+                model: {description: "Whether it has a config.json, a params.json or an adapter_config.json.",
+                  type: bool}
                 model_type: {description: "Type of the model, or null.", type: str}
+                architecture: {description: "Class that serves it, or null.", type: str}
+                base: {description: "Names of the model, and of those that it comes from.", type: list,
+                  elements: str}
                 quantization: {description: "How the weights are quantized, or null.", type: str}
                 fp8_scales: {description: "What shares a scale, tensor, channel or block, or null.", type:
                   str}
@@ -356,12 +360,25 @@ ansible_facts:
                     hidden: {description: Hidden size., type: int}
                     vocabulary: {description: Size of the vocabulary., type: int}
                     context: {description: "Longest context, in tokens.", type: int}
+                    stretched: {description: "Context that YaRN stretches the positions to, in tokens.", type:
+                      int}
                     dtype: {description: Type of the weights., type: str}
                     kv_dtype: {description: Type of the KV cache., type: str}
                     kv_lora_rank: {description: Rank of a compressed KV cache., type: int}
                     rope_head_dim: {description: Size of the rotary part of a head., type: int}
                     window: {description: "Sliding window, in tokens.", type: int}
-                    attention: {description: "Number of layers that are full, sliding or state.", type: dict}
+                    chunk: {description: "Chunk that some layers attend within, in tokens.", type: int}
+                    attention: {description: "Number of layers that are full, sliding, chunked or state.",
+                      type: dict}
+                    state: {description: Sizes of the state that one layer keeps of a sequence., type: dict}
+                    encoder: {description: "Whether it only encodes, and keeps no cache.", type: bool}
+                    intermediate: {description: Width of the feed-forward layers., type: int}
+                    experts: {description: Number of experts., type: int}
+                    expert: {description: Width of one expert., type: int}
+                    shared_expert: {description: Width of the expert that all tokens use., type: int}
+                    vision_heads: {description: Attention heads of the vision encoder., type: int}
+                    quant_block: {description: Rows and columns of the weights that share a scale., type: int}
+                    quant_group: {description: Rows of the weights that share a scale., type: int}
                     uncounted: {description: What makes the cache another one than these numbers say., type:
                       str}
         serve_units: {description: Files of the units that this collection wrote., type: list, elements: str}

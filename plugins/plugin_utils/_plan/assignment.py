@@ -41,16 +41,29 @@ def devices_of(gpu: Gpu, planned: t.Mapping[int, int]) -> int:
     return planned.get(gpu["index"]) or max(gpu["partitions"] or 0, 1)
 
 
+class Claim(t.NamedTuple):
+    """A server on a device, and the share of its memory that it asks for."""
+
+    name: str
+    share: float | None
+
+
+def _together(claims: t.Sequence[Claim]) -> bool:
+    return all(claim.share for claim in claims) and sum(claim.share or 0.0 for claim in claims) <= 1.0 + 1e-9
+
+
 class Assignment:
     """Hands out the devices of a host, and says where two servers ask for the same one."""
 
     def __init__(self, host: Host, planned: t.Mapping[int, int]) -> None:
         self.host = host
         self.planned = planned
-        self._used: dict[tuple[int, int], str] = {}
+        self._used: dict[tuple[int, int], list[Claim]] = {}
 
-    def choose(self, server: Server) -> Devices:
-        """The devices of one server: those that it names, or all; equal servers get equal parts of them."""
+    def choose(self, server: Server, share: float | None = None) -> Devices:
+        """The devices of one server: those that it names, or all; equal servers get equal parts of them.
+
+        ``share`` of their memory is what it asks for; without one it takes what is there."""
         by_index = {gpu["index"]: gpu for gpu in self.host.gpus}
         self._check_indexes(server, by_index)
         pairs = []
@@ -64,8 +77,9 @@ class Assignment:
             numbers = dict.fromkeys(server.partitions or range(count))
             pairs += [(index, number) for number in numbers if 0 <= number < count]
         pairs = self._share(server, pairs)
-        self._check_overlap(server, pairs, by_index)
-        self._used.update(dict.fromkeys(pairs, server.name))
+        self._check_overlap(Claim(server.name, share), pairs, by_index)
+        for pair in pairs:
+            self._used.setdefault(pair, []).append(Claim(server.name, share))
         gpus = [by_index[index] for index in dict.fromkeys(index for index, _number in pairs)]
         return Devices(
             gpus,
@@ -94,21 +108,26 @@ class Assignment:
         return []
 
     def _check_overlap(
-        self, server: Server, pairs: list[tuple[int, int]], by_index: t.Mapping[int, Gpu]
+        self, mine: Claim, pairs: list[tuple[int, int]], by_index: t.Mapping[int, Gpu]
     ) -> None:
-        """One finding for a GPU, however many of its partitions are claimed twice."""
-        claimed = dict.fromkeys((pair[0], self._used[pair]) for pair in pairs if pair in self._used)
-        for index, other in claimed:
-            count = devices_of(by_index[index], self.planned)
-            twice = [
-                number
-                for number in range(count)
-                if self._used.get((index, number)) == other and (index, number) in pairs
-            ]
+        """One finding for a GPU and server, however many of its partitions are claimed twice. Servers that ask for
+        shares of the memory go together as long as the shares do."""
+        said: dict[tuple[int, str], list[int]] = {}
+        for index, number in pairs:
+            claims = self._used.get((index, number), [])
+            if claims and not _together([*claims, mine]):
+                said.setdefault((index, claims[-1].name), []).append(number)
+        for (index, other), twice in said.items():
             part = f"partition {', '.join(map(str, twice))} of GPU {index}"
-            what = f"GPU {index}" if len(twice) == count else part
-            seen = f"{what} for {other} and {server.name}"
-            self.host.findings.add("serve.overlap", seen, "one instance a GPU or partition")
+            what = f"GPU {index}" if len(twice) == devices_of(by_index[index], self.planned) else part
+            claims = [*self._used[index, twice[0]], mine]
+            seen, expected = f"{what} for {other} and {mine.name}", "one instance a GPU or partition"
+            if all(claim.share for claim in claims):
+                shares = " + ".join(f"{claim.share:g}" for claim in claims)
+                names = ", ".join(claim.name for claim in claims[:-1])
+                seen = f"{shares} of the memory of {what} for {names} and {mine.name}"
+                expected = "shares of at most 1 together"
+            self.host.findings.add("serve.overlap", seen, expected)
 
     def render_nodes(self, devices: Devices) -> list[str]:
         """Names below /dev/dri. Before the mode is set a GPU shows other nodes; the plan is made again

@@ -43,16 +43,10 @@ from .wants import Wants, WantsError
 def plan(
     facts: t.Mapping[str, t.Any], variables: t.Mapping[str, t.Any], host: str, unreachable: str = ""
 ) -> dict[str, t.Any]:
-<<<<<<< HEAD
     """The plan of one host from the facts ``amd_gpus``, ``amd_rocm`` and ``amd_host``.
 
     Bad wants and bad overrides become findings; the host is then left alone, as one is that was not reached.
     """
-=======
-    """The plan of one host from the facts ``amd_gpus``, ``amd_rocm`` and ``amd_host``, with a verdict on each GPU
-    where there is ``amd_health``. Bad wants and bad overrides become findings; the host is then left alone, as one
-    is that was not reached."""
->>>>>>> w2-health
     if unreachable:
         findings = Findings(host, Catalog().known_issues)  # this one cannot be accepted
         reason = " ".join(unreachable.split()).removeprefix("Task failed: ")

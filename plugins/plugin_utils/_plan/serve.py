@@ -194,7 +194,7 @@ def section(host: Host, planned: t.Mapping[int, int], kernel: ForOthers) -> Serv
             build=usable[server.engine],
             kind=installs[server.engine].kind,
             path=model.path_of(wants, server.model),
-            devices=_devices(assignment, server, usable[server.engine]),
+            devices=_devices(assignment, server, usable[server.engine], wants),
             planned=planned,
             pool_bytes=kernel.pool_bytes,
         )
@@ -267,12 +267,13 @@ def _secret_variables(host: Host, builds: t.Mapping[str, Build]) -> list[str]:
     return names
 
 
-def _devices(assignment: Assignment, server: Server, build: Build) -> t.Any:
+def _devices(assignment: Assignment, server: Server, build: Build, wants: Wants) -> t.Any:
+    share = engines.of(server).share(wants, server)
     if build.accelerator == "cpu":
         if server.gpus:
-            assignment.choose(server)  # for its findings
+            assignment.choose(server, share)  # for its findings
         return NO_DEVICES
-    return assignment.choose(server)
+    return assignment.choose(server, share)
 
 
 def _settled(host: Host, podman: PodmanPlan, installs: t.Mapping[str, Install]) -> PodmanPlan:

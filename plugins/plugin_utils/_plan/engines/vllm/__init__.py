@@ -13,7 +13,18 @@ from ...catalog import Catalog
 from ...host import Host
 from ...wants import Server, Wants
 from ..protocol import Cache, Image, Instance, Launch, Links, Questions, Seed, Together, Venv
-from . import builds, environment, memory, nodes, options, refusals
+from . import (
+    builds,
+    checkpoint,
+    environment,
+    foresight,
+    memory,
+    nodes,
+    options,
+    recipe_use,
+    refusals,
+    tasks,
+)
 from .builds import VllmBuild
 
 # For the engine processes to end, once vLLM waited for the last requests (--shutdown-timeout).
@@ -54,6 +65,9 @@ class Vllm:
             builds.unknown(host, accelerator)
         return build
 
+    def share(self, wants: Wants, server: Server) -> float | None:
+        return memory.asked_share({**wants.vllm_options, **server.options})
+
     def check_host(self, host: Host, build: VllmBuild, kind: str) -> None:
         builds.check_host(host, build, kind)
 
@@ -79,15 +93,24 @@ class Vllm:
         host, rocm = instance.host, instance.build.rocm
         if rocm:
             _check_architecture(instance)
-        variables = environment.of_instance(instance, together)
-        arguments = options.of_instance(instance, together)
+        asked = options.asked_of(instance), environment.asked_of(instance)
+        used = recipe_use.of_instance(instance, *asked)
+        variables = environment.of_instance(instance, together, used)
+        arguments = options.of_instance(instance, together, used)
+        launched = refusals.Launched(instance, arguments, variables)
+        foresight.check(launched)
         if rocm:
-            refusals.check(refusals.Launched(instance, arguments, variables))
+            backend = recipe_use.backend(instance, arguments, variables)
+            if backend:
+                arguments[recipe_use.BACKEND] = backend
+            refusals.check(launched)
             environment.check_visible(instance, variables)
         named = options.paths(host.catalog, arguments)
         options.check_named(instance, named)
         devices = instance.devices.number * (len(together.hosts) if together else 1)
         table = memory.of_instance(memory.Asked(instance, arguments, variables, devices))
+        if table.get("max_num_seqs"):
+            arguments["max-num-seqs"] = table["max_num_seqs"]
         rdma = "NCCL_IB_HCA" in variables
         file = f"{CONFIGURATION}/{instance.name}.yaml"
         read_only = _read_only(instance, variables, named)
@@ -170,7 +193,10 @@ def _probe(instance: Instance[VllmBuild], arguments: dict[str, t.Any]) -> str:
     asked = instance.server.probe
     if asked != "auto":
         return asked
-    return "completion" if options.completes(arguments) else "health"
+    known = tasks.task(checkpoint.architecture(instance), arguments)
+    if known != "generate":
+        instance.note("probe", "health", f"a model for {known} answers no completions")
+    return "completion" if known == "generate" else "health"
 
 
 def _shutdown_timeout(arguments: dict[str, t.Any]) -> int:

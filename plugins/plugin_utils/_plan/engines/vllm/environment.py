@@ -17,6 +17,7 @@ from . import history
 from .builds import VllmBuild
 from .checkpoint import Vllm
 from .nodes import environment as of_nodes
+from .recipe_use import Used
 
 VISIBLE = ("ROCR_VISIBLE_DEVICES", "HIP_VISIBLE_DEVICES", "CUDA_VISIBLE_DEVICES")
 # The cache volume outlives the container. A service over a virtual environment has folders of systemd.
@@ -30,10 +31,16 @@ AITER, AITER_CACHE = "VLLM_ROCM_USE_AITER", "AITER_JIT_DIR"
 BOOLEAN = {"true": "1", "false": "0"}
 
 
-def of_instance(instance: Vllm, nodes: Together | None) -> dict[str, str]:
-    """Every variable with its value; the inventory beats the profile, and a ``null`` of it takes one away."""
+def asked_of(instance: Vllm) -> dict[str, t.Any]:
+    """What the inventory asks for."""
+    return {**instance.host.wants.vllm_environment, **instance.server.environment}
+
+
+def of_instance(instance: Vllm, nodes: Together | None, used: Used) -> dict[str, str]:
+    """Every variable with its value; the inventory beats the recipe, and that the profile. A ``null`` of the
+    inventory takes one away."""
     host, build = instance.host, instance.build
-    environment = _of_profile(instance, nodes is not None)
+    environment = {**_of_profile(instance, nodes is not None), **used.environment}
     environment |= {"VLLM_NO_USAGE_STATS": "1", "HF_HUB_OFFLINE": "1"}
     if instance.container:
         environment |= CACHES
@@ -44,7 +51,7 @@ def of_instance(instance: Vllm, nodes: Together | None) -> dict[str, str]:
         instance.note("environment", f"{needed['variable']}={staged}", needed["reason"], needed["source"])
     if nodes:
         environment |= of_nodes(instance, nodes)
-    asked = {**host.wants.vllm_environment, **instance.server.environment}
+    asked = asked_of(instance)
     aiter = _is_on(str(asked.get(AITER, environment.get(AITER))))
     if instance.container and aiter and AITER_CACHE not in asked:
         reason = (

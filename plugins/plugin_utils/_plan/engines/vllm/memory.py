@@ -11,10 +11,13 @@ import typing as t
 
 from ... import model as models
 from ...assignment import devices_of
+from ...catalog import version_key
 from ...memory import GIB, gib
-from . import checkpoint, fit
+from . import checkpoint, fit, states
 from .checkpoint import Vllm
 
+# This backend prefers blocks of 64 tokens.
+WIDE_BLOCKS = "ROCM_AITER_UNIFIED_ATTN"
 KV_SPACE = "VLLM_CPU_KVCACHE_SPACE"
 
 
@@ -57,6 +60,9 @@ def of_instance(asked: Asked) -> dict[str, t.Any]:
             exists = models.on_host(instance.host, instance.path).get("exists")
             where = "the folder has no weights" if exists else "the model is not on the host"
             table["reason"] = f"{where}; weights_gib and model_config of the instance would tell"
+        if asked.rocm and table["verdict"] != "weights":
+            blocks = table.get("state_blocks")
+            table["max_num_seqs"] = states.hold(instance, asked.options, blocks, settings.sequences)
         _findings(asked, table, settings, model)
         if asked.rocm:
             _ceiling(instance, table, settings, model)
@@ -78,6 +84,16 @@ def _model_of(instance: Vllm) -> fit.Model:
     )
 
 
+def asked_share(options: t.Mapping[str, t.Any]) -> float | None:
+    """The share of the memory that the inventory asks for, where it is one."""
+    value = options.get("gpu-memory-utilization", options.get("device-memory-utilization"))
+    try:
+        share = float(value) if value is not None and not isinstance(value, bool) else 0.0
+    except (TypeError, ValueError):
+        return None
+    return share if 0 < share <= 1 else None
+
+
 def _share(options: dict[str, t.Any], default: float) -> float:
     value = options.get("gpu-memory-utilization", options.get("device-memory-utilization", default))
     try:
@@ -95,7 +111,7 @@ def _settings(asked: Asked, model: fit.Model) -> fit.Settings:
     tensor, pipeline = asked.number("tensor-parallel-size", 1), asked.number("pipeline-parallel-size", 1)
     _check_devices(asked, tensor, pipeline)
     usable = _device_bytes(instance) if rocm else _rank_bytes(instance, tensor * pipeline)
-    reached = next((entry for entry in rules["batch"] if usable >= entry["gib"] * GIB), rules["batch"][-1])
+    reached = _batch(instance, usable)
     ranks = {name: count * tensor * pipeline for name, count in rules["batch_cpu"].items()}
     batch = reached if rocm else ranks
     latent = bool((model.shape or {}).get("kv_lora_rank"))
@@ -103,11 +119,14 @@ def _settings(asked: Asked, model: fit.Model) -> fit.Settings:
     context = options.get("max-model-len")
     automatic = str(context).lower() in ("auto", "-1")
     block = rules["block_size"]["rocm" if rocm else "cpu_mla" if latent else "cpu"]
+    if str(options.get("attention-backend", "")).upper() == WIDE_BLOCKS:
+        block = 64
     return fit.Settings(
         usable_bytes=usable,
         utilization=_share(options, version.get("defaults", {}).get("gpu_memory_utilization", 0.92)),
         tensor_parallel=tensor,
         pipeline_parallel=pipeline,
+        expert_ways=asked.number("data-parallel-size", 1) if options.get("enable-expert-parallel") else 1,
         context_parallel=asked.number("decode-context-parallel-size", 1),
         dtype=str(options.get("dtype", "auto")),
         kv_dtype=str(options.get("kv-cache-dtype", "auto")),
@@ -117,8 +136,9 @@ def _settings(asked: Asked, model: fit.Model) -> fit.Settings:
         sequences=asked.number("max-num-seqs", batch["sequences"]),
         asynchronous=rocm and not options.get("no-async-scheduling"),
         eager=bool(options.get("enforce-eager")),
-        # A transfer of the cache to another engine may turn it off; the larger figure is the safe one.
-        hybrid=not options.get("disable-hybrid-kv-cache-manager") and "kv-transfer-config" not in options,
+        hybrid=states.keeps_windows(model.shape, options, asked.environment),
+        states=states.held(instance, options),
+        drafts=states.drafts(options),
         offload_bytes=_offload(options),
         kv_cache_bytes=_cache_bytes(asked),
         max_model_len=None if automatic or context is None else asked.number("max-model-len", 0),
@@ -126,21 +146,27 @@ def _settings(asked: Asked, model: fit.Model) -> fit.Settings:
     )
 
 
+def _batch(instance: Vllm, usable: int) -> dict[str, t.Any]:
+    """What vLLM's release takes as a batch on a device of this size."""
+    tiers = instance.host.catalog.vllm["memory"]["batch"]
+    release = version_key(instance.build.version)
+    known = [entry for entry in tiers if release >= version_key(entry.get("first", "0"))]
+    return next((entry for entry in known if usable >= entry["gib"] * GIB), known[-1])
+
+
 def _check_devices(asked: Asked, tensor: int, pipeline: int) -> None:
     """Raise ``Unknown`` where the model is spread over more devices than there are."""
     data = asked.number("data-parallel-size", 1)
-    if asked.options.get("enable-expert-parallel") and data > 1:
-        raise Unknown(
-            "with data-parallel-size the experts lie on all replicas, and how much of the weights they are "
-            "is not known"
-        )
     replicas = asked.number("data-parallel-size-local", data)
     if asked.rocm and asked.instance.devices.gpus and tensor * pipeline * replicas > asked.devices:
         sizes = " x ".join(str(size) for size in (tensor, pipeline, *([replicas] if replicas > 1 else [])))
         name = asked.instance.name
         seen, expected = f"{sizes} devices for {name}", f"at most {asked.devices}"
         asked.instance.host.findings.add("vllm.parallel", seen, expected, instance=name)
-        raise Unknown("the instance asks for more devices than it has")
+        shared = (
+            ", over which its experts are shared out" if asked.options.get("enable-expert-parallel") else ""
+        )
+        raise Unknown(f"the instance asks for more devices than it has{shared}")
 
 
 def _cache_bytes(asked: Asked) -> int | None:

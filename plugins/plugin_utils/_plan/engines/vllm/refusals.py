@@ -43,9 +43,12 @@ def check(launched: Launched) -> None:
         values: t.Mapping[str, t.Any] = launched.options if "option" in condition else launched.environment
         name = condition.get("option") or condition["environment"]
         value = values.get(name)
+        if condition.get("nodes") is False and launched.instance.server.nodes:
+            continue
         if value is not None and _applies(condition, value) and launched.instance.build.matches(condition):
             launched.refuse(name, f"{name}={value} on {gfx}", rule["reason"], rule["severity"])
     _check_backend(launched)
+    _check_sparse(launched)
     _check_quantization(launched)
 
 
@@ -81,6 +84,16 @@ def _check_backend(launched: Launched) -> None:
         value = launched.options.get(option, "")
         if "aiter" in str(value).lower() and not aiter:
             launched.refuse(option, f"{option}={value} on {gfx}", "AITER has no kernels for this GPU")
+
+
+def _check_sparse(launched: Launched) -> None:
+    """Attention that picks the tokens it looks at has one backend on ROCm, of AITER's kernels. vLLM itself finds out
+    when it runs."""
+    gfx, found = launched.instance.gfx, checkpoint.shape(launched.instance)
+    known = launched.instance.host.catalog.vllm["attention_backends"]["by_gfx"]
+    if found and found.get("uncounted") == "index_topk" and not known.get(gfx, {}).get("aiter", False):
+        why = "its sparse attention has AITER's kernels alone, which need CDNA 3 or later"
+        launched.refuse("model", f"{launched.instance.server.model} (index_topk) on {gfx}", why)
 
 
 def _backend(options: dict[str, t.Any]) -> str | None:
