@@ -37,10 +37,15 @@ _TROUBLE = re.compile(
 _STAMP = re.compile(r"^(<\d+>)?(\[[\s\d.]+\]\s*|\w{3}\s+\d+ [\d:]+ \S+ kernel: (\[[\s\d.]+\]\s*)?)?")
 
 
+def relevant(log: str) -> list[str]:
+    """The lines that speak of a GPU or of what carries it."""
+    return [line for line in log.splitlines() if _SUBJECT.search(_STAMP.sub("", line)[:MAX_LENGTH])]
+
+
 def trouble(tree: Tree, dmesg: t.Callable[[], str | None]) -> list[dict[str, t.Any]]:
     """``{line, count}``: the eight latest kinds of lines; lines that differ in numbers and devices only are
     one kind. Without a real host (``root`` is a folder) the log is read from ``/var/log``."""
-    log = "\n".join(filter(None, (tree.text(path) for path in LOGS))) if tree.root else dmesg()
+    log = "\n".join(filter(None, (tree.text(path) for path in LOGS))) if tree.bare else dmesg()
     found: dict[str, dict[str, t.Any]] = {}
     for line in (log or "").splitlines():
         line = _STAMP.sub("", line).strip()[:MAX_LENGTH]

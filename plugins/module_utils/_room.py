@@ -28,6 +28,8 @@ def room(tree: Tree, statvfs: Statvfs = os.statvfs) -> dict[str, t.Any]:
                 continue
     # Below a root that is not the running system the file systems are those of another machine.
     known = not tree.root or statvfs is not os.statvfs
+    if tree.root and tree.notes:
+        return {**{name: tree.notes.room.get(name) for name in PLACES}, "image": max(sizes, default=None)}
     free = {name: _free(tree, path, statvfs) if known else None for name, path in PLACES.items()}
     return {**free, "image": max(sizes, default=None)}
 
