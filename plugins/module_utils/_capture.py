@@ -249,7 +249,7 @@ def _put(archive: tarfile.TarFile, path: str, data: bytes | None, info: os.stat_
     entry = tarfile.TarInfo(path)
     entry.type = tarfile.DIRTYPE if data is None else tarfile.REGTYPE
     entry.mode = stat.S_IMODE(info.st_mode) & 0o777 if info else 0o644
-    entry.mtime = info.st_mtime if info else 0  # type: ignore[assignment]  # PAX keeps fractions of a second
+    entry.mtime = info.st_mtime if info else 0  # PAX keeps fractions of a second
     entry.size = len(data or b"")
     archive.addfile(entry, io.BytesIO(data or b""))
 
