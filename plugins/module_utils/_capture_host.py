@@ -24,7 +24,7 @@ def capture(reader: Reader, questions: dict[str, t.Any], stream: t.BinaryIO) -> 
         commands=answers(reader.asked),
         about=packer.about,
         unread=packer.unread,
-        room={name: free for name, free in host["room"].items() if name != "image"},
+        room={name: free for name, free in host["room"].items() if name not in ("image", "esp_path")},
         sizes=packer.sizes,
     )
     return packer.write(notes, stream)

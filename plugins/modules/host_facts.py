@@ -118,6 +118,9 @@ ansible_facts:
               int}
             var: {description: "Bytes free in /var; known of the running system only, or null.", type: int}
             image: {description: "Size of the largest image of an initramfs in bytes, or null.", type: int}
+            esp: {description: "Bytes free on the EFI system partition; known of the running system only, or null.",
+              type: int}
+            esp_path: {description: "An EFI system partition that images lie on, or null.", type: str}
         held: {description: Packages that this collection keeps from being upgraded., type: list, elements: str}
         repositories:
           description: Repositories of AMD that somebody else configured.
