@@ -20,6 +20,10 @@ from typing import Any
 import jinja2
 import yaml
 
+from ansible_collections.amdgpu.fleet.plugins.module_utils import _os
+from ansible_collections.amdgpu.fleet.plugins.module_utils._boot import choose
+from ansible_collections.amdgpu.fleet.plugins.module_utils._boot import refused as refusing
+from ansible_collections.amdgpu.fleet.plugins.plugin_utils._plan import packaging, place
 from ansible_collections.amdgpu.fleet.plugins.plugin_utils._plan.catalog import (
     read_part,
     version_key,
@@ -73,6 +77,55 @@ def profiles(architectures: dict[str, Any]) -> dict[str, Any]:
         profile["gfx"]: profile
         for profile in sorted(found, key=lambda each: number.get(each["gfx"], sys.maxsize))
     }
+
+
+# --- hosts
+
+# What _place says of a system, for people.
+PLACES = {"host": "host", "guest": "virtual machine", "container": "system container", "wsl": "WSL2"}
+
+
+def docstring(loader: Any) -> str:
+    """The first paragraph of the module of a boot loader."""
+    return (sys.modules[loader.detect.__module__].__doc__ or "").split("\n\n")[0]
+
+
+def hosts() -> dict[str, Any]:
+    """What docs/hosts.md is made of: the lists in the code."""
+    families: dict[str, list[str]] = {}
+    for names, manager in _os.FAMILIES:
+        families.setdefault(manager, []).extend(names)
+    return {
+        "loaders": {name: docstring(loader) for name, loader in choose.LOADERS.items()},
+        "refusals": [
+            *(each.refusal._replace(whole=True) for each in refusing.SYSTEMS),
+            *refusing.LOADERS.values(),
+            refusing.PLAIN_LIMINE,
+        ],
+        "package_managers": {
+            name: {"families": families.get(name, []), "packages": name in packaging.MANAGERS}
+            for name in _os.MANAGERS
+        },
+        "places": PLACES,
+        "left_to_owner": place.NAMES,
+        "loader_cells": ["left alone" if name in place.NAMES else "supported" for name in PLACES],
+    }
+
+
+class HostTests:
+    """How a row of docs/hosts.md was tested."""
+
+    def __init__(self, tested: list[dict[str, Any]]) -> None:
+        self._tested = tested
+
+    def __call__(self, name: str) -> str:
+        entries = [entry for entry in self._tested if name in entry.get("of", [])]
+        if not entries:
+            raise KeyError(
+                f"no entry of catalog/tested.yml has {name} in its list `of`: say how it was tested"
+            )
+        words = {"run": "**run**", "emulated": "*emulated*", "not run": "*not run*"}
+        return "; ".join(f"{words[entry['how']]}: {entry['what']}" for entry in entries)
 
 
 # --- text
@@ -242,6 +295,7 @@ def context() -> dict[str, Any]:
         "issue_groups": list(dict.fromkeys(name.partition(".")[0] for name in issues)),
         "tested": load("roles/plan/files/catalog/tested.yml"),
         **load("roles/plan/files/catalog/guides.yml"),
+        **hosts(),
         "bare_metal": together(
             (gfx, profile["serving"]["environment_bare_metal"]) for gfx, profile in known.items()
         ),
@@ -290,6 +344,7 @@ def render() -> dict[Path, str]:
     )  # fmt: skip
     environment.globals |= {helper.__name__: helper for helper in helpers}
     environment.globals["prose"] = Prose(names)
+    environment.globals["host_tests"] = HostTests(words["tested"])
     environment.filters |= {"code": code, "mark_in": lambda name, holder: marks(name, [holder])[0]}
     pages = {}
     for template in sorted(environment.list_templates()):

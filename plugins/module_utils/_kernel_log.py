@@ -39,11 +39,16 @@ _STAMP = re.compile(r"^(<\d+>)?(\[[\s\d.]+\]\s*|\w{3}\s+\d+ [\d:]+ \S+ kernel: (
 
 
 def text(tree: Tree, dmesg: t.Callable[[], str | None]) -> str | None:
-    """The log. Without a real host (``root`` is a folder) it is read from ``/var/log``; ``None`` where it cannot
-    be."""
-    if tree.root:
+    """The log. Without a real host (``root`` is a folder) it is read from ``/var/log``; ``None`` where it
+    cannot be."""
+    if tree.bare:
         return "\n".join(filter(None, (tree.text(path) for path in LOGS))) or None
     return dmesg()
+
+
+def relevant(log: str) -> list[str]:
+    """The lines that speak of a GPU or of what carries it."""
+    return [line for line in log.splitlines() if _SUBJECT.search(_STAMP.sub("", line)[:MAX_LENGTH])]
 
 
 def trouble(tree: Tree, dmesg: t.Callable[[], str | None]) -> list[dict[str, t.Any]]:

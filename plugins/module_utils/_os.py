@@ -49,9 +49,14 @@ def operating_system(tree: Tree) -> dict[str, t.Any]:
         "platform": release.get("PLATFORM_ID"),
         "variant": release.get("VARIANT_ID"),
         "package_manager": manager,
-        "machine": None if tree.root else os.uname().machine,
-        "glibc": None if tree.root else _glibc(),
+        "machine": _noted(tree, "machine") if tree.root else os.uname().machine,
+        "glibc": _noted(tree, "glibc") if tree.root else _glibc(),
     }
+
+
+def _noted(tree: Tree, name: str) -> str | None:
+    found: str | None = getattr(tree.notes, name, None)
+    return found
 
 
 def _glibc() -> str | None:

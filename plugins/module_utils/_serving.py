@@ -25,11 +25,7 @@ def ports(tree: Tree, wanted: t.Sequence[int]) -> dict[str, dict[str, t.Any]]:
     """For each TCP port asked for: ``listening``, and the systemd ``unit`` and ``process`` that hold it."""
     listening: dict[int, set[str]] = {}
     for name in ("tcp", "tcp6"):
-        data = (
-            tree.raw("proc/self/net" if not tree.root else "proc/net", name, limit=8 << 20)
-            if wanted
-            else None
-        )
+        data = tree.raw("proc/net" if tree.bare else "proc/self/net", name, limit=8 << 20) if wanted else None
         for line in (data or b"").decode("ascii", "replace").splitlines()[1:]:
             fields = line.split()
             local = fields[1].rpartition(":")[2] if len(fields) > 9 and fields[3] == LISTEN else ""

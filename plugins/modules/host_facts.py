@@ -23,49 +23,13 @@ description:
 extends_documentation_fragment:
   - amdgpu.fleet.attributes
   - amdgpu.fleet.attributes.facts
+  - amdgpu.fleet.attributes.questions
 options:
   root:
-    description: The folder under which the files of the host are read.
+    description:
+      - The folder under which the files of the host are read, or an archive that M(amdgpu.fleet.capture) made.
     type: path
     default: /
-  search_paths:
-    description: Virtual environments to look for ROCm wheels and vLLM in.
-    type: list
-    elements: str
-    default: []
-  ports:
-    description: TCP ports to look up in the list of listening sockets.
-    type: list
-    elements: int
-    default: []
-  paths:
-    description: Model folders to look for.
-    type: list
-    elements: str
-    default: []
-  images:
-    description: Container images to look for in Podman's stores.
-    type: list
-    elements: str
-    default: []
-  programs:
-    description: Programs to look for, by name or by path.
-    type: list
-    elements: str
-    default: []
-  user:
-    description: Account whose store the images are looked for in, and of which C(user) tells.
-    type: str
-    default: ""
-  network:
-    description: Whether to look at interfaces and RDMA devices.
-    type: bool
-    default: false
-  health:
-    description: Whether to read the state of the GPUs too, as M(amdgpu.fleet.gpu_health) does.
-    type: bool
-    default: false
-    version_added: 1.0.0
 """
 
 EXAMPLES = r"""
@@ -159,6 +123,9 @@ ansible_facts:
               type: int}
             var: {description: "Bytes free in /var; known of the running system only, or null.", type: int}
             image: {description: "Size of the largest image of an initramfs in bytes, or null.", type: int}
+            esp: {description: "Bytes free on the EFI system partition; known of the running system only, or
+              null.", type: int}
+            esp_path: {description: "An EFI system partition that images lie on, or null.", type: str}
         held: {description: Packages that this collection keeps from being upgraded., type: list, elements:
           str}
         repositories:
@@ -443,41 +410,23 @@ ansible_facts:
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ansible_collections.amdgpu.fleet.plugins.module_utils import _gpus, _health, _host_facts, _rocm_facts
+from ansible_collections.amdgpu.fleet.plugins.module_utils import _all_facts, _host_facts
 from ansible_collections.amdgpu.fleet.plugins.module_utils._answer import hold_to_text
+from ansible_collections.amdgpu.fleet.plugins.module_utils._capture_open import CaptureError, opened
 from ansible_collections.amdgpu.fleet.plugins.module_utils._reader import Reader
-from ansible_collections.amdgpu.fleet.plugins.module_utils._tree import Tree
 
 
 def main() -> None:
-    names = {"type": "list", "elements": "str", "default": []}
     module = AnsibleModule(
-        argument_spec={
-            "root": {"type": "path", "default": "/"},
-            "search_paths": names,
-            "ports": {"type": "list", "elements": "int", "default": []},
-            "paths": names,
-            "images": names,
-            "programs": names,
-            "user": {"type": "str", "default": ""},
-            "network": {"type": "bool", "default": False},
-            "health": {"type": "bool", "default": False},
-        },
+        argument_spec={"root": {"type": "path", "default": "/"}, **_host_facts.QUESTIONS},
         supports_check_mode=True,
     )
     hold_to_text(module)
-    params = module.params
-    reader = Reader(module)
-    # Each fact has a list of problems of its own.
-    facts = {
-        "amd_gpus": _gpus.detect(Tree(params["root"])),
-        "amd_host": _host_facts.facts(reader, params),
-        "amd_rocm": _rocm_facts.facts(reader, Tree(params["root"]), params["search_paths"]),
-    }
-    if params["health"]:
-        tree = Tree(params["root"])
-        facts["amd_health"] = _health.facts(tree, facts["amd_gpus"]["gpus"], reader.dmesg)
-    module.exit_json(changed=False, ansible_facts=facts)
+    try:
+        module.params["root"] = opened(module.params["root"], module.tmpdir)
+    except CaptureError as error:
+        module.fail_json(msg=str(error))
+    module.exit_json(changed=False, ansible_facts=_all_facts.facts(Reader(module), module.params))
 
 
 if __name__ == "__main__":

@@ -119,6 +119,8 @@ class Room(t.TypedDict):
     modules: int | None  # Bytes free in /lib/modules; known of the running system only.
     var: int | None  # Bytes free in /var; known of the running system only.
     image: int | None  # Size of the largest image of an initramfs in bytes.
+    esp: int | None  # Bytes free on the EFI system partition; known of the running system only.
+    esp_path: str | None  # An EFI system partition that images lie on.
 
 
 class Repository(t.TypedDict):

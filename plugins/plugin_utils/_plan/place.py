@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import dataclasses
 
+from . import devices
 from .driver import DriverPlan
 from .firmware import FirmwarePlan
 from .host import Host
@@ -80,7 +81,7 @@ def leave_to_the_owner(host: Host, plan: Plan) -> Plan:
         firmware=FirmwarePlan(),
         driver=DriverPlan("none"),
         partition=dataclasses.replace(plan.partition, wanted=False, change=False, state="present"),
-        devices=dataclasses.replace(plan.devices, enabled=False),
+        devices=devices.left_alone(plan.devices),
     )
 
 

@@ -17,6 +17,7 @@ from . import (
     driver,
     firmware,
     health,
+    initramfs,
     kernel,
     model,
     outside,
@@ -24,6 +25,7 @@ from . import (
     packages,
     partition,
     place,
+    reach,
     rocm,
     room,
     serve,
@@ -49,8 +51,7 @@ def plan(
     """
     if unreachable:
         findings = Findings(host, Catalog().known_issues)  # this one cannot be accepted
-        reason = " ".join(unreachable.split()).removeprefix("Task failed: ")
-        findings.add("host.unreachable", reason, "an answer")
+        reach.say(findings, unreachable)
         return plain(NoPlan(host, findings.sorted()))
     findings = Findings(host, Catalog().known_issues, _accepted(variables))
     try:
@@ -126,6 +127,7 @@ def _sections(host: Host) -> Plan:
         plan = declarative.check(host, plan)
         packages.check_plan(host, plan)
         room.check(host, plan)
+        initramfs.check(host, plan)
     plan = _gate_packages(host, plan)
     outside.check(host, plan.driver, plan.rocm, model_plan, serve_plan)
     return dataclasses.replace(plan, findings=host.findings.sorted())
