@@ -12,8 +12,8 @@ from ._tree import Tree
 
 
 def facts(reader: Reader, questions: dict[str, t.Any]) -> dict[str, t.Any]:
-    """``amd_gpus``, ``amd_host`` and ``amd_rocm``, and ``amd_health`` where it is asked for; each has a list of
-    problems of its own."""
+    """``amd_gpus``, ``amd_host`` and ``amd_rocm``, and ``amd_health`` where it is asked for; each has a list
+    of problems of its own."""
     found = {
         "amd_gpus": _gpus.detect(Tree(reader.root)),
         "amd_host": _host_facts.facts(reader, questions),

@@ -94,7 +94,8 @@ class Packed(t.NamedTuple):
 
 
 class Packer:
-    """Collects the entries of an archive; every name is a physical one, so that no entry lies behind a link."""
+    """Collects the entries of an archive; every name is a physical one, so that no entry lies behind a
+    link."""
 
     def __init__(self, root: str) -> None:
         self._root = root.rstrip("/")
@@ -177,7 +178,8 @@ class Packer:
             self.sizes[place] = info.st_size
 
     def _place(self, path: str) -> str | None:
-        """Where a path leads below the root, ``None`` where there is nothing; the links on the way are packed."""
+        """Where a path leads below the root, ``None`` where there is nothing; the links on the way are
+        packed."""
         done: list[str] = []
         todo = path.split("/")[::-1]
         followed: list[str] = []

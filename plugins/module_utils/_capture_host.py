@@ -1,6 +1,7 @@
 # Copyright: (c) 2026, the amdgpu.fleet authors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""One capture: the facts are found while everything that they are found in is recorded, and then it is packed."""
+"""One capture: the facts are found while everything that they are found in is recorded, and then it is
+packed."""
 
 from __future__ import annotations
 

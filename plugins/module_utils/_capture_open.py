@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, the amdgpu.fleet authors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Opening a capture, which may come from anybody: nothing is written outside of its folder, no link leads out of it,
-and it cannot fill a disk."""
+"""Opening a capture, which may come from anybody: nothing is written outside of its folder, no link leads out
+of it, and it cannot fill a disk."""
 
 from __future__ import annotations
 
@@ -42,7 +42,8 @@ class _Bounded:
 
 
 def opened(root: str, spare: str) -> str:
-    """The folder to read: ``root`` itself, or for an archive a new folder in ``spare`` that its tree is in."""
+    """The folder to read: ``root`` itself, or for an archive a new folder in ``spare`` that its tree is
+    in."""
     if not os.path.isfile(root):
         if not os.path.isdir(root):
             raise CaptureError(

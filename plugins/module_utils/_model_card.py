@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, the amdgpu.fleet authors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What a model folder says of itself: its configuration, in the format of transformers or of Mistral, and the models
-that it comes from."""
+"""What a model folder says of itself: its configuration, in the format of transformers or of Mistral, and the
+models that it comes from."""
 
 from __future__ import annotations
 
@@ -18,8 +18,10 @@ NAME = re.compile(r"[\w.-]{1,64}/[\w.-]{1,96}")
 BASE = re.compile(r"^base_model:[ \t]*(.*(?:\n[ \t]*-.*)*)", re.MULTILINE)
 # What Mistral calls the numbers that others have in config.json.
 OF_MISTRAL = {
-    "dim": "hidden_size", "n_layers": "num_hidden_layers", "n_heads": "num_attention_heads", "n_kv_heads": "num_key_value_heads",
-    "head_dim": "head_dim", "hidden_dim": "intermediate_size", "vocab_size": "vocab_size", "kv_lora_rank": "kv_lora_rank",
+    "dim": "hidden_size", "n_layers": "num_hidden_layers", "n_heads": "num_attention_heads",
+    "n_kv_heads": "num_key_value_heads",
+    "head_dim": "head_dim", "hidden_dim": "intermediate_size", "vocab_size": "vocab_size",
+    "kv_lora_rank": "kv_lora_rank",
     "qk_rope_head_dim": "qk_rope_head_dim", "max_position_embeddings": "max_position_embeddings",
 }  # fmt: skip
 # vLLM's context where params.json names none.

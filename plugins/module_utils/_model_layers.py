@@ -32,9 +32,9 @@ BYTES = {"float32": 4, "float": 4, "float16": 2, "bfloat16": 2, "half": 2}
 
 
 class Layers(t.NamedTuple):
-    """``counts`` of the kinds; ``state`` of one layer: ``mixed`` channels that a convolution of ``kernel`` tokens
-    looks back on, ``groups`` of ``group_width`` more of them, ``numbers`` of the state itself and their ``bytes``
-    (0: as the convolution's). ``understood``: keys that would make a cache an unknown one."""
+    """``counts`` of the kinds; ``state`` of one layer: ``mixed`` channels that a convolution of ``kernel``
+    tokens looks back on, ``groups`` of ``group_width`` more of them, ``numbers`` of the state itself and
+    their ``bytes`` (0: as the convolution's). ``understood``: keys that would make a cache an unknown one."""
 
     counts: dict[str, int]
     window: int | None
@@ -115,8 +115,8 @@ def _windowed(text: dict[str, t.Any], kind: str | None, layers: int, window: int
 
 
 def _state(text: dict[str, t.Any], kind: str | None) -> tuple[dict[str, int] | None, tuple[str, ...]]:
-    """What one layer keeps of a sequence (vLLM's model_executor/layers/mamba/mamba_utils.py), and the keys that tell
-    it."""
+    """What one layer keeps of a sequence (vLLM's model_executor/layers/mamba/mamba_utils.py), and the keys
+    that tell it."""
     if kind in DELTA_NET:
         return _delta_net(text), ()
     if kind == "nemotron_h":
@@ -148,7 +148,8 @@ def _numbers(text: dict[str, t.Any], *names: str) -> tuple[int, ...] | None:
 
 def _delta_net(text: dict[str, t.Any]) -> dict[str, int] | None:
     sizes = _numbers(
-        text, "linear_num_key_heads", "linear_key_head_dim", "linear_num_value_heads", "linear_value_head_dim",
+        text, "linear_num_key_heads", "linear_key_head_dim", "linear_num_value_heads",
+        "linear_value_head_dim",
         "linear_conv_kernel_dim",
     )  # fmt: skip
     if not sizes:
@@ -164,8 +165,8 @@ def _delta_net(text: dict[str, t.Any]) -> dict[str, int] | None:
 
 
 def _mamba2(sizes: tuple[int, ...], heads: int, kept: int) -> dict[str, int]:
-    """``sizes``: channels, groups, width of a state, kernel. ``heads``: the numbers of all heads, each of which has a
-    state of that width."""
+    """``sizes``: channels, groups, width of a state, kernel. ``heads``: the numbers of all heads, each of
+    which has a state of that width."""
     inner, groups, width, kernel = sizes
     state = {"mixed": inner, "groups": groups, "group_width": 2 * width, "kernel": kernel}
     return {**state, "numbers": heads * width, "bytes": kept}

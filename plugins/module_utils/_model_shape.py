@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, the amdgpu.fleet authors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The shape of a model: the few numbers of its ``config.json`` that memory and widths are computed from, named alike
-whatever the model calls them."""
+"""The shape of a model: the few numbers of its ``config.json`` that memory and widths are computed from,
+named alike whatever the model calls them."""
 
 from __future__ import annotations
 
@@ -26,7 +26,8 @@ KV_HEADS = (
 HIDDEN = ("hidden_size", "n_embd", "d_model")
 HEAD_DIM = ("head_dim", "hidden_size_per_head", "kv_channels")
 CONTEXT = (
-    "max_position_embeddings", "n_positions", "max_seq_len", "seq_length", "model_max_length", "max_target_positions",
+    "max_position_embeddings", "n_positions", "max_seq_len", "seq_length", "model_max_length",
+    "max_target_positions",
     "max_sequence_length", "max_seq_length", "seq_len",
 )  # fmt: skip
 EXPERTS = ("num_experts", "moe_num_experts", "n_routed_experts", "num_local_experts")
@@ -36,23 +37,30 @@ ROPE_WITHOUT_FACTOR = ("su", "longrope", "llama3", "yarn", "deepseek_yarn", "dee
 # Caches that are not keys and values of every token, or not of every layer in one way: nothing is computed
 # where these stand, unless _model_layers knows the model.
 UNCOUNTED = (
-    "compress_ratios", "index_topk", "hybrid_override_pattern", "attn_layer_period", "attn_type_list", "block_configs", "layers_block_type",
-    "num_kv_shared_layers", "per_layer_config", "global_head_dim", "num_global_key_value_heads", "ssm_cfg", "state_size", "mamba_d_state",
+    "compress_ratios", "index_topk", "hybrid_override_pattern", "attn_layer_period", "attn_type_list",
+    "block_configs", "layers_block_type",
+    "num_kv_shared_layers", "per_layer_config", "global_head_dim", "num_global_key_value_heads", "ssm_cfg",
+    "state_size", "mamba_d_state",
     "linear_attn_config", "is_encoder_decoder",
 )  # fmt: skip
 # Models that only encode: attention goes both ways and nothing is kept of it.
 ENCODERS = (
-    "albert", "bert", "camembert", "deberta", "deberta-v2", "distilbert", "electra", "gte", "jina_bert", "modernbert", "mpnet", "new",
+    "albert", "bert", "camembert", "deberta", "deberta-v2", "distilbert", "electra", "gte", "jina_bert",
+    "modernbert", "mpnet", "new",
     "nomic_bert", "roberta", "xlm-roberta", "xlm-roberta-flash",
 )  # fmt: skip
 # What transformers 5.20 fills in where config.json is silent; a model states only part of it.
 GEMMA3 = {
-    "num_hidden_layers": 26, "hidden_size": 2304, "num_attention_heads": 8, "num_key_value_heads": 4, "head_dim": 256,
-    "intermediate_size": 9216, "vocab_size": 262208, "max_position_embeddings": 131072, "sliding_window": 4096,
+    "num_hidden_layers": 26, "hidden_size": 2304, "num_attention_heads": 8, "num_key_value_heads": 4,
+    "head_dim": 256,
+    "intermediate_size": 9216, "vocab_size": 262208, "max_position_embeddings": 131072,
+    "sliding_window": 4096,
 }  # fmt: skip
 DELTA_NET = {
-    "linear_num_key_heads": 16, "linear_num_value_heads": 32, "linear_key_head_dim": 128, "linear_value_head_dim": 128,
-    "linear_conv_kernel_dim": 4, "head_dim": 256, "full_attention_interval": 4, "max_position_embeddings": 32768,
+    "linear_num_key_heads": 16, "linear_num_value_heads": 32, "linear_key_head_dim": 128,
+    "linear_value_head_dim": 128,
+    "linear_conv_kernel_dim": 4, "head_dim": 256, "full_attention_interval": 4,
+    "max_position_embeddings": 32768,
 }  # fmt: skip
 QWEN35 = {**DELTA_NET, "num_key_value_heads": 4, "vocab_size": 248320}
 QWEN35_MOE = {
@@ -63,17 +71,22 @@ QWEN35_MOE = {
     "num_experts": 256,
 }
 DEFAULTS: dict[str, dict[str, int]] = {
-    "gemma2": {"num_key_value_heads": 4, "head_dim": 256, "sliding_window": 4096, "max_position_embeddings": 8192, "vocab_size": 256000},
+    "gemma2": {"num_key_value_heads": 4, "head_dim": 256, "sliding_window": 4096,
+        "max_position_embeddings": 8192, "vocab_size": 256000},
     "gemma3": GEMMA3,
     "gemma3_text": GEMMA3,
-    "gpt_oss": {"num_key_value_heads": 8, "head_dim": 64, "sliding_window": 128, "max_position_embeddings": 131072, "vocab_size": 201088},
-    "llama4_text": {"num_key_value_heads": 8, "head_dim": 128, "attention_chunk_size": 8192, "max_position_embeddings": 131072},
-    "qwen3_next": {**DELTA_NET, "num_key_value_heads": 2, "vocab_size": 151936, "moe_intermediate_size": 512, "num_experts": 512},
+    "gpt_oss": {"num_key_value_heads": 8, "head_dim": 64, "sliding_window": 128,
+        "max_position_embeddings": 131072, "vocab_size": 201088},
+    "llama4_text": {"num_key_value_heads": 8, "head_dim": 128, "attention_chunk_size": 8192,
+        "max_position_embeddings": 131072},
+    "qwen3_next": {**DELTA_NET, "num_key_value_heads": 2, "vocab_size": 151936, "moe_intermediate_size": 512,
+        "num_experts": 512},
     "qwen3_5": QWEN35,
     "qwen3_5_text": QWEN35,
     "qwen3_5_moe": QWEN35_MOE,
     "qwen3_5_moe_text": QWEN35_MOE,
-    "cohere2": {"head_dim": 128, "sliding_window": 4096, "max_position_embeddings": 8192, "vocab_size": 256000},
+    "cohere2": {"head_dim": 128, "sliding_window": 4096, "max_position_embeddings": 8192,
+        "vocab_size": 256000},
 }  # fmt: skip
 
 
@@ -107,9 +120,9 @@ def _quantization(configuration: dict[str, t.Any]) -> dict[str, t.Any]:
 def shape(configuration: dict[str, t.Any]) -> dict[str, t.Any] | None:
     """The numbers that memory is computed from, ``None`` where ``config.json`` has no layers or no heads.
 
-    ``attention`` counts layers: ``full`` keep every token, ``sliding`` the last ``window``, ``chunked`` those of one
-    ``chunk``, ``state`` a fixed amount a sequence. ``uncounted`` names what makes the cache another one than these
-    numbers say.
+    ``attention`` counts layers: ``full`` keep every token, ``sliding`` the last ``window``, ``chunked`` those
+    of one ``chunk``, ``state`` a fixed amount a sequence. ``uncounted`` names what makes the cache another
+    one than these numbers say.
     """
     text = _with_defaults(_text_part(configuration))
     layers, heads, hidden = _number(text, *LAYERS), _number(text, *HEADS), _number(text, *HIDDEN)

@@ -1,7 +1,8 @@
 # Copyright: (c) 2026, the amdgpu.fleet authors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What a capture knows of its host and no tree of files can hold: outputs of commands, owners and numbers of files,
-room, the machine. It lies beside the captured files, and is read below a root only: never on a running system."""
+"""What a capture knows of its host and no tree of files can hold: outputs of commands, owners and numbers of
+files, room, the machine. It lies beside the captured files, and is read below a root only: never on a running
+system."""
 
 from __future__ import annotations
 
@@ -31,8 +32,8 @@ class Answer(t.NamedTuple):
 
 
 class Notes(t.NamedTuple):
-    """``live``: the capture was made of a running system, not of a folder. ``unread``: files that it could not
-    read, with the number of the error. ``sizes``: of files that are packed in part."""
+    """``live``: the capture was made of a running system, not of a folder. ``unread``: files that it could
+    not read, with the number of the error. ``sizes``: of files that are packed in part."""
 
     live: bool
     machine: str | None

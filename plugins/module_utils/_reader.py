@@ -31,8 +31,8 @@ class Reader:
         self.asked: dict[str, _notes.Answer] = {}
 
     def output(self, *command: str) -> str | None:
-        """What a command printed; a command that is missing or fails is a problem, not an end. A captured host
-        answers as it did."""
+        """What a command printed; a command that is missing or fails is a problem, not an end. A captured
+        host answers as it did."""
         base = self.tree.root + "/"
         line = " ".join(self.tree.host_path(word) if word.startswith(base) else word for word in command)
         notes = self.tree.notes

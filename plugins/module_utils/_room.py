@@ -19,8 +19,9 @@ Statvfs = t.Callable[[str], t.Any]
 
 
 def room(tree: Tree, statvfs: Statvfs = os.statvfs) -> dict[str, t.Any]:
-    """``boot``, ``modules``, ``var`` and ``esp``: bytes that root can still write, ``None`` where that is not known;
-    ``esp_path``: an EFI system partition that images lie on; ``image``: the size of the largest one."""
+    """``boot``, ``modules``, ``var`` and ``esp``: bytes that root can still write, ``None`` where that is not
+    known; ``esp_path``: an EFI system partition that images lie on; ``image``: the size of the largest
+    one."""
     names = [f"boot/{name}" for name in tree.names("boot") if name.startswith(IMAGES)]
     esp = next((path for path in ESP if _on_esp(tree, path)), None)
     names += _on_esp(tree, esp) if esp else []
@@ -42,7 +43,8 @@ def room(tree: Tree, statvfs: Statvfs = os.statvfs) -> dict[str, t.Any]:
 
 
 def _on_esp(tree: Tree, path: str) -> list[str]:
-    """The images on an EFI system partition: unified ones, and those of loader entries (ENTRY/RELEASE/initrd)."""
+    """The images on an EFI system partition: unified ones, and those of loader entries
+    (ENTRY/RELEASE/initrd)."""
     unified = [f"{path}/EFI/Linux/{name}" for name in tree.names(path, "EFI/Linux") if name.endswith(".efi")]
     plain = [f"{path}/{name}" for name in tree.names(path) if name.startswith(IMAGES)]
     folders = [f"{path}/{entry}" for entry in tree.names(path) if entry not in NO_ENTRIES]

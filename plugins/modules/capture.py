@@ -12,10 +12,14 @@ version_added: 1.0.0
 author:
   - The amdgpu.fleet authors (@amdgpu-fleet)
 description:
-  - Reads the host as M(amdgpu.fleet.host_facts) does and packs what was read, with the outputs of the commands that it asks.
-  - M(amdgpu.fleet.host_facts) takes the archive as its O(amdgpu.fleet.host_facts#module:root) and finds the same facts there.
-  - Secrets are left out - key files, tokens and passwords in texts, in URLs and on command lines, SSH, shadow, and the
-    environment of processes. Names of packages, units, interfaces and models stay; read the archive before you give it away.
+  - Reads the host as M(amdgpu.fleet.host_facts) does and packs what was read, with the outputs of the
+    commands that it asks.
+  - M(amdgpu.fleet.host_facts) takes the archive as its O(amdgpu.fleet.host_facts#module:root) and finds the
+    same facts there.
+  - Secrets are left out - key files, tokens and passwords in texts, in URLs and on command lines, SSH,
+    shadow, and the
+    environment of processes. Names of packages, units, interfaces and models stay; read the archive before
+    you give it away.
 extends_documentation_fragment:
   - amdgpu.fleet.attributes
   - amdgpu.fleet.attributes.questions

@@ -12,11 +12,13 @@ version_added: 1.0.0
 author:
   - The amdgpu.fleet authors (@amdgpu-fleet)
 description:
-  - Reads errors, bad pages, PCIe and XGMI links, temperatures, power, clocks, throttling and versions of each GPU
+  - Reads errors, bad pages, PCIe and XGMI links, temperatures, power, clocks, throttling and versions of
+    each GPU
     from the files of the kernel. No vendor tool is needed, and none is asked.
   - What cannot be read is V(null), never 0, and C(unread) says why.
   - A GPU that sleeps to save power is not woken.
-  - Says what is there, and judges nothing. M(amdgpu.fleet.host_facts) returns the same where it is asked to, and
+  - Says what is there, and judges nothing. M(amdgpu.fleet.host_facts) returns the same where it is asked to,
+    and
     the filter P(amdgpu.fleet.plan#filter) judges it.
 notes:
   - On MI100 and MI200 the file C(xgmi_error) is cleared by the read.
@@ -39,7 +41,8 @@ EXAMPLES = r"""
 - name: Stop where a GPU lost data
   ansible.builtin.assert:
     that: >-
-      ansible_facts['amd_health']['gpus'] | map(attribute='ras') | select | map(attribute='blocks') | map('dict2items') | flatten
+      ansible_facts['amd_health']['gpus'] | map(attribute='ras') | select | map(attribute='blocks') |
+      map('dict2items') | flatten
       | map(attribute='value.uncorrectable') | select | length == 0
 
 - name: Read a captured tree of a host

@@ -27,7 +27,8 @@ extends_documentation_fragment:
 options:
   root:
     description:
-      - The folder under which the files of the host are read, or an archive that M(amdgpu.fleet.capture) made.
+      - The folder under which the files of the host are read, or an archive that M(amdgpu.fleet.capture)
+        made.
     type: path
     default: /
 """

@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, the amdgpu.fleet authors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The fact ``amd_health``: what the kernel's files say about the state of each GPU. No vendor tool is asked, and
-nothing that sleeps is woken."""
+"""The fact ``amd_health``: what the kernel's files say about the state of each GPU. No vendor tool is asked,
+and nothing that sleeps is woken."""
 
 from __future__ import annotations
 

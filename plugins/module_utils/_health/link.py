@@ -66,8 +66,8 @@ def _is_bridge(device: Reading) -> bool:
 
 
 def _is_of_the_board(bridge: Reading) -> bool:
-    """Whether the bridge is part of the GPU's board: ports of AMD's processors have the processors' vendor, and
-    are at the root."""
+    """Whether the bridge is part of the GPU's board: ports of AMD's processors have the processors' vendor,
+    and are at the root."""
     vendor = bridge.text("vendor") or ""
     if vendor == AMD_GPU_VENDOR:
         return True

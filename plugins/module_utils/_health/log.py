@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, the amdgpu.fleet authors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Lines of the kernel log that tell of hardware, by kind and GPU. Messages of RAS are of level info or notice, so
-no line is left out for its level."""
+"""Lines of the kernel log that tell of hardware, by kind and GPU. Messages of RAS are of level info or
+notice, so no line is left out for its level."""
 
 from __future__ import annotations
 

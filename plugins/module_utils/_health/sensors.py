@@ -74,8 +74,8 @@ def bad_pages(gpu: Reading, threshold: int | None) -> dict[str, t.Any] | None:
 
 
 def xgmi(gpu: Reading) -> dict[str, t.Any] | None:
-    """The hive of GPUs that it is linked with. Where ``xgmi_error`` can be read (MI100, MI200), the read clears
-    it."""
+    """The hive of GPUs that it is linked with. Where ``xgmi_error`` can be read (MI100, MI200), the read
+    clears it."""
     inside = gpu.names("xgmi_hive_info")
     hops = gpu.text("xgmi_num_hops", "xgmi.nodes")
     if not inside and not hops:

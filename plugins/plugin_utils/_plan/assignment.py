@@ -110,8 +110,8 @@ class Assignment:
     def _check_overlap(
         self, mine: Claim, pairs: list[tuple[int, int]], by_index: t.Mapping[int, Gpu]
     ) -> None:
-        """One finding for a GPU and server, however many of its partitions are claimed twice. Servers that ask for
-        shares of the memory go together as long as the shares do."""
+        """One finding for a GPU and server, however many of its partitions are claimed twice. Servers that
+        ask for shares of the memory go together as long as the shares do."""
         said: dict[tuple[int, str], list[int]] = {}
         for index, number in pairs:
             claims = self._used.get((index, number), [])

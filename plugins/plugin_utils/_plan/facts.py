@@ -11,7 +11,8 @@ from .facts_health import AmdHealth
 from .facts_host import AmdHost, AmdRocm, Interface, ModelPath, Network, Podman, Port, RdmaPort, Shape, User
 
 __all__ = [
-    "AmdGpus", "AmdHealth", "AmdHost", "AmdRocm", "Facts", "Gpu", "Interface", "ModelPath", "Network", "Podman", "Port",
+    "AmdGpus", "AmdHealth", "AmdHost", "AmdRocm", "Facts", "Gpu", "Interface", "ModelPath", "Network",
+    "Podman", "Port",
     "RdmaPort", "Shape", "User",
 ]  # fmt: skip
 

@@ -1,6 +1,7 @@
 # Copyright: (c) 2026, the amdgpu.fleet authors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What is wrong with one GPU, by the rules of the catalog. Each check gives evidence, and judges nothing else."""
+"""What is wrong with one GPU, by the rules of the catalog. Each check gives evidence, and judges nothing
+else."""
 
 from __future__ import annotations
 

@@ -9,11 +9,13 @@ import typing as t
 
 from .findings import Findings
 
-# What Ansible and the programs that it becomes root with say. The connection is there, so Ansible calls it a failure.
+# What Ansible and the programs that it becomes root with say. The connection is there, so Ansible calls it a
+# failure.
 NO_ROOT = re.compile(
     r"waiting for become success|privilege escalation prompt|(Missing|Incorrect) \S+ password"
     r"|sudo: (a password is required|.*command not found|.*no new privileges|.*effective uid|.*owned by uid)"
-    r"|not in the sudoers file|may not run sudo|is not allowed to (execute|run)|doas: |su: (Authentication|must be run)"
+    r"|not in the sudoers file|may not run sudo|is not allowed to (execute|run)|doas: |su: "
+    r"(Authentication|must be run)"
     r"|/\w+: \d+: (\S*/)?(sudo|doas|su): not found|(sudo|doas): not found",
     re.I,
 )

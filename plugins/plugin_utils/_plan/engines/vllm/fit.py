@@ -194,7 +194,8 @@ def weights_per_device(model: Model, settings: Settings) -> int:
     """
     total, shape, stages = loaded_weights(model, settings), model.shape or {}, settings.pipeline_parallel
     if settings.expert_ways > 1:
-        # Each replica has all of the rest. Where experts are not known, all weights are, which is the least it can be.
+        # Each replica has all of the rest. Where experts are not known, all weights are, which is the least
+        # it can be.
         experts = expert_bytes(model, total)
         shared = total if experts is None else experts
         total = total - shared + _ceil(shared, settings.expert_ways)
@@ -209,7 +210,8 @@ def weights_per_device(model: Model, settings: Settings) -> int:
 
 
 def expert_bytes(model: Model, total: int) -> int | None:
-    """Bytes of all experts, ``None`` where they cannot be told: three matrices each, in the type of the weights."""
+    """Bytes of all experts, ``None`` where they cannot be told: three matrices each, in the type of the
+    weights."""
     shape = model.shape or {}
     sizes = [shape.get("layers"), shape.get("experts"), shape.get("expert"), shape.get("hidden")]
     each = {None: dtype_bytes(shape.get("dtype") or "bfloat16"), "fp8": 1}.get(model.quantization)
@@ -291,7 +293,8 @@ def state_bytes(state: dict[str, int], settings: Settings, shape: Shape) -> int:
 
 
 def state_block(state: dict[str, int], settings: Settings, shape: Shape, token: int) -> int:
-    """Tokens of a block that is as large as a state; ``token`` is what one takes of a layer with attention."""
+    """Tokens of a block that is as large as a state; ``token`` is what one takes of a layer with
+    attention."""
     step = settings.block_size
     return step * _ceil(state_bytes(state, settings, shape), step * token)
 

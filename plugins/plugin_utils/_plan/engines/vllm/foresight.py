@@ -19,7 +19,8 @@ PARSERS = {
 NOT_FLOAT16 = ("gemma2", "gemma3", "gemma3_text", "glm4")
 # Other names of one method, as vLLM rewrites them.
 SAME = {
-    "awq_marlin": "awq", "auto_awq": "awq", "gptq_marlin": "gptq", "auto_gptq": "gptq", "compressed_tensors": "compressed-tensors",
+    "awq_marlin": "awq", "auto_awq": "awq", "gptq_marlin": "gptq", "auto_gptq": "gptq",
+    "compressed_tensors": "compressed-tensors",
     "gpt_oss_mxfp4": "mxfp4", "deepseek_v4_fp8": "fp8",
 }  # fmt: skip
 METHODS = (
@@ -54,7 +55,8 @@ def _check_context(launched: Launched) -> None:
     allowed = launched.environment.get(LONGER) == "1" or "hf-overrides" in launched.options
     if asked and context and asked > context and not allowed:
         why = (
-            f"the model bears {context} tokens, and vLLM refuses a longer max-model-len; a scaling of its positions "
+            f"the model bears {context} tokens, and vLLM refuses a longer max-model-len; a scaling of its "
+            f"positions "
             f"goes through hf-overrides, and {LONGER}=1 takes the check away"
         )
         launched.refuse("max-model-len", f"max-model-len {asked} for a context of {context}", why)

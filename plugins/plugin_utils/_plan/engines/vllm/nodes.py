@@ -73,8 +73,8 @@ def _numeric(address: str) -> bool:
 
 
 def options(instance: Vllm, nodes: Together) -> dict[str, t.Any]:
-    """Tensor parallelism inside a host, where the links are fast, and a pipeline over the hosts; a width that the
-    inventory asks for may span hosts of one GPU each."""
+    """Tensor parallelism inside a host, where the links are fast, and a pipeline over the hosts; a width that
+    the inventory asks for may span hosts of one GPU each."""
     each, total = instance.devices.number, instance.devices.number * len(nodes.hosts)
     width = {**instance.host.wants.vllm_options, **instance.server.options}.get("tensor-parallel-size")
     spans = each == 1 and isinstance(width, int) and 1 < width <= total and total % width == 0

@@ -1,6 +1,7 @@
 # Copyright: (c) 2026, the amdgpu.fleet authors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What the recipe of an instance's model sets, beneath what the inventory asks for and above the profile of the GPU."""
+"""What the recipe of an instance's model sets, beneath what the inventory asks for and above the profile of
+the GPU."""
 
 from __future__ import annotations
 

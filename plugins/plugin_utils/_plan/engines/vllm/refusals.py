@@ -87,8 +87,8 @@ def _check_backend(launched: Launched) -> None:
 
 
 def _check_sparse(launched: Launched) -> None:
-    """Attention that picks the tokens it looks at has one backend on ROCm, of AITER's kernels. vLLM itself finds out
-    when it runs."""
+    """Attention that picks the tokens it looks at has one backend on ROCm, of AITER's kernels. vLLM itself
+    finds out when it runs."""
     gfx, found = launched.instance.gfx, checkpoint.shape(launched.instance)
     known = launched.instance.host.catalog.vllm["attention_backends"]["by_gfx"]
     if found and found.get("uncounted") == "index_topk" and not known.get(gfx, {}).get("aiter", False):

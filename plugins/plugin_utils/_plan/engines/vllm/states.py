@@ -1,6 +1,7 @@
 # Copyright: (c) 2026, the amdgpu.fleet authors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Models whose layers keep a state: how many of them a sequence holds, and how many sequences there are room for."""
+"""Models whose layers keep a state: how many of them a sequence holds, and how many sequences there are room
+for."""
 
 from __future__ import annotations
 

@@ -1,6 +1,7 @@
 # Copyright: (c) 2026, the amdgpu.fleet authors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What a model is for: text, vectors and scores, or the text of a recording (vLLM's config/model.py and tasks.py)."""
+"""What a model is for: text, vectors and scores, or the text of a recording (vLLM's config/model.py and
+tasks.py)."""
 
 from __future__ import annotations
 
@@ -10,8 +11,10 @@ import typing as t
 TRANSCRIBES = ("whisper", "cohereasr", "funasr", "fireredasr2", "mosstranscribediarize")
 GENERATES = ("ForCausalLM", "ForConditionalGeneration", "ChatModel", "LMHeadModel")
 POOLS = (
-    "ForSequenceClassification", "ForTokenClassification", "ForAudioClassification", "ForImageClassification", "ForVideoClassification",
-    "ClassificationModel", "EmbeddingModel", "ForTextEncoding", "RewardModel", "ForRewardModeling", "ForMaskedLM", "Model",
+    "ForSequenceClassification", "ForTokenClassification", "ForAudioClassification",
+    "ForImageClassification", "ForVideoClassification",
+    "ClassificationModel", "EmbeddingModel", "ForTextEncoding", "RewardModel", "ForRewardModeling",
+    "ForMaskedLM", "Model",
 )  # fmt: skip
 # Options that say that a server embeds, classifies or scores.
 POOLING: t.Mapping[str, tuple[str, ...]] = {

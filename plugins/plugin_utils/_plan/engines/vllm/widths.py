@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, the amdgpu.fleet authors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Over how many devices a model can be spread: tensor parallelism divides more than heads (vLLM's config/model.py
-``verify_with_parallel_config`` and its layers)."""
+"""Over how many devices a model can be spread: tensor parallelism divides more than heads (vLLM's
+config/model.py ``verify_with_parallel_config`` and its layers)."""
 
 from __future__ import annotations
 
@@ -34,7 +34,8 @@ def fault(shape: Shape, width: int, options: t.Mapping[str, t.Any], quantization
 
 
 def _layers(shape: Shape, width: int, options: t.Mapping[str, t.Any], quantization: str | None) -> str | None:
-    """Feed-forward layers and experts, whose parts must be whole blocks of their scales too. MXFP4 is padded."""
+    """Feed-forward layers and experts, whose parts must be whole blocks of their scales too. MXFP4 is
+    padded."""
     if quantization and "mxfp4" in quantization:
         return None
     whole = bool(options.get("enable-expert-parallel"))
