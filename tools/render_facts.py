@@ -1,9 +1,9 @@
-#!/usr/bin/env python3
+#!/usr/bin/env python
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Write the RETURN documentation of rocm_facts and host_facts from the types of their facts.
+"""Write the RETURN documentation of rocm_facts, host_facts and gpu_health from the types of their facts.
 
-Usage: tools/render_facts.py [--check]. The types stand in plugins/plugin_utils/_plan/facts_host.py: a key, its
-type, and a comment that describes it.
+Usage: tools/render_facts.py [--check]. The types stand in plugins/plugin_utils/_plan/facts_host.py and
+facts_health.py: a key, its type, and a comment that describes it.
 """
 
 from __future__ import annotations
@@ -16,14 +16,17 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
 TYPES = ROOT / "plugins/plugin_utils/_plan/facts_host.py"
+HEALTH_TYPES = TYPES.with_name("facts_health.py")
 FACTS = {
     "rocm_facts": {"amd_rocm": "AmdRocm"},
-    "host_facts": {"amd_gpus": "", "amd_rocm": "", "amd_host": "AmdHost"},
+    "host_facts": {"amd_gpus": "", "amd_rocm": "", "amd_host": "AmdHost", "amd_health": ""},
+    "gpu_health": {"amd_health": "AmdHealth"},
 }
 TITLES = {
     "amd_gpus": "The GPUs, as M(amdgpu.fleet.gpu_facts) returns them.",
     "amd_rocm": "ROCm and its driver, as M(amdgpu.fleet.rocm_facts) returns them.",
     "amd_host": "The rest of the host, and the answers to the options.",
+    "amd_health": "The state of the GPUs, as M(amdgpu.fleet.gpu_health) returns it.",
 }
 PLAIN = {"str": "str", "int": "int", "bool": "bool", "float": "float"}
 BEGIN = "ansible_facts:\n"
@@ -33,7 +36,11 @@ Field = tuple[str, str, str]
 
 def read_types() -> dict[str, list[Field]]:
     """Each TypedDict: its keys with annotation and comment."""
-    text = TYPES.read_text(encoding="utf-8")
+    return {**_types_of(TYPES), **_types_of(HEALTH_TYPES)}
+
+
+def _types_of(path: Path) -> dict[str, list[Field]]:
+    text = path.read_text(encoding="utf-8")
     lines = text.splitlines()
     found: dict[str, list[Field]] = {}
     for node in ast.parse(text).body:
@@ -55,7 +62,7 @@ def described(types: dict[str, list[Field]], name: str, indent: int) -> list[str
     pad, lines = " " * indent, []
     for key, annotation, comment in types[name]:
         if not comment:
-            sys.exit(f"{TYPES.relative_to(ROOT)}: {name}.{key} has no comment in its line")
+            sys.exit(f"{name}.{key} has no comment in its line")
         nullable = annotation.endswith(" | None")
         kind = annotation.removesuffix(" | None")
         text = f"{comment.rstrip('.')}, or null." if nullable else comment
@@ -79,7 +86,7 @@ def described(types: dict[str, list[Field]], name: str, indent: int) -> list[str
     return lines
 
 
-def wrapped(text: str, indent: int, width: int = 118) -> list[str]:
+def wrapped(text: str, indent: int, width: int = 110) -> list[str]:
     return textwrap.wrap(
         text,
         width,
@@ -100,9 +107,10 @@ def documentation(module: str) -> str:
     ]
     lines.append("  contains:")
     for fact, name in FACTS[module].items():
-        title = "What was found." if module == "rocm_facts" else TITLES[fact]
+        title = TITLES[fact] if module == "host_facts" else "What was found."
         lines += [f"    {fact}:", f"      description: {quoted(title)}", "      type: dict"]
-        lines.append("      returned: always")
+        optional = module == "host_facts" and fact == "amd_health"
+        lines.append(f"      returned: {'when O(health) is true' if optional else 'always'}")
         if name:
             lines += ["      contains:", *described(types, name, 8)]
     return "\n".join(lines) + "\n"

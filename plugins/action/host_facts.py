@@ -6,9 +6,11 @@ from __future__ import annotations
 
 import typing as t
 
+from ansible.errors import AnsibleConnectionFailure, AnsibleError
 from ansible.plugins.action import ActionBase
 
 from ansible_collections.amdgpu.fleet.plugins.plugin_utils._facts import ours
+from ansible_collections.amdgpu.fleet.plugins.plugin_utils._plan import reach
 
 
 class ActionModule(ActionBase):
@@ -19,4 +21,14 @@ class ActionModule(ActionBase):
 
     def run(self, tmp: str | None = None, task_vars: dict[str, t.Any] | None = None) -> dict[str, t.Any]:
         super().run(tmp, task_vars)
-        return ours(self._execute_module(task_vars=task_vars), "amd_gpus", "amd_rocm", "amd_host")
+        try:
+            result = self._execute_module(task_vars=task_vars)
+        except AnsibleError as error:
+            result = {"failed": True, "msg": str(error)}
+            if isinstance(error, AnsibleConnectionFailure) or not reach.refused_root(result):
+                raise
+        reason = reach.refused_root(result)
+        if reason:
+            # As good as no answer: the plan says so in a finding, and the run goes on to its report.
+            return {"unreachable": True, "changed": False, "msg": reason}
+        return ours(result, "amd_gpus", "amd_rocm", "amd_host", "amd_health")

@@ -13,15 +13,16 @@ from ansible_collections.amdgpu.fleet.plugins.plugin_utils._report.run import lo
 
 
 class ActionModule(ActionBase):
-    """Fills in who this run is, and takes over from a run of this controller that has ended; its documentation is
-    that of the module of the same name."""
+    """Fills in who this run is, and takes over from a run of this controller that has ended; its
+    documentation is that of the module of the same name."""
 
     TRANSFERS_FILES = False
 
     def run(self, tmp: str | None = None, task_vars: dict[str, t.Any] | None = None) -> dict[str, t.Any]:
         super().run(tmp, task_vars)
         node = os.uname().nodename
-        # Each call of ansible-playbook works in processes of its own, whose parent is the same for all of them.
+        # Each call of ansible-playbook works in processes of its own, whose parent is the same for all of
+        # them.
         parent = os.getppid()
         user = os.environ.get("SUDO_USER") or os.environ.get("USER") or f"user {os.getuid()}"
         arguments = {

@@ -17,7 +17,8 @@ attributes:
   diff_mode:
     description: Returns details on what has changed, or would change in check mode, when in diff mode.
   idempotent:
-    description: When run twice in a row outside check mode with the same arguments, the second run reports no change.
+    description: When run twice in a row outside check mode with the same arguments, the second run reports no
+      change.
 """
 
     # For modules that read the host and return ansible_facts.
@@ -50,4 +51,46 @@ attributes:
       - This module changes nothing.
   idempotent:
     support: full
+"""
+
+    # What the planner asks about a host.
+    QUESTIONS = r"""
+options:
+  search_paths:
+    description: Virtual environments to look for ROCm wheels and vLLM in.
+    type: list
+    elements: str
+    default: []
+  ports:
+    description: TCP ports to look up in the list of listening sockets.
+    type: list
+    elements: int
+    default: []
+  paths:
+    description: Model folders to look for.
+    type: list
+    elements: str
+    default: []
+  images:
+    description: Container images to look for in Podman's stores.
+    type: list
+    elements: str
+    default: []
+  programs:
+    description: Programs to look for, by name or by path.
+    type: list
+    elements: str
+    default: []
+  user:
+    description: Account whose store the images are looked for in, and of which C(user) tells.
+    type: str
+    default: ""
+  network:
+    description: Whether to look at interfaces and RDMA devices.
+    type: bool
+    default: false
+  health:
+    description: Whether to read the state of the GPUs too, as M(amdgpu.fleet.gpu_health) does.
+    type: bool
+    default: false
 """

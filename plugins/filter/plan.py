@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from ansible.errors import AnsibleFilterError
 
 from ansible_collections.amdgpu.fleet.plugins.plugin_utils import _harmless
+from ansible_collections.amdgpu.fleet.plugins.plugin_utils._plain import plain
 from ansible_collections.amdgpu.fleet.plugins.plugin_utils._plan import planner, quadlet, serve
 from ansible_collections.amdgpu.fleet.plugins.plugin_utils._plan.catalog import Catalog, CatalogError
 from ansible_collections.amdgpu.fleet.plugins.plugin_utils._plan.checks import normalize
@@ -46,12 +47,14 @@ def plan(
                 raise AnsibleFilterError(
                     f"amdgpu.fleet.plan: the fact {name} is missing. Run amdgpu.fleet.host_facts first."
                 )
-    return planner.plan(found, wants, host, unreachable)
+    if isinstance(facts.get("amd_health"), Mapping):
+        found["amd_health"] = facts["amd_health"]
+    return planner.plan(plain(found), plain(wants), host, unreachable)
 
 
 def plan_questions(wants: dict[str, t.Any]) -> dict[str, t.Any]:
     try:
-        normalized = normalize(wants)
+        normalized = normalize(plain(wants))
         return serve.questions(normalized, Catalog(normalized.plan_catalog))
     except (WantsError, CatalogError):
         # The plan reports it as a finding, with everything else it finds.

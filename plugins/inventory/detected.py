@@ -17,8 +17,8 @@ description:
     (C(partition_cpx_nps4)) and the health (C(health_ok), C(health_warn), C(health_fail)).
   - Each host also gets the variable C(amdgpu_detected), with the keys C(at), C(gfx), C(profile),
     C(partition_modes), C(health) and C(gpu_count).
-  - It stands beside any other inventory, which says which hosts there are. Give it last, so that they are known.
-    In a folder of inventories Ansible reads the files in the order of their names.
+  - It stands beside any other inventory, which says which hosts there are. Give it last, so that they are
+    known. In a folder of inventories Ansible reads the files in the order of their names.
   - The name of its file must end in C(detected.yml) or C(detected.yaml).
 extends_documentation_fragment:
   - ansible.builtin.constructed
@@ -31,8 +31,8 @@ options:
     choices: [amdgpu.fleet.detected]
   reports:
     description:
-      - Folder of the report, as O(amdgpu.fleet.report#role:main:report_directory) names it. A relative path starts at
-        the folder of the inventory file.
+      - Folder of the report, as O(amdgpu.fleet.report#role:main:report_directory) names it. A relative path
+        starts at the folder of the inventory file.
     type: str
     default: reports
   prefix:
@@ -46,7 +46,8 @@ options:
     type: bool
     default: false
   max_age_hours:
-    description: Hosts whose record is older come into the group C(stale) and into no other. V(0) takes every record.
+    description: Hosts whose record is older come into the group C(stale) and into no other. V(0) takes every
+      record.
     type: float
     default: 0
 """
@@ -95,7 +96,8 @@ class InventoryModule(BaseInventoryPlugin, Constructable, Cacheable):
         ]
         if records and not known:
             self.display.warning(
-                f"{path}: no other inventory names one of the {len(records)} hosts that have a record. Give this "
+                f"{path}: no other inventory names one of the {len(records)} hosts that have a record. Give "
+                f"this "
                 f"inventory after the others, or set add_hosts."
             )
         now = datetime.datetime.now(datetime.timezone.utc)

@@ -5,7 +5,6 @@
 from __future__ import annotations
 
 import grp
-import os
 import stat
 import typing as t
 
@@ -39,7 +38,7 @@ def _group_name(tree: Tree, gid: int) -> str | None:
 
 def _device(tree: Tree, path: str) -> dict[str, t.Any] | None:
     try:
-        info = os.stat(tree.path(path))
+        info = tree.about(path)
     except (OSError, ValueError):
         return None
     return {

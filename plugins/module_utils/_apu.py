@@ -2,9 +2,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Whether a GPU shares the memory of the host, and how much of it an engine may use.
 
-The architecture tells, except for gfx942, which is a card (MI300X) and an APU (MI300A). There the PCI id tells, and
-where nobody knows the id, what the driver shows of memory, links and modes.
-"""
+The architecture tells, except for gfx942, which is a card (MI300X) and an APU (MI300A). There the PCI id
+tells, and where nobody knows the id, what the driver shows of memory, links and modes."""
 
 from __future__ import annotations
 
@@ -57,12 +56,13 @@ def _on_the_module_of_a_cpu(tree: Tree, node: _kfd.Node) -> bool:
 
 
 def usable_bytes(apu: bool, gpu: Shown, memory: int | None) -> int | None:
-    """What engines can allocate. ``memory`` is what the kernel has: the host's, less what the BIOS set aside."""
+    """What engines can allocate. ``memory`` is what the kernel has: the host's, less what the BIOS set
+    aside."""
     if not apu:
         # A partition may show the memory of the whole GPU.
         return min(gpu.pool, gpu.vram) if gpu.pool and gpu.vram else gpu.pool or gpu.vram
     pool = gpu.pool or gpu.gtt
     if pool and gpu.vram and 0 <= gpu.vram - pool <= gpu.vram // 50:
         return pool  # the carve-out, which does not belong to the memory that the kernel has
-    # The limit of the pool may be set larger than the memory that is there.
+    # The limit of the pool may be set beyond the memory of the host.
     return min(pool, memory) if pool and memory else pool

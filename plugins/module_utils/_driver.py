@@ -133,20 +133,23 @@ def next_module(tree: Tree, release: str | None) -> str | None:
     return "inbox" if "/kernel/drivers/" in files[0] else "dkms"
 
 
-def driver(
-    tree: Tree,
-    kernel: str | None,
-    following: str | None,
-    command_line: t.Sequence[str],
-    modinfo: Modinfo,
-    secure_boot: bool | None,
-) -> dict[str, t.Any]:
-    """The fact ``driver``; ``following`` is the kernel of the next boot. ``/sys/module/amdgpu/version`` is
+class Boot(t.NamedTuple):
+    """How the host was started."""
+
+    kernel: str | None
+    # The kernel of the next boot.
+    following: str | None
+    arguments: t.Sequence[str]
+    secure_boot: bool | None
+
+
+def driver(tree: Tree, boot: Boot, modinfo: Modinfo) -> dict[str, t.Any]:
+    """The fact ``driver``. ``/sys/module/amdgpu/version`` is
     there with DKMS only. Signatures matter under Secure Boot only."""
     loaded = tree.exists(MODULE) and (tree.exists(MODULE, "initstate") or tree.exists(MODULE, "srcversion"))
     version = tree.word(MODULE, "version") if loaded else None
     builds = dkms_builds(tree)
-    files = module_files(tree, kernel) if kernel else []
+    files = module_files(tree, boot.kernel) if boot.kernel else []
     running = tree.word(MODULE, "srcversion") if loaded else None
     installed = srcversion_of(tree, files[0], modinfo) if files and running else None
     source = None
@@ -160,10 +163,10 @@ def driver(
         "dkms": builds,
         "build_log": build_log(tree),
         "built_for_running_kernel": bool(files),
-        "next_module": next_module(tree, following or kernel),
+        "next_module": next_module(tree, boot.following or boot.kernel),
         "reload_needed": bool(running and installed and running != installed),
-        "signer": modinfo("signer", tree.path(files[0])) if files and secure_boot else None,
-        "blacklisted_by": blacklisted_by(tree, command_line),
+        "signer": modinfo("signer", tree.path(files[0])) if files and boot.secure_boot else None,
+        "blacklisted_by": blacklisted_by(tree, boot.arguments),
     }
 
 

@@ -111,24 +111,24 @@ def admin_states(text: str, backend: str) -> dict[str, str]:
     return found
 
 
-def chosen(known: dict[str, Server], names: list[str], backend: str, must_exist: bool) -> list[Server]:
+def chosen(servers: dict[str, Server], names: list[str], backend: str, must_exist: bool) -> list[Server]:
     """The servers of these names, as far as there are any."""
-    found = [known[name] for name in names if name in known]
-    if must_exist and not found:
-        there = ", ".join(known) or "none"
+    selected = [servers[name] for name in names if name in servers]
+    if must_exist and not selected:
+        listed = ", ".join(servers) or "none"
         raise GatewayError(
-            f"{backend} has no server {' or '.join(names)}; it has {there}. Correct gateway_replicas and "
+            f"{backend} has no server {' or '.join(names)}; it has {listed}. Correct gateway_replicas and "
             f"apply the role gateway."
         )
-    return found
+    return selected
 
 
-def refusal(known: dict[str, Server], names: list[str], keep: int) -> str | None:
+def refusal(servers: dict[str, Server], names: list[str], keep: int) -> str | None:
     """Why servers must not be taken out of service together, or ``None``."""
-    others = [server for server in known.values() if server.name not in names]
+    others = [server for server in servers.values() if server.name not in names]
     left = [other.name for other in others if other.takes_requests]
     # One that takes none already is not missed.
-    missed = [name for name in names if known[name].takes_requests]
+    missed = [name for name in names if servers[name].takes_requests]
     if not missed or len(left) >= keep:
         return None
     return (

@@ -61,7 +61,7 @@ def choice(product: str, boards: t.Collection[str]) -> str:
         return product
     if len(boards) > MAX_CHOICE:
         return f"{product} or another board of its kind"
-    # What all names begin with is said once, and so is what stands in brackets at the end.
+    # A beginning that all names share is written once, and so are brackets at the end.
     tails = {board.partition(" (")[2] for board in boards}
     tail = f" ({tails.pop()}" if len(tails) == 1 and all(tails) else ""
     names = [board.removesuffix(tail).split() if tail else board.split() for board in sorted(boards)]

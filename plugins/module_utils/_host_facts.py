@@ -29,6 +29,18 @@ from ._reader import Reader
 from ._tree import Tree, memory_bytes
 from ._write import WriteError
 
+_NAMES = {"type": "list", "elements": "str", "default": []}
+# What the planner asks, as options of a module.
+QUESTIONS = {
+    "search_paths": _NAMES,
+    "ports": {"type": "list", "elements": "int", "default": []},
+    "paths": _NAMES,
+    "images": _NAMES,
+    "programs": _NAMES,
+    "user": {"type": "str", "default": ""},
+    "network": {"type": "bool", "default": False},
+    "health": {"type": "bool", "default": False},
+}
 GPU_MODULES = "kernel/drivers/gpu/drm/amd"
 
 

@@ -163,19 +163,11 @@ class Server:
             raise NoAnswer("/metrics: vLLM's numbers of requests are no numbers") from error
 
     def completion(self, model: str, prompt: str, max_tokens: int, timeout: float) -> dict[str, t.Any]:
-        """One streamed completion: ``text``, ``tokens``, time to the first token and per further token, in
-        ms.
+        """One streamed completion: ``text``, ``tokens``, time to the first and per further token, in ms.
 
         The server may be silent for ``timeout`` seconds: the first completion may compile kernels.
         """
-        body = {
-            "model": model,
-            "prompt": prompt,
-            "max_tokens": max_tokens,
-            "temperature": 0,
-            "stream": True,
-            "stream_options": {"include_usage": True},
-        }
+        body = _body(model, prompt, max_tokens)
         start = time.monotonic()
         first = last = None
         pieces: list[str] = []
@@ -229,3 +221,14 @@ class Server:
             "time_to_first_token_ms": round((first - start) * 1000, 1),
             "time_per_output_token_ms": round(further * 1000, 1) if further is not None else None,
         }
+
+
+def _body(model: str, prompt: str, max_tokens: int) -> dict[str, t.Any]:
+    return {
+        "model": model,
+        "prompt": prompt,
+        "max_tokens": max_tokens,
+        "temperature": 0,
+        "stream": True,
+        "stream_options": {"include_usage": True},
+    }

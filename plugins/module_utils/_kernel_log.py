@@ -14,7 +14,8 @@ MAX_LINES = 8
 MAX_LENGTH = 160
 # A line must speak of a GPU or of what carries it, and of trouble. The catalog says what each kind of line
 # means.
-# Since 7.0 the driver's lines have no second "amdgpu:", and modules that are refused are named by their reason.
+# Since 7.0 the driver's lines have no second "amdgpu:", and modules that are refused are named by their
+# reason.
 _SUBJECT = re.compile(
     r"amdgpu|amdkfd|kfd|amdttm|amdkcl|\bttm\b|\[drm|pci(eport)?\b|\bBAR ?\d|\bMES\b|hardware error|AMD-Vi"
     r"|Loading of .{1,60} is rejected|Lockdown: modprobe",
@@ -37,10 +38,23 @@ _TROUBLE = re.compile(
 _STAMP = re.compile(r"^(<\d+>)?(\[[\s\d.]+\]\s*|\w{3}\s+\d+ [\d:]+ \S+ kernel: (\[[\s\d.]+\]\s*)?)?")
 
 
+def text(tree: Tree, dmesg: t.Callable[[], str | None]) -> str | None:
+    """The log. Without a real host (``root`` is a folder) it is read from ``/var/log``; ``None`` where it
+    cannot be."""
+    if tree.bare:
+        return "\n".join(filter(None, (tree.text(path) for path in LOGS))) or None
+    return dmesg()
+
+
+def relevant(log: str) -> list[str]:
+    """The lines that speak of a GPU or of what carries it."""
+    return [line for line in log.splitlines() if _SUBJECT.search(_STAMP.sub("", line)[:MAX_LENGTH])]
+
+
 def trouble(tree: Tree, dmesg: t.Callable[[], str | None]) -> list[dict[str, t.Any]]:
     """``{line, count}``: the eight latest kinds of lines; lines that differ in numbers and devices only are
-    one kind. Without a real host (``root`` is a folder) the log is read from ``/var/log``."""
-    log = "\n".join(filter(None, (tree.text(path) for path in LOGS))) if tree.root else dmesg()
+    one kind."""
+    log = text(tree, dmesg)
     found: dict[str, dict[str, t.Any]] = {}
     for line in (log or "").splitlines():
         line = _STAMP.sub("", line).strip()[:MAX_LENGTH]

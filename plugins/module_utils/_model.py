@@ -1,75 +1,43 @@
 # Copyright: (c) 2026, the amdgpu.fleet authors
 # SPDX-License-Identifier: GPL-3.0-or-later
 """What a host tells about a model folder: whether it is one, how many bytes its weights are, and the shape of
-the model.
-
-The shape is the few numbers of ``config.json`` from which memory is computed, named alike whatever the model
-calls them. Weights are never read, only their sizes.
+the model (see _model_shape). Weights are never read, only their sizes.
 """
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import re
 import struct
 import typing as t
-import urllib.parse
 
 from ansible_collections.amdgpu.fleet.plugins.module_utils import _gguf_model as gguf
+from ansible_collections.amdgpu.fleet.plugins.module_utils import _model_card as card
 from ansible_collections.amdgpu.fleet.plugins.module_utils import _model_links as links
+from ansible_collections.amdgpu.fleet.plugins.module_utils._model_layers import word as _word
+from ansible_collections.amdgpu.fleet.plugins.module_utils._model_record import checked_by
+from ansible_collections.amdgpu.fleet.plugins.module_utils._model_shape import (
+    CONTEXT,
+    HEAD_DIM,
+    KV_HEADS,
+    UNCOUNTED,
+    fp8_scales,
+    quantization,
+    shape,
+)
 from ansible_collections.amdgpu.fleet.plugins.module_utils._tree import Tree
+
+__all__ = ["CONTEXT", "HEAD_DIM", "KV_HEADS", "UNCOUNTED", "fp8_scales", "quantization", "shape"]
 
 INDEXES = ("model.safetensors.index.json", "pytorch_model.bin.index.json")
 # The index of a model of a trillion parameters has about 15 MB.
 INDEX_LIMIT = 64 << 20
 SHARD = re.compile(r"-\d+-of-(\d+)\.")
-# Where a check against a manifest is remembered: a model on a share cannot be written to.
-RECORDS = "/var/lib/amdgpu-fleet/checked"
 WEIGHTS = (".safetensors", ".bin", ".pt", ".pth", ".tensors", ".gguf")
 END_OF_TENSOR = re.compile(rb'"data_offsets":\s*\[\s*\d+\s*,\s*(\d{1,18})\s*\]')
 # Files beside the weights, and a second copy of them in another format (vLLM loads neither).
 NOT_WEIGHTS = re.compile(r"(adapter_|consolidated|training_args|optimizer|scheduler|scaler|rng_state)")
-
-# Names of one number, the first that is there counts (vLLM's
-# transformers_utils/model_arch_config_convertor.py).
-LAYERS = ("num_hidden_layers", "n_layer", "n_layers", "num_layers")
-HEADS = ("num_attention_heads", "n_head", "n_heads")
-KV_HEADS = (
-    "n_head_kv",
-    "num_kv_heads",
-    "num_key_value_heads",
-    "multi_query_group_num",
-    "num_attention_groups",
-)
-HIDDEN = ("hidden_size", "n_embd", "d_model")
-HEAD_DIM = ("head_dim", "hidden_size_per_head", "kv_channels")
-CONTEXT = (
-    "max_position_embeddings", "n_positions", "max_seq_len", "seq_length", "model_max_length", "max_target_positions",
-    "max_sequence_length", "max_seq_length", "seq_len",
-)  # fmt: skip
-# What transformers fills in where config.json names a window and not which layers have it: every n-th layer
-# sees all.
-PATTERNS = {"gemma2": 2, "gemma3": 6, "gemma3_text": 6, "cohere2": 4}
-# These keep their context already scaled, or are an own limit (vLLM's config/model.py).
-ROPE_WITHOUT_FACTOR = ("su", "longrope", "llama3", "yarn", "deepseek_yarn", "deepseek_llama_scaling")
-# Caches that are not keys and values of every token, or not of every layer in one way: nothing is computed
-# where these stand.
-UNCOUNTED = (
-    "compress_ratios", "index_topk", "hybrid_override_pattern", "attn_layer_period", "attn_type_list", "block_configs", "layers_block_type",
-    "num_kv_shared_layers", "per_layer_config", "global_head_dim", "num_global_key_value_heads", "ssm_cfg", "state_size", "mamba_d_state",
-    "linear_attn_config", "is_encoder_decoder",
-)  # fmt: skip
-LAYER_TYPES = {
-    "full_attention": "full",
-    "attention": "full",
-    "sliding_attention": "sliding",
-    "chunked_attention": "full",  # vLLM keeps all their tokens unless told otherwise
-    "linear_attention": "state",
-    "mamba": "state",
-}
-LARGEST = 10**9
 
 
 def paths(tree: Tree, wanted: t.Sequence[str]) -> dict[str, dict[str, t.Any]]:
@@ -79,202 +47,30 @@ def paths(tree: Tree, wanted: t.Sequence[str]) -> dict[str, dict[str, t.Any]]:
 
 
 def _model(tree: Tree, path: str) -> dict[str, t.Any]:
-    configuration = _configuration(tree, path)
-    found = shape(configuration)
-    given, barred = links.beside(tree, path)
-    if configuration and found is None:
+    configuration = card.configuration(tree, path)
+    numbers = shape(configuration)
+    elsewhere, barred = links.beside(tree, path)
+    if configuration and numbers is None:
         tree.problem(f"{path}/config.json", "does not say how many layers and heads the model has")
     return {
         "exists": tree.exists(path),
         "directory": os.path.isdir(tree.path(path)),
-        "model": tree.exists(path, "config.json"),
+        "model": card.is_model(tree, path),
         "model_type": _word(configuration.get("model_type")),
+        "architecture": card.architecture(configuration),
+        "base": card.bases(tree, path, configuration),
         "quantization": quantization(configuration),
         "fp8_scales": fp8_scales(configuration),
         "weights_bytes": _weights_bytes(tree, path),
         "missing": missing(tree, path),
         "checked_by": checked_by(tree, path),
         "place": links.place(tree, path),
-        "elsewhere": given,
+        "elsewhere": elsewhere,
         "barred": barred,
         "astray": links.astray(tree, path),
-        "shape": found,
+        "shape": numbers,
         "gguf": gguf.of_path(tree, path),
     }
-
-
-def _configuration(tree: Tree, path: str) -> dict[str, t.Any]:
-    data = tree.raw(path, "config.json")
-    try:
-        found = json.loads(data) if data else {}
-    except (ValueError, RecursionError):
-        found = None
-    if not isinstance(found, dict) or not isinstance(found.get("quantization_config") or {}, dict):
-        tree.problem(f"{path}/config.json", "is not the configuration of a model")
-        return {}
-    return found
-
-
-def quantization(configuration: dict[str, t.Any]) -> str | None:
-    """How the weights are quantized, as ``quantization_config`` names it."""
-    return _word(_quantization(configuration).get("quant_method"))
-
-
-def fp8_scales(configuration: dict[str, t.Any]) -> str | None:
-    """What shares a scale in weights of 8 bits: ``tensor``, ``channel`` or ``block``; ``None`` where they are
-    not FP8."""
-    found = _quantization(configuration)
-    if found.get("quant_method") == "fp8":
-        return "block" if found.get("weight_block_size") else "tensor"
-    groups = found.get("config_groups")
-    for group in groups.values() if isinstance(groups, dict) else ():
-        weights = group.get("weights") if isinstance(group, dict) else None
-        if isinstance(weights, dict) and weights.get("num_bits") == 8 and weights.get("type") == "float":
-            return weights["strategy"] if weights.get("strategy") in ("tensor", "channel", "block") else None
-    return None
-
-
-def _quantization(configuration: dict[str, t.Any]) -> dict[str, t.Any]:
-    for part in (configuration, _text_part(configuration)):
-        for key in ("quantization_config", "compression_config"):
-            if isinstance(part.get(key), dict):
-                return part[key]
-    return {}
-
-
-def shape(configuration: dict[str, t.Any]) -> dict[str, t.Any] | None:
-    """The numbers that memory is computed from, ``None`` where ``config.json`` has no layers or no heads.
-
-    ``attention`` counts layers: ``full`` keep every token, ``sliding`` the last ``window``, ``state`` a fixed
-    amount a sequence. ``uncounted`` names what makes the cache another one than these numbers say.
-    """
-    text = _text_part(configuration)
-    layers, heads, hidden = _number(text, *LAYERS), _number(text, *HEADS), _number(text, *HIDDEN)
-    if not layers or not heads:
-        return None
-    kind = _word(text.get("model_type")) or _word(configuration.get("model_type"))
-    window, attention = _attention(text, kind, layers)
-    numbers = {
-        "type": kind,
-        "layers": layers,
-        "heads": heads,
-        "kv_heads": _kv_heads(text, heads),
-        "head_dim": _number(text, *HEAD_DIM) or (hidden // heads if hidden else None),
-        "hidden": hidden,
-        "vocabulary": _number(text, "vocab_size") or _number(configuration, "vocab_size"),
-        "context": _context(text, kind),
-        "dtype": _dtype(text) or _dtype(configuration),
-        "kv_dtype": _kv_dtype(configuration),
-        "kv_lora_rank": _number(text, "kv_lora_rank"),
-        "rope_head_dim": _number(text, "qk_rope_head_dim"),
-        "window": window,
-        "attention": attention,
-        "uncounted": next((key for key in UNCOUNTED if text.get(key) or configuration.get(key)), None),
-    }
-    return {name: value for name, value in numbers.items() if value is not None}
-
-
-def _kv_heads(text: dict[str, t.Any], heads: int) -> int:
-    if text.get("multi_query") is True and not text.get("new_decoder_architecture"):
-        return 1
-    return min(_number(text, *KV_HEADS) or heads, heads)
-
-
-def _text_part(configuration: dict[str, t.Any]) -> dict[str, t.Any]:
-    """The language model of one that also sees or hears."""
-    for key in ("text_config", "llm_config", "language_config"):
-        part = configuration.get(key)
-        if isinstance(part, dict) and any(name in part for name in LAYERS):
-            return part
-    thinker = configuration.get("thinker_config")
-    return _text_part(thinker) if isinstance(thinker, dict) else configuration
-
-
-def _attention(text: dict[str, t.Any], kind: str | None, layers: int) -> tuple[int | None, dict[str, int]]:
-    """The window, and how many layers there are of each kind."""
-    window = _number(text, "sliding_window")
-    if text.get("use_sliding_window") is False:
-        window = None
-    types = text.get("layer_types")
-    counts = {"full": 0, "sliding": 0, "state": 0}
-    pattern = _number(text, "sliding_window_pattern", "_sliding_window_pattern") or PATTERNS.get(kind or "")
-    interval, from_layer = _number(text, "full_attention_interval"), text.get("max_window_layers")
-    if isinstance(types, list) and len(types) == layers:
-        for name in types:
-            counts[LAYER_TYPES.get(name, "full") if isinstance(name, str) else "full"] += 1
-    elif interval:
-        counts.update(full=layers // interval, state=layers - layers // interval)
-    elif window and pattern:
-        counts.update(full=layers // pattern, sliding=layers - layers // pattern)
-    elif window and text.get("use_sliding_window") is True and isinstance(from_layer, int):
-        counts["full"] = min(max(from_layer, 0), layers)
-        counts["sliding"] = layers - counts["full"]
-    else:
-        counts["sliding" if window else "full"] = layers
-    if not window:
-        counts["full"], counts["sliding"] = counts["full"] + counts["sliding"], 0
-    return (window if counts["sliding"] else None), {name: count for name, count in counts.items() if count}
-
-
-def _context(text: dict[str, t.Any], kind: str | None) -> int | None:
-    """The longest context, as vLLM derives it from ``config.json``."""
-    limits = [value for value in (_number(text, name) for name in CONTEXT) if value]
-    if not limits:
-        return None
-    limit = _number(text, "model_max_length") or min(limits)
-    rope = text.get("rope_parameters") or text.get("rope_scaling")
-    if not isinstance(rope, dict) or "gemma3" in (kind or ""):
-        return limit
-    name = rope.get("rope_type") or rope.get("type")
-    if name == "longrope":
-        return (
-            _number(text, "original_max_position_embeddings")
-            or _number(rope, "original_max_position_embeddings")
-            or limit
-        )
-    factor = rope.get("factor")
-    if (
-        name in ROPE_WITHOUT_FACTOR
-        or isinstance(factor, bool)
-        or not isinstance(factor, (int, float))
-        or not 0 < factor < 1 << 20
-    ):
-        return limit
-    return max(min(int(limit * factor), LARGEST), 1)
-
-
-def _kv_dtype(configuration: dict[str, t.Any]) -> str | None:
-    """``fp8`` where the checkpoint itself asks for such a cache (vLLM: compressed-tensors and ModelOpt,
-    nothing else)."""
-    found = _quantization(configuration)
-    method = str(found.get("quant_method"))
-    scheme = found.get("kv_cache_scheme")
-    if (
-        isinstance(scheme, dict)
-        and scheme.get("num_bits") == 8
-        and method.replace("_", "-") == "compressed-tensors"
-    ):
-        return "fp8"
-    asked = str(scheme or found.get("kv_cache_quant_algo")).lower()
-    eight_bits = "fp8" in asked or (isinstance(scheme, dict) and scheme.get("num_bits") == 8)
-    return "fp8" if method.startswith("modelopt") and eight_bits else None
-
-
-def _dtype(part: dict[str, t.Any]) -> str | None:
-    word = _word(part.get("dtype")) or _word(part.get("torch_dtype"))
-    return word.replace("torch.", "") if word else None
-
-
-def _word(value: t.Any) -> str | None:
-    return value if isinstance(value, str) and 0 < len(value) <= 64 else None
-
-
-def _number(part: dict[str, t.Any], *names: str) -> int | None:
-    for name in names:
-        value = part.get(name)
-        if isinstance(value, int) and not isinstance(value, bool) and 0 < value <= LARGEST:
-            return value
-    return None
 
 
 def _weights_bytes(tree: Tree, path: str) -> int | None:
@@ -291,10 +87,10 @@ def _weights_bytes(tree: Tree, path: str) -> int | None:
         sizes = {name: _size(tree, path, name) for name in weights}
         shards = max((int(match.group(1)) for match in map(SHARD.search, weights) if match), default=0)
         if None in sizes.values() or shards > len(weights):
-            known = _size_by_index(tree, path)
-            if known is None:
+            indexed = _size_by_index(tree, path)
+            if indexed is None:
                 tree.problem(path, "has only some of the weight files")
-            return known
+            return indexed
         return sum(size or 0 for size in sizes.values())
     return _size_by_index(tree, path)
 
@@ -324,7 +120,7 @@ def _size_by_index(tree: Tree, path: str) -> int | None:
 def missing(tree: Tree, path: str) -> str | None:
     """What keeps the weights of a folder from being whole, ``None`` where nothing does; by the index, or by
     the names of the shards."""
-    if not tree.exists(path, "config.json"):
+    if not card.is_model(tree, path):
         return None
     names = tree.names(path)
     safetensors = any(name.endswith(".safetensors") for name in names)
@@ -338,9 +134,9 @@ def missing(tree: Tree, path: str) -> str | None:
         for name in names:
             match = SHARD.search(name)
             if match and name.endswith((".safetensors", ".bin")):
-                there = sum(_same_shards(name, other) for other in names)
-                if there < int(match.group(1)):
-                    return f"{int(match.group(1)) - there} of {match.group(1)} parts like {name}"
+                parts = sum(_same_shards(name, other) for other in names)
+                if parts < int(match.group(1)):
+                    return f"{int(match.group(1)) - parts} of {match.group(1)} parts like {name}"
     short = next(
         (name for name in names if name.endswith(".safetensors") and _cut_off(tree, path, name)), None
     )
@@ -376,36 +172,3 @@ def _cut_off(tree: Tree, path: str, name: str) -> bool:
             return end > size
     except (OSError, ValueError, struct.error):
         return True
-
-
-def fingerprint(folder: str) -> str:
-    """Names, sizes and times of all files of a folder: it changes when somebody replaces one."""
-    total = hashlib.sha256()
-    for base, folders, names in os.walk(folder):
-        folders[:] = sorted(name for name in folders if name != ".cache")
-        for name in sorted(names):
-            path = os.path.join(base, name)
-            state = os.stat(path)
-            total.update(
-                f"{os.path.relpath(path, folder)} {state.st_size} {state.st_mtime_ns}\n".encode(
-                    "utf-8", "surrogateescape"
-                )
-            )
-    return total.hexdigest()
-
-
-def record(path: str) -> str:
-    """The file that remembers which manifest a folder was checked against."""
-    return f"{RECORDS}/{urllib.parse.quote(path, safe='')}.json"
-
-
-def checked_by(tree: Tree, path: str) -> str | None:
-    """The manifest that the folder, as it is now, was found to be right by."""
-    data = tree.raw(record(path))
-    if not data:
-        return None
-    try:
-        known = json.loads(data)
-        return known["manifest"] if known["fingerprint"] == fingerprint(tree.path(path)) else None
-    except (ValueError, KeyError, TypeError, OSError, RecursionError):
-        return None

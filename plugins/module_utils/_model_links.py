@@ -2,9 +2,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Links out of a model's folder: which other folders a server is given for them, and which it never is.
 
-Whoever owns the folder may put links into it. A server that got whatever they lead to would hand its owner the
-keys of others, for it may run as root.
-"""
+Whoever owns the folder may put links into it. A server that got whatever they lead to would hand its owner
+the keys of others, for it may run as root."""
 
 from __future__ import annotations
 
@@ -15,9 +14,10 @@ import typing as t
 
 from ansible_collections.amdgpu.fleet.plugins.module_utils._tree import Tree
 
-# Of a chain of links, as many as are followed; and of the folders they lead to, as many as a unit is given.
+# How many links of a chain are followed, and into how many folders a unit may look.
 LINKS, FOLDERS = 8, 8
-# Of the system, of root, and where containers and this collection keep what is not a model's.
+# Folders of the system and of root, and those where containers and this collection keep other things
+# than models.
 SYSTEM = re.compile(
     r"/((bin|boot|dev|etc|lib|lib64|proc|root|run|sbin|sys|usr)|var/(lib/(containers|docker|containerd|private"
     r"|amdgpu-fleet|kubelet)|run|log|spool|cache/private))?(/|$)"
@@ -46,11 +46,11 @@ def private(path: str) -> str | None:
 def astray(tree: Tree, path: str) -> str | None:
     """Where a path leads that somebody other than root led there, if it is private and not what was asked
     for."""
-    there = place(tree, path)
-    area = private(there)
-    if area is None or os.path.normpath(path) == there or private(os.path.normpath(path)) == area:
+    target = place(tree, path)
+    area = private(target)
+    if area is None or os.path.normpath(path) == target or private(os.path.normpath(path)) == area:
         return None
-    return there if any(owner != 0 for owner in _owners(tree, path)) else None
+    return target if any(owner != 0 for owner in _owners(tree, path)) else None
 
 
 def _owners(tree: Tree, path: str) -> t.Iterator[int]:
@@ -84,16 +84,16 @@ def beside(tree: Tree, path: str) -> tuple[list[str], list[str]]:
     folder = place(tree, path)
     home = SNAPSHOT.fullmatch(folder)
     own = home.group(1) if home else folder
-    found = {hop for hop in _hops(tree, folder) if hop != folder and not hop.startswith(f"{folder}/")}
-    barred = {hop for hop in found if not _inside(tree, hop, own)}
-    given = sorted(found - barred)
-    if barred or len(given) > FOLDERS:
+    hops = {hop for hop in _hops(tree, folder) if hop != folder and not hop.startswith(f"{folder}/")}
+    barred = {hop for hop in hops if not _inside(tree, hop, own)}
+    allowed = sorted(hops - barred)
+    if barred or len(allowed) > FOLDERS:
         tree.problem(
             path,
-            f"has links into {', '.join(sorted(barred)) or f'{len(given)} folders'}, which no server is "
+            f"has links into {', '.join(sorted(barred)) or f'{len(allowed)} folders'}, which no server is "
             f"given",
         )
-    return given[:FOLDERS], sorted(barred)
+    return allowed[:FOLDERS], sorted(barred)
 
 
 def _inside(tree: Tree, hop: str, own: str) -> bool:

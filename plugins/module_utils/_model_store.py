@@ -15,7 +15,7 @@ import tarfile
 import typing as t
 import zlib
 
-from ansible_collections.amdgpu.fleet.plugins.module_utils import _model
+from ansible_collections.amdgpu.fleet.plugins.module_utils import _model, _model_record
 from ansible_collections.amdgpu.fleet.plugins.module_utils._tree import Tree
 from ansible_collections.amdgpu.fleet.plugins.module_utils._write import why
 
@@ -48,16 +48,16 @@ def sha256(path: str) -> str:
             total.update(data)
 
 
-def require_space(path: str, size: int, there: int = 0) -> None:
+def require_space(path: str, size: int, present: int = 0) -> None:
     """Refuse where the file system that ``path`` is to be on has no room; ``there`` bytes of it are already
     there."""
     existing = path
     while not os.path.exists(existing):
         existing = os.path.dirname(existing) or "."
     free = shutil.disk_usage(existing).free
-    if size - there + RESERVE > free:
+    if size - present + RESERVE > free:
         raise StoreError(
-            f"{path} needs {gib(max(size - there, 0))} and {gib(RESERVE)} to spare, and {existing} has "
+            f"{path} needs {gib(max(size - present, 0))} and {gib(RESERVE)} to spare, and {existing} has "
             f"{gib(free)} free. "
             "Make room there, or set model_directory to a larger disk."
         )
@@ -178,13 +178,13 @@ def check_manifest(folder: str, manifest: str) -> None:
 def remember(tree: Tree, path: str, manifest: str) -> None:
     """Write down that a folder, as it is, was checked, so that it is not read again in every run."""
     try:
-        known = {"manifest": manifest, "fingerprint": _model.fingerprint(tree.path(path))}
+        known = {"manifest": manifest, "fingerprint": _model_record.fingerprint(tree.path(path))}
     except OSError as error:
         raise StoreError(
             f"{error.filename or path} cannot be looked at: {why(error)}. If it is a link that leads "
             f"nowhere, remove it."
         ) from error
-    place = tree.path(_model.record(path))
+    place = tree.path(_model_record.record(path))
     os.makedirs(os.path.dirname(place), mode=0o755, exist_ok=True)
     temporary = f"{place}.new"
     with open(temporary, "w", encoding="utf-8") as file:

@@ -2,8 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""modprobe.d: read it, change one file of it, and say who else sets the same and what the running kernel
-has."""
+"""modprobe.d: read it, change one file of it, and say who else sets the same."""
 
 from __future__ import annotations
 
@@ -30,8 +29,6 @@ FOLDERS = (
     "/usr/lib/modprobe.d",
     "/lib/modprobe.d",
 )
-INITRAMFS = ("initrd*", "initramfs*", "booster-*.img", "*/*/initrd*", "*/*/initramfs*")
-IMAGE_FOLDERS = ("/boot", "/efi", "/boot/efi")
 
 # Whose options decide about a GPU.
 GPU_MODULES = ("amdgpu", "amdttm", "ttm")
@@ -330,93 +327,3 @@ def conflicts(
                 {**setting._asdict(), "wins": os.path.basename(setting.path) > os.path.basename(place)}
             )
     return result
-
-
-def installed_images(root: str) -> list[str]:
-    """The newest image of each installed kernel; where names tell nothing about kernels, the newest one there
-    is."""
-    found = {
-        image
-        for folder in IMAGE_FOLDERS
-        for pattern in INITRAMFS
-        for image in glob.glob(os.path.join(glob.escape(below(root, folder)), pattern))
-        if os.path.isfile(image)
-    }
-    images = sorted(found)
-    images.sort(key=_written)
-    newest = {}
-    for folder in glob.glob(os.path.join(glob.escape(below(root, "/lib/modules")), "*", "")):
-        release = os.path.basename(os.path.dirname(folder))
-        names = {
-            f"{kind}-{release}{end}" for kind in ("initrd.img", "initrd", "initramfs") for end in ("", ".img")
-        }
-        for image in images:
-            if os.path.basename(image) in names or os.path.basename(os.path.dirname(image)) == release:
-                newest[release] = image
-    return list(newest.values()) or images[-1:]
-
-
-def _written(place: str) -> float:
-    try:
-        return os.stat(place).st_mtime
-    except OSError:  # it went away meanwhile
-        return 0
-
-
-def initramfs_reason(root: str, place: str, changed: bool, whole: bool = False) -> str:
-    """Why the initramfs has to be built again (empty: it has not). Without an image there is nothing to
-    build.
-
-    whole: the file is to be gone. A run that was interrupted after that left a trace on the directory alone.
-    """
-    images = installed_images(root)
-    if not images:
-        return ""
-    if changed:
-        if os.path.isdir(below(root, "/etc/initramfs-tools")):
-            return "initramfs-tools copies /etc/modprobe.d into the initramfs"
-        return "whether the module is in the initramfs cannot be told without unpacking it"
-    oldest = min(images, key=_written)
-    changed_last = os.path.dirname(place) if whole and not os.path.exists(place) else place
-    return f"{changed_last} is newer than {oldest}" if _written(changed_last) > _written(oldest) else ""
-
-
-def reload_reasons(
-    root: str,
-    before: State,
-    after: State,
-    asked: Mapping[str, Mapping[str, Any]],
-    blacklist: Sequence[str],
-    overruled: Collection[tuple[str, str]] = (),
-) -> list[str]:
-    """Where a loaded module still runs with another value than the files now say. Another one is not got by
-    loading what is overruled."""
-    reasons = []
-    for module in dict.fromkeys([*asked, *before.options]):
-        folder = below(root, f"/sys/module/{module}/parameters")
-        if not os.path.isdir(os.path.dirname(folder)):
-            continue
-        held, holds = before.options.get(module, {}), after.options.get(module, {})
-        named = list(asked[module] or held) if module in asked else []
-        for parameter in dict.fromkeys([*named, *(name for name in held if name not in holds)]):
-            if (module, parameter) in overruled:
-                continue
-            new, old = meant(holds, parameter), meant(held, parameter)
-            try:
-                with open(os.path.join(folder, parameter), encoding="utf-8", errors="replace") as stream:
-                    running: str | None = stream.read(4096).strip("\0\n ")
-            except OSError:
-                running = None
-            if running is None:
-                if new != old:
-                    reasons.append(f"{module} is loaded and does not show its {parameter}, which changes")
-            elif new is not None and not equal(running, new):
-                reasons.append(f"{module} runs with {parameter}={running}, wanted is {new}")
-            elif new is None and old is not None and equal(running, old):
-                reasons.append(f"{module} still runs with {parameter}={running}")
-    loaded = [
-        name
-        for name in blacklist
-        if name in after.blacklist and os.path.isdir(below(root, f"/sys/module/{name}"))
-    ]
-    return reasons + [f"{name} is blacklisted but loaded" for name in loaded]

@@ -41,7 +41,7 @@ def network(tree: Tree) -> dict[str, t.Any]:
 def _networks(tree: Tree) -> dict[str, list[str]]:
     """The networks that each interface is in: routes without a gateway, and addresses of IPv6."""
     found: dict[str, list[str]] = {}
-    base = "proc/net" if tree.root else "proc/self/net"
+    base = "proc/net" if tree.bare else "proc/self/net"
     for line in (tree.text(base, "route") or "").splitlines()[1:]:
         fields = line.split()
         try:

@@ -22,7 +22,8 @@ OF_THE_KEY = (0x10, 0x11, 0x12, 0x13, 0x1F)
 CREATED, KEY_EXPIRES, ISSUER = 2, 9, 16
 ARMOR = re.compile(
     # Whatever comes from the network: no part of it may match in two ways.
-    rb"^-----BEGIN PGP PUBLIC KEY BLOCK-----\r?\n(?:[^\r\n:]+: [^\r\n]*\r?\n)*\r?\n([^-]*)-----END PGP PUBLIC KEY BLOCK-----",
+    rb"^-----BEGIN PGP PUBLIC KEY BLOCK-----\r?\n(?:[^\r\n:]+: [^\r\n]*\r?\n)*\r?\n"
+    rb"([^-]*)-----END PGP PUBLIC KEY BLOCK-----",
     re.M,
 )
 

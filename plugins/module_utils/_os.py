@@ -34,9 +34,9 @@ def operating_system(tree: Tree) -> dict[str, t.Any]:
     identity = [release.get("ID", ""), *like]
     manager = next((found for names, found in FAMILIES if set(names) & set(identity)), None)
     # A family is a hint; what lies on the disk decides where it says nothing or is not there.
-    there = [name for name, paths in MANAGERS.items() if any(tree.exists(path) for path in paths)]
-    if there and manager not in there:
-        manager = there[0]
+    managers = [name for name, paths in MANAGERS.items() if any(tree.exists(path) for path in paths)]
+    if managers and manager not in managers:
+        manager = managers[0]
     return {
         "id": release.get("ID"),
         "version": release.get("VERSION_ID"),
@@ -49,9 +49,14 @@ def operating_system(tree: Tree) -> dict[str, t.Any]:
         "platform": release.get("PLATFORM_ID"),
         "variant": release.get("VARIANT_ID"),
         "package_manager": manager,
-        "machine": None if tree.root else os.uname().machine,
-        "glibc": None if tree.root else _glibc(),
+        "machine": _noted(tree, "machine") if tree.root else os.uname().machine,
+        "glibc": _noted(tree, "glibc") if tree.root else _glibc(),
     }
+
+
+def _noted(tree: Tree, name: str) -> str | None:
+    found: str | None = getattr(tree.notes, name, None)
+    return found
 
 
 def _glibc() -> str | None:

@@ -2,11 +2,10 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Which KFD nodes are partitions of one GPU, and which PCI device that GPU is.
 
-The PCI slot decides: a GPU is one device on the bus, whatever number of KFD nodes it shows. An id of the die is
-no answer: it was one for the whole GPU, drivers since 6.16.13 and Linux 6.18 give each partition the id of its own
-die, and it may differ from what PCI shows even where there is one partition. It is asked only where two nodes name
-the identical place, as on kernels before 5.6, which do not tell the PCI domain.
-"""
+The PCI slot decides: a GPU is one device on the bus, whatever number of KFD nodes it shows. An id of the die
+is no answer: it was one for the whole GPU, drivers since 6.16.13 and Linux 6.18 give each partition the id
+of its own die, and it may differ from what PCI shows even where there is one partition. It is asked only
+where two nodes name the identical place, as on kernels before 5.6, which do not tell the PCI domain."""
 
 from __future__ import annotations
 
@@ -16,7 +15,7 @@ from ansible_collections.amdgpu.fleet.plugins.module_utils import _kfd
 
 
 class Device(t.Protocol):
-    """What is needed of a PCI device."""
+    """The properties of a PCI device that decide who owns a node."""
 
     @property
     def address(self) -> str: ...
@@ -99,7 +98,8 @@ def grouped(nodes: t.Iterable[_kfd.Node]) -> list[list[_kfd.Node]]:
 
 
 def address_of(nodes: list[_kfd.Node]) -> str | None:
-    """The PCI address of a GPU by its nodes alone. Where they name several functions, these are partitions."""
+    """The PCI address of a GPU by its nodes alone. Where they name several functions, these are
+    partitions."""
     addresses = sorted({node.pci_address for node in nodes if node.pci_address})
     if len(addresses) > 1:
         return f"{slot_of(addresses[0])}.0"

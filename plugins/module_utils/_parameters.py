@@ -24,13 +24,13 @@ def unknown(tree: Tree, arguments: t.Sequence[str], options: t.Sequence[t.Mappin
     for option in options:
         text = f"{option['module']}.{option['parameter']} in {option['path']}"
         set_by.setdefault((option["module"], str(option["parameter"]).replace("-", "_")), text)
-    there = {module: set(tree.names("sys/module", module, "parameters")) for module in MODULES}
+    parameters = {module: set(tree.names("sys/module", module, "parameters")) for module in MODULES}
     return [
         text
         for (module, parameter), text in set_by.items()
-        if module in there
-        and len(there[module]) >= LEAST[module]
-        and parameter not in there[module]
+        if module in parameters
+        and len(parameters[module]) >= LEAST[module]
+        and parameter not in parameters[module]
         # Of every module, and shown by none.
         and parameter != "dyndbg"
     ]

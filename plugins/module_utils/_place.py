@@ -2,9 +2,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Where the system runs: on a host of its own, in a virtual machine, in a system container, or in WSL2.
 
-No single sign tells a container: a file may be left in an image, and a name space may hide another. Signs that
-only a container manager makes decide alone; of the others it takes two.
-"""
+No single sign tells a container: a file may be left in an image, and a name space may hide another. Signs
+that only a container manager makes decide alone; of the others it takes two."""
 
 from __future__ import annotations
 
@@ -13,8 +12,8 @@ import typing as t
 
 from ._tree import Tree
 
-# Made in the images of the test bed alone: its hosts are containers that stand for real hosts. Nothing of this
-# collection writes it on a host, and a person has no reason to.
+# Made in the images of the test bed alone: its hosts are containers that stand for real hosts. Nothing of
+# this collection writes it on a host, and a person has no reason to.
 STANDS_FOR_A_HOST = "etc/amdgpu-fleet-test-bed-host"
 MANAGERS = (
     "lxc",

@@ -5,7 +5,6 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 import stat
 import typing as t
@@ -48,7 +47,7 @@ def _open_store(tree: Tree) -> str | None:
     """Root's store where others may look into it: its database keeps the environment of every container."""
     path = storage_setting(tree.text("etc/containers/storage.conf"), "graphroot") or f"/{IMAGE_STORE}"
     try:
-        return path if os.stat(tree.path(path)).st_mode & stat.S_IRWXO else None
+        return path if tree.about(path).st_mode & stat.S_IRWXO else None
     except (OSError, ValueError):
         return None
 

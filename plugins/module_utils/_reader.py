@@ -11,7 +11,7 @@ from __future__ import annotations
 import functools
 import typing as t
 
-from . import _boot, _modprobe, _os, _packages, _security
+from . import _boot, _modprobe_effect, _notes, _os, _packages, _security
 from ._tree import Tree
 from ._write import WriteError
 
@@ -27,28 +27,49 @@ class Reader:
         self._module = module
         self.root: str = module.params["root"]
         self.tree = Tree(self.root)
+        # What commands said, by their lines as the host would write them: for a capture.
+        self.asked: dict[str, _notes.Answer] = {}
 
     def output(self, *command: str) -> str | None:
-        """What a command printed; a command that is missing or fails is a problem, not an end."""
+        """What a command printed; a command that is missing or fails is a problem, not an end. A captured
+        host answers as it did."""
+        base = self.tree.root + "/"
+        line = " ".join(self.tree.host_path(word) if word.startswith(base) else word for word in command)
+        notes = self.tree.notes
+        if notes and notes.live:
+            answer = notes.commands.get(line) or _notes.Answer(
+                None, "was not asked when the host was captured"
+            )
+        else:
+            answer = self._run(command)
+        self.asked[line] = answer
+        if answer.problem:
+            self.tree.problem(command[0], answer.problem)
+        return answer.output
+
+    def _run(self, command: tuple[str, ...]) -> _notes.Answer:
         path = self._module.get_bin_path(command[0])
         if not path:
-            self.tree.problem(command[0], "is not installed")
-            return None
+            return _notes.Answer(None, "is not installed")
         rc, out, err = self._module.run_command([path, *command[1:]], environ_update={"LC_ALL": "C"})
         if rc != 0:
-            self.tree.problem(command[0], f"failed ({err.strip()[:80]})")
-        return out.strip() or None if rc == 0 else None
+            return _notes.Answer(None, f"failed ({err.strip()[:80]})")
+        return _notes.Answer(out.strip() or None, None)
 
     def modinfo(self, field: str, path: str) -> str | None:
         return self.output("modinfo", "-F", field, path)
 
-    def dmesg(self) -> str | None:
+    @functools.cached_property
+    def _dmesg(self) -> str | None:
         return self.output("dmesg")
+
+    def dmesg(self) -> str | None:
+        return self._dmesg
 
     @functools.cached_property
     def _rpm(self) -> str | None:
         # The database is binary: only the rpm of the running system reads it.
-        if self.tree.root:
+        if self.tree.bare:
             return None
         return self.output("rpm", "-qa", "--qf", _packages.RPM_FORMAT)
 
@@ -56,7 +77,7 @@ class Reader:
         return self._rpm
 
     def rpm_time(self, package: str) -> str | None:
-        if self.tree.root or self.manager not in _packages.RPM_MANAGERS:
+        if self.tree.bare or self.manager not in _packages.RPM_MANAGERS:
             return None
         return self.output("rpm", "-q", "--qf", "%{INSTALLTIME}", package)
 
@@ -92,7 +113,7 @@ class Reader:
         try:
             return (
                 _boot.find(self.root),
-                bool(_modprobe.installed_images(self.root)),
+                bool(_modprobe_effect.installed_images(self.root)),
                 _boot.initramfs_of(self.root),
                 _boot.writable_root(self.root),
             )

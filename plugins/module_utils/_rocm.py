@@ -100,7 +100,12 @@ def installations(
                 }
             )
             break
+    return found + _wheels(tree, search_paths)
 
+
+def _wheels(tree: Tree, search_paths: t.Sequence[str]) -> list[dict[str, t.Any]]:
+    """Wheels of ROCm in virtual environments."""
+    wheels: list[dict[str, t.Any]] = []
     for base in search_paths:
         base = base.strip("/")
         for lib in tree.names(base, "lib"):
@@ -110,7 +115,7 @@ def installations(
                     r"rocm_sdk_core-([0-9]{1,9}\.[0-9]{1,9}(?:\.[0-9]{1,9})?).*\.dist-info", name
                 )
                 if match:
-                    found.append(
+                    wheels.append(
                         {
                             "version": match.group(1),
                             "path": f"/{folder}/_rocm_sdk_core",
@@ -118,7 +123,7 @@ def installations(
                             "current": False,
                         }
                     )
-    return found
+    return wheels
 
 
 def current_version(found: list[dict[str, t.Any]]) -> str | None:

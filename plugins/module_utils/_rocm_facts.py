@@ -31,14 +31,10 @@ def facts(reader: Reader, tree: Tree, search_paths: t.Sequence[str]) -> dict[str
 
 
 def _driver_facts(reader: Reader, tree: Tree) -> dict[str, t.Any]:
-    found = _driver.driver(
-        tree,
-        reader.release,
-        reader.default_release,
-        reader.arguments,
-        reader.modinfo,
-        reader.secure_boot,
-    )
+    boot = _driver.Boot(reader.release, reader.default_release, reader.arguments, reader.secure_boot)
+    driver = _driver.driver(tree, boot, reader.modinfo)
     # The module that runs need not be one of the files: KMM loads it from the image of a container.
-    packaged = found["next_module"] == "dkms" or any(build["state"] == "installed" for build in found["dkms"])
-    return {**found, "owners": _driver_owners.owners(tree, reader.packages, packaged)}
+    packaged = driver["next_module"] == "dkms" or any(
+        build["state"] == "installed" for build in driver["dkms"]
+    )
+    return {**driver, "owners": _driver_owners.owners(tree, reader.packages, packaged)}

@@ -4,9 +4,8 @@
 
 """One run at a time on a host: a file below /run that names who changes it, and since when.
 
-It lies in memory, so a reboot ends it. A run that was killed leaves it: after ``AGES`` seconds without a word of its
-holder it counts for nothing.
-"""
+It lies in memory, so a reboot ends it. A run that was killed leaves it: after ``AGES`` seconds without a
+word of its holder it counts for nothing."""
 
 from __future__ import annotations
 
@@ -48,9 +47,9 @@ def take(root: str, run: str, who: str, now: Optional[float] = None, write: bool
         held = _read(file, now)
         if held and held.run != run:
             raise LockError(
-                f"{held.who} changes this host since {_clock(held.since)} (last sign {_clock(held.seen)}). Wait for that "
-                f"run to end. If it was killed, remove /{PLACE} on the host; it counts for nothing {AGES // 3600} h after "
-                "the last sign.",
+                f"{held.who} changes this host since {_clock(held.since)} (last sign {_clock(held.seen)}). "
+                f"Wait for that run to end. If it was killed, remove /{PLACE} on the host; it counts for "
+                f"nothing {AGES // 3600} h after the last sign.",
                 held.run,
             )
         holder = Holder(run, who, held.since if held else now, now)

@@ -58,7 +58,7 @@ def selinux(tree: Tree) -> dict[str, t.Any]:
 
 
 def _configurations(tree: Tree, file: str, folder: str) -> list[str]:
-    """A file and what is added to it; other names (``.dpkg-old``) are read by nobody."""
+    """A file and its drop-ins. Nobody reads files with other endings, such as ``.dpkg-old``."""
     return [file, *(f"{folder}/{name}" for name in tree.names(folder) if name.endswith(".conf"))]
 
 

@@ -2,7 +2,8 @@
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Whether a wanted server serves: its unit as systemd sees it, then what it answers. Nothing is waited for."""
+"""Whether a wanted server serves: its unit as systemd sees it, then what it answers. Nothing is waited
+for."""
 
 from __future__ import annotations
 
@@ -85,7 +86,8 @@ def ago(seconds: Optional[float]) -> str:
 
 
 def judge(wanted: Wanted, unit: Optional[Unit], ask: Callable[[Wanted], dict[str, Any]]) -> dict[str, Any]:
-    """``verdict`` ok, absent, down, restarting, starting, deaf or other_model; ``reason`` says what was seen."""
+    """``verdict`` ok, absent, down, restarting, starting, deaf or other_model; ``reason`` says what was
+    seen."""
     answer: dict[str, Any] = {}
     verdict, reason, expected = _of_unit(wanted, unit)
     if verdict in ("ok", "starting"):

@@ -26,11 +26,7 @@ def ports(tree: Tree, wanted: t.Sequence[int]) -> dict[str, dict[str, t.Any]]:
     """For each TCP port asked for: ``listening``, and the systemd ``unit`` and ``process`` that hold it."""
     listening: dict[int, set[str]] = {}
     for name in ("tcp", "tcp6"):
-        data = (
-            tree.raw("proc/self/net" if not tree.root else "proc/net", name, limit=8 << 20)
-            if wanted
-            else None
-        )
+        data = tree.raw("proc/net" if tree.bare else "proc/self/net", name, limit=8 << 20) if wanted else None
         for line in (data or b"").decode("ascii", "replace").splitlines()[1:]:
             fields = line.split()
             local = fields[1].rpartition(":")[2] if len(fields) > 9 and fields[3] == LISTEN else ""
@@ -69,12 +65,12 @@ def serve_units(tree: Tree) -> list[str]:
 def venvs(tree: Tree) -> dict[str, t.Any]:
     """The virtual environments that this collection made: ``found`` for vLLM, those that the links
     ``current`` and ``previous`` name, and ``uv`` for the installer."""
-    there = [name for name in tree.names(VENVS) if tree.exists(VENVS, name, "pyvenv.cfg")]
+    made = [name for name in tree.names(VENVS) if tree.exists(VENVS, name, "pyvenv.cfg")]
     return {
         "current": tree.link_name(VENVS, "current"),
         "previous": tree.link_name(VENVS, "previous"),
-        "found": [name for name in there if VENV_NAME.fullmatch(name)],
-        "uv": [name for name in there if name.startswith("uv-")],
+        "found": [name for name in made if VENV_NAME.fullmatch(name)],
+        "uv": [name for name in made if name.startswith("uv-")],
     }
 
 

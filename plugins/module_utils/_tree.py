@@ -9,16 +9,18 @@ in ``problems``, so that detection says what it could not see instead of ending 
 from __future__ import annotations
 
 import errno
+import functools
 import os
 import re
 import typing as t
 
+from ansible_collections.amdgpu.fleet.plugins.module_utils import _notes
 from ansible_collections.amdgpu.fleet.plugins.module_utils._answer import readable
 
 # Not str.isdigit(): that takes superscripts, and Python refuses to convert thousands of digits.
 _WHOLE = re.compile(r"[0-9]{1,20}")
 MAX_BYTES = 1 << 20
-# Of a text that is a fact as it is: a damaged file must not become one of a megabyte.
+# Long texts are cut, so that a damaged file does not become a fact of a megabyte.
 MAX_WORD = 300
 # A broken tree repeats the same defect in hundreds of files: a fact of a few KB names the first ones and
 # counts the rest.
@@ -40,6 +42,25 @@ class Tree:
     def host_path(self, path: str) -> str:
         """The path as the host names it."""
         return path[len(self.root) :] or "/"
+
+    @functools.cached_property
+    def notes(self) -> _notes.Notes | None:
+        """What a capture knows beside its files; ``None`` on a running system and in any other folder."""
+        return _notes.below(self.root)
+
+    @property
+    def bare(self) -> bool:
+        """Nothing but files is known: no command of the host can be asked, and none was."""
+        return bool(self.root) and not (self.notes and self.notes.live)
+
+    def about(self, *parts: str) -> os.stat_result | _notes.About:
+        """What ``os.stat`` tells, also of a file whose owner a captured tree cannot have."""
+        path = self.path(*parts)
+        if self.notes:
+            known = self.notes.about.get(self.host_path(path).strip("/"))
+            if known:
+                return known
+        return os.stat(path)
 
     def problem(self, path: str, what: str) -> None:
         """Remember what was wrong, folding the same defect of many files into one entry with a count."""
@@ -65,6 +86,7 @@ class Tree:
         ``required``."""
         path = self.path(*parts)
         try:
+            self._raise_as_noted(path)
             descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
         except (OSError, ValueError) as error:
             self._unreadable(path, error, required)
@@ -146,7 +168,9 @@ class Tree:
     def names(self, *parts: str) -> list[str]:
         """The names in a folder that are text, sorted; none when there is no such folder."""
         try:
+            self._raise_as_noted(self.path(*parts))
             found = sorted(os.listdir(self.path(*parts)))
+            found = [name for name in found if name != _notes.NAME]
         except FileNotFoundError:
             return []
         except (OSError, ValueError) as error:
@@ -172,6 +196,12 @@ class Tree:
         """The last part of what a symbolic link points to."""
         target = self.link_target(*parts)
         return os.path.basename(target) if target else None
+
+    def _raise_as_noted(self, path: str) -> None:
+        """What the host itself could not read."""
+        code = self.notes.unread.get(self.host_path(path).strip("/")) if self.notes else None
+        if code:
+            raise OSError(code, os.strerror(code))
 
     def _unreadable(self, path: str, error: Exception, required: bool) -> None:
         code = getattr(error, "errno", None)

@@ -74,7 +74,8 @@ options:
         type: str
   pending:
     description:
-      - File on the host that notes what was changed here, for a step that has to follow (a reload, a restart).
+      - File on the host that notes what was changed here, for a step that has to follow (a reload, a
+        restart).
         It is written before anything is changed, and the step that follows removes it. A run that was killed
         in between leaves it, and the next one says so in RV(pending_paths).
     type: str

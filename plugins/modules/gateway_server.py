@@ -219,7 +219,10 @@ class Gateway:
     def too_late(self, server: gateway.Server) -> str:
         seconds = self.params["timeout"]
         if self.wanted == "ready":
-            return f"{server.name} is {server.health} for the gateway after {seconds} s. Can the gateway reach its address and port?"
+            return (
+                f"{server.name} is {server.health} for the gateway after {seconds} s. Can the "
+                f"gateway reach its address and port?"
+            )
         return (
             f"{server.name} still has {server.sessions} requests after {seconds} s, so it was put back into "
             f"service. "

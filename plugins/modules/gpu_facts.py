@@ -16,7 +16,8 @@ description:
   - Works before any driver is installed (PCI ids), with the inbox and the DKMS driver (KFD topology), in
     containers
     and with GPUs passed through to a guest.
-  - A GPU is one device on the PCI bus, whatever number of partitions it is divided into and whatever ids a driver gives them.
+  - A GPU is one device on the PCI bus, whatever number of partitions it is divided into and whatever ids a
+    driver gives them.
   - The KFD topology is the authority for the architecture. E(HSA_OVERRIDE_GFX_VERSION) has no influence.
   - A file that is missing, unreadable or damaged gives a V(null) value and an entry in C(problems), never an
     error.
@@ -72,14 +73,15 @@ ansible_facts:
           contains:
             index: {description: "Place in this list, from 0.", type: int, returned: always}
             gfx:
-              description: LLVM name of the architecture. V(null) where neither KFD nor the PCI id tells, and with the old driver radeon.
+              description: LLVM name of the architecture. V(null) where neither KFD nor the PCI id tells, and
+                with the old driver radeon.
               type: str
               returned: always
               sample: gfx942
             product:
               description:
-                - Product name. Where the PCI revision would decide between boards and is not known, the name is a choice, as
-                  C(AMD Radeon RX 9070, 9070 GRE or 9070 XT).
+                - Product name. Where the PCI revision would decide between boards and is not known, the name
+                  is a choice, as C(AMD Radeon RX 9070, 9070 GRE or 9070 XT).
                 - V(null) for an id that the catalog lacks.
               type: str
               returned: always
@@ -90,28 +92,34 @@ ansible_facts:
               returned: always
               sample: cdna3
             pci_id:
-              description: PCI vendor and device, hexadecimal. V(null) where KFD alone shows the GPU and does not tell.
+              description: PCI vendor and device, hexadecimal. V(null) where KFD alone shows the GPU and does
+                not tell.
               type: str
               returned: always
               sample: "1002:74a1"
             pci_address:
-              description: PCI domain, bus, device and function. V(null) where KFD alone shows the GPU and does not tell.
+              description: PCI domain, bus, device and function. V(null) where KFD alone shows the GPU and
+                does not tell.
               type: str
               returned: always
               sample: "0000:05:00.0"
             unique_id:
               description:
                 - Serial number of the die, hexadecimal. V(null) on most APUs and without a driver.
-                - It does not tell partitions of one GPU from GPUs. RV(ansible_facts.amd_gpus.gpus[].pci_address) does.
+                - It does not tell partitions of one GPU from GPUs.
+                  RV(ansible_facts.amd_gpus.gpus[].pci_address) does.
               type: str
               returned: always
             apu: {description: Whether GPU and CPU share one memory., type: bool, returned: always}
-            virtual_function: {description: Whether it is an SR-IOV virtual function., type: bool, returned: always}
+            virtual_function: {description: Whether it is an SR-IOV virtual function., type: bool, returned:
+              always}
             driver:
-              description: "Kernel driver bound to it, as amdgpu, vfio-pci or radeon. V(null) where there is none."
+              description: "Kernel driver bound to it, as amdgpu, vfio-pci or radeon. V(null) where there is
+                none."
               type: str
               returned: always
-            supported: {description: Whether current ROCm releases support the architecture., type: bool, returned: always}
+            supported: {description: Whether current ROCm releases support the architecture., type: bool,
+              returned: always}
             vram_bytes:
               description: Video memory in bytes; the carve-out on an APU. V(null) without a driver.
               type: int
@@ -122,8 +130,10 @@ ansible_facts:
               returned: always
             usable_bytes:
               description:
-                - What an inference engine can allocate in bytes, all partitions together. V(null) without a driver.
-                - On an APU it is the pool that KFD shows, but no more than the host has. Elsewhere it is the video memory.
+                - What an inference engine can allocate in bytes, all partitions together. V(null) without a
+                  driver.
+                - On an APU it is the pool that KFD shows, but no more than the host has. Elsewhere it is the
+                  video memory.
               type: int
               returned: always
             compute_units:
@@ -132,7 +142,8 @@ ansible_facts:
               returned: always
               sample: 304
             xcc_count:
-              description: Accelerator complex dies, all partitions together. V(null) without a driver, and before Linux 6.5.
+              description: Accelerator complex dies, all partitions together. V(null) without a driver, and
+                before Linux 6.5.
               type: int
               returned: always
               sample: 8
@@ -141,17 +152,21 @@ ansible_facts:
               type: int
               returned: always
             compute_partition:
-              description: Current compute partition mode. V(null) where the GPU has no modes, and without a driver.
+              description: Current compute partition mode. V(null) where the GPU has no modes, and without a
+                driver.
               type: str
               returned: always
               sample: SPX
             memory_partition:
-              description: Current memory partition mode. V(null) where the GPU has no modes, and without a driver.
+              description: Current memory partition mode. V(null) where the GPU has no modes, and without a
+                driver.
               type: str
               returned: always
               sample: NPS1
-            available_compute_partitions: {description: Modes the GPU offers., type: list, elements: str, returned: always}
-            partitions: {description: KFD devices it shows; 0 while no driver is loaded., type: int, returned: always}
+            available_compute_partitions: {description: Modes the GPU offers., type: list, elements: str,
+              returned: always}
+            partitions: {description: KFD devices it shows; 0 while no driver is loaded., type: int, returned:
+              always}
             kfd_nodes: {description: Their KFD node numbers., type: list, elements: int, returned: always}
             render_nodes:
               description: Their nodes in C(/dev/dri), in the order of the KFD nodes.
@@ -159,7 +174,8 @@ ansible_facts:
               elements: str
               returned: always
               sample: [renderD128]
-            available_memory_partitions: {description: Modes the GPU offers., type: list, elements: str, returned: detail=full}
+            available_memory_partitions: {description: Modes the GPU offers., type: list, elements: str,
+              returned: detail=full}
             revision:
               description: PCI revision, hexadecimal. V(null) where it cannot be read.
               type: str
@@ -176,7 +192,8 @@ ansible_facts:
               returned: detail=full
               sample: 16
             links:
-              description: "For each KFD node its links: to (node), type (pcie or xgmi), weight, bandwidth_mb_s (MB/s)."
+              description: "For each KFD node its links: to (node), type (pcie or xgmi), weight,
+                bandwidth_mb_s (MB/s)."
               type: dict
               returned: detail=full
             firmware:
@@ -184,20 +201,25 @@ ansible_facts:
               type: dict
               returned: detail=full
               contains:
-                mec: {description: Of the compute engine. V(null) without a driver., type: int, returned: always}
-                sdma: {description: Of the copy engines. V(null) without a driver., type: int, returned: always}
+                mec: {description: Of the compute engine. V(null) without a driver., type: int, returned:
+                  always}
+                sdma: {description: Of the copy engines. V(null) without a driver., type: int, returned:
+                  always}
         count: {description: Number of physical GPUs., type: int, returned: always}
         partition_count: {description: Number of KFD devices., type: int, returned: always}
         gfx: {description: The architectures present., type: list, elements: str, returned: always}
-        homogeneous: {description: Whether all supported GPUs are of one product., type: bool, returned: always}
-        kfd: {description: "State of the compute driver: present, absent or denied.", type: str, returned: always}
+        homogeneous: {description: Whether all supported GPUs are of one product., type: bool, returned:
+          always}
+        kfd: {description: "State of the compute driver: present, absent or denied.", type: str, returned:
+          always}
         problems:
           description: What could not be read or contradicts itself, at most 12 entries.
           type: list
           elements: dict
           returned: always
           contains:
-            path: {description: The file or folder. Empty in the entry that counts what was left out., type: str, returned: always}
+            path: {description: The file or folder. Empty in the entry that counts what was left out., type:
+              str, returned: always}
             problem: {description: What is wrong with it., type: str, returned: always, sample: is missing}
             count: {description: How many files had it., type: int, returned: always}
 """

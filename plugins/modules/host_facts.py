@@ -12,8 +12,8 @@ version_added: 0.1.0
 author:
   - The amdgpu.fleet authors (@amdgpu-fleet)
 description:
-  - Returns the GPUs as M(amdgpu.fleet.gpu_facts) does, ROCm and its driver as M(amdgpu.fleet.rocm_facts) does,
-    and the rest of the host - distribution, kernel, boot loader, packages, device permissions, Podman.
+  - Returns the GPUs as M(amdgpu.fleet.gpu_facts) does, ROCm and its driver as M(amdgpu.fleet.rocm_facts)
+    does, and the rest of the host - distribution, kernel, boot loader, packages, device permissions, Podman.
   - The options are what the plan asks about the host. P(amdgpu.fleet.plan_questions#filter) makes them from
     the inventory.
   - Reads files. The only commands are C(dmesg), C(rpm) on distributions that use it, and C(modinfo) for a
@@ -23,44 +23,14 @@ description:
 extends_documentation_fragment:
   - amdgpu.fleet.attributes
   - amdgpu.fleet.attributes.facts
+  - amdgpu.fleet.attributes.questions
 options:
   root:
-    description: The folder under which the files of the host are read.
+    description:
+      - The folder under which the files of the host are read, or an archive that M(amdgpu.fleet.capture)
+        made.
     type: path
     default: /
-  search_paths:
-    description: Virtual environments to look for ROCm wheels and vLLM in.
-    type: list
-    elements: str
-    default: []
-  ports:
-    description: TCP ports to look up in the list of listening sockets.
-    type: list
-    elements: int
-    default: []
-  paths:
-    description: Model folders to look for.
-    type: list
-    elements: str
-    default: []
-  images:
-    description: Container images to look for in Podman's stores.
-    type: list
-    elements: str
-    default: []
-  programs:
-    description: Programs to look for, by name or by path.
-    type: list
-    elements: str
-    default: []
-  user:
-    description: Account whose store the images are looked for in, and of which C(user) tells.
-    type: str
-    default: ""
-  network:
-    description: Whether to look at interfaces and RDMA devices.
-    type: bool
-    default: false
 """
 
 EXAMPLES = r"""
@@ -74,7 +44,8 @@ EXAMPLES = r"""
 
 - name: Stop where the next boot is not into the running kernel
   ansible.builtin.assert:
-    that: ansible_facts['amd_host']['kernel']['default_release'] == ansible_facts['amd_host']['kernel']['release']
+    that: ansible_facts['amd_host']['kernel']['default_release'] ==
+      ansible_facts['amd_host']['kernel']['release']
 """
 
 RETURN = r"""
@@ -105,8 +76,10 @@ ansible_facts:
             codename: {description: "VERSION_CODENAME of os-release, or null.", type: str}
             name: {description: "PRETTY_NAME of os-release, or null.", type: str}
             like: {description: ID_LIKE of os-release., type: list, elements: str}
-            ubuntu_codename: {description: "UBUNTU_CODENAME of os-release, of a derivative, or null.", type: str}
-            debian_codename: {description: "DEBIAN_CODENAME of os-release, of a derivative, or null.", type: str}
+            ubuntu_codename: {description: "UBUNTU_CODENAME of os-release, of a derivative, or null.", type:
+              str}
+            debian_codename: {description: "DEBIAN_CODENAME of os-release, of a derivative, or null.", type:
+              str}
             platform: {description: "PLATFORM_ID of os-release, or null.", type: str}
             variant: {description: "VARIANT_ID of os-release, or null.", type: str}
             package_manager: {description: "apt, dnf, zypper or pacman, or null.", type: str}
@@ -120,8 +93,8 @@ ansible_facts:
             container: {description: "Manager of the container (lxc, podman), or null.", type: str}
             machine: {description: "Kind of the virtual machine (kvm, hyperv), or null.", type: str}
             signs: {description: What shows that it is a container., type: list, elements: str}
-        memory_bytes: {description: "Memory in bytes (MemTotal, without the carve-out of an APU), or null.", type:
-          int}
+        memory_bytes: {description: "Memory in bytes (MemTotal, without the carve-out of an APU), or null.",
+          type: int}
         cpu_vendor: {description: "amd or intel, or null.", type: str}
         packages: {description: Versions of the installed packages that a plan can need., type: dict}
         package_state:
@@ -137,19 +110,25 @@ ansible_facts:
                 version: {description: Its version., type: str}
                 state: {description: "Its state, as dpkg names it (half-configured).", type: str}
             interrupted: {description: Whether dpkg was stopped while it wrote its status., type: bool}
-            duplicates: {description: Packages of rpm of which two versions are installed., type: list, elements: str}
-            on_hold: {description: Packages that a plan can need and that somebody holds., type: list, elements: str}
+            duplicates: {description: Packages of rpm of which two versions are installed., type: list,
+              elements: str}
+            on_hold: {description: Packages that a plan can need and that somebody holds., type: list,
+              elements: str}
             busy: {description: "Who holds the lock of the package manager, or null.", type: str}
         room:
           description: Room where kernels and modules are written.
           type: dict
           contains:
             boot: {description: "Bytes free in /boot; known of the running system only, or null.", type: int}
-            modules: {description: "Bytes free in /lib/modules; known of the running system only, or null.", type:
-              int}
+            modules: {description: "Bytes free in /lib/modules; known of the running system only, or null.",
+              type: int}
             var: {description: "Bytes free in /var; known of the running system only, or null.", type: int}
             image: {description: "Size of the largest image of an initramfs in bytes, or null.", type: int}
-        held: {description: Packages that this collection keeps from being upgraded., type: list, elements: str}
+            esp: {description: "Bytes free on the EFI system partition; known of the running system only, or
+              null.", type: int}
+            esp_path: {description: "An EFI system partition that images lie on, or null.", type: str}
+        held: {description: Packages that this collection keeps from being upgraded., type: list, elements:
+          str}
         repositories:
           description: Repositories of AMD that somebody else configured.
           type: list
@@ -183,8 +162,8 @@ ansible_facts:
                 parameter: {description: Parameter., type: str}
                 value: {description: Value., type: str}
             module_parameters: {description: "Parameters that TTM has, where it is loaded.", type: dict}
-            unknown_parameters: {description: Arguments and options that the loaded module has no parameter for.,
-              type: list, elements: str}
+            unknown_parameters: {description: Arguments and options that the loaded module has no parameter
+              for., type: list, elements: str}
             trouble:
               description: Lines of the kernel log about GPUs that are not well.
               type: list
@@ -206,15 +185,16 @@ ansible_facts:
                 where: {description: Where its owner writes them., type: str}
                 whole: {description: Whether nothing else of the system is ours either., type: bool}
             initramfs: {description: "Tool that builds the initramfs, or null.", type: str}
-            initramfs_commands: {description: Commands which build all images again., type: list, elements: list}
+            initramfs_commands: {description: Commands which build all images again., type: list, elements:
+              list}
             initramfs_images: {description: Whether there are images., type: bool}
             writable_root: {description: Whether the system can be written., type: bool}
             secure_boot: {description: "Whether Secure Boot is on; only EFI has it, or null.", type: bool}
             mok_enrolled: {description: "Whether shim trusts the key of DKMS, or null.", type: bool}
             bootc: {description: Whether the system is an ostree image., type: bool}
             id: {description: "Id of this boot, or null.", type: str}
-            rebooted_from: {description: "Boot that our last reboot ended, where it was not seen to come back, or
-              null.", type: str}
+            rebooted_from: {description: "Boot that our last reboot ended, where it was not seen to come back,
+              or null.", type: str}
             rebooted_into: {description: "Boot that our last reboot led to, or null.", type: str}
             rebooted_for: {description: "Reasons of our last reboot, or null.", type: str}
         iommu:
@@ -317,19 +297,25 @@ ansible_facts:
               contains:
                 exists: {description: Whether the path is there., type: bool}
                 directory: {description: Whether it is a folder., type: bool}
-                model: {description: Whether it has a config.json., type: bool}
+                model: {description: "Whether it has a config.json, a params.json or an adapter_config.json.",
+                  type: bool}
                 model_type: {description: "Type of the model, or null.", type: str}
+                architecture: {description: "Class that serves it, or null.", type: str}
+                base: {description: "Names of the model, and of those that it comes from.", type: list,
+                  elements: str}
                 quantization: {description: "How the weights are quantized, or null.", type: str}
-                fp8_scales: {description: "What shares a scale, tensor, channel or block, or null.", type: str}
+                fp8_scales: {description: "What shares a scale, tensor, channel or block, or null.", type:
+                  str}
                 weights_bytes: {description: "Size of the weight files, in bytes, or null.", type: int}
                 missing: {description: "What of the weights is not there, or null.", type: str}
                 checked_by: {description: "Manifest that it was checked against, or null.", type: str}
                 place: {description: "Where it is, whatever links lead there.", type: str}
-                elsewhere: {description: Folders outside of it in which files of it lie., type: list, elements: str}
+                elsewhere: {description: Folders outside of it in which files of it lie., type: list,
+                  elements: str}
                 barred: {description: Folders that its links lead to and that no server is given., type: list,
                   elements: str}
-                astray: {description: "Where the path leads, if somebody other than root led it to a private place, or
-                  null.", type: str}
+                astray: {description: "Where the path leads, if somebody other than root led it to a private
+                  place, or null.", type: str}
                 shape:
                   description: "Numbers that memory is computed from, or null."
                   type: dict
@@ -342,19 +328,33 @@ ansible_facts:
                     hidden: {description: Hidden size., type: int}
                     vocabulary: {description: Size of the vocabulary., type: int}
                     context: {description: "Longest context, in tokens.", type: int}
+                    stretched: {description: "Context that YaRN stretches the positions to, in tokens.", type:
+                      int}
                     dtype: {description: Type of the weights., type: str}
                     kv_dtype: {description: Type of the KV cache., type: str}
                     kv_lora_rank: {description: Rank of a compressed KV cache., type: int}
                     rope_head_dim: {description: Size of the rotary part of a head., type: int}
                     window: {description: "Sliding window, in tokens.", type: int}
-                    attention: {description: "Number of layers that are full, sliding or state.", type: dict}
-                    uncounted: {description: What makes the cache another one than these numbers say., type: str}
+                    chunk: {description: "Chunk that some layers attend within, in tokens.", type: int}
+                    attention: {description: "Number of layers that are full, sliding, chunked or state.",
+                      type: dict}
+                    state: {description: Sizes of the state that one layer keeps of a sequence., type: dict}
+                    encoder: {description: "Whether it only encodes, and keeps no cache.", type: bool}
+                    intermediate: {description: Width of the feed-forward layers., type: int}
+                    experts: {description: Number of experts., type: int}
+                    expert: {description: Width of one expert., type: int}
+                    shared_expert: {description: Width of the expert that all tokens use., type: int}
+                    vision_heads: {description: Attention heads of the vision encoder., type: int}
+                    quant_block: {description: Rows and columns of the weights that share a scale., type: int}
+                    quant_group: {description: Rows of the weights that share a scale., type: int}
+                    uncounted: {description: What makes the cache another one than these numbers say., type:
+                      str}
                 gguf:
                   description: "What a GGUF file, or the one in the folder, says of itself, or null."
                   type: dict
                   contains:
-                    file: {description: "The file that a server is given, the first one of several, or null.", type:
-                      str}
+                    file: {description: "The file that a server is given, the first one of several, or null.",
+                      type: str}
                     files: {description: How many files the weights are in., type: int}
                     architecture: {description: "Architecture of the model, or null.", type: str}
                     quantization: {description: "Type of most of the weights, or null.", type: str}
@@ -364,21 +364,25 @@ ansible_facts:
                     heads: {description: Attention heads., type: int}
                     experts: {description: Experts of a layer; 0 where it has none., type: int}
                     vocabulary: {description: "Size of the vocabulary, where the file says it.", type: int}
-                    weights_bytes: {description: Bytes of the weights that a GPU with all layers holds., type: int}
+                    weights_bytes: {description: Bytes of the weights that a GPU with all layers holds., type:
+                      int}
                     embedding_bytes: {description: "Bytes of the embedding, which the host keeps.", type: int}
-                    key_width: {description: "Elements of the keys of a token, in the layers that see all.", type:
-                      int}
-                    value_width: {description: "Elements of the values of a token, in the layers that see all.", type:
-                      int}
-                    window: {description: "Sliding window, in tokens; 0 where no layer has one.", type: int}
-                    window_key_width: {description: "Elements of the keys of a token, in the layers with a window.",
+                    key_width: {description: "Elements of the keys of a token, in the layers that see all.",
                       type: int}
+                    value_width: {description: "Elements of the values of a token, in the layers that see
+                      all.", type: int}
+                    window: {description: "Sliding window, in tokens; 0 where no layer has one.", type: int}
+                    window_key_width: {description: "Elements of the keys of a token, in the layers with a
+                      window.", type: int}
                     window_value_width: {description: "Elements of the values of a token, in the layers with a
                       window.", type: int}
-                    state_bytes: {description: "Bytes of the states of a sequence, in recurrent layers.", type: int}
-                    projector: {description: "The file for images (mmproj) that lies beside it, or null.", type: str}
+                    state_bytes: {description: "Bytes of the states of a sequence, in recurrent layers.",
+                      type: int}
+                    projector: {description: "The file for images (mmproj) that lies beside it, or null.",
+                      type: str}
                     projector_bytes: {description: Bytes of its weights., type: int}
-                    draft: {description: "A model for speculative decoding that lies beside it, or null.", type: str}
+                    draft: {description: "A model for speculative decoding that lies beside it, or null.",
+                      type: str}
                     problem: {description: "What keeps it from being served, or null.", type: str}
         serve_units: {description: Files of the units that this collection wrote., type: list, elements: str}
         environments:
@@ -424,8 +428,8 @@ ansible_facts:
                 up: {description: Whether it is up., type: bool}
                 link: {description: "Ethernet or InfiniBand, or null.", type: str}
                 interface: {description: "Network interface, or null.", type: str}
-                roce_v2: {description: "Indexes of the GIDs of RoCE v2, those of an IPv4 address first.", type: list,
-                  elements: int}
+                roce_v2: {description: "Indexes of the GIDs of RoCE v2, those of an IPv4 address first.",
+                  type: list, elements: int}
         problems:
           description: What could not be read.
           type: list
@@ -434,41 +438,31 @@ ansible_facts:
             path: {description: File or program., type: str}
             problem: {description: What is wrong with it., type: str}
             count: {description: How many files have it., type: int}
+    amd_health:
+      description: "The state of the GPUs, as M(amdgpu.fleet.gpu_health) returns it."
+      type: dict
+      returned: when O(health) is true
 """
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ansible_collections.amdgpu.fleet.plugins.module_utils import _gpus, _host_facts, _rocm_facts
+from ansible_collections.amdgpu.fleet.plugins.module_utils import _all_facts, _host_facts
 from ansible_collections.amdgpu.fleet.plugins.module_utils._answer import hold_to_text
+from ansible_collections.amdgpu.fleet.plugins.module_utils._capture_open import CaptureError, opened
 from ansible_collections.amdgpu.fleet.plugins.module_utils._reader import Reader
-from ansible_collections.amdgpu.fleet.plugins.module_utils._tree import Tree
 
 
 def main() -> None:
-    names = {"type": "list", "elements": "str", "default": []}
     module = AnsibleModule(
-        argument_spec={
-            "root": {"type": "path", "default": "/"},
-            "search_paths": names,
-            "ports": {"type": "list", "elements": "int", "default": []},
-            "paths": names,
-            "images": names,
-            "programs": names,
-            "user": {"type": "str", "default": ""},
-            "network": {"type": "bool", "default": False},
-        },
+        argument_spec={"root": {"type": "path", "default": "/"}, **_host_facts.QUESTIONS},
         supports_check_mode=True,
     )
     hold_to_text(module)
-    params = module.params
-    reader = Reader(module)
-    # Each fact has a list of problems of its own.
-    facts = {
-        "amd_gpus": _gpus.detect(Tree(params["root"])),
-        "amd_host": _host_facts.facts(reader, params),
-        "amd_rocm": _rocm_facts.facts(reader, Tree(params["root"]), params["search_paths"]),
-    }
-    module.exit_json(changed=False, ansible_facts=facts)
+    try:
+        module.params["root"] = opened(module.params["root"], module.tmpdir)
+    except CaptureError as error:
+        module.fail_json(msg=str(error))
+    module.exit_json(changed=False, ansible_facts=_all_facts.facts(Reader(module), module.params))
 
 
 if __name__ == "__main__":

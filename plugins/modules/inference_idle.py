@@ -45,8 +45,10 @@ EXAMPLES = r"""
 
 RETURN = r"""
 reachable: {description: Whether the server answered., type: bool, returned: success}
-seen: {description: What stood in the way of an answer; null where there was one., type: str, returned: success}
-requests: {description: Requests that were seen first; null where the server does not answer., type: int, returned: success, sample: 3}
+seen: {description: What stood in the way of an answer; null where there was one., type: str, returned:
+  success}
+requests: {description: Requests that were seen first; null where the server does not answer., type: int,
+  returned: success, sample: 3}
 waited_seconds: {description: Seconds until it was idle., type: float, returned: success, sample: 4.2}
 """
 
@@ -95,8 +97,9 @@ def main() -> None:
             )
         if waited >= params["timeout"]:
             module.fail_json(
-                msg=f"{server.url} still computes {requests} requests after {params['timeout']} s. They do not come through the "
-                "gateway, or do not end: find who sends them, or give it longer with timeout."
+                msg=f"{server.url} still computes {requests} requests after {params['timeout']} s. "
+                "They do not come through the gateway, or do not end: find who sends them, "
+                "or give it longer with timeout."
             )
         time.sleep(params["interval"])
 

@@ -32,7 +32,9 @@ options:
     description: Name of the systemd unit of the server.
     type: str
   api_key_file:
-    description: File on the host with a line C(VLLM_API_KEY=...) or C(LLAMA_API_KEY=...). Nothing of it is returned or logged.
+    description:
+      - File on the host with a line C(VLLM_API_KEY=...) or C(LLAMA_API_KEY=...).
+      - Nothing of it is returned or logged.
     type: path
   prompt:
     description: Text to complete.
@@ -108,7 +110,10 @@ def api_key(module: AnsibleModule) -> str | None:
             match = re.search(r"^(?:VLLM|LLAMA)_API_KEY=[^\S\n]*(\S.*)$", file.read(), re.M)
     except OSError as error:
         module.fail_json(
-            msg=f"api_key_file {path} cannot be read ({error.strerror}). Run with become, or correct the path."
+            msg=(
+                f"api_key_file {path} cannot be read ({error.strerror}). Run with become, or correct "
+                f"the path."
+            )
         )
     if not match:
         module.fail_json(
@@ -137,7 +142,10 @@ def unit_failure(module: AnsibleModule) -> str | None:
     _rc, journal, _err = module.run_command(
         ["journalctl", "--no-pager", "--output=cat", "--lines=15", "--unit", unit]
     )
-    return f"{unit} is {state['ActiveState']} ({state.get('Result', 'unknown')}). Its last lines:\n{journal.strip()}"
+    return (
+        f"{unit} is {state['ActiveState']} ({state.get('Result', 'unknown')}). Its last "
+        f"lines:\n{journal.strip()}"
+    )
 
 
 def wait_for_health(module: AnsibleModule, server: Server, deadline: float) -> None:
@@ -152,8 +160,9 @@ def wait_for_health(module: AnsibleModule, server: Server, deadline: float) -> N
             module.fail_json(msg=f"{module.params['url']} does not serve: {failure}")
         if time.monotonic() >= deadline:
             module.fail_json(
-                msg=f"{server.url} was not ready after {module.params['timeout']} s; seen last: {seen}. Read the journal of "
-                f"{module.params['unit'] or 'the server'}, or give it longer with timeout."
+                msg=f"{server.url} was not ready after {module.params['timeout']} s; "
+                f"seen last: {seen}. Read the journal of {module.params['unit'] or 'the server'}, or "
+                "give it longer with timeout."
             )
         time.sleep(module.params["interval"])
 
@@ -192,8 +201,8 @@ def main() -> None:
         models = server.models()
         if params["model"] not in models:
             module.fail_json(
-                msg=f"{server.url} serves {', '.join(models) or 'nothing'}, not {params['model']}. Another server may hold the "
-                "port, or served-model-name differs."
+                msg=f"{server.url} serves {', '.join(models) or 'nothing'}, not {params['model']}. "
+                "Another server may hold the port, or served-model-name differs."
             )
         left = max(start + params["timeout"] - time.monotonic(), min(GRACE, params["timeout"]))
         result = server.completion(params["model"], params["prompt"], params["max_tokens"], timeout=left)

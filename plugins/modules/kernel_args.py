@@ -57,9 +57,9 @@ options:
     default: []
   boot_loader:
     description:
-      - The boot loader. V(auto) takes the one that started the running system, by the EFI variables, else by the
-        files whose arguments are those of C(/proc/cmdline), and refuses where none fits. V(suse) is GRUB whose C(/etc/default/grub) has to be edited
-        because it
+      - The boot loader. V(auto) takes the one that started the running system, by the EFI variables, else by
+        the files whose arguments are those of C(/proc/cmdline), and refuses where none fits. V(suse) is GRUB
+        whose C(/etc/default/grub) has to be edited because it
         reads no drop-ins.
     type: str
     choices: [auto, grub, bls, systemd-boot, rpm-ostree, suse, limine, proxmox, sdbootutil]
@@ -76,8 +76,8 @@ options:
     description:
       - Take back what earlier calls added or took away and this call does not ask for. What a person wrote,
         before or since, stays.
-      - GRUB's drop-in tells what that is. For other boot loaders C(/var/lib/amdgpu-fleet/kernel-arguments) does, which is there as long as
-        there is something to take back.
+      - GRUB's drop-in tells what that is. For other boot loaders C(/var/lib/amdgpu-fleet/kernel-arguments)
+        does, which is there as long as there is something to take back.
       - A C(/etc/kernel/cmdline) that was made for later kernels stays, with the host's own arguments, because
         a kernel that is installed
         before the next boot would otherwise copy those of the running one.
@@ -174,6 +174,7 @@ problems:
 """
 
 import os
+from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 
@@ -196,29 +197,49 @@ def read_running(root: str) -> tuple[list[str] | None, list[dict[str, str]]]:
     return cmdline.split(files.shown(text.replace("\0", " "))), []
 
 
+def is_dropin(name: str) -> bool:
+    return "/" not in name and name.endswith(".cfg") and not name.startswith(".")
+
+
+def diff(plan: boot.Plan) -> list[dict[str, str]]:
+    texts = {place: text for place, text in plan.files.items() if text[0] != text[1]}
+    texts = texts or {"kernel arguments": ("\n".join(plan.before) + "\n", "\n".join(plan.after) + "\n")}
+    return [
+        {
+            "before": files.shown(old),
+            "after": files.shown(new),
+            "before_header": place,
+            "after_header": place,
+        }
+        for place, (old, new) in texts.items()
+    ]
+
+
+SPEC: dict[str, Any] = {
+    "present": {"type": "list", "elements": "str", "default": []},
+    "absent": {"type": "list", "elements": "str", "default": []},
+    "boot_loader": {"type": "str", "choices": ["auto", *boot.LOADERS], "default": "auto"},
+    "purge": {"type": "bool", "default": False},
+    "dropin": {"type": "str", "default": "60-amdgpu-fleet.cfg"},
+    "root": {"type": "path", "default": "/"},
+}
+
+
 def main() -> None:
     module = AnsibleModule(
-        argument_spec={
-            "present": {"type": "list", "elements": "str", "default": []},
-            "absent": {"type": "list", "elements": "str", "default": []},
-            "boot_loader": {"type": "str", "choices": ["auto", *boot.LOADERS], "default": "auto"},
-            "purge": {"type": "bool", "default": False},
-            "dropin": {"type": "str", "default": "60-amdgpu-fleet.cfg"},
-            "root": {"type": "path", "default": "/"},
-        },
+        argument_spec=SPEC,
         supports_check_mode=True,
     )
     hold_to_text(module)
     module.run_command_environ_update = {"LC_ALL": "C", "LANGUAGE": "C"}
     asked_for = module.params
     root = asked_for["root"]
-    if (
-        "/" in asked_for["dropin"]
-        or not asked_for["dropin"].endswith(".cfg")
-        or asked_for["dropin"].startswith(".")
-    ):
+    if not is_dropin(asked_for["dropin"]):
         module.fail_json(
-            msg=f"dropin: {asked_for['dropin']!r} is not the name of a drop-in; give a file name that ends in .cfg."
+            msg=(
+                f"dropin: {asked_for['dropin']!r} is not the name of a drop-in; give a file name "
+                f"that ends in .cfg."
+            )
         )
     if not os.path.isdir(root):
         module.fail_json(msg=f"root: {root} is not a directory.")
@@ -262,17 +283,7 @@ def main() -> None:
         "problems": problems,
     }
     if module._diff:
-        texts = {place: text for place, text in plan.files.items() if text[0] != text[1]}
-        texts = texts or {"kernel arguments": ("\n".join(plan.before) + "\n", "\n".join(plan.after) + "\n")}
-        result["diff"] = [
-            {
-                "before": files.shown(old),
-                "after": files.shown(new),
-                "before_header": place,
-                "after_header": place,
-            }
-            for place, (old, new) in texts.items()
-        ]
+        result["diff"] = diff(plan)
     module.exit_json(**result)
 
 

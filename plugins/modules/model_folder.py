@@ -111,10 +111,11 @@ bytes:
 import json
 import os
 import shutil
+from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ansible_collections.amdgpu.fleet.plugins.module_utils import _model, _model_store
+from ansible_collections.amdgpu.fleet.plugins.module_utils import _model, _model_record, _model_store
 from ansible_collections.amdgpu.fleet.plugins.module_utils._answer import hold_to_text
 from ansible_collections.amdgpu.fleet.plugins.module_utils._model_store import StoreError
 from ansible_collections.amdgpu.fleet.plugins.module_utils._tree import Tree
@@ -138,7 +139,7 @@ class Hub:
             "HF_HUB_DISABLE_TELEMETRY": "1",
             "HF_HUB_DISABLE_PROGRESS_BARS": "1",
             "HF_HUB_OFFLINE": "0",
-            # What is not there is not a token: the one of a user who called this is not for the fleet.
+            # A path that does not exist keeps the client from the token of the user who runs this.
             "HF_TOKEN_PATH": params["token_file"] or "/nonexistent",
             "HF_HOME": f"{partial}/.cache/home",
         }
@@ -219,22 +220,25 @@ def make(module: AnsibleModule, path: str, manifest: str | None) -> dict:
     return {**result, "bytes": _model_store.size_of(path)}
 
 
+SPEC: dict[str, Any] = {
+    "path": {"type": "path", "required": True},
+    "archive": {"type": "path"},
+    "sha256": {"type": "str", "no_log": False},
+    "hub": {"type": "str"},
+    "revision": {"type": "str", "default": "main"},
+    "endpoint": {"type": "str"},
+    "client": {"type": "path"},
+    "token_file": {"type": "path", "no_log": False},
+    "exclude": {"type": "list", "elements": "str", "default": []},
+    "manifest": {"type": "str"},
+    "weights": {"type": "bool", "default": True},
+    "root": {"type": "path", "default": "/"},
+}
+
+
 def main() -> None:
     module = AnsibleModule(
-        argument_spec={
-            "path": {"type": "path", "required": True},
-            "archive": {"type": "path"},
-            "sha256": {"type": "str", "no_log": False},
-            "hub": {"type": "str"},
-            "revision": {"type": "str", "default": "main"},
-            "endpoint": {"type": "str"},
-            "client": {"type": "path"},
-            "token_file": {"type": "path", "no_log": False},
-            "exclude": {"type": "list", "elements": "str", "default": []},
-            "manifest": {"type": "str"},
-            "weights": {"type": "bool", "default": True},
-            "root": {"type": "path", "default": "/"},
-        },
+        argument_spec=SPEC,
         mutually_exclusive=[("archive", "hub")],
         required_by={"archive": "sha256", "hub": "client"},
         required_one_of=[("archive", "hub", "manifest")],
@@ -246,7 +250,10 @@ def main() -> None:
         module.fail_json(msg=f"root: {params['root']} is not a directory.")
     if not params["path"].startswith("/") or not params["path"].strip("/."):
         module.fail_json(
-            msg=f"path must be a folder of its own, given from the top as in /srv/models/NAME, not {params['path']!r}."
+            msg=(
+                f"path must be a folder of its own, given from the top as in /srv/models/NAME, not "
+                f"{params['path']!r}."
+            )
         )
     tree, manifest = Tree(params["root"]), params["manifest"]
     try:
@@ -261,7 +268,7 @@ def main() -> None:
     )
     make_it = not whole and (params["archive"] or params["hub"])
     check_it = params["manifest"] and (
-        make_it or _model.checked_by(tree, params["path"]) != params["manifest"]
+        make_it or _model_record.checked_by(tree, params["path"]) != params["manifest"]
     )
     if (make_it or check_it) and not module.check_mode:
         try:

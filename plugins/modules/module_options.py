@@ -108,7 +108,8 @@ conflicts:
   type: list
   elements: dict
   sample:
-    - {path: /etc/modprobe.d/ttm.conf, line: 1, module: ttm, parameter: pages_limit, value: "27648000", wins: true}
+    - {path: /etc/modprobe.d/ttm.conf, line: 1, module: ttm, parameter: pages_limit, value: "27648000", wins:
+      true}
 initramfs_required:
   description:
     - Whether the initramfs has to be built again, because the file changed or is newer than the image of an
@@ -149,24 +150,61 @@ problems:
 """
 
 import os
+from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 
 from ansible_collections.amdgpu.fleet.plugins.module_utils import _modprobe as modprobe
+from ansible_collections.amdgpu.fleet.plugins.module_utils import _modprobe_effect as effect
 from ansible_collections.amdgpu.fleet.plugins.module_utils import _write as files
 from ansible_collections.amdgpu.fleet.plugins.module_utils._answer import hold_to_text
 
 
+def warning(conflict: dict[str, Any], path: str) -> str:
+    """Another file sets the same parameter."""
+    later = "that file" if conflict["wins"] else path
+    return (
+        f"{conflict['path']} line {conflict['line']} sets {conflict['module']} "
+        f"{conflict['parameter']}={conflict['value']}; {later} is read later and wins. Remove one of the two."
+    )
+
+
+def put(place: str, text: str | None, written: bool, old: tuple[str, str] | None) -> None:
+    """Write the file, or remove it where no text is left; then the one that it takes over from goes."""
+    if written and text is None:
+        files.remove(place)
+    elif written:
+        files.make_parents(place)
+        files.write_text(place, text)
+    if old:
+        files.remove(old[0])
+
+
+def diffs(texts: dict[str, tuple[str | None, str | None]]) -> list[dict[str, str]]:
+    return [
+        {
+            "before": files.shown(was),
+            "after": files.shown(becomes),
+            "before_header": name,
+            "after_header": name,
+        }
+        for name, (was, becomes) in texts.items()
+    ]
+
+
+SPEC: dict[str, Any] = {
+    "options": {"type": "dict", "default": {}},
+    "blacklist": {"type": "list", "elements": "str", "default": []},
+    "state": {"type": "str", "choices": ["present", "absent"], "default": "present"},
+    "purge": {"type": "bool", "default": False},
+    "path": {"type": "str", "default": modprobe.PATH},
+    "root": {"type": "path", "default": "/"},
+}
+
+
 def main() -> None:
     module = AnsibleModule(
-        argument_spec={
-            "options": {"type": "dict", "default": {}},
-            "blacklist": {"type": "list", "elements": "str", "default": []},
-            "state": {"type": "str", "choices": ["present", "absent"], "default": "present"},
-            "purge": {"type": "bool", "default": False},
-            "path": {"type": "str", "default": modprobe.PATH},
-            "root": {"type": "path", "default": "/"},
-        },
+        argument_spec=SPEC,
         supports_check_mode=True,
     )
     hold_to_text(module)
@@ -196,25 +234,16 @@ def main() -> None:
         problems: list[dict[str, str]] = []
         conflicts = modprobe.conflicts(root, place, after.options, problems, [old[0]] if old else [])
         overruled = {(entry["module"], entry["parameter"]) for entry in conflicts if entry["wins"]}
-        initramfs = modprobe.initramfs_reason(root, place, changed, whole)
-        reload = modprobe.reload_reasons(root, before, after, options, blacklist, overruled)
-        if written and not module.check_mode and wanted is None:
-            files.remove(place)
-        elif written and not module.check_mode:
-            files.make_parents(place)
-            files.write_text(place, wanted)
-        if old and not module.check_mode:
-            files.remove(old[0])
+        initramfs = effect.initramfs_reason(root, place, changed, whole)
+        reload = effect.reload_reasons(root, before, after, options, overruled)
+        reload += effect.loaded_all_the_same(root, after, blacklist)
+        if not module.check_mode:
+            put(place, wanted, written, old)
     except (modprobe.ModprobeError, files.WriteError) as error:
         module.fail_json(msg=str(error))
 
     for entry in conflicts:
-        winner = "that file is read later and wins" if entry["wins"] else f"{path} is read later and wins"
-        module.warn(
-            f"{entry['path']} line {entry['line']} sets {entry['module']} "
-            f"{entry['parameter']}={entry['value']};"
-            f" {winner}. Remove one of the two."
-        )
+        module.warn(warning(entry, path))
     result = {
         "changed": changed,
         "path": path,
@@ -230,16 +259,7 @@ def main() -> None:
     }
     if module._diff:
         texts = {path: (text, wanted), **({modprobe.OLD_PATH: (old[1], None)} if old else {})}
-        diffs = [
-            {
-                "before": files.shown(was),
-                "after": files.shown(becomes),
-                "before_header": name,
-                "after_header": name,
-            }
-            for name, (was, becomes) in texts.items()
-        ]
-        result["diff"] = diffs if old else diffs[0]
+        result["diff"] = diffs(texts) if old else diffs(texts)[0]
     module.exit_json(**result)
 
 

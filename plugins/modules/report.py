@@ -12,8 +12,8 @@ version_added: 0.1.0
 author:
   - The amdgpu.fleet authors (@amdgpu-fleet)
 description:
-  - Runs on the controller only; nothing is sent to the host. It works in check mode too, because it changes no
-    host.
+  - Runs on the controller only; nothing is sent to the host. It works in check mode too, because it changes
+    no host.
   - A folder that cannot be written never stops a run. It is a warning before the first change, and the table
     is shown all the same.
 extends_documentation_fragment:
@@ -63,15 +63,16 @@ exit:
   description: 0 where nothing was found, 1 with warnings, 2 where a host cannot go on.
   type: int
   returned: with O(step=write)
-directory: {description: Where the report lies; empty where it could not be written., type: str, returned: with
-  O(step=start) and O(step=write)}
+directory: {description: Where the report lies; empty where it could not be written., type: str, returned:
+  with O(step=start) and O(step=write)}
 findings: {description: Findings of the host., type: list, elements: dict, returned: with O(step=record)}
-sentences: {description: "The findings, each as a sentence.", type: list, elements: str, returned: with O(step=record)}
+sentences: {description: "The findings, each as a sentence.", type: list, elements: str, returned: with
+  O(step=record)}
 failure: {description: What stopped the host., type: str, returned: with O(step=record)}
 reboot: {description: Why the host needs a reboot., type: list, elements: str, returned: with O(step=record)}
 ansible_stats:
-  description: The findings of each host and C(exit) under C(amdgpu_fleet), as M(ansible.builtin.set_stats) sets
-    them.
+  description: The findings of each host and C(exit) under C(amdgpu_fleet), as M(ansible.builtin.set_stats)
+    sets them.
   type: dict
   returned: with O(step=write)
 """

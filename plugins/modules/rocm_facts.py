@@ -69,15 +69,16 @@ ansible_facts:
           type: dict
           contains:
             packages: {description: Names of the packages of ROCm before 7.14., type: list, elements: str}
-            used_by: {description: "Units, and processes that belong to none, which run code of it.", type: list,
-              elements: str}
+            used_by: {description: "Units, and processes that belong to none, which run code of it.", type:
+              list, elements: str}
         driver:
           description: The kernel driver.
           type: dict
           contains:
             loaded: {description: Whether the module amdgpu is loaded., type: bool}
             source: {description: "Where the loaded module comes from, dkms or inbox, or null.", type: str}
-            version: {description: "Version of the loaded module, which DKMS modules alone have, or null.", type: str}
+            version: {description: "Version of the loaded module, which DKMS modules alone have, or null.",
+              type: str}
             release: {description: "Release of the driver (31.50.0), or null.", type: str}
             dkms:
               description: Every build that DKMS knows.
@@ -92,8 +93,8 @@ ansible_facts:
             next_module: {description: "What the next boot would load, dkms or inbox, or null.", type: str}
             reload_needed: {description: Whether the running module is not the installed one., type: bool}
             signer: {description: "Signer of the module, under Secure Boot, or null.", type: str}
-            blacklisted_by: {description: Files and kernel arguments that keep it from loading., type: list, elements:
-              str}
+            blacklisted_by: {description: Files and kernel arguments that keep it from loading., type: list,
+              elements: str}
             owners:
               description: Who else looks after the driver.
               type: list
@@ -107,7 +108,8 @@ ansible_facts:
           contains:
             package: {description: "Name of the package that wins, or null.", type: str}
             version: {description: "Its version, or null.", type: str}
-            newer_than_boot: {description: "Whether it was installed after this boot began, or null.", type: bool}
+            newer_than_boot: {description: "Whether it was installed after this boot began, or null.", type:
+              bool}
             mes: {description: "Loaded MES version, hexadecimal, or null.", type: str}
             vbios: {description: "VBIOS of the first card, or null.", type: str}
         problems:

@@ -29,12 +29,13 @@ attributes:
     support: full
 options:
   run:
-    description: What all steps of this run have in common, and no other run has. Filled in by the action plugin.
+    description: What all steps of this run have in common, and no other run has. Filled in by the action
+      plugin.
     type: str
     default: ""
   ended:
-    description: A run that is known to have ended without giving the lock back. It holds nobody up. Filled in by
-      the action plugin, for a run of the same controller whose process is gone.
+    description: A run that is known to have ended without giving the lock back. It holds nobody up. Filled in
+      by the action plugin, for a run of the same controller whose process is gone.
     type: str
     default: ""
   who:
@@ -62,7 +63,8 @@ EXAMPLES = r"""
 """
 
 RETURN = r"""
-since: {description: "When this run took the lock, in seconds since 1970.", type: float, returned: with O(state=held)}
+since: {description: "When this run took the lock, in seconds since 1970.", type: float, returned: with
+  O(state=held)}
 held_by: {description: The run that holds the lock., type: str, returned: when it is another one}
 """
 

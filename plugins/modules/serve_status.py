@@ -28,11 +28,13 @@ options:
       name: {description: Name of the instance., type: str, required: true}
       unit: {description: Its systemd unit., type: str, required: true}
       url: {description: "Base address. Empty asks systemd alone.", type: str, default: ""}
-      model: {description: "Name that it must serve. Empty is content with C(/health).", type: str, default: ""}
+      model: {description: "Name that it must serve. Empty is content with C(/health).", type: str, default:
+        ""}
       completes: {description: Whether it answers completions., type: bool, default: true}
       api_key_file:
-        description: File on the host with a line C(VLLM_API_KEY=...) or C(LLAMA_API_KEY=...). One that does not exist means that there is
-          no key. Nothing of it is returned.
+        description:
+          - File on the host with a line C(VLLM_API_KEY=...) or C(LLAMA_API_KEY=...).
+          - One that does not exist means that there is no key. Nothing of it is returned.
         type: path
   completion:
     description: Whether to ask for a completion of a few tokens too.
@@ -58,19 +60,20 @@ servers:
     unit: {description: Its unit., type: str, returned: always, sample: vllm-chat.service}
     url: {description: Its address., type: str, returned: always}
     verdict:
-      description: V(ok), V(absent) (there is no unit), V(down), V(restarting), V(starting), V(deaf) (it runs and
-        does not answer) or V(other_model).
+      description: V(ok), V(absent) (there is no unit), V(down), V(restarting), V(starting), V(deaf) (it runs
+        and does not answer) or V(other_model).
       type: str
       returned: always
     reason: {description: What was seen; empty where all is well., type: str, returned: always}
     expected: {description: What should have been seen., type: str, returned: always}
     state:
-      description: The unit - C(known), C(active), C(sub), C(result), C(exit_status), C(restarts) and C(since), in
-        seconds.
+      description: The unit - C(known), C(active), C(sub), C(result), C(exit_status), C(restarts) and
+        C(since), in seconds.
       type: dict
       returned: always
     models: {description: Names that it serves., type: list, elements: str, returned: when it answers}
-    completion: {description: "Text, tokens and times, as M(amdgpu.fleet.inference_probe) returns them.", type: dict, returned: with O(completion)}
+    completion: {description: "Text, tokens and times, as M(amdgpu.fleet.inference_probe) returns them.",
+      type: dict, returned: with O(completion)}
     error: {description: Why it did not answer., type: str, returned: when it does not answer}
 """
 
@@ -101,7 +104,10 @@ def api_key(module: AnsibleModule, path: str | None) -> str | None:
         return None
     except OSError as error:
         module.fail_json(
-            msg=f"api_key_file {path} cannot be read ({error.strerror}). Run with become, or correct the path."
+            msg=(
+                f"api_key_file {path} cannot be read ({error.strerror}). Run with become, or correct "
+                f"the path."
+            )
         )
     if match:
         module.no_log_values.add(match.group(1).strip())  # a server may repeat it in what it answers

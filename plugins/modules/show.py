@@ -32,5 +32,6 @@ EXAMPLES = r"""
 """
 
 RETURN = r"""
-msg: {description: The text. A callback that writes JSON has it here and nowhere else., type: str, returned: always}
+msg: {description: The text. A callback that writes JSON has it here and nowhere else., type: str, returned:
+always}
 """

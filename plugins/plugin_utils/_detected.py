@@ -3,9 +3,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """What the record of a host's last run says about it, for the inventory plugin ``detected``.
 
-A record was written by a run that may be of another release, and its texts come from a host. So every key may be
-missing or of another type, and only values of known form become names of groups.
-"""
+A record was written by a run that may be of another release, and its texts come from a host. So every key
+may be missing or of another type, and only values of known form become names of groups."""
 
 from __future__ import annotations
 

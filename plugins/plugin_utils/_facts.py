@@ -1,7 +1,8 @@
 # Copyright: (c) 2026, the amdgpu.fleet authors
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What a host may answer to a module that reads it: its own facts and whether that went well, nothing else."""
+"""What a host may answer to a module that reads it: its own facts and whether that went well, nothing
+else."""
 
 from __future__ import annotations
 

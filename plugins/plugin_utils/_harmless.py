@@ -3,9 +3,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Texts of a host, made harmless for a terminal and for a page.
 
-A host chooses its texts: a control character moves the cursor and writes over other lines, a mark of direction
-shows a text in another order than it is.
-"""
+A host chooses its texts: a control character moves the cursor and writes over other lines, a mark of
+direction shows a text in another order than it is."""
 
 from __future__ import annotations
 
@@ -13,7 +12,8 @@ import re
 import typing as t
 
 MARK = "\ufffd"
-# C0 but for tabulator and line break, DEL, C1, marks of direction, invisible characters, line and paragraph separators.
+# C0 but for tabulator and line break, DEL, C1, marks of direction, invisible characters, line and paragraph
+# separators.
 _CONTROL = re.compile(
     "[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200b\u200e\u200f\u2028\u2029\u202a-\u202e\u2060-\u2069\ufeff\ufff9-\ufffb"
     "\U000e0000-\U000e007f]"

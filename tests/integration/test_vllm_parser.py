@@ -334,15 +334,17 @@ def test_a_plan_is_accepted_by_vllm(plans: dict, answer: dict, name: str) -> Non
         if (profile[:6], count, version) == ("gfx120", 2, VLLM)
         else []
     )
-    assert vllm["kind"] == kind and len(vllm["instances"][0]["gpus"]) == count
-    assert vllm["version"] == (version or (VLLM if profile == "cpu" else CATALOG.vllm["default_version"]))
+    assert vllm["instances"][0]["kind"] == kind and len(vllm["instances"][0]["gpus"]) == count
+    assert vllm["instances"][0]["version"] == (
+        version or (VLLM if profile == "cpu" else CATALOG.vllm["default_version"])
+    )
 
     instance = vllm["instances"][0]
     assert result["exit"] == 0, result["error"]
     options = {
         option: value
         for option, value in instance["options"].items()
-        if vllm["version"] == VLLM or not newer_option(option)
+        if vllm["instances"][0]["version"] == VLLM or not newer_option(option)
     }
     assert len(options) >= 3 and ("tensor-parallel-size" in options) == (count > 1)
     for option, value in options.items():
@@ -353,7 +355,9 @@ def test_a_plan_is_accepted_by_vllm(plans: dict, answer: dict, name: str) -> Non
 
     environment = instance["environment"]
     later = (
-        [variable for variable in environment if newer_variable(variable)] if vllm["version"] != VLLM else []
+        [variable for variable in environment if newer_variable(variable)]
+        if vllm["instances"][0]["version"] != VLLM
+        else []
     )
     assert result["unknown"] == later
     assert {variable for variable in environment if variable.startswith("VLLM_")} - set(later) <= set(

@@ -23,7 +23,8 @@ import jsonschema
 import pytest
 import yaml
 
-from ansible_collections.amdgpu.fleet.plugins.plugin_utils._plan import planner
+from ansible_collections.amdgpu.fleet.plugins.module_utils._boot import choose, refused
+from ansible_collections.amdgpu.fleet.plugins.plugin_utils._plan import place, planner
 from ansible_collections.amdgpu.fleet.plugins.plugin_utils._plan.catalog import (
     read_part,
     version_key,
@@ -82,7 +83,23 @@ def test_every_page_has_a_template() -> None:
         "support-matrix.md",
         "environment.md",
         "guides.md",
+        "hosts.md",
     }
+
+
+def test_hosts_lists_what_the_code_knows_and_how_each_was_tested() -> None:
+    page = (ROOT / "docs" / "hosts.md").read_text(encoding="utf-8")
+    for name in choose.LOADERS:
+        assert f"| `{name}` |" in page
+    for system in refused.SYSTEMS:
+        assert f"| {system.refusal.system} |" in page
+    context = RENDER.hosts()
+    tests = RENDER.HostTests(load(CATALOG / "tested.yml"))
+    for name in [*context["loaders"], *context["package_managers"], *context["places"], "refused"]:
+        assert tests(name)
+    with pytest.raises(KeyError, match="no entry of catalog/tested.yml has lilo"):
+        tests("lilo")
+    assert set(place.NAMES) < set(context["places"])
 
 
 def test_check_names_the_stale_page(
@@ -277,6 +294,12 @@ def additions() -> Iterator[tuple[str, str, set[str]]]:
                 identifier.value,
                 {word.arg for word in node.keywords if word.arg},
             )
+    # Rules of the catalog that name their finding (Findings.add_by_rule); those of the log and of PCI are made
+    # elsewhere.
+    health = load(CATALOG / "health.yml")
+    for name, rule in [*health["rules"].items(), *health["log"].items()]:
+        if rule["finding"].startswith("health."):
+            yield f"health.yml:{name}", rule["finding"], {"action"}
 
 
 ADDITIONS = list(additions())

@@ -67,7 +67,8 @@ def test_what_is_in_the_catalog_is_not_printed(compare):
     [
         ("7551,\tC0,\tAMD Radeon AI PRO R9700", "1002:7551 revision c0 is not in the catalog. libdrm calls it AMD Radeon AI PRO R9700."),
         ("7550,\tC2,\tAMD Radeon RX 9070 GRE", "1002:7550 revision c2 is not in the catalog. libdrm calls it AMD Radeon RX 9070 GRE."),
-        ("1586,\tD5,\tAMD Radeon 8040S Graphics", "1002:1586 revision d5 is AMD Radeon 8060S (Strix Halo) in the catalog. libdrm calls it AMD Radeon 8040S Graphics."),
+        ("1586,\tD5,\tAMD Radeon 8040S Graphics", "1002:1586 revision d5 is AMD Radeon 8060S (Strix Halo) in the catalog. "
+         "libdrm calls it AMD Radeon 8040S Graphics."),
     ],
 )  # fmt: skip
 def test_a_board_of_libdrm_that_the_catalog_lacks_or_names_differently(compare, line, said):

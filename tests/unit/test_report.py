@@ -122,6 +122,31 @@ def test_a_fleet_of_which_no_host_is_reached_has_a_report(tmp_path, name):
     assert "The host could not be reached" in (tmp_path / "report.html").read_text()
 
 
+@pytest.mark.parametrize("name", ["site.yml", "playbooks/doctor.yml"])
+def test_a_host_that_does_not_let_us_become_root_is_a_finding(tmp_path, name):
+    sudo = tmp_path / "sudo"
+    sudo.write_text("#!/bin/sh\necho 'alice is not in the sudoers file.' >&2\nexit 1\n")
+    sudo.chmod(0o755)
+    given = {
+        "report_directory": str(tmp_path / "reports"),
+        "ansible_connection": "local",
+        "ansible_python_interpreter": sys.executable,
+        "ansible_become_exe": str(sudo),
+        # Ansible does not become who it is already.
+        "ansible_become_user": "daemon" if os.geteuid() == 0 else "root",
+    }
+    environment = {**os.environ, "ANSIBLE_CONFIG": str(ROOT / "ansible.cfg"), "ANSIBLE_NOCOLOR": "1"}
+    result = subprocess.run(
+        [Path(sys.executable).with_name("ansible-playbook"), name, "-i", "here,", "-e", json.dumps(given)],
+        cwd=ROOT, env=environment, capture_output=True, text=True, timeout=300, check=False,
+    )  # fmt: skip
+    assert result.returncode == 2, result.stdout + result.stderr
+    doctor = json.loads((tmp_path / "reports/doctor.json").read_text())
+    assert [finding["id"] for finding in doctor["hosts"]["here"]] == ["host.become"]
+    assert re.search(r"^here .* 1 fail .* FAILED", result.stdout, re.M), result.stdout
+    assert "not in the sudoers file" in (tmp_path / "reports/report.html").read_text()
+
+
 RECORDS = [
     of("rack", endpoints=[{**ENDPOINT, "answered": True}], reboot=["iommu=pt is not in effect", "a <b>"]),
     of("halo", reboot=["the driver is installed and not loaded"]),

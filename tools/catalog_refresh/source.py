@@ -20,12 +20,16 @@ class Source:
     def __init__(self, root: Path) -> None:
         self.root = root
         self.package = root / "vllm"
+        self._trees: dict[str, ast.Module] = {}
 
-    @functools.cache  # noqa: B019 - a source lives as long as the program
     def tree(self, file: str) -> ast.Module:
         """A file of the package; an empty one where the release has none of that name."""
-        path = self.package / file
-        return ast.parse(path.read_text(encoding="utf-8")) if path.is_file() else ast.Module([], [])
+        if file not in self._trees:
+            path = self.package / file
+            self._trees[file] = (
+                ast.parse(path.read_text(encoding="utf-8")) if path.is_file() else ast.Module([], [])
+            )
+        return self._trees[file]
 
     def value(self, file: str, name: str) -> ast.expr | None:
         """What a name is set to, anywhere in a file."""

@@ -71,6 +71,8 @@ _GPU: Keys = {
     "compute_partition": ((str,), "SPX"),
     "memory_partition": ((str,), "NPS1"),
     "driver": ((str,), "amdgpu"),
+    # What of its state is not that of an idle GPU that is well: FAULTS of health.py.
+    "faults": ((dict,), {}),
 }
 
 

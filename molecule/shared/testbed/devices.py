@@ -47,6 +47,8 @@ class Gpu:
     platform_ids: tuple[int, ...] = field(default=())
     xcp_unique_ids: str = "gpu"
     xcp_location: str = "function"
+    # What of its state is not as it is on an idle GPU that is well: health.py.
+    faults: dict[str, Any] = field(default_factory=dict)
 
     @property
     def partitions(self) -> int:
@@ -127,6 +129,7 @@ def gpus_of(host: dict[str, Any]) -> list[Gpu]:
                 platform_ids=tuple(range(platform_id, platform_id + max(0, nodes - 1))),
                 xcp_unique_ids=host["driver"]["xcp_unique_ids"],
                 xcp_location=host["driver"]["xcp_location"],
+                faults=item["faults"],
             )
         )
         minor += nodes

@@ -90,7 +90,7 @@ def _import(sources: str, key: str) -> None:
     ]
     with subprocess.Popen(build, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as root:
         done = subprocess.run(load, stdin=root.stdout, capture_output=True, text=True, check=False)
-        _, errors = root.communicate()
+        errors = root.communicate()[1]
     if root.returncode or done.returncode:
         podman("rmi", "--force", IMAGE, check=False)
         raise BedError(f"{IMAGE} was not built: {(errors.decode() + done.stderr).strip()[-1500:]}")

@@ -11,8 +11,9 @@ from pathlib import Path
 from typing import Any
 
 from .descriptions import complete, load_host
-from .devices import PCI, gpus_of, write_device_nodes, write_devices
+from .devices import PCI, gpus_of, has_bmc, write_device_nodes, write_devices
 from .distribution import write_distribution
+from .health import write_all
 from .kernel import write_kernel
 from .network import write_network
 from .topology import write_topology
@@ -32,6 +33,7 @@ def write_tree(description: dict[str, Any], root: Path, *, devices: bool = False
     if any(gpu.driver == "amdgpu" for gpu in gpus):
         write_topology(out, host, gpus)
     write_devices(out, host, gpus, mes=host["firmware"]["mes"] if host["firmware"] else "0x0")
+    write_all(out, gpus, first_card=1 if has_bmc(host) else 0)
     write_device_nodes(out, host, gpus, real=devices)
     write_kernel(out, host, [path.name for path in (out.root / PCI).iterdir()])
     write_network(out, host)

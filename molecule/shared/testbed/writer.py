@@ -45,7 +45,7 @@ class Writer:
 
     def _place(self, path: str) -> str:
         """The path below the root, its folder made."""
-        folder, _, name = path.rpartition("/")
+        folder, _slash, name = path.rpartition("/")
         if folder not in self._made:
             os.makedirs(os.path.join(self.root, folder), exist_ok=True)
             self._made.add(folder)

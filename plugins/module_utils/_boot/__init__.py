@@ -90,7 +90,7 @@ def carry_out(host: Host, decided: Plan, asked: Wanted) -> None:
     made = lacking_folders(snapshot.files)
     try:
         # First: what is recorded and not done is harmless, what is done and not recorded is never taken back.
-        # What is taken back stays recorded until it is done, or a run that was killed would not be finished.
+        # The record keeps what is taken back until that is done. So the next run finishes a killed one.
         write_record(decided, done=False)
         LOADERS[decided.loader].perform(host, decided, asked)
     except BaseException as error:

@@ -2,7 +2,8 @@
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Loader entries, which GRUB of EL and Fedora (BLS) and systemd-boot read, and what later ones are made from."""
+"""Loader entries, which GRUB of EL and Fedora (BLS) and systemd-boot read, and what later ones are made
+from."""
 
 from __future__ import annotations
 
@@ -175,7 +176,8 @@ def _without_entries(host: Host) -> Draft:
 
 
 def plan_entries(host: Host, style: Style, asked: Wanted, tools: bool = True) -> Plan:
-    """The entries, and what the entries of later kernels come from: /etc/kernel/cmdline, GRUB_CMDLINE_LINUX."""
+    """The entries, and what the entries of later kernels come from: /etc/kernel/cmdline,
+    GRUB_CMDLINE_LINUX."""
     record_place, record = the_record(host, asked)
     draft = _settle_entries(host, style, record) or _without_entries(host)
     entries = draft.places

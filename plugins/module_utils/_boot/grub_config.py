@@ -2,7 +2,8 @@
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""The grub.cfg that GRUB's tools generate: is it behind, what generates it, does it show what was asked for?"""
+"""The grub.cfg that GRUB's tools generate: is it behind, what generates it, does it show what was asked
+for?"""
 
 from __future__ import annotations
 

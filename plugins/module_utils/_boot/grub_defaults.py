@@ -55,7 +55,8 @@ def assign(text: str, name: str, arguments: Sequence[str]) -> str:
     if not found:
         if re.search(rf"\b{name}\+?=", re.sub(r"^\s*#.*$", "", text, flags=re.MULTILINE)):
             raise BootError(
-                f'{name} is set in {DEFAULTS} in a way that cannot be edited safely; write it as one line {name}="...".'
+                f"{name} is set in {DEFAULTS} in a way that cannot be edited safely; write it as one line "
+                f'{name}="...".'
             )
         return text + ("" if not text or text.endswith("\n") else "\n") + line + "\n"
     last = found[-1]

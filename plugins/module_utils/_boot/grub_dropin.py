@@ -18,7 +18,8 @@ from .grub_files import Grub, dropin_files, grub_argument, try_text
 
 DROPIN_MARK = "# Written by amdgpu.fleet.kernel_args"
 DROPIN_HEAD = """\
-# Written by amdgpu.fleet.kernel_args; edits of this file are lost. Your own arguments belong in /etc/default/grub.
+# Written by amdgpu.fleet.kernel_args; edits of this file are lost. \
+Your own arguments belong in /etc/default/grub.
 # add: {add}
 # remove: {remove}
 """

@@ -54,7 +54,8 @@ def configuration(root: str) -> tuple[str, str] | None:
     texts = {read_bytes(below(root, path)) for path in found}
     if len(texts) > 1:
         raise BootError(
-            f"There are several limine.conf that differ ({', '.join(found)}), and which of them Limine reads is"
+            f"There are several limine.conf that differ ({', '.join(found)}), and which of them Limine "
+            f"reads is"
             f" not certain; remove those that are left over, then run again."
         )
     return (found[0], read_text(below(root, found[0])) or "") if found else None
@@ -130,7 +131,8 @@ def refuse_plain(root: str, asked: Wanted) -> None:
     words = [f"add {each}" for each in cmdline.missing(have, asked)]
     words += [f"remove {each}" for each in cmdline.unwanted(have, asked)]
     raise BootError(
-        f"Limine starts this host and there is no {TOOL}, so its configuration is written by hand: in cmdline:"
+        f"Limine starts this host and there is no {TOOL}, so its configuration is written by hand: in "
+        f"cmdline:"
         f" of {where}, {', '.join(words) or 'nothing has to change'}; nothing was changed."
     )
 

@@ -27,7 +27,8 @@ DROPIN = f"{FOLDER}/60-amdgpu-fleet.conf"
 DEFAULTS = "/etc/default/limine"
 HEAD = "# Written by amdgpu.fleet.kernel_args; edits of this file are lost.\n"
 _LINE = re.compile(
-    r"""^[ \t]*KERNEL_CMDLINE\[["']?([^\]"']+)["']?\](\+?)=("[^"\n]*"|'[^'\n]*'|[^\s"'#]*)[ \t]*(#[^\n]*)?$""",
+    r"""^[ \t]*KERNEL_CMDLINE\[["']?([^\]"']+)["']?\](\+?)="""
+    r"""("[^"\n]*"|'[^'\n]*'|[^\s"'#]*)[ \t]*(#[^\n]*)?$""",
     re.MULTILINE,
 )
 Files = dict[str, tuple["str | None", "str | None"]]
@@ -131,7 +132,8 @@ def settle(host: Host, asked: Wanted, record: Record) -> Settled:
         if not cmdline.satisfied(written.effective(key), asked):
             left = cmdline.missing(written.effective(key), asked)
             raise BootError(
-                f"{cmdline.join(left)} cannot be settled in {FOLDER}: a file that is read later decides; write"
+                f"{cmdline.join(left)} cannot be settled in {FOLDER}: a file that is read later decides; "
+                f"write"
                 f" it into KERNEL_CMDLINE[{key}] of {DEFAULTS} by hand."
             )
     return Settled(settings.effective("default"), after, files)
@@ -207,7 +209,8 @@ def _settle_file(path: str, key: str, have: list[str], asked: Wanted, record: Re
     tokens = cmdline.apply(begun, Wanted(instead, asked.absent))
     if tokens != have and path.startswith(PACKAGED):
         raise BootError(
-            f"{path} sets {cmdline.join(entry for entry in have if entry not in tokens)}, and the file belongs"
+            f"{path} sets {cmdline.join(entry for entry in have if entry not in tokens)}, and the file "
+            f"belongs"
             f" to a package; set KERNEL_CMDLINE[{key}] in {DEFAULTS} to the whole line, then run again."
         )
     record.note(line, have, tokens)
@@ -258,7 +261,8 @@ def _quoted(path: str, old: str, each: Assignment, tokens: list[str]) -> str:
     value = cmdline.join(tokens)
     if re.search(r"[$`\\]", old + value) or ("'" in value and '"' in value):
         raise BootError(
-            f"KERNEL_CMDLINE[{each.key}] in {path} is computed by the shell ({old[:200]}) and cannot be edited"
+            f"KERNEL_CMDLINE[{each.key}] in {path} is computed by the shell ({old[:200]}) and cannot be "
+            f"edited"
             f" safely; write it as one line of plain text."
         )
     quote = "'" if '"' in value else '"'

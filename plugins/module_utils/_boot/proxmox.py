@@ -42,7 +42,8 @@ def with_grub(root: str) -> bool:
         return any(entry.startswith("BOOT_IMAGE=") for entry in line)
     raise BootError(
         f"{PARTITIONS} says that proxmox-boot-tool manages this host, and neither the EFI variables nor"
-        f" /proc/cmdline tell whether GRUB or systemd-boot started it; run proxmox-boot-tool status, and write"
+        f" /proc/cmdline tell whether GRUB or systemd-boot started it; run proxmox-boot-tool status, and "
+        f"write"
         f" the arguments into {KERNEL_CMDLINE} (systemd-boot) or /etc/default/grub (GRUB) by hand."
     )
 
@@ -95,7 +96,8 @@ def _plan_line(host: Host, asked: Wanted, command: list[str]) -> Plan:
     have = _of_running(host.root) if text is None else first_line(text)
     if not any(cmdline.parse(entry).name == "root" for entry in have):
         raise BootError(
-            f"The first line of {KERNEL_CMDLINE} names no root=, so proxmox-boot-tool refresh would refuse it;"
+            f"The first line of {KERNEL_CMDLINE} names no root=, so proxmox-boot-tool refresh would refuse "
+            f"it;"
             f" write the line of /proc/cmdline there, without initrd=, then run again."
         )
     after = record.settle(KERNEL_CMDLINE, have)

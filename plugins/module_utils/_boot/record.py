@@ -85,11 +85,11 @@ def undone(arguments: Sequence[str], change: Change, asked: Wanted) -> list[str]
         ][:1]
         kernel[place : place + 1] = instead
         back = [other for other in back if other not in instead]
-    there = {cmdline.parse(entry).name for entry in kernel}
+    names = {cmdline.parse(entry).name for entry in kernel}
     back = [
         entry
         for entry in back
-        if cmdline.repeatable(cmdline.parse(entry).name) or cmdline.parse(entry).name not in there
+        if cmdline.repeatable(cmdline.parse(entry).name) or cmdline.parse(entry).name not in names
     ]
     return cmdline.apply(kernel + init, Wanted(back, []))
 

@@ -2,7 +2,8 @@
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""openSUSE with sdbootutil (systemd-boot or GRUB2-BLS): a drop-in of ours, which the tool builds entries from.
+"""openSUSE with sdbootutil (systemd-boot or GRUB2-BLS): a drop-in of ours, which the tool builds entries
+from.
 
 What has to go stands in /etc/kernel/cmdline, which is edited. Entries are the tool's, it predicts their sums.
 """

@@ -113,8 +113,8 @@ def builders(root: str, tool: Callable[[str], list[str] | None]) -> list[list[st
             for name in kernels
             for path in (f"/lib/modules/{name}/vmlinuz", f"/boot/vmlinuz-{name}")
         ]
-        there = {name: path for name, path in reversed(files) if os.path.isfile(below(root, path))}
-        return [[*install, "add", name, there[name]] for name in kernels if name in there]
+        images = {name: path for name, path in reversed(files) if os.path.isfile(below(root, path))}
+        return [[*install, "add", name, images[name]] for name in kernels if name in images]
     presets = glob.glob(os.path.join(glob.escape(below(root, "/etc/mkinitcpio.d")), "*.preset"))
     if any(re.search(r"^\s*\w+_uki=", read_text(place) or "", re.MULTILINE) for place in presets):
         make = tool("mkinitcpio")

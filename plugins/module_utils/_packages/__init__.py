@@ -5,7 +5,6 @@ dnf."""
 
 from __future__ import annotations
 
-import os
 import re
 import typing as t
 
@@ -104,7 +103,7 @@ def _locked(tree: Tree, paths: t.Sequence[str]) -> str | None:
     numbers = {}
     for path in paths:
         try:
-            numbers[os.stat(tree.path(path)).st_ino] = path
+            numbers[tree.about(path).st_ino] = path
         except (OSError, ValueError):
             continue
     for line in (tree.text("proc/locks") or "").splitlines() if numbers else []:

@@ -12,7 +12,7 @@ MANAGERS = ("dnf", "zypper")
 FORMAT = "%{NAME} %{VERSION}-%{RELEASE}\n"
 VERSIONLOCK = "etc/dnf/plugins/versionlock.list"
 LOCKS = ("var/lib/rpm/.rpm.lock", "usr/lib/sysimage/rpm/.rpm.lock")
-# What is meant to be there in several versions beside each other.
+# Packages that may be installed in several versions at once.
 SEVERAL = re.compile(r"kernel(-.*)?|gpg-pubkey.*|.*-debuginfo|.*-debugsource|kmod-.*|.*-kmp-.*")
 MAX_DUPLICATES = 8
 

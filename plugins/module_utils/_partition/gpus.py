@@ -138,4 +138,7 @@ def _nothing(gpus: list[Gpu]) -> str:
         for gpu in gpus
     }
     text = "; ".join(sorted(reasons))
-    return f"{text}. Only MI300 and later Instinct GPUs have them, with the amdgpu driver loaded; leave other hosts without a mode."
+    return (
+        f"{text}. Only MI300 and later Instinct GPUs have them, with the amdgpu driver loaded; leave "
+        f"other hosts without a mode."
+    )

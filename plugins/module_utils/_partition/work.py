@@ -13,8 +13,8 @@ from ansible_collections.amdgpu.fleet.plugins.module_utils._partition.gpus impor
 from ansible_collections.amdgpu.fleet.plugins.module_utils._partition.wanted import Plan
 from ansible_collections.amdgpu.fleet.plugins.module_utils._tree import Tree
 
-# The driver shows the devices of a new mode before the write returns; what is not there a little later will
-# not come.
+# The driver shows the devices of a new mode before the write returns. A device that is still missing after
+# this time does not come.
 DEVICES_TIMEOUT = 20.0
 INTERVAL = 0.2
 
@@ -34,11 +34,13 @@ def write_mode(path: str, mode: str) -> None:
 def refused_write(gpu: Gpu, mode: str, error: OSError) -> str:
     """What the driver means by an error code, and what to do about it."""
     meaning = {
-        errno.EBUSY: "the driver says that the GPU is in use. Stop what uses it (a process in a container counts as well)"
-        " and name its unit in stop_services",
-        errno.EINVAL: f"the driver does not take this mode while the memory mode is {gpu.memory or 'unknown'}. Give a memory mode that"
-        " goes with it; docs/support-matrix.md lists the combinations",
-        errno.EPERM: "the driver does not allow it. The GPU may be in a reset (see dmesg), or become is missing",
+        errno.EBUSY: "the driver says that the GPU is in use. Stop what uses it (a process in a container "
+        "counts as well) and name its unit in stop_services",
+        errno.EINVAL: "the driver does not take this mode while the memory mode is "
+        f"{gpu.memory or 'unknown'}. Give a memory mode "
+        "that goes with it; docs/support-matrix.md lists the combinations",
+        errno.EPERM: "the driver does not allow it. The GPU may be in a reset (see dmesg), or become is "
+        "missing",
         errno.EACCES: "permission denied. Run with become; a container needs a writable /sys",
         errno.EROFS: "/sys is read-only. Run on the host itself, not in a container",
         errno.ENOENT: "the file is gone. The driver may have been unloaded; load it with modprobe amdgpu",
@@ -140,7 +142,10 @@ class Work:
     def _back(self, todo: Plan, done: list[Gpu]) -> str:
         """Put compute modes back; says what the GPUs are in."""
         if todo.reload:
-            return f"The memory mode is {todo.memory} now; run this again when the cause is gone, or ask for SPX with NPS1."
+            return (
+                f"The memory mode is {todo.memory} now; run this again when the cause is gone, or "
+                f"ask for SPX with NPS1."
+            )
         kept = []
         for gpu in done:
             try:

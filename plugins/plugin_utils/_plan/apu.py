@@ -53,7 +53,8 @@ def keeps_carve_out(host: Host, limit: int) -> bool:
             continue
         host.findings.add(
             "memory.carve_out",
-            f"a carve-out of {carved / GIB:.0f} GiB is the pool, and {memory / GIB:.0f} GiB are left to the system",
+            f"a carve-out of {carved / GIB:.0f} GiB is the pool, and {memory / GIB:.0f} GiB are left to the "
+            f"system",
             "a carve-out of 0.5 GiB",
             total=f"{(carved + memory) / GIB:.0f}",
         )

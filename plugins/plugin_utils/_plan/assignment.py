@@ -14,7 +14,7 @@ from .wants import INVENTORY, Server
 
 @dataclasses.dataclass(frozen=True)
 class Devices:
-    """What one server computes on: GPUs, and of each the partitions (of a GPU in SPX: number 0)."""
+    """The devices of one server: its GPUs, and the partitions of each (a GPU in SPX has number 0 alone)."""
 
     gpus: list[Gpu]
     # Index of the GPU -> numbers of its partitions.
@@ -41,17 +41,32 @@ def devices_of(gpu: Gpu, planned: t.Mapping[int, int]) -> int:
     return planned.get(gpu["index"]) or max(gpu["partitions"] or 0, 1)
 
 
+class Claim(t.NamedTuple):
+    """A server on a device, and the share of its memory that it asks for."""
+
+    name: str
+    share: float | None
+
+
+def _together(claims: t.Sequence[Claim]) -> bool:
+    return all(claim.share for claim in claims) and sum(claim.share or 0.0 for claim in claims) <= 1.0 + 1e-9
+
+
 class Assignment:
     """Hands out the devices of a host, and says where two servers ask for the same one."""
 
     def __init__(self, host: Host, planned: t.Mapping[int, int]) -> None:
         self.host = host
         self.planned = planned
-        self._used: dict[tuple[int, int], str] = {}
+        self._used: dict[tuple[int, int], list[Claim]] = {}
 
-    def choose(self, server: Server, gpus: t.Sequence[Gpu] | None = None) -> Devices:
+    def choose(
+        self, server: Server, share: float | None = None, gpus: t.Sequence[Gpu] | None = None
+    ) -> Devices:
         """The devices of one server: those that it names, or all; equal servers get equal parts of them.
-        ``gpus``: those that its engine can compute on, where these are others than ROCm supports."""
+
+        ``share`` of their memory is what it asks for; without one it takes what is there. ``gpus``: those
+        that its engine can compute on, where these are others than ROCm supports."""
         by_index = {gpu["index"]: gpu for gpu in (self.host.gpus if gpus is None else gpus)}
         self._check_indexes(server, by_index)
         pairs = []
@@ -65,8 +80,9 @@ class Assignment:
             numbers = dict.fromkeys(server.partitions or range(count))
             pairs += [(index, number) for number in numbers if 0 <= number < count]
         pairs = self._share(server, pairs)
-        self._check_overlap(server, pairs, by_index)
-        self._used.update(dict.fromkeys(pairs, server.name))
+        self._check_overlap(Claim(server.name, share), pairs, by_index)
+        for pair in pairs:
+            self._used.setdefault(pair, []).append(Claim(server.name, share))
         gpus = [by_index[index] for index in dict.fromkeys(index for index, _number in pairs)]
         return Devices(
             gpus,
@@ -80,9 +96,9 @@ class Assignment:
         listed = {gpu["index"] for gpu in self.host.gpu_facts["gpus"]}
         unsupported = set(missing) <= listed
         why = "ROCm does not support this GPU" if unsupported else "the host has no GPU of this index"
-        known = ", ".join(str(index) for index in by_index) or "nothing (the host has no supported GPU)"
+        usable = ", ".join(str(index) for index in by_index) or "nothing (the host has no supported GPU)"
         seen = f"GPU {', '.join(str(index) for index in missing)}"
-        self.host.findings.add("serve.gpus", seen, known, why=why, instance=server.name, known=known)
+        self.host.findings.add("serve.gpus", seen, usable, why=why, instance=server.name, known=usable)
 
     def _share(self, server: Server, pairs: list[tuple[int, int]]) -> list[tuple[int, int]]:
         at, count = server.share
@@ -95,24 +111,30 @@ class Assignment:
         return []
 
     def _check_overlap(
-        self, server: Server, pairs: list[tuple[int, int]], by_index: t.Mapping[int, Gpu]
+        self, mine: Claim, pairs: list[tuple[int, int]], by_index: t.Mapping[int, Gpu]
     ) -> None:
-        """One finding for a GPU, however many of its partitions are claimed twice."""
-        claimed = dict.fromkeys((pair[0], self._used[pair]) for pair in pairs if pair in self._used)
-        for index, other in claimed:
-            count = devices_of(by_index[index], self.planned)
-            twice = [
-                number
-                for number in range(count)
-                if self._used.get((index, number)) == other and (index, number) in pairs
-            ]
+        """One finding for a GPU and server, however many of its partitions are claimed twice. Servers that
+        ask for shares of the memory go together as long as the shares do."""
+        said: dict[tuple[int, str], list[int]] = {}
+        for index, number in pairs:
+            claims = self._used.get((index, number), [])
+            if claims and not _together([*claims, mine]):
+                said.setdefault((index, claims[-1].name), []).append(number)
+        for (index, other), twice in said.items():
             part = f"partition {', '.join(map(str, twice))} of GPU {index}"
-            what = f"GPU {index}" if len(twice) == count else part
-            seen = f"{what} for {other} and {server.name}"
-            self.host.findings.add("serve.overlap", seen, "one instance a GPU or partition")
+            what = f"GPU {index}" if len(twice) == devices_of(by_index[index], self.planned) else part
+            claims = [*self._used[index, twice[0]], mine]
+            seen, expected = f"{what} for {other} and {mine.name}", "one instance a GPU or partition"
+            if all(claim.share for claim in claims):
+                shares = " + ".join(f"{claim.share:g}" for claim in claims)
+                names = ", ".join(claim.name for claim in claims[:-1])
+                seen = f"{shares} of the memory of {what} for {names} and {mine.name}"
+                expected = "shares of at most 1 together"
+            self.host.findings.add("serve.overlap", seen, expected)
 
     def render_nodes(self, devices: Devices) -> list[str]:
-        """Names below /dev/dri. Before the mode is set a GPU shows other nodes; the plan is made again then."""
+        """Names below /dev/dri. Before the mode is set a GPU shows other nodes; the plan is made again
+        then."""
         nodes: list[str] = []
         for gpu in devices.gpus:
             shown = gpu["render_nodes"]
@@ -123,21 +145,21 @@ class Assignment:
 
 def numa(host: Host, server: Server, gpus: t.Sequence[Gpu]) -> Numa | None:
     """The node whose CPUs and memory a server uses; ``None`` where the kernel shall choose."""
-    known, asked = host.system["numa_nodes"], server.numa
+    cpus_of, asked = host.system["numa_nodes"], server.numa
     if asked == "none":
         return None
     if asked != "auto":
-        if asked not in known:
-            seen, expected = f"node {asked} for {server.name}", ", ".join(known) or "none that has CPUs"
+        if asked not in cpus_of:
+            seen, expected = f"node {asked} for {server.name}", ", ".join(cpus_of) or "none that has CPUs"
             expected = f"a node of the host: {expected}"
             host.findings.add("serve.numa", seen, expected, instance=server.name)
             return None
         host.note(
-            "serve", f"{server.name} numa", f"node {asked}: CPUs {known[asked]}", "asked for", INVENTORY
+            "serve", f"{server.name} numa", f"node {asked}: CPUs {cpus_of[asked]}", "asked for", INVENTORY
         )
-        return Numa(int(asked), known[asked])
+        return Numa(int(asked), cpus_of[asked])
     nodes = {str(gpu["numa_node"]) for gpu in gpus}
-    if len(known) < 2 or len(nodes) != 1 or not nodes <= set(known):
+    if len(cpus_of) < 2 or len(nodes) != 1 or not nodes <= set(cpus_of):
         return None
     node = nodes.pop()
     reason = (
@@ -145,5 +167,5 @@ def numa(host: Host, server: Server, gpus: t.Sequence[Gpu]) -> Numa | None:
         "between the sockets"
     )
     source = "numa_node of the GPUs in sysfs"
-    host.note("serve", f"{server.name} numa", f"node {node}: CPUs {known[node]}", reason, source)
-    return Numa(int(node), known[node])
+    host.note("serve", f"{server.name} numa", f"node {node}: CPUs {cpus_of[node]}", reason, source)
+    return Numa(int(node), cpus_of[node])

@@ -23,7 +23,7 @@ except ImportError:
 
 FOLDER = Path(__file__).resolve().parents[3] / "roles" / "plan" / "files" / "catalog"
 PROFILE = re.compile(r"[\w.-]{1,64}")
-FILES = ("gpus", "releases", "vllm", "llama_cpp", "podman", "known_issues")
+FILES = ("gpus", "releases", "vllm", "llama_cpp", "podman", "known_issues", "health")
 # Computed by tools/catalog_refresh.
 GENERATED = ("options", "environment", "quantization", "attention", "parsers", "recipes")
 # Parts that do not lie in a file of their name.
@@ -132,7 +132,7 @@ def with_base(profile: dict[str, t.Any]) -> dict[str, t.Any]:
 
 
 class Catalog:
-    """The files below ``catalog/``, each read when it is first asked for. What an operator adds is held to
+    """The files of the catalog, each read when it is first asked for. What an operator adds is held to
     the same schemas."""
 
     def __init__(self, override: dict[str, t.Any] | None = None) -> None:
@@ -236,7 +236,8 @@ def _check_placeholders(issues: dict[str, t.Any], known: dict[str, t.Any], path:
                 ) from error
             if strange:
                 raise CatalogError(
-                    f"{path}.{identifier}.{part}: {{{strange[0]}}} is unknown; there are {', '.join(sorted(words))}."
+                    f"{path}.{identifier}.{part}: {{{strange[0]}}} is unknown; there are "
+                    f"{', '.join(sorted(words))}."
                 )
 
 
@@ -254,7 +255,10 @@ def _hold_to_schema(document: t.Any, schema: str, path: str) -> None:
     try:
         import jsonschema  # here, because most runs override nothing and it takes 60 ms to load
     except ImportError:
-        message = f"{path}: overrides are held to a schema, for which the controller needs the Python package jsonschema."
+        message = (
+            f"{path}: overrides are held to a schema, for which the controller needs the Python "
+            f"package jsonschema."
+        )
         raise CatalogError(message) from None
     formats = jsonschema.Draft202012Validator.FORMAT_CHECKER
     validator = jsonschema.Draft202012Validator(read_schema(schema), format_checker=formats)

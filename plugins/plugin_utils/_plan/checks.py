@@ -125,7 +125,7 @@ NUMA = re.compile(r"auto|none|[0-9]{1,3}")
 HOST = re.compile(r"[A-Za-z0-9.:*-]*")
 DROPIN = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*\.cfg")
 VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
-# Podman keeps an image under its whole name: what is asked for by half of one is never found there.
+# Podman keeps an image under its whole name, so it never finds a shortened one.
 IMAGE = re.compile(r"(localhost|[\w-]+([.:][\w-]+)+)/[\w./-]+(:[\w.-]+|@sha256:[0-9a-f]{64})")
 
 
@@ -183,28 +183,28 @@ def normalize(variables: t.Mapping[str, t.Any]) -> Wants:
 
 def _check_names(variables: t.Mapping[str, t.Any]) -> None:
     """A misspelt name would be ignored in silence."""
-    known = specification()
+    options = specification()
     for name in variables:
-        if name in known or name in NOT_WANTS or name in OF_PLAYBOOKS:
+        if name in options or name in NOT_WANTS or name in OF_PLAYBOOKS:
             continue
         if name in RENAMED:
             raise WantsError(f"{name} is called {RENAMED[name]} now. Rename it in the inventory.")
-        close = difflib.get_close_matches(name, (*known, *OF_PLAYBOOKS), n=1, cutoff=0.85)
+        close = difflib.get_close_matches(name, (*options, *OF_PLAYBOOKS), n=1, cutoff=0.85)
         if close:
             raise WantsError(f"{name} is not a variable of amdgpu.fleet. Did you mean {close[0]}?")
 
 
 def _validated(variables: t.Mapping[str, t.Any]) -> dict[str, t.Any]:
     """The variables with the types and defaults of the argument specifications."""
-    known = specification()
-    given = {name: _plain(value, name) for name, value in variables.items() if name in known}
+    options = specification()
+    asked = {name: _plain(value, name) for name, value in variables.items() if name in options}
     # A text would become a mapping.
-    if not isinstance(given.get("serve_secret_environment", {}), dict):
+    if not isinstance(asked.get("serve_secret_environment", {}), dict):
         raise WantsError(f"serve_secret_environment is not a mapping. {CORRECT}")
     try:
-        result = ArgumentSpecValidator(known).validate(given)
+        result = ArgumentSpecValidator(options).validate(asked)
     except (OverflowError, TypeError, ValueError) as error:  # an infinite number, and it does not say which
-        raise WantsError(f"{_unreadable(known, given)}: {error}. {CORRECT}") from error
+        raise WantsError(f"{_unreadable(options, asked)}: {error}. {CORRECT}") from error
     if result.error_messages:
         raise WantsError(f"{result.error_messages[0]}. {CORRECT}")
     return dict(result.validated_parameters)
@@ -270,13 +270,13 @@ def servers(instance: t.Mapping[str, t.Any]) -> list[dict[str, t.Any]]:
     ]
 
 
-def _unreadable(known: dict[str, t.Any], given: dict[str, t.Any]) -> str:
-    for name, value in given.items():
+def _unreadable(options: dict[str, t.Any], asked: dict[str, t.Any]) -> str:
+    for name, value in asked.items():
         try:
-            ArgumentSpecValidator(known).validate({name: value})
+            ArgumentSpecValidator(options).validate({name: value})
         except (OverflowError, TypeError, ValueError):
             return name
-    return ", ".join(given)
+    return ", ".join(asked)
 
 
 def _address(host: str) -> bool:

@@ -71,6 +71,13 @@ def section(host: Host, containers: bool) -> DevicesPlan:
     )
 
 
+def left_alone(plan: DevicesPlan) -> DevicesPlan:
+    """Of a container: its device files, and what describes and confines them, are the host's."""
+    return dataclasses.replace(
+        plan, enabled=False, cdi=[], join=[], selinux=Selinux([], [], plan.selinux.ours)
+    )
+
+
 def _joining(host: Host) -> list[str]:
     wants, members, account = host.wants, host.system["group_members"], host.system["user"]
     serves = wants.serve_state == "present" and wants.serve_accelerator != "cpu"

@@ -2,9 +2,9 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """What a derivative has of the distribution that it is made from, and whose kernel runs.
 
-The names of os-release choose packages. The name of the kernel chooses the floors: a derivative with a kernel of
-its own (Proxmox, Pop, TUXEDO, CachyOS) has the packages of its parent and the fixes of nobody's table.
-"""
+The names of os-release choose packages. The name of the kernel chooses the floors: a derivative with a
+kernel of its own (Proxmox, Pop, TUXEDO, CachyOS) has the packages of its parent and the fixes of nobody's
+table."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from .facts_host import AmdHost, Os
 
 UBUNTU = {"jammy": "22.04", "noble": "24.04", "resolute": "26.04"}
 DEBIAN = {"bookworm": "12", "trixie": "13"}
-# The first that fits the release of a kernel says who built it. A release of Ubuntu ends in its ABI and flavour;
-# Pop counts its ABI in eight digits.
+# The first that fits the release of a kernel says who built it. A release of Ubuntu ends in its ABI and
+# flavour; Pop counts its ABI in eight digits.
 KERNELS = (
     (r"-pve$", "proxmox"),
     (r"microsoft|WSL", "wsl"),
@@ -91,7 +91,10 @@ def kernel_remedy(system: AmdHost, floor: str) -> str:
         codename = parent.codename or ""
         if codename not in DEBIAN:
             return "Install the newest kernel of the distribution (apt full-upgrade) and reboot"
-        return f"Install a kernel from backports (apt install -t {codename}-backports linux-image-amd64) and reboot"
+        return (
+            f"Install a kernel from backports (apt install -t {codename}-backports "
+            f"linux-image-amd64) and reboot"
+        )
     if parent.id == "ubuntu" and parent.version == "24.04":
         return "Install linux-oem-24.04c or the HWE kernel and reboot"
     if parent.id == "ubuntu":

@@ -95,8 +95,8 @@ def _to_hold(host: Host, release: str) -> list[str]:
 
 
 def _pins(host: Host, release: str) -> list[str]:
-    known, pin = host.catalog.releases["drivers"]["releases"][release], host.packaging.pin
-    return [pin("amdgpu-dkms", known), pin("amdgpu-dkms-firmware", known, "firmware_version")]
+    entry, pin = host.catalog.releases["drivers"]["releases"][release], host.packaging.pin
+    return [pin("amdgpu-dkms", entry), pin("amdgpu-dkms-firmware", entry, "firmware_version")]
 
 
 def _packages(host: Host, chosen: Policy, loaded_late: t.Mapping[str, str]) -> DriverPlan:
@@ -234,12 +234,12 @@ def _gate(host: Host, release: str, known: dict[str, t.Any]) -> bool:
     return True
 
 
-def _gate_kernels(host: Host, release: str, known: dict[str, t.Any]) -> bool:
+def _gate_kernels(host: Host, release: str, entry: dict[str, t.Any]) -> bool:
     """The kernel of the next boot decides. A running one that does not fit is only told, where a good one
     waits for the reboot."""
-    running, following, limits = host.system["kernel"]["release"], next_kernel(host), known["kernels"]
+    running, following, limits = host.system["kernel"]["release"], next_kernel(host), entry["kernels"]
     outside = [
-        kernel for kernel in dict.fromkeys((following, running)) if kernel and not builds_for(known, kernel)
+        kernel for kernel in dict.fromkeys((following, running)) if kernel and not builds_for(entry, kernel)
     ]
     if not outside:
         return True
@@ -260,7 +260,7 @@ def _kernel_remedy(host: Host) -> str:
     return fitting.remedy(host) + (f", or let the next boot start {running}" if following != running else "")
 
 
-def _to_build(host: Host, known: dict[str, t.Any], installs: bool) -> list[str]:
+def _to_build(host: Host, entry: dict[str, t.Any], installs: bool) -> list[str]:
     """The kernel of the next boot and the running one, where they fit and have no build, or are about to get
     another one."""
     facts, kernels = host.rocm["driver"], host.system["kernel"]
@@ -271,7 +271,7 @@ def _to_build(host: Host, known: dict[str, t.Any], installs: bool) -> list[str]:
     for kernel in dict.fromkeys((kernels["release"], next_kernel(host))):
         # What failed with its headers there would fail again: a person must look.
         failed = kernel and facts["build_log"] and not _needed_for(host, kernel)
-        if kernel and builds_for(known, kernel) and (installs or not (kernel in built or failed)):
+        if kernel and builds_for(entry, kernel) and (installs or not (kernel in built or failed)):
             wanted.append(kernel)
     return wanted
 

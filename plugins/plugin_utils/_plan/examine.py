@@ -44,8 +44,8 @@ def _gpus(host: Host) -> None:
 
 
 def driver_builds(host: Host, release: str | None, dkms: bool, pending: bool) -> None:
-    """Kernels that would start without the DKMS driver, where ``dkms`` is the policy. ``pending``: packages are about to change, and may
-    bring a build."""
+    """Kernels that would start without the DKMS driver, where ``dkms`` is the policy. ``pending``: packages
+    are about to change, and may bring a build."""
     facts, kernel = host.rocm["driver"], host.system["kernel"]
     # A package whose build failed is half configured, so it does not count as installed.
     if "amdgpu-dkms" not in host.system["packages"] and not (facts["dkms"] and release):
@@ -153,17 +153,17 @@ def _devices(host: Host) -> None:
 
 
 def _known_issues(host: Host) -> None:
-    found = {}
+    matching = {}
     for identifier, issue in host.catalog.known_issues.items():
         match = issue.get("match")
         if match and host.gfx in match.get("gfx", [host.gfx]) and _facts_agree(host, match):
             seen = _seen(host, match)
             if seen:
-                found[identifier] = seen
-    for identifier, seen in found.items():
+                matching[identifier] = seen
+    for identifier, seen in matching.items():
         issue = host.catalog.known_issues[identifier]
         # What goes with every cause is silent where the cause is known.
-        if not set(issue["match"].get("yields_to", [])) & set(found):
+        if not set(issue["match"].get("yields_to", [])) & set(matching):
             host.findings.add_known(identifier, seen, issue["expected"])
 
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 import typing as t
 
 from .facts_gpu import AmdGpus, Gpu
+from .facts_health import AmdHealth
 from .facts_host import (
     AmdHost,
     AmdRocm,
@@ -22,19 +23,21 @@ from .facts_host import (
 )
 
 __all__ = [
-    "AmdGpus", "AmdHost", "AmdRocm", "Facts", "Gguf", "Gpu", "Interface", "ModelPath", "Network", "Podman",
-    "Port", "RdmaPort", "Shape", "User",
+    "AmdGpus", "AmdHealth", "AmdHost", "AmdRocm", "Facts", "Gguf", "Gpu", "Interface", "ModelPath", "Network",
+    "Podman", "Port", "RdmaPort", "Shape", "User",
 ]  # fmt: skip
 
 
 class Facts(t.NamedTuple):
-    """The three facts of one host."""
+    """The facts of one host."""
 
     gpus: AmdGpus
     rocm: AmdRocm
     system: AmdHost
+    # Where somebody asked for it.
+    health: AmdHealth | None = None
 
 
 def of(facts: t.Mapping[str, t.Any]) -> Facts:
     """The facts as Ansible keeps them."""
-    return Facts(facts["amd_gpus"], facts["amd_rocm"], facts["amd_host"])
+    return Facts(facts["amd_gpus"], facts["amd_rocm"], facts["amd_host"], facts.get("amd_health"))

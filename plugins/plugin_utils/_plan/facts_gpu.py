@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, the amdgpu.fleet authors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The fact ``amd_gpus``, as the module ``gpu_facts`` returns it. A test holds the module and its RETURN to these
-types."""
+"""The fact ``amd_gpus``, as the module ``gpu_facts`` returns it. A test holds the module and its RETURN to
+these types."""
 
 from __future__ import annotations
 

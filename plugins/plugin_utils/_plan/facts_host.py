@@ -119,6 +119,8 @@ class Room(t.TypedDict):
     modules: int | None  # Bytes free in /lib/modules; known of the running system only.
     var: int | None  # Bytes free in /var; known of the running system only.
     image: int | None  # Size of the largest image of an initramfs in bytes.
+    esp: int | None  # Bytes free on the EFI system partition; known of the running system only.
+    esp_path: str | None  # An EFI system partition that images lie on.
 
 
 class Repository(t.TypedDict):
@@ -263,12 +265,23 @@ class Shape(t.TypedDict, total=False):
     hidden: int  # Hidden size.
     vocabulary: int  # Size of the vocabulary.
     context: int  # Longest context, in tokens.
+    stretched: int  # Context that YaRN stretches the positions to, in tokens.
     dtype: str  # Type of the weights.
     kv_dtype: str  # Type of the KV cache.
     kv_lora_rank: int  # Rank of a compressed KV cache.
     rope_head_dim: int  # Size of the rotary part of a head.
     window: int  # Sliding window, in tokens.
-    attention: dict[str, int]  # Number of layers that are full, sliding or state.
+    chunk: int  # Chunk that some layers attend within, in tokens.
+    attention: dict[str, int]  # Number of layers that are full, sliding, chunked or state.
+    state: dict[str, int]  # Sizes of the state that one layer keeps of a sequence.
+    encoder: bool  # Whether it only encodes, and keeps no cache.
+    intermediate: int  # Width of the feed-forward layers.
+    experts: int  # Number of experts.
+    expert: int  # Width of one expert.
+    shared_expert: int  # Width of the expert that all tokens use.
+    vision_heads: int  # Attention heads of the vision encoder.
+    quant_block: int  # Rows and columns of the weights that share a scale.
+    quant_group: int  # Rows of the weights that share a scale.
     uncounted: str  # What makes the cache another one than these numbers say.
 
 
@@ -300,8 +313,10 @@ class Gguf(t.TypedDict):
 class ModelPath(t.TypedDict):
     exists: bool  # Whether the path is there.
     directory: bool  # Whether it is a folder.
-    model: bool  # Whether it has a config.json.
+    model: bool  # Whether it has a config.json, a params.json or an adapter_config.json.
     model_type: str | None  # Type of the model.
+    architecture: str | None  # Class that serves it.
+    base: list[str]  # Names of the model, and of those that it comes from.
     quantization: str | None  # How the weights are quantized.
     fp8_scales: str | None  # What shares a scale, tensor, channel or block.
     weights_bytes: int | None  # Size of the weight files, in bytes.

@@ -51,8 +51,8 @@ class Findings:
         """Add a finding. ``words`` fill the placeholders of the catalog's texts; ``mended_by`` is the role
         that puts it right here."""
         known = self.known[identifier]
-        # A host's texts stand in them: one line each, without anything that a terminal would obey. ``lines`` is
-        # text to paste.
+        # A host's texts stand in them: one line each, without anything that a terminal would obey. ``lines``
+        # is text to paste.
         words = {
             name: _harmless.text(str(value)) if name == "lines" else _harmless.line(str(value))
             for name, value in {"seen": seen, "expected": expected, **words}.items()
@@ -79,6 +79,10 @@ class Findings:
     def add_known(self, identifier: str, seen: str, expected: str) -> None:
         """Add a finding whose check stands in the catalog."""
         self.add(identifier, seen, expected)
+
+    def add_by_rule(self, identifier: str, seen: str, expected: str, severity: str, action: str) -> None:
+        """Add a finding whose limit and remedy stand in the catalog (health.yml)."""
+        self.add(identifier, seen, expected, severity=severity, action=action)
 
     def hand_over(
         self, drop: tuple[str, ...], prefixes: tuple[str, ...], keep: tuple[str, ...], words: str

@@ -27,21 +27,21 @@ def section(host: Host) -> FirmwarePlan:
     rule, wants = host.profile.get("host", {}).get("firmware") or {}, host.wants
     package = (host.distribution or {}).get("firmware_package")
     _note_boards(host, rule)
-    seen, installed = host.rocm["firmware"], host.system["packages"].get(package or "")
+    firmware, installed = host.rocm["firmware"], host.system["packages"].get(package or "")
     series = _series(host, rule)
     minimum, version = rule.get("minimum") if series is None else series["minimum"], wants.firmware_version
     managed = bool(
         wants.firmware_policy == "managed" and package and rule.get("minimum") and (minimum or version)
     )
     refused = _refused(host, rule, package, managed)
-    loaded_refused = seen["mes"] in rule.get("mes_refused", [])
+    loaded_refused = firmware["mes"] in rule.get("mes_refused", [])
     if loaded_refused:
-        host.findings.add("firmware.loaded", f"MES {seen['mes']}", "another version", why=rule["reason"])
+        host.findings.add("firmware.loaded", f"MES {firmware['mes']}", "another version", why=rule["reason"])
     if series is not None and not version and wants.firmware_policy == "managed":
         _check_series(host, rule, series, package)
     # A good package that came after the last boot is not what runs. Where the loaded version is known to be
     # good it does not matter.
-    waits = bool(seen["newer_than_boot"]) and seen["mes"] != rule.get("mes_good")
+    waits = bool(firmware["newer_than_boot"]) and firmware["mes"] != rule.get("mes_good")
     if not managed:
         return FirmwarePlan(reboot=waits and series is not None and wants.firmware_policy == "managed")
     package = str(package)
@@ -57,13 +57,13 @@ def section(host: Host) -> FirmwarePlan:
 
 def _refused(host: Host, rule: dict[str, t.Any], package: str | None, managed: bool) -> bool:
     """Whether a version is installed that is known to hang the GPU."""
-    seen, installed = host.rocm["firmware"], host.system["packages"].get(package or "")
+    firmware, installed = host.rocm["firmware"], host.system["packages"].get(package or "")
     # Whatever the distribution calls the package: Fedora and Arch split it.
-    known = {seen["package"]: seen["version"], package: installed}
+    candidates = {firmware["package"]: firmware["version"], package: installed}
     refused = rule.get("refused", [])
     versions = {
         name: text
-        for name, text in known.items()
+        for name, text in candidates.items()
         if name and text and any(entry in text for entry in refused)
     }
     newest = max(refused, key=version_key, default="")
@@ -95,7 +95,8 @@ def _check_series(host: Host, rule: dict[str, t.Any], series: dict[str, t.Any], 
 
 
 def _note_boards(host: Host, rule: dict[str, t.Any]) -> None:
-    """What AMD asks of the board's own firmware, for people to compare: no file of a host tells which it is."""
+    """What AMD asks of the board's own firmware, for people to compare: no file of a host tells which it
+    is."""
     products = {(gpu["product"] or "").removesuffix(" VF") for gpu in host.gpus}
     for entry in rule.get("board", []):
         if entry["product"] in products:

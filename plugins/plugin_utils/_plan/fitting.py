@@ -74,7 +74,10 @@ def remedy(host: Host) -> str:
     if not fits:
         limits = [known["kernels"] for known in host.catalog.releases["drivers"]["releases"].values()]
         below = max((entry["below"] for entry in limits), key=version_key)
-        return f"Boot a kernel from {min((entry['minimum'] for entry in limits), key=version_key)} to below {below}"
+        return (
+            f"Boot a kernel from {min((entry['minimum'] for entry in limits), key=version_key)} to "
+            f"below {below}"
+        )
     driver, version = fits[0]
     steps = f"Set driver_release to {driver}" + (
         f" and rocm_version to {version}" if version != wanted else ""

@@ -14,7 +14,7 @@ import typing as t
 
 from . import distributions, packaging
 from .catalog import Catalog
-from .facts import AmdGpus, AmdHost, AmdRocm, Facts, Gpu
+from .facts import AmdGpus, AmdHealth, AmdHost, AmdRocm, Facts, Gpu
 from .findings import Findings
 from .wants import Wants
 
@@ -49,6 +49,8 @@ class Host:
     # The entry of the catalog, where AMD supports the distribution.
     distribution: dict[str, t.Any] | None
     settings: list[Setting]
+    # Where it was asked for.
+    health: AmdHealth | None = None
 
     @property
     def package_manager(self) -> str | None:
@@ -93,6 +95,7 @@ def look_at(name: str, facts: Facts, wants: Wants, catalog: Catalog, findings: F
         profile=catalog.profile(gfx) or {},
         distribution=_distribution(facts.system, catalog),
         settings=[],
+        health=facts.health,
     )
 
 

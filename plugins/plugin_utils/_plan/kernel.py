@@ -108,16 +108,16 @@ def _asked_for(host: Host) -> Wanted:
         raise WantsError(str(error)) from error
 
 
-def _opted_in(host: Host, known: dict[str, t.Any], inventory: Wanted) -> tuple[Wanted, dict[str, str]]:
+def _opted_in(host: Host, optional: dict[str, t.Any], inventory: Wanted) -> tuple[Wanted, dict[str, str]]:
     """The optional settings that were asked for, under what the inventory says argument by argument."""
     taken: list[str] = []
     loaded_late: dict[str, str] = {}
     for name in host.wants.kernel_opt_in:
-        option = known.get(name)
+        option = optional.get(name)
         if option is None:
-            there = ", ".join(sorted(known)) or "nothing for this GPU"
+            choices = ", ".join(sorted(optional)) or "nothing for this GPU"
             raise WantsError(
-                f"kernel_opt_in: {name} is not an optional setting of {host.gfx}; there is {there}."
+                f"kernel_opt_in: {name} is not an optional setting of {host.gfx}; there is {choices}."
             )
         for argument in option["arguments"]:
             if not _overruled(argument, inventory):
@@ -144,15 +144,15 @@ def _overruled(argument: str, stronger: Wanted) -> bool:
 
 
 def _key(argument: str) -> tuple[str, str]:
-    """What can be set once. Of a name that may repeat that is the part before the second equals sign:
-    ``pci=realloc=off``."""
+    """The part of an argument that can be set once: its name, or for a name that may repeat, all before the
+    second equals sign, as in ``pci=realloc=off``."""
     name, value = _cmdline.parse(argument)
     return name, (value or "").partition("=")[0] if _cmdline.repeatable(name) else ""
 
 
 def _outdated(host: Host, asked: Wanted, options: Options, present: list[str]) -> list[str]:
-    """Arguments of outdated advice. One that is asked for all the same stays, and one whose replacement is not
-    written or not known to take effect."""
+    """Arguments of outdated advice. One that is asked for all the same stays, and one whose replacement is
+    not written or not known to take effect."""
     absent = []
     for entry in host.profile.get("host", {}).get("kernel", {}).get("absent", []):
         argument = entry["argument"]
@@ -344,7 +344,9 @@ def _minimum_kernel(host: Host) -> str | None:
         release,
         f">= {floor['release']}",
         severity="warn" if waits else "fail",
-        why=f"older kernels lack fixes that {host.gfx} needs: hangs, page faults, or a fraction of the memory",
+        why=(
+            f"older kernels lack fixes that {host.gfx} needs: hangs, page faults, or a fraction of the memory"
+        ),
         remedy=f"{waits} is installed; the role kernel asks for a reboot into it"
         if waits
         else distributions.kernel_remedy(host.system, floor["release"]),

@@ -21,17 +21,17 @@ def gib(size: float) -> str:
 
 def host_memory(host: Host) -> None:
     """What AMD asks of a platform's host memory."""
-    seen, rules = host.system["memory_bytes"], host.profile.get("memory", {}).get("host_ram_gib", {})
+    memory_bytes, rules = host.system["memory_bytes"], host.profile.get("memory", {}).get("host_ram_gib", {})
     physical = [gpu for gpu in host.gpus if not gpu["virtual_function"]]
     products = sorted({str(gpu["product"]) for gpu in physical if gpu["product"] in rules})
-    if not seen or not products or len(physical) < PLATFORM_GPUS:
+    if not memory_bytes or not products or len(physical) < PLATFORM_GPUS:
         return
     minimum = max(rules[product]["minimum"] for product in products)
     recommended = max(rules[product]["recommended"] for product in products)
-    if seen < minimum * GIB * (1 - KEPT_BY_THE_SYSTEM):
+    if memory_bytes < minimum * GIB * (1 - KEPT_BY_THE_SYSTEM):
         host.findings.add(
             "host.memory",
-            f"{seen // GIB} GiB",
+            f"{memory_bytes // GIB} GiB",
             f"at least {minimum} GiB, {recommended} GiB recommended",
             product=", ".join(products),
             recommended=recommended,
@@ -62,7 +62,10 @@ def _why_small(host: Host, gpu: Gpu, pool: int, memory: int) -> str:
     if floor and release and version_key(release)[:3] < version_key(floor):
         return f"kernels before {floor} show ROCm a fraction of the memory"
     if carved > 4 * GIB:
-        return f"the BIOS sets {carved / GIB:.0f} GiB aside for the GPU; 0.5 GiB is enough, the pool takes the rest"
+        return (
+            f"the BIOS sets {carved / GIB:.0f} GiB aside for the GPU; 0.5 GiB is enough, the pool "
+            f"takes the rest"
+        )
     if abs(pool - memory / 2) < memory / 16:
         return "the kernel lets the GPU use half of the memory unless it is told otherwise"
     return "a limit is set on the kernel command line or in /etc/modprobe.d"

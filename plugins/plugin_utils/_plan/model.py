@@ -19,7 +19,7 @@ HUB_NAME = re.compile(r"\w[\w.-]*/\w[\w.-]*")
 NAME = re.compile(r"[\w-][\w.-]*(/[\w-][\w.-]*)?")
 REVISION = re.compile(r"[\w.-]+")
 SHA256 = re.compile(r"[0-9a-f]{64}")
-# What stands in a unit and in a volume of Podman without quotes or escapes.
+# Paths that need no quotes or escapes in a unit and in a volume of Podman.
 MODEL_PATH = re.compile(r"(?!.*/\.\.(/|$))/[\w./+@,=-]+")
 NOTHING = t.cast(ModelPath, {})
 
@@ -81,11 +81,11 @@ class ModelPlan:
 
 def sources(wants: Wants) -> list[Source]:
     """Every model that is wanted, once."""
-    given = {source.model: source for source in wants.model_sources}
-    if len(given) < len(wants.model_sources):
+    listed = {source.model: source for source in wants.model_sources}
+    if len(listed) < len(wants.model_sources):
         raise WantsError("model_sources: a model stands there twice. Keep one of them.")
-    names = dict.fromkeys([*given, *(server.model for server in wants.serve_instances)])
-    return [_source(wants, given.get(name) or ModelSource(name)) for name in names]
+    names = dict.fromkeys([*listed, *(server.model for server in wants.serve_instances)])
+    return [_source(wants, listed.get(name) or ModelSource(name)) for name in names]
 
 
 def path_of(wants: Wants, model: str) -> str:
@@ -133,7 +133,7 @@ def _staged(wants: Wants, needed: t.Mapping[str, t.Any]) -> list[str]:
 
 
 def on_host(host: Host, path: str) -> ModelPath:
-    """What lies at a path that was asked for; an empty answer is one about nothing."""
+    """The facts about a model path that was asked for, empty where there are none."""
     return host.system["paths"].get(path, NOTHING)
 
 
@@ -207,7 +207,7 @@ def _check_staged(host: Host, source: Source) -> None:
 
 
 def _check(host: Host, source: Source, checked: bool) -> bool:
-    """Hold one model to what there is; whether the role must fetch or check it."""
+    """Hold one model to the host, and say whether the role must fetch or check it."""
     name, path = source.model, source.path
     facts = on_host(host, path)
     gguf = None if facts.get("model") else facts.get("gguf")

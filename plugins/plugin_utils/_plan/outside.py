@@ -19,10 +19,10 @@ def check(host: Host, driver: DriverPlan, rocm: RocmPlan, models: ModelPlan, ser
     wants = host.wants
     if not wants.plan_mirror:
         return
-    given = (wants.driver_repository_uri, wants.driver_repository_key_url)
-    _check_repository(host, "driver", driver.repository, given)
-    given = (wants.rocm_repository_uri, wants.rocm_repository_key_url)
-    _check_repository(host, "rocm", rocm.repository, given)
+    asked = (wants.driver_repository_uri, wants.driver_repository_key_url)
+    _check_repository(host, "driver", driver.repository, asked)
+    asked = (wants.rocm_repository_uri, wants.rocm_repository_key_url)
+    _check_repository(host, "rocm", rocm.repository, asked)
     for install in serve.installs:
         _check_install(host, install)
     _check_models(host, models)
@@ -33,10 +33,10 @@ def check(host: Host, driver: DriverPlan, rocm: RocmPlan, models: ModelPlan, ser
             _outside(host, what, "model_tiktoken_directory")
 
 
-def _check_repository(host: Host, role: str, planned: Repository | None, given: tuple[str, str]) -> None:
+def _check_repository(host: Host, role: str, planned: Repository | None, asked: tuple[str, str]) -> None:
     if planned is None or host.wants.plan_mirror.url:
         return
-    for address, own, name in zip((planned.uri, planned.key_url), given, ("uri", "key_url")):
+    for address, own, name in zip((planned.uri, planned.key_url), asked, ("uri", "key_url")):
         if not own:
             _outside(host, address, f"plan_mirror.url or {role}_repository_{name}")
 

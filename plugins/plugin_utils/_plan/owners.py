@@ -1,6 +1,7 @@
 # Copyright: (c) 2026, the amdgpu.fleet authors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Who looks after the GPU driver: two owners undo each other's work, so a second one is named and left alone."""
+"""Who looks after the GPU driver: two owners undo each other's work, so a second one is named and left
+alone."""
 
 from __future__ import annotations
 

@@ -1,6 +1,7 @@
 # Copyright: (c) 2026, the amdgpu.fleet authors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What would stop a package manager half-way: states that an earlier run left, and a lock that somebody holds."""
+"""What would stop a package manager half-way: states that an earlier run left, and a lock that somebody
+holds."""
 
 from __future__ import annotations
 
@@ -49,7 +50,7 @@ def check(host: Host, dkms: bool) -> None:
 
 
 def check_plan(host: Host, plan: Plan) -> None:
-    """What somebody holds and the plan changes: apt refuses the whole transaction."""
+    """Packages that the plan changes and somebody holds: apt refuses the whole transaction then."""
     words = [*plan.firmware.install, *plan.driver.install, *plan.driver.remove]
     words += [*plan.rocm.install, *plan.rocm.remove]
     changed = {word.partition("=")[0].partition(">")[0].strip() for word in words}
@@ -66,7 +67,10 @@ def _way_out(host: Host, broken: list[Unfinished], dkms: bool) -> str:
     log = host.rocm["driver"]["build_log"]
     if "amdgpu-dkms" in names:
         first = f"Read {log}" if log else "Read /var/lib/dkms/amdgpu/*/build/make.log"
-        gone = "`apt-get purge amdgpu-dkms`, or where apt refuses `dpkg --purge --force-remove-reinstreq amdgpu-dkms`"
+        gone = (
+            "`apt-get purge amdgpu-dkms`, or where apt refuses `dpkg --purge "
+            "--force-remove-reinstreq amdgpu-dkms`"
+        )
         if not dkms:
             return f"Remove it, the inbox driver is used here: {gone}"
         return f"{first}, mend the cause and run `dpkg --configure -a`; to start anew, {gone}"

@@ -2,14 +2,15 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Where the system runs, and what is whose business there.
 
-In a system container, and under WSL2, kernel, firmware, driver, kernel arguments, module options and partitions
-belong to the host that it runs on. Nothing of them is planned; the findings say what the host's owner has to do.
-"""
+In a system container, and under WSL2, kernel, firmware, driver, kernel arguments, module options and
+partitions belong to the host that it runs on. Nothing of them is planned; the findings say what the host's
+owner has to do."""
 
 from __future__ import annotations
 
 import dataclasses
 
+from . import devices
 from .driver import DriverPlan
 from .firmware import FirmwarePlan
 from .host import Host
@@ -51,7 +52,8 @@ def _owner(host: Host) -> str:
     manager = host.system["place"]["container"]
     if manager in ("lxc", "incus", "lxd"):
         return (
-            "in its configuration pass /dev/kfd and the render nodes with the number of the group render in the "
+            "in its configuration pass /dev/kfd and the render nodes with the number of the group render in "
+            "the "
             "container (Proxmox: dev0: /dev/kfd,gid=N; incus: a device of type gpu)"
         )
     if manager == "systemd-nspawn":
@@ -79,7 +81,7 @@ def leave_to_the_owner(host: Host, plan: Plan) -> Plan:
         firmware=FirmwarePlan(),
         driver=DriverPlan("none"),
         partition=dataclasses.replace(plan.partition, wanted=False, change=False, state="present"),
-        devices=dataclasses.replace(plan.devices, enabled=False),
+        devices=devices.left_alone(plan.devices),
     )
 
 

@@ -11,6 +11,7 @@ from .devices import DevicesPlan
 from .driver import DriverPlan
 from .findings import Finding
 from .firmware import FirmwarePlan
+from .health import HealthPlan
 from .host import Setting
 from .kernel import KernelPlan
 from .model import ModelPlan
@@ -40,6 +41,8 @@ class Plan:
     serve: ServePlan
     findings: list[Finding]
     settings: list[Setting]
+    # Where the state of the GPUs was read.
+    health: HealthPlan | None = None
 
     def without_packages(self) -> Plan:
         """The same with nothing for a package manager to do."""

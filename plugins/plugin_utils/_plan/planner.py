@@ -16,6 +16,8 @@ from . import (
     devices,
     driver,
     firmware,
+    health,
+    initramfs,
     kernel,
     model,
     outside,
@@ -23,6 +25,7 @@ from . import (
     packages,
     partition,
     place,
+    reach,
     rocm,
     room,
     serve,
@@ -43,12 +46,13 @@ from .wants import Wants, WantsError
 def plan(
     facts: t.Mapping[str, t.Any], variables: t.Mapping[str, t.Any], host: str, unreachable: str = ""
 ) -> dict[str, t.Any]:
-    """The plan of one host from the facts ``amd_gpus``, ``amd_rocm`` and ``amd_host``. Bad wants and bad overrides become findings; the host is then left alone, as one
-    is that was not reached."""
+    """The plan of one host from the facts ``amd_gpus``, ``amd_rocm`` and ``amd_host``.
+
+    Bad wants and bad overrides become findings; the host is then left alone, as one is that was not reached.
+    """
     if unreachable:
         findings = Findings(host, Catalog().known_issues)  # this one cannot be accepted
-        reason = " ".join(unreachable.split()).removeprefix("Task failed: ")
-        findings.add("host.unreachable", reason, "an answer")
+        reach.say(findings, unreachable)
         return plain(NoPlan(host, findings.sorted()))
     findings = Findings(host, Catalog().known_issues, _accepted(variables))
     try:
@@ -116,6 +120,7 @@ def _sections(host: Host) -> Plan:
         serve=serve_plan,
         findings=[],
         settings=host.settings,
+        health=health.section(host),
     )
     if place.is_inside(host):
         plan = place.leave_to_the_owner(host, plan)
@@ -123,6 +128,7 @@ def _sections(host: Host) -> Plan:
         plan = declarative.check(host, plan)
         packages.check_plan(host, plan)
         room.check(host, plan)
+        initramfs.check(host, plan)
     plan = _gate_packages(host, plan)
     outside.check(host, plan.driver, plan.rocm, model_plan, serve_plan)
     return dataclasses.replace(plan, findings=host.findings.sorted())

@@ -26,6 +26,7 @@ def check(host: Host, plan: Plan) -> None:
     modules = MODULES * max(len(driver.build), 1) if builds else 0
     for path, free, size in (
         ("/boot", room["boot"], image),
+        (room.get("esp_path") or "", room.get("esp"), image if room.get("esp_path") else 0),
         ("/lib/modules", room["modules"], modules),
         ("/var", room["var"], BUILD if builds else 0),
     ):
@@ -34,7 +35,7 @@ def check(host: Host, plan: Plan) -> None:
                 "room.full",
                 f"{free // MIB} MiB free in {path}",
                 f"{-(-size // MIB)} MiB",
-                # What is set already writes no image again.
+                # Settings that are in place already write no image again.
                 severity="fail" if builds or firmware else "warn",
                 path=path,
                 remedy=_remedy(host, path),

@@ -15,8 +15,8 @@ _QUOTES = re.compile(r"['\"\\]")
 
 
 def fault(value: t.Any, least: int = LEAST) -> str:
-    """What is wrong with a secret, to follow its name in a sentence; empty where nothing is, or where there is
-    no secret."""
+    """What is wrong with a secret, to follow its name in a sentence; empty where nothing is, or where there
+    is no secret."""
     if not isinstance(value, str):
         return "is not a text. Put it in quotes, or remove it where there is none."
     if value == "":

@@ -5,17 +5,17 @@
 from __future__ import annotations
 
 import dataclasses
-import ipaddress
-import re
 import typing as t
 
 from . import engines, model, model_links, rootless
 from .assignment import NO_DEVICES, Assignment, Numa, numa
-from .catalog import Catalog, version_key
+from .catalog import Catalog
 from .engines.protocol import Build, Engine, Image, Instance, Launch, Links, Questions, Together, Venv
-from .facts import Podman, Port, User
+from .facts import User
 from .host import Host
 from .kernel import ForOthers
+from .places import Places
+from .podman import QUADLET, PodmanPlan, close_store, plan_podman
 from .wants import INVENTORY, Server, Wants
 
 UNIT_FILES = {
@@ -28,13 +28,6 @@ VENVS = "/opt/vllm"
 FOLDERS = [engine.configuration for engine in engines.ENGINES.values()]
 PREFIXES = [engine.unit_prefix for engine in engines.ENGINES.values()]
 LOOPBACK = ("127.0.0.1", "::1", "localhost")
-EVERYWHERE = ("*", "")
-# The first Podman that generates units.
-QUADLET = "4.4"
-# Where it keeps images and containers unless it is told otherwise.
-STORE = "/var/lib/containers/storage"
-NOBODY: Port = {"listening": False, "unit": None, "process": None}
-INSTANCE_NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,40}")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -53,20 +46,6 @@ class Install:
     container: Image | None
     venv: Venv | None
     links: Links
-
-
-@dataclasses.dataclass(frozen=True)
-class PodmanPlan:
-    """The Podman of the host, as it will be once the role has installed what it lacks."""
-
-    version: str | None
-    # The release whose keys units may hold; None where it generates no units.
-    quadlet: str | None
-    # Whether it can reap what dies in a container.
-    init: bool
-    packages: list[str]
-    # Its store, where everybody may read it.
-    open_store: str | None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -192,19 +171,17 @@ def section(host: Host, planned: t.Mapping[int, int], kernel: ForOthers) -> Serv
         return _absent(host)
     if not wants.serve_instances:
         return ServePlan(wants.serve_state)
-    accelerator = wants.serve_accelerator
-    if accelerator == "auto":
-        accelerator = "rocm" if host.gpus else "cpu"
+    accelerator = _accelerator(host)
     names = dict.fromkeys(server.engine for server in wants.serve_instances)
     builds = {name: engines.ENGINES[name].build(host, accelerator) for name in names}
-    known = {name: build for name, build in builds.items() if build}
-    if len(known) < len(builds):
+    usable = {name: build for name, build in builds.items() if build}
+    if len(usable) < len(builds):
         return ServePlan(wants.serve_state, accelerator=accelerator)
-    if any(build.rocm and not engines.ENGINES[name].gpus(host) for name, build in known.items()):
+    if any(build.rocm and not engines.ENGINES[name].gpus(host) for name, build in usable.items()):
         seen, expected = "serve_accelerator rocm", "a GPU that ROCm supports"
         host.findings.add("gpu.none", seen, expected, severity="fail")
-    podman = _podman(host, known)
-    installs = {name: _install(host, podman, engines.ENGINES[name], build) for name, build in known.items()}
+    podman = plan_podman(host, usable)
+    installs = {name: _install(host, podman, engines.ENGINES[name], build) for name, build in usable.items()}
     assignment, places = Assignment(host, planned), Places(host)
     instances = []
     for server in wants.serve_instances:
@@ -214,20 +191,20 @@ def section(host: Host, planned: t.Mapping[int, int], kernel: ForOthers) -> Serv
         instance = Instance(
             host=host,
             server=server,
-            build=known[server.engine],
+            build=usable[server.engine],
             kind=installs[server.engine].kind,
             path=model.path_of(wants, server.model),
-            devices=_devices(assignment, server, known[server.engine]),
+            devices=_devices(assignment, server, usable[server.engine], wants),
             planned=planned,
             pool_bytes=kernel.pool_bytes,
         )
         model_links.check(host.findings, model.on_host(host, instance.path), instance.path, server.name)
         launch = engine.launch(instance, together)
         instances.append(_server(instance, launch, podman, assignment))
-    podman = _closed(host, podman, installs)
+    podman = _settled(host, podman, installs)
     first = next(iter(installs.values()))
     # Those that serve with other hosts use the network of the host, where nothing is published.
-    computes = "rocm" if any(build.gpu for build in known.values()) else accelerator
+    computes = "rocm" if any(build.gpu for build in usable.values()) else accelerator
     rootless.check(host, first.kind, computes, [each.port for each in instances if not each.nodes])
     return ServePlan(
         state=wants.serve_state,
@@ -236,19 +213,26 @@ def section(host: Host, planned: t.Mapping[int, int], kernel: ForOthers) -> Serv
         podman=podman,
         user=host.system["user"],
         instances=instances,
-        stale=[
-            path
-            for path in host.system["serve_units"]
-            if path not in {instance.unit_file for instance in instances}
-        ],
+        stale=_stale(host, instances),
         links=next((install.links for install in installs.values() if install.venv), Links()),
         start_timeout=wants.serve_start_timeout,
         check_interval=wants.serve_check_interval,
-        secret_variables=_secret_variables(host, known),
+        secret_variables=_secret_variables(host, usable),
         shared_secret_files=sorted({instance.shared_secret_file for instance in instances}),
         folders=FOLDERS,
         prefixes=PREFIXES,
     )
+
+
+def _accelerator(host: Host) -> str:
+    if host.wants.serve_accelerator != "auto":
+        return host.wants.serve_accelerator
+    return "rocm" if host.gpus else "cpu"
+
+
+def _stale(host: Host, instances: t.Sequence[ServerPlan]) -> list[str]:
+    wanted = {instance.unit_file for instance in instances}
+    return [path for path in host.system["serve_units"] if path not in wanted]
 
 
 def _shared(engine: Engine) -> str:
@@ -257,10 +241,10 @@ def _shared(engine: Engine) -> str:
 
 
 def _absent(host: Host) -> ServePlan:
-    found = host.system["venvs"]
-    remove = [*found["found"], *found["uv"]]
+    venvs = host.system["venvs"]
+    remove = [*venvs["found"], *venvs["uv"]]
     remove += [
-        name for name, target in (("current", found["current"]), ("previous", found["previous"])) if target
+        name for name, target in (("current", venvs["current"]), ("previous", venvs["previous"])) if target
     ]
     return ServePlan(
         "absent",
@@ -284,44 +268,20 @@ def _secret_variables(host: Host, builds: t.Mapping[str, Build]) -> list[str]:
     return names
 
 
-def _devices(assignment: Assignment, server: Server, build: Build) -> t.Any:
+def _devices(assignment: Assignment, server: Server, build: Build, wants: Wants) -> t.Any:
+    share = engines.of(server).share(wants, server)
     if build.accelerator == "cpu":
         if server.gpus:
-            assignment.choose(server)  # for its findings
+            assignment.choose(server, share)  # for its findings
         return NO_DEVICES
-    return assignment.choose(server, engines.of(server).gpus(assignment.host))
+    return assignment.choose(server, share, engines.of(server).gpus(assignment.host))
 
 
-def _podman(host: Host, builds: t.Mapping[str, Build]) -> PodmanPlan:
-    """Podman as it is, or as it will be: it is installed where a container is wanted or nothing else would
-    do, and the distribution has packages of it."""
-    facts: Podman = host.system["podman"]
-    as_it_is = PodmanPlan(facts["version"], facts["quadlet"], facts["init"], [], facts.get("open_store"))
-    want, known = host.wants.serve_kind, (host.distribution or {}).get("podman")
-    images = all(build.image for build in builds.values())
-    # What an account needs besides is a matter of the account.
-    if facts["version"] or want == "venv" or host.wants.serve_user or not (known and images):
-        return as_it_is
-    quadlet = version_key(known["version"]) >= version_key(QUADLET)
-    bare = all(engines.ENGINES[name].runs_bare(host, build) for name, build in builds.items())
-    if (want == "quadlet" and not quadlet) or (want == "auto" and bare):
-        return as_it_is
-    release = ".".join(known["version"].split(".")[:2])
-    host.note("serve", "packages", " ".join(known["packages"]), "containers need them", known["source"])
-    return PodmanPlan(known["version"], release if quadlet else None, True, known["packages"], STORE)
-
-
-def _closed(host: Host, podman: PodmanPlan, installs: t.Mapping[str, Install]) -> PodmanPlan:
-    """The store of root's containers is closed to others, where there are such containers."""
+def _settled(host: Host, podman: PodmanPlan, installs: t.Mapping[str, Install]) -> PodmanPlan:
+    """Podman as the servers use it: with units only where some are wanted, its store closed to others."""
     quadlet = podman.quadlet if any(install.kind == "quadlet" for install in installs.values()) else None
     contained = any(install.container for install in installs.values()) and host.system["user"] is None
-    store = podman.open_store if contained else None
-    if store:
-        reason = (
-            "its database keeps the environment of every container, keys among it; systemd-tmpfiles makes it "
-            "for everybody to read"
-        )
-        host.note("serve", f"mode of {store}", "0700", reason, "Debian 13 /usr/lib/tmpfiles.d/podman.conf")
+    store = close_store(host, podman) if contained else None
     return dataclasses.replace(podman, quadlet=quadlet, open_store=store)
 
 
@@ -375,52 +335,6 @@ def _kind(host: Host, podman: PodmanPlan, build: Build) -> str:
         reason = "there is no Podman here" if build.image else no_image
     host.note("serve", "kind", kind, reason, source)
     return kind
-
-
-class Places:
-    """Names, addresses and ports, held against the host and the other servers."""
-
-    def __init__(self, host: Host) -> None:
-        self.host = host
-        self._names: set[str] = set()
-        self._ports: dict[int, str] = {}
-
-    def check(self, server: Server, engine: Engine, together: Together | None) -> None:
-        """Findings where one of them cannot be had."""
-        name = server.name
-        if name in self._names or not INSTANCE_NAME.fullmatch(name):
-            self.host.findings.add("serve.name", name, "a name of its own")
-        self._names.add(name)
-        if _everywhere(server.host):
-            seen = server.host or "an empty host"
-            self.host.findings.add("serve.address", seen, "one address", instance=name)
-        # Requests go to the first host, and there the others report.
-        worker = bool(together and together.worker)
-        for port in [] if worker else [server.port, *(together.ports if together else [])]:
-            self._check_port(name, f"{engine.unit_prefix}-{name}.service", port)
-
-    def _check_port(self, name: str, unit: str, port: int) -> None:
-        findings = self.host.findings
-        holder = self.host.system["ports"].get(str(port), NOBODY)
-        own = (unit, f"amdgpu-lifeline-{name}.service")
-        if port in self._ports:
-            other = self._ports[port]
-            findings.add("serve.port", f"{port}, twice", "one instance a port", instance=name, holder=other)
-        elif not 0 < port < 65536:
-            findings.add("serve.port", port, "1 to 65535", instance=name, holder="nothing")
-        elif holder["listening"] and holder["unit"] not in own:
-            process = holder["unit"] or holder["process"] or "the program that listens on it"
-            seen = f"{port} held by {process}"
-            findings.add("serve.port", seen, "a free port", instance=name, holder=process)
-        self._ports[port] = unit
-
-
-def _everywhere(address: str) -> bool:
-    try:
-        return ipaddress.ip_address(address).is_unspecified
-    except ValueError:
-        # "0" and "0.0" are 0.0.0.0 for the C library.
-        return address in EVERYWHERE or not address.strip("0.")
 
 
 def _server(

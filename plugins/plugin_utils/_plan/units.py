@@ -1,6 +1,7 @@
 # Copyright: (c) 2026, the amdgpu.fleet authors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The files of a server on its host, by the unit that it has or had, and what of them is a reason to restart."""
+"""The files of a server on its host, by the unit that it has or had, and what of them is a reason to
+restart."""
 
 from __future__ import annotations
 

@@ -64,6 +64,8 @@ class Server:
     weights_gib: float
     model_config: Values
     probe: str
+    # auto, none, or the model whose recipe of vLLM's is used.
+    recipe: str
     options: Values
     environment: Values
     # Which of how many equal parts of the devices it has.

@@ -22,7 +22,8 @@ def unwritable(folder: Path) -> str:
                 pass
     except OSError as error:
         return (
-            f"report_directory {folder} cannot be written ({(error.strerror or str(error)).lower()}), so this run "
+            f"report_directory {folder} cannot be written ({(error.strerror or str(error)).lower()}), so "
+            f"this run "
             f"leaves no report there. Name a folder that {_user()} may write with report_directory."
         )
     return ""

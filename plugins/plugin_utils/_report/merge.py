@@ -29,7 +29,7 @@ def _asked(host: str, gone: bool, record: Record | None, run: Run) -> Record:
         if gone and not record["failure"] and not count(record, "fail"):
             return {**record, "asked": True, "failure": LOST}
         return {**record, "asked": True}
-    # Nothing of this run: its turn is still to come, or it was lost on the way.
+    # This run has no record of it: its turn is still to come, or it was lost on the way.
     if record is None:
         known = empty(host)
         return {**known, "asked": True, "waiting": not gone, "failure": NEVER if gone else ""}

@@ -94,7 +94,7 @@ def _render(records: list[Record], run: Run, title: str, whole: bool) -> str:
 
 def _harmless(value: t.Any) -> t.Any:
     """What every expression of the template goes through. Numbers and markup stay what they are."""
-    return say.harmless(value) if type(value) is str else value
+    return say.harmless(value) if isinstance(value, str) and not isinstance(value, Markup) else value
 
 
 def code(text: t.Any) -> Markup:
@@ -118,7 +118,7 @@ def _urgency(record: Record) -> tuple[t.Any, ...]:
 
 
 def _card(record: Record, place: int, run: Run, share: plans.Share) -> Card:
-    # How old what is known is, where this run did not look.
+    # The age of the record, where this run did not look at the host.
     known = record["known_at"] or record["at"]
     old = (
         ""

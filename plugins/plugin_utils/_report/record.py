@@ -1,6 +1,7 @@
 # Copyright: (c) 2026, the amdgpu.fleet authors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The record of one host, made from the variables of this host alone: ansible-pull and slices of a job work."""
+"""The record of one host, made from the variables of this host alone: ansible-pull and slices of a job
+work."""
 
 from __future__ import annotations
 
@@ -25,7 +26,8 @@ Vars = t.Mapping[str, t.Any]
 KEPT_RUNS = 30
 # Fields that a run which could not look at the host takes over from the last one that could.
 KNOWN = (
-    "os", "kernel", "memory_bytes", "driver", "rocm", "profile", "title", "gpus", "gpu_list", "gfx", "gpu_count",
+    "os", "kernel", "memory_bytes", "driver", "rocm", "profile", "title", "gpus", "gpu_list", "gfx",
+    "gpu_count",
     "partition_modes", "partitions",
     "usable_bytes", "settings",
 )  # fmt: skip
@@ -50,7 +52,8 @@ def of_host(host: str, variables: Vars, run: Run, address: str = "", before: Rec
     record["profile"] = plan.get("profile") or ""
     record["title"] = plan.get("title") or ""
     record["gpus"] = plan.get("gpus") or ""
-    record["gpu_list"] = [_gpu(gpu, variables) for gpu in gpus.get("gpus") or []]
+    health = _health(plan, variables)
+    record["gpu_list"] = [_gpu(gpu, health) for gpu in gpus.get("gpus") or []]
     record["gfx"] = list(gpus.get("gfx") or [])
     record["gpu_count"] = gpus.get("count") or 0
     record["partition_modes"] = sorted(
@@ -108,14 +111,20 @@ def _reboot(plan: Vars, facts: Vars, variables: Vars) -> list[str]:
 
 
 def _still_pending(record: Record, before: Record | None) -> list[str]:
-    """After a second teardown in the same boot: what was taken back is gone from the host's files, and still runs."""
+    """After a second teardown in the same boot: what was taken back is gone from the host's files, and still
+    runs."""
     if before is None or not (record["teardown"] and before["teardown"]):
         return []
     return before["reboot"] if record["boot_id"] and record["boot_id"] == before["boot_id"] else []
 
 
-def _gpu(gpu: Vars, variables: Vars) -> Gpu:
-    health = {each.get("index"): each for each in variables.get("fleet_gpu_health") or []}
+def _health(plan: Vars, variables: Vars) -> dict[t.Any, Vars]:
+    """The verdict on each GPU: what somebody set, or what the plan says where the state was read."""
+    judged = variables.get("fleet_gpu_health") or (plan.get("health") or {}).get("gpus") or []
+    return {each.get("index"): each for each in judged}
+
+
+def _gpu(gpu: Vars, health: t.Mapping[t.Any, Vars]) -> Gpu:
     seen = health.get(gpu.get("index"), gpu)
     return Gpu(
         index=int(gpu.get("index") or 0),

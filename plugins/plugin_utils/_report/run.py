@@ -1,6 +1,7 @@
 # Copyright: (c) 2026, the amdgpu.fleet authors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Which call of ansible-playbook this is. All its processes share one folder, which Ansible makes for each call."""
+"""Which call of ansible-playbook this is. All its processes share one folder, which Ansible makes for each
+call."""
 
 from __future__ import annotations
 

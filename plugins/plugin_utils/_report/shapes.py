@@ -139,9 +139,10 @@ def empty(host: str) -> Record:
     """A host of which nothing is known."""
     return Record(
         host=host, at="", run="", command="", inventory=[], known_at="", failure="", os="", kernel="",
-        memory_bytes=0, driver={}, rocm="", profile="", title="", gpus="", gpu_list=[], gfx=[], gpu_count=0, partition_modes=[], partitions=0,
-        usable_bytes=0, findings=[], mended=[], applied=[], settings=[], reboot=[], endpoints=[], history=[],
-        local=False, boot_id="", teardown=False, asked=False, waiting=False,
+        memory_bytes=0, driver={}, rocm="", profile="", title="", gpus="", gpu_list=[], gfx=[], gpu_count=0,
+        partition_modes=[], partitions=0, usable_bytes=0, findings=[], mended=[], applied=[], settings=[],
+        reboot=[], endpoints=[], history=[], local=False, boot_id="",
+        teardown=False, asked=False, waiting=False,
     )  # fmt: skip
 
 

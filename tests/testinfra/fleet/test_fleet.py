@@ -179,7 +179,7 @@ def test_the_inventory_says_how_many_hosts_at_a_time(tmp_path):
         "site.yml", "--limit", "fleet-rack,fleet-halo,fleet-none", *rollout(tmp_path, fleet_serial=2)
     )
     assert result.returncode == 0, result.stdout
-    assert result.stdout.count("TASK [amdgpu.fleet.plan : Read the GPUs]") == 2
+    assert result.stdout.count("TASK [amdgpu.fleet.plan : Read the GPUs, ROCm and the host]") == 2
     records = json.loads(
         (Path(os.environ["MOLECULE_EPHEMERAL_DIRECTORY"]) / "reports/report.json").read_text()
     )
@@ -225,6 +225,6 @@ def test_teardown_takes_back_what_site_set():
     assert "libquadmath0" not in installed.stdout and "libatomic1" not in installed.stdout
     listing = subprocess.run(
         ["ansible", "-i", INVENTORY, "fleet-rack", "-m", "ansible.builtin.find",
-         "-a", "paths=/etc patterns=*amdgpu-fleet* recurse=true"], capture_output=True, text=True, check=True, cwd=REPOSITORY,
+         "-a", "paths=/etc patterns=*amdgpu-fleet* excludes=*-test-bed-host recurse=true"], capture_output=True, text=True, check=True, cwd=REPOSITORY,
     )  # fmt: skip
     assert "matched: 0" in listing.stdout, listing.stdout

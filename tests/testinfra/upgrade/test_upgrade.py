@@ -325,7 +325,7 @@ def test_a_broken_version_ends_with_the_old_one_and_loses_no_request(host):
         )
     assert result.returncode == 2, result.stdout
     words = flat(result)
-    assert f"{first}: Verify | a completion comes back:" in words and "float17" in words, result.stdout
+    assert f"{first}: Verify | ask for a completion:" in words and "float17" in words, result.stdout
     assert "The previous version was put back and serves." in words
     assert load.failures == [] and len(load.latencies) > 50
     assert options() == before and started()[other] == when[other]

@@ -9,7 +9,7 @@ import pytest
 from boot_hosts import limine, put
 
 from ansible_collections.amdgpu.fleet.plugins.module_utils import _boot as boot
-from ansible_collections.amdgpu.fleet.plugins.module_utils._modprobe import installed_images
+from ansible_collections.amdgpu.fleet.plugins.module_utils._modprobe_effect import installed_images
 
 UPDATE = [["update-initramfs", "-u", "-k", "all"]]
 

@@ -47,7 +47,7 @@ def check(value: t.Any, hint: t.Any, where: str) -> None:
         for key, item in value.items():
             check(item, t.get_args(kind)[1], f"{where}[{key}]")
     else:
-        assert type(value) is kind, where
+        assert value.__class__ is kind, where
 
 
 def documented(entries: dict[str, t.Any], kind: type) -> None:
@@ -96,7 +96,7 @@ def test_every_host_gives_what_the_types_say(trees):
     null: set[str] = set()
     filled: set[str] = set()
     for tree in trees:
-        full = detect(Tree(tree.root) if type(tree) is Tree else Files(tree.files), full=True)
+        full = detect(Tree(tree.root) if tree.__class__ is Tree else Files(tree.files), full=True)
         for gpu in full["gpus"]:
             check(gpu, facts_gpu.GpuDetails, f"{tree.root} {gpu['index']}")
             for part in (gpu, gpu["firmware"], *(link for links in gpu["links"].values() for link in links)):

@@ -456,6 +456,9 @@ def test_a_folder_that_is_a_link_itself(of_bob, tmp_path, monkeypatch, target, o
     link = tmp_path / "home/bob/link"
     link.symlink_to(target)
     real = os.lstat
-    changed = lambda path: os.stat_result((*real(path)[:4], owner, *real(path)[5:]))  # noqa: E731
+
+    def changed(path):
+        return os.stat_result((*real(path)[:4], owner, *real(path)[5:]))
+
     monkeypatch.setattr(_model_links.os, "lstat", changed)
     assert of_bob("/home/bob/link")["astray"] == astray

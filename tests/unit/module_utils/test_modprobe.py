@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ansible_collections.amdgpu.fleet.plugins.module_utils import _modprobe as m
+from ansible_collections.amdgpu.fleet.plugins.module_utils import _modprobe_effect as effect
 
 name = st.from_regex(r"\A[a-z][a-z0-9_]{0,5}\Z")
 value = st.text("abc019=,.: #*", min_size=1, max_size=8).filter(lambda text: text == text.strip())
@@ -97,17 +98,17 @@ def test_an_initramfs_older_than_the_file_is_due_even_without_a_change(tmp_path)
     place = tmp_path / "etc/modprobe.d/x.conf"
     place.parent.mkdir(parents=True)
     place.write_text("")
-    assert m.initramfs_reason(str(tmp_path), str(place), True) == ""
+    assert effect.initramfs_reason(str(tmp_path), str(place), True) == ""
     (tmp_path / "boot").mkdir()
     image = tmp_path / "boot/initrd.img-6.1"
     image.write_text("")
     os.utime(image, (1, 1))
-    assert "newer" in m.initramfs_reason(str(tmp_path), str(place), False)
+    assert "newer" in effect.initramfs_reason(str(tmp_path), str(place), False)
     os.utime(place, (0, 0))
-    assert m.initramfs_reason(str(tmp_path), str(place), False) == ""
-    assert "cannot be told" in m.initramfs_reason(str(tmp_path), str(place), True)
+    assert effect.initramfs_reason(str(tmp_path), str(place), False) == ""
+    assert "cannot be told" in effect.initramfs_reason(str(tmp_path), str(place), True)
     (tmp_path / "etc/initramfs-tools").mkdir()
-    assert "initramfs-tools" in m.initramfs_reason(str(tmp_path), str(place), True)
+    assert "initramfs-tools" in effect.initramfs_reason(str(tmp_path), str(place), True)
 
 
 def test_one_new_kernel_does_not_hide_the_stale_image_of_another(tmp_path):
@@ -127,7 +128,7 @@ def test_one_new_kernel_does_not_hide_the_stale_image_of_another(tmp_path):
         os.utime(tmp_path / name, (number, number))
 
     def reason() -> str:
-        return m.initramfs_reason(str(tmp_path), str(place), False)
+        return effect.initramfs_reason(str(tmp_path), str(place), False)
 
     assert reason() == "", "names that tell nothing: the newest counts"
     for release in ("6.2", "6.3"):
@@ -147,9 +148,9 @@ def test_a_removal_that_was_interrupted_still_asks_for_the_initramfs(tmp_path):
     image.write_text("")
     place = str(folder / "x.conf")
     os.utime(image, (1, 1))
-    assert "newer" in m.initramfs_reason(str(tmp_path), place, False, whole=True)
-    assert m.initramfs_reason(str(tmp_path), place, False) == "", (
+    assert "newer" in effect.initramfs_reason(str(tmp_path), place, False, whole=True)
+    assert effect.initramfs_reason(str(tmp_path), place, False) == "", (
         "where nothing is to go, other people's files are no reason"
     )
     os.utime(folder, (1, 1))
-    assert m.initramfs_reason(str(tmp_path), place, False, whole=True) == ""
+    assert effect.initramfs_reason(str(tmp_path), place, False, whole=True) == ""

@@ -148,3 +148,29 @@ def test_legacy_rocm_is_told_by_the_release_in_its_versions(tmp_path):
     assert _packages.legacy_rocm(
         tree, "dnf", lambda: "rocm-core 7.2.4.70204-93.el9\nbash 5.1.8-9.el9", ["7.2.4"]
     ) == ["rocm-core"]
+
+
+@pytest.mark.parametrize(
+    ("lines", "twice"),
+    [
+        ("bash 5.1.8-9.el9\nbash 5.1.8-6.el9\npodman 5.2.2-1.el9", ["bash"]),
+        # One version for two architectures is no duplicate, and what is meant to be there several times is none.
+        ("libatomic 11.5.0-5.el9\nlibatomic 11.5.0-5.el9", []),
+        (
+            "kernel 5.14.0-570.el9\nkernel 5.14.0-503.el9\nkernel-core 5.14.0-570.el9\nkernel-core 5.14.0-503.el9",
+            [],
+        ),
+        ("gpg-pubkey 1-1\ngpg-pubkey 2-2\nkmod-x 1-1\nkmod-x 2-1", []),
+        ("z 1-1\nz 2-1\na 1-1\na 2-1", ["a", "z"]),
+        (
+            "".join(f"p{number} {version}-1\n" for number in range(20) for version in (1, 2)),
+            [f"p{n}" for n in (0, 1, 10, 11, 12, 13, 14, 15)],
+        ),
+        ("", []),
+        (None, []),
+    ],
+)
+def test_packages_that_rpm_has_twice(tree, lines, twice):
+    state = _packages.state(tree({}), "dnf", lambda: lines)
+    assert state["duplicates"] == twice
+    assert _packages.state(tree({}), "apt", never)["duplicates"] == []

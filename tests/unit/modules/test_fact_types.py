@@ -13,9 +13,10 @@ from pathlib import Path
 import pytest
 import yaml
 
+from ansible_collections.amdgpu.fleet.plugins.modules import gpu_health as health_module
 from ansible_collections.amdgpu.fleet.plugins.modules import host_facts as host_module
 from ansible_collections.amdgpu.fleet.plugins.modules import rocm_facts as rocm_module
-from ansible_collections.amdgpu.fleet.plugins.plugin_utils._plan import facts_host
+from ansible_collections.amdgpu.fleet.plugins.plugin_utils._plan import facts_health, facts_host
 
 ROOT = Path(__file__).resolve().parents[3]
 HOSTS = ("no-gpu", "mi300x-8-cpx", "strix-halo-128", "strix-halo-broken", "rx9070xt", "mi300x-8-el9")
@@ -30,6 +31,7 @@ ASKED = {
 }
 MODEL = {"model_type": "llama", "num_hidden_layers": 2, "num_attention_heads": 4, "hidden_size": 64}
 FACTS: dict[str, t.Any] = {"amd_rocm": facts_host.AmdRocm, "amd_host": facts_host.AmdHost}
+DOCUMENTED: dict[str, t.Any] = {**FACTS, "amd_health": facts_health.AmdHealth}
 
 
 def hold(value: t.Any, kind: t.Any, path: str) -> None:
@@ -54,7 +56,7 @@ def hold(value: t.Any, kind: t.Any, path: str) -> None:
         for key, entry in value.items():
             hold(entry, arguments[1], f"{path}[{key}]")
     else:
-        assert type(value) is kind, f"{path} is {value!r}, and not of type {kind.__name__}"
+        assert value.__class__ is kind, f"{path} is {value!r}, and not of type {kind.__name__}"
 
 
 @pytest.mark.parametrize("name", HOSTS)
@@ -89,7 +91,7 @@ def documented(entry: dict[str, t.Any], kind: t.Any, path: str) -> None:
     if nullable:
         kind = next(part for part in arguments if part is not type(None))
         origin, arguments = t.get_origin(kind), t.get_args(kind)
-    names = {list: "list", dict: "dict", str: "str", int: "int", bool: "bool"}
+    names = {list: "list", dict: "dict", str: "str", int: "int", bool: "bool", float: "float"}
     assert entry["type"] == ("dict" if t.is_typeddict(kind) else names[origin or kind]), path
     inner, contains = kind, entry.get("contains")
     if origin is list:
@@ -109,12 +111,12 @@ def documented(entry: dict[str, t.Any], kind: t.Any, path: str) -> None:
 
 @pytest.mark.parametrize(
     ("module", "fact"),
-    [(rocm_module, "amd_rocm"), (host_module, "amd_host")],
-    ids=["rocm_facts", "host_facts"],
+    [(rocm_module, "amd_rocm"), (host_module, "amd_host"), (health_module, "amd_health")],
+    ids=["rocm_facts", "host_facts", "gpu_health"],
 )
 def test_the_documentation_says_what_the_types_say(module, fact):
     entry = yaml.safe_load(module.RETURN)["ansible_facts"]["contains"][fact]
-    documented({**entry, "description": ""}, FACTS[fact], fact)
+    documented({**entry, "description": ""}, DOCUMENTED[fact], fact)
 
 
 def test_the_documentation_is_the_generated_one():
@@ -130,3 +132,12 @@ def test_the_documentation_is_the_generated_one():
 def test_the_facts_of_64_partitions_stay_small(emulated, host_facts):
     found = host_facts(emulated("mi300x-8-cpx"), network=True)
     assert len(json.dumps(found, separators=(",", ":"))) < 10240
+
+
+@pytest.mark.parametrize("name", [*HOSTS, "mi250-4", "mi300x-8-nodriver"])
+def test_the_state_of_gpus_is_what_the_types_say(emulated, host_facts, run_module, name):
+    root = emulated(name)
+    alone = run_module("gpu_health", root=str(root))["ansible_facts"]["amd_health"]
+    hold(alone, facts_health.AmdHealth, "amd_health")
+    assert host_facts(root, health=True)["amd_health"] == alone
+    assert len(alone["gpus"]) == host_facts(root)["amd_gpus"]["count"]

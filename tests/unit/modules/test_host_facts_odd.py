@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from ansible_collections.amdgpu.fleet.plugins.module_utils._boot.record import RecordError, parse
-from ansible_collections.amdgpu.fleet.plugins.module_utils._model import record
+from ansible_collections.amdgpu.fleet.plugins.module_utils._model_record import record
 from ansible_collections.amdgpu.fleet.plugins.plugin_utils._plan import planner
 
 KERNEL = "6.1.0-40-amd64"

@@ -161,7 +161,9 @@ DEFECTS: dict[str, tuple[str, dict[str, Any], Callable[[Path], None] | None]] = 
     "host.boot_loader": ("mi300x-8-nodriver", {}, lambda root: [(root / path).unlink() for path in ("etc/default/grub", "boot/grub/grub.cfg")]),
     "host.iommu": ("mi300x-8", {"kernel": {"release": "6.1.0-40-amd64", "command_line": "root=/dev/vda1 ro"}}, None),
     "gpu.discovery": ("mi300x-8", log("amdgpu 0000:05:00.0: probe with driver amdgpu failed with error -22"), lambda root: remove_node(root, 2)),
-    "gpu.firmware_missing": ("rx9070xt", log("amdgpu 0000:03:00.0: Direct firmware load for amdgpu/gc_12_0_1_mec.bin failed with error -2"), lambda root: remove_node(root, 1)),
+    "gpu.firmware_missing": (
+        "rx9070xt", log("amdgpu 0000:03:00.0: Direct firmware load for amdgpu/gc_12_0_1_mec.bin failed with error -2"),
+        lambda root: remove_node(root, 1)),
     "gpu.name_taken": ("rx9070xt", log("amdgpu 0000:03:00.0: probe with driver amdgpu failed with error -17"), lambda root: remove_node(root, 1)),
     "gpu.start_timeout": ("rx9070xt", log("amdgpu 0000:03:00.0: probe with driver amdgpu failed with error -110"), None),
     "gpu.worn_out": ("mi300x-8", log("amdgpu 0000:05:00.0: amdgpu: RAS records:130 exceed threshold:128"), None),
@@ -177,6 +179,7 @@ DEFECTS: dict[str, tuple[str, dict[str, Any], Callable[[Path], None] | None]] = 
     "kernel.parameter_ignored": ("strix-halo-128", log("amdgpu: unknown parameter 'gtt_size' ignored"), None),
     "host.container": ("rx9070xt", {"files": {"/run/systemd/container": "lxc"}}, None),
     "host.wsl": ("no-gpu", {"kernel": {"release": "6.6.87.2-microsoft-standard-WSL2"}}, None),
+    "kernel.initramfs": ("strix-halo-128", {}, lambda root: (root / "etc/initramfs-tools/initramfs.conf").unlink() or (root / "etc/initramfs-tools").rmdir()),
     "memory.carve_out": ("strix-halo-128", {"gpus": [{**HALO, "vram_gib": 96, "gtt_gib": 15.5, "pool_gib": 96}]}, None),
 }  # fmt: skip
 
@@ -202,7 +205,9 @@ def test_a_defect_is_found(examined, identifier):
 def test_every_finding_about_a_host_has_a_defect():
     about_hosts = {identifier for identifier in KNOWN if identifier.startswith(PARTS)} | {"partition.missing"}
     # Every architecture that ROCm supports has a profile: test_catalog_override makes one that has none.
-    assert about_hosts - OF_WANTS - {"gpu.hidden", "gpu.profile", "host.unreachable"} == set(DEFECTS)
+    assert about_hosts - OF_WANTS - {"gpu.hidden", "gpu.profile", "host.unreachable", "host.become"} == set(
+        DEFECTS
+    )
 
 
 SOUND = {

@@ -8,13 +8,21 @@ import json
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import yaml
 
-from ansible_collections.amdgpu.fleet.plugins.module_utils import _place
-from ansible_collections.amdgpu.fleet.plugins.plugin_utils._plan import apu, distributions, reboot
+from ansible_collections.amdgpu.fleet.plugins.module_utils import _place, _room
+from ansible_collections.amdgpu.fleet.plugins.module_utils._tree import Tree
+from ansible_collections.amdgpu.fleet.plugins.plugin_utils._plan import (
+    apu,
+    distributions,
+    planner,
+    reach,
+    reboot,
+)
 from testbed.tree import load_host, write_tree
 
 REPOSITORY = Path(__file__).resolve().parents[3]
@@ -570,3 +578,99 @@ def test_the_hosts_of_the_test_bed_count_as_hosts():
     """They are containers: without the file that the bed writes nothing would be planned on them."""
     written = (REPOSITORY / "molecule/shared/testbed/hosts.py").read_text(encoding="utf-8")
     assert f'"{_place.STANDS_FOR_A_HOST}":' in written
+
+
+# --- what a container leaves alone, room on the ESP, an initramfs that nobody builds, no root
+
+
+def test_in_a_container_the_device_files_are_left_to_the_host(host):
+    wants = {"devices_users": ["alice"], "devices_cdi": True}
+    outside = host("mi300x-8", {}, [], wants, os="ubuntu2404")["devices"]
+    assert outside["enabled"] and outside["cdi"] and outside["join"] == ["alice"]
+    inside = host(
+        "mi300x-8", {"run/systemd/container": "lxc\n"}, ["boot", "lib/modules"], wants, os="ubuntu2404"
+    )
+    devices = inside["devices"]
+    assert not devices["enabled"] and devices["cdi"] == devices["join"] == []
+    assert devices["selinux"]["on"] == devices["selinux"]["off"] == []
+
+
+@pytest.mark.parametrize(
+    ("image", "esp"),
+    [
+        ("efi/EFI/Linux/arch-linux.efi", "/efi"),
+        ("boot/efi/0123456789abcdef0123456789abcdef/6.17.1/initrd", "/boot/efi"),
+        ("efi/initramfs-linux.img", "/efi"),
+        ("boot/efi/EFI/debian/grubx64.efi", None),
+        ("boot/initrd.img-6.1.0-40-amd64", None),
+    ],
+)
+def test_room_is_looked_for_on_the_partition_that_images_lie_on(tmp_path, image, esp):
+    (tmp_path / image).parent.mkdir(parents=True)
+    (tmp_path / image).write_bytes(bytes(5000))
+    asked = []
+
+    def statvfs(path: str) -> Any:
+        asked.append(path)
+        return SimpleNamespace(f_bfree=7, f_frsize=10)
+
+    seen = _room.room(Tree(str(tmp_path)), statvfs)
+    assert seen["esp_path"] == esp and seen["esp"] == (70 if esp else None)
+    assert (f"{tmp_path}{esp}" in asked) is bool(esp)
+    assert seen["image"] == (5000 if esp or image.startswith("boot/initrd") else None)
+
+
+def test_a_full_efi_partition_is_found_before_a_driver_is_built(make_plan):
+    def full(_gpus: dict, rocm: dict) -> None:
+        rocm["room"] = {"boot": 9 << 30, "modules": 9 << 30, "var": 9 << 30, "image": 80 << 20,
+                        "esp": 40 << 20, "esp_path": "/efi"}  # fmt: skip
+
+    finding = found(make_plan("mi300x-8-nodriver", full))["room.full"]
+    assert finding["severity"] == "fail" and finding["seen"] == "40 MiB free in /efi"
+
+
+@pytest.mark.parametrize(
+    ("images", "tool", "said"), [(True, None, True), (True, "dracut", False), (False, None, False)]
+)
+def test_an_initramfs_that_nobody_can_build_is_said(make_plan, images, tool, said):
+    def change(_gpus: dict, rocm: dict) -> None:
+        rocm["boot"] |= {"initramfs_images": images, "initramfs": tool}
+
+    plan = make_plan("strix-halo-128", change)
+    assert plan["kernel"]["module_options"], "a plan without options would show nothing"
+    finding = found(plan).get("kernel.initramfs")
+    assert bool(finding) is said
+    if finding:
+        assert "the options of ttm" in finding["why"] and finding["severity"] == "warn"
+
+
+@pytest.mark.parametrize(
+    "reason",
+    [
+        "Task failed: Premature end of stream waiting for become success.\n>>> Standard Error\nsudo: a password is required",
+        "Task failed: Missing sudo password",
+        "Task failed: Incorrect sudo password",
+        "Timeout (12s) waiting for privilege escalation prompt: ",
+        "alice is not in the sudoers file.",
+        "/bin/sh: 1: sudo: not found",
+        "bash: line 1: sudo: command not found",
+        "Sorry, user alice is not allowed to execute '/bin/sh' as root on gpu1.",
+    ],
+)
+def test_no_root_is_a_finding_of_its_own(reason):
+    (finding,) = planner.plan({}, {}, "gpu1", reason)["findings"]
+    assert finding["id"] == "host.become" and finding["severity"] == "fail"
+    assert finding["seen"] in " ".join(reason.split()) and "become" in finding["remedy"]
+    assert reach.refused_root({"failed": True, "msg": reason})
+
+
+@pytest.mark.parametrize(
+    "result",
+    [
+        {"failed": True, "msg": "No space left on device"},
+        {"failed": True, "msg": "x", "module_stderr": "Traceback: ImportError"},
+        {"changed": False, "ansible_facts": {}, "msg": "sudo: a password is required"},
+    ],
+)
+def test_other_failures_stay_failures(result):
+    assert not reach.refused_root(result)

@@ -658,7 +658,7 @@ def test_the_node_of_memory_of_the_gpus(make_plan):
         ("hf-overrides", "my_module.override", True),
         ("hf-overrides", "{rope_scaling: {factor: 4}}", False),
         ("model-loader-extra-config", "auto", True),
-        ("reasoning-parser", "{no JSON", True),
+        ("tokenizer", "{no JSON", True),
     ],
 )
 def test_json_as_the_value_of_an_option(make_plan, ids, option, value, works):

@@ -266,6 +266,9 @@ class Engine(t.Protocol):
     def build(self, host: Host, accelerator: str) -> Build | None:
         """The build that the wants lead to; ``None``, with a finding, where the catalog has none."""
 
+    def share(self, wants: Wants, server: Server) -> float | None:
+        """The share of the memory of its devices that it asks for; ``None`` where it takes what is there."""
+
     def check_host(self, host: Host, build: t.Any, kind: str) -> None:
         """Hold a build to the host."""
 

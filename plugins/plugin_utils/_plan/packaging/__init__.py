@@ -10,7 +10,8 @@ from . import apt, dnf
 
 
 class PackageManager(t.Protocol):
-    """What differs between package managers, seen from a plan. Between sections packages are ``name=version``."""
+    """What differs between package managers, seen from a plan. Between sections packages are
+    ``name=version``."""
 
     # The key of a repository of the catalog that has the address.
     repository_key: str

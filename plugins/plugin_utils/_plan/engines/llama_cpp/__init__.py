@@ -55,6 +55,9 @@ class LlamaCpp:
     def build(self, host: Host, accelerator: str) -> LlamaBuild | None:
         return builds.build_for(host)
 
+    def share(self, wants: Wants, server: Server) -> float | None:
+        return None
+
     def check_host(self, host: Host, build: LlamaBuild, kind: str) -> None:
         builds.check_host(host, build, kind)
 

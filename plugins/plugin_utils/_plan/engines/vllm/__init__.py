@@ -14,7 +14,18 @@ from ...facts import Gpu
 from ...host import Host
 from ...wants import Server, Wants
 from ..protocol import Cache, Image, Instance, Launch, Links, Own, Questions, Seed, Together, Venv
-from . import builds, environment, memory, nodes, options, refusals
+from . import (
+    builds,
+    checkpoint,
+    environment,
+    foresight,
+    memory,
+    nodes,
+    options,
+    recipe_use,
+    refusals,
+    tasks,
+)
 from .builds import VllmBuild
 
 # For the engine processes to end, once vLLM waited for the last requests (--shutdown-timeout).
@@ -65,6 +76,9 @@ class Vllm:
             builds.unknown(host, accelerator)
         return build
 
+    def share(self, wants: Wants, server: Server) -> float | None:
+        return memory.asked_share({**wants.vllm_options, **server.options})
+
     def check_host(self, host: Host, build: VllmBuild, kind: str) -> None:
         builds.check_host(host, build, kind)
 
@@ -90,15 +104,24 @@ class Vllm:
         host, rocm = instance.host, instance.build.rocm
         if rocm:
             _check_architecture(instance)
-        variables = environment.of_instance(instance, together)
-        arguments = options.of_instance(instance, together)
+        asked = options.asked_of(instance), environment.asked_of(instance)
+        used = recipe_use.of_instance(instance, *asked)
+        variables = environment.of_instance(instance, together, used)
+        arguments = options.of_instance(instance, together, used)
+        launched = refusals.Launched(instance, arguments, variables)
+        foresight.check(launched)
         if rocm:
-            refusals.check(refusals.Launched(instance, arguments, variables))
+            backend = recipe_use.backend(instance, arguments, variables)
+            if backend:
+                arguments[recipe_use.BACKEND] = backend
+            refusals.check(launched)
             environment.check_visible(instance, variables)
         named = options.paths(host.catalog, arguments)
         options.check_named(instance, named)
         devices = instance.devices.number * (len(together.hosts) if together else 1)
         table = memory.of_instance(memory.Asked(instance, arguments, variables, devices))
+        if table.get("max_num_seqs"):
+            arguments["max-num-seqs"] = table["max_num_seqs"]
         rdma = "NCCL_IB_HCA" in variables
         file = f"{CONFIGURATION}/{instance.name}.yaml"
         read_only = _read_only(instance, variables, named)
@@ -143,29 +166,31 @@ class Vllm:
 def _check_architecture(instance: Instance[VllmBuild]) -> None:
     """The build must have code for the GPUs of an instance, which are of one architecture."""
     host, build = instance.host, instance.build
-    found = list(dict.fromkeys(str(gpu["gfx"]) for gpu in instance.devices.gpus)) or [host.gfx]
-    if len(found) > 1:
-        seen = f"{' and '.join(found)} for {instance.name}"
+    architectures = list(dict.fromkeys(str(gpu["gfx"]) for gpu in instance.devices.gpus)) or [host.gfx]
+    if len(architectures) > 1:
+        seen = f"{' and '.join(architectures)} for {instance.name}"
         expected = "GPUs of one architecture in an instance"
         host.findings.add("gpu.mixed", seen, expected, severity="fail")
     prebuilt = host.catalog.vllm["versions"].get(build.version, {}).get("prebuilt_gfx", [])
     image, catalog = host.wants.vllm_image, host.catalog
     own = image or host.wants.vllm_packages
-    if host.gpus and builds.lacks(image, catalog, found[0]):
-        known = ", ".join(gfx for gfx in prebuilt if not builds.lacks(image, catalog, gfx))
-        seen, expected = f"{image} on {found[0]}", "an image with code for it"
-        host.findings.add("vllm.prebuilt", seen, expected, known=known, gfx=found[0])
-    elif host.gpus and found[0] not in prebuilt and not own:
-        known = ", ".join(prebuilt)
-        host.findings.add("vllm.prebuilt", found[0], "a prebuilt one", known=known, gfx=found[0])
+    if host.gpus and builds.lacks(image, catalog, architectures[0]):
+        covered = ", ".join(gfx for gfx in prebuilt if not builds.lacks(image, catalog, gfx))
+        seen, expected = f"{image} on {architectures[0]}", "an image with code for it"
+        host.findings.add("vllm.prebuilt", seen, expected, known=covered, gfx=architectures[0])
+    elif host.gpus and architectures[0] not in prebuilt and not own:
+        covered = ", ".join(prebuilt)
+        host.findings.add(
+            "vllm.prebuilt", architectures[0], "a prebuilt one", known=covered, gfx=architectures[0]
+        )
 
 
 def _read_only(instance: Instance[VllmBuild], variables: dict[str, str], named: list[str]) -> list[str]:
-    """The folder of the model first. What lies in a folder that is given anyway is not given twice."""
+    """The folder of the model first. A path inside a folder that is mounted anyway is not mounted twice."""
     staged = instance.host.wants.model_tiktoken_directory
     folders = model.folders(instance.host, instance.path)
-    given = [*folders, *([staged] if staged and staged in variables.values() else [])]
-    return given + [path for path in named if not any(f"{path}/".startswith(f"{at}/") for at in given)]
+    mounted = [*folders, *([staged] if staged and staged in variables.values() else [])]
+    return mounted + [path for path in named if not any(f"{path}/".startswith(f"{at}/") for at in mounted)]
 
 
 def _seed(instance: Instance[VllmBuild], variables: dict[str, str]) -> Seed | None:
@@ -179,7 +204,10 @@ def _probe(instance: Instance[VllmBuild], arguments: dict[str, t.Any]) -> str:
     asked = instance.server.probe
     if asked != "auto":
         return asked
-    return "completion" if options.completes(arguments) else "health"
+    known = tasks.task(checkpoint.architecture(instance), arguments)
+    if known != "generate":
+        instance.note("probe", "health", f"a model for {known} answers no completions")
+    return "completion" if known == "generate" else "health"
 
 
 def _shutdown_timeout(arguments: dict[str, t.Any]) -> int:

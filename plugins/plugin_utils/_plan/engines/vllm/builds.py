@@ -52,7 +52,8 @@ class VllmBuild(Build):
 
 
 def candidates(wants: Wants, catalog: Catalog) -> dict[str, VllmBuild | None]:
-    """The build of each accelerator that the wants lead to, ``None`` where the catalog has no such release."""
+    """The build of each accelerator that the wants lead to, ``None`` where the catalog has no such
+    release."""
     return {accelerator: build_for(accelerator, wants, catalog) for accelerator in ("rocm", "cpu")}
 
 
@@ -204,13 +205,13 @@ def unknown(host: Host, accelerator: str) -> None:
     releases = vllm["cpu_versions"] if accelerator == "cpu" else vllm["versions"]
     version = _version(accelerator, wants, host.catalog)[0]
     if version not in releases:
-        known = ", ".join(sorted(releases, key=version_key, reverse=True))
+        choices = ", ".join(sorted(releases, key=version_key, reverse=True))
         host.findings.add(
-            "vllm.version", f"{version} for {accelerator}", "a release of the catalog", known=known
+            "vllm.version", f"{version} for {accelerator}", "a release of the catalog", known=choices
         )
     else:
-        known = ", ".join(releases[version]["variants"])
-        host.findings.add("vllm.variant", wants.vllm_variant, f"a build of {version}", known=known)
+        choices = ", ".join(releases[version]["variants"])
+        host.findings.add("vllm.variant", wants.vllm_variant, f"a build of {version}", known=choices)
 
 
 def check_host(host: Host, build: VllmBuild, kind: str) -> None:

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import typing as t
 
-from .....module_utils import _model
+from .....module_utils import _model, _model_card
 from ... import model
 from ...facts import Shape
 from ..protocol import Instance
@@ -39,9 +39,19 @@ def fp8_scales(instance: Vllm) -> str | None:
     return _model.fp8_scales(given) if given else facts.get("fp8_scales")
 
 
-def heads(instance: Vllm) -> tuple[int, int] | None:
-    """Attention heads, and those of keys and values, where the model is known."""
-    known = shape(instance)
-    if known and known.get("heads") and known.get("kv_heads"):
-        return known["heads"], known["kv_heads"]
-    return None
+def architecture(instance: Vllm) -> str | None:
+    """The class that serves it."""
+    given = instance.server.model_config
+    facts = model.on_host(instance.host, instance.path)
+    return _model_card.architecture(given) if given.get("architectures") else facts.get("architecture")
+
+
+def model_type(instance: Vllm) -> str | None:
+    """The type that config.json names, which for a model that also sees is not the language model's."""
+    given = instance.server.model_config.get("model_type")
+    return given if isinstance(given, str) else model.on_host(instance.host, instance.path).get("model_type")
+
+
+def bases(instance: Vllm) -> list[str]:
+    """The names of models that it is, or comes from."""
+    return model.on_host(instance.host, instance.path).get("base") or []

@@ -17,10 +17,10 @@ from . import history
 from .builds import VllmBuild
 from .checkpoint import Vllm
 from .nodes import environment as of_nodes
+from .recipe_use import Used
 
 VISIBLE = ("ROCR_VISIBLE_DEVICES", "HIP_VISIBLE_DEVICES", "CUDA_VISIBLE_DEVICES")
-# What a container keeps what it compiled in: a volume, which outlives it. A service over a virtual
-# environment has folders of systemd.
+# The cache volume outlives the container. A service over a virtual environment has folders of systemd.
 KEPT = "/root/.cache/vllm"
 CACHES = {
     "TRITON_CACHE_DIR": f"{KEPT}/triton",
@@ -31,10 +31,16 @@ AITER, AITER_CACHE = "VLLM_ROCM_USE_AITER", "AITER_JIT_DIR"
 BOOLEAN = {"true": "1", "false": "0"}
 
 
-def of_instance(instance: Vllm, nodes: Together | None) -> dict[str, str]:
-    """Every variable with its value; the inventory beats the profile, and a ``null`` of it takes one away."""
+def asked_of(instance: Vllm) -> dict[str, t.Any]:
+    """What the inventory asks for."""
+    return {**instance.host.wants.vllm_environment, **instance.server.environment}
+
+
+def of_instance(instance: Vllm, nodes: Together | None, used: Used) -> dict[str, str]:
+    """Every variable with its value; the inventory beats the recipe, and that the profile. A ``null`` of the
+    inventory takes one away."""
     host, build = instance.host, instance.build
-    environment = _of_profile(instance, nodes is not None)
+    environment = {**_of_profile(instance, nodes is not None), **used.environment}
     environment |= {"VLLM_NO_USAGE_STATS": "1", "HF_HUB_OFFLINE": "1"}
     if instance.container:
         environment |= CACHES
@@ -45,7 +51,7 @@ def of_instance(instance: Vllm, nodes: Together | None) -> dict[str, str]:
         instance.note("environment", f"{needed['variable']}={staged}", needed["reason"], needed["source"])
     if nodes:
         environment |= of_nodes(instance, nodes)
-    asked = {**host.wants.vllm_environment, **instance.server.environment}
+    asked = asked_of(instance)
     aiter = _is_on(str(asked.get(AITER, environment.get(AITER))))
     if instance.container and aiter and AITER_CACHE not in asked:
         reason = (
@@ -96,8 +102,7 @@ def _of_profile(instance: Vllm, several_hosts: bool) -> dict[str, str]:
 
 
 def aiter_cache(environment: dict[str, str]) -> str:
-    """The folder to fill, where it lies in the volume: what is written elsewhere goes with the container that
-    fills it."""
+    """The folder to fill. It must lie in the volume: files elsewhere go with the container that fills it."""
     folder = environment.get(AITER_CACHE, "")
     return folder if folder.startswith(f"{KEPT}/") else ""
 

@@ -42,6 +42,8 @@ class Settings(t.NamedTuple):
     tensor_parallel: int = 1
     pipeline_parallel: int = 1
     context_parallel: int = 1
+    # Replicas that share the experts among them, where experts are whole.
+    expert_ways: int = 1
     dtype: str = "auto"
     kv_dtype: str = "auto"
     quantization: str | None = None
@@ -53,6 +55,9 @@ class Settings(t.NamedTuple):
     eager: bool = False
     # Whether layers with a window give up what lies behind it (vLLM's hybrid cache manager).
     hybrid: bool = True
+    # Pages of state that one sequence holds of each group, and tokens that a drafter proposes at a time.
+    states: int = 1
+    drafts: int = 0
     offload_bytes: int = 0
     kv_cache_bytes: int | None = None
     max_model_len: int | None = None
@@ -81,12 +86,17 @@ class Cache(t.NamedTuple):
     window: int
     in_flight: int
     context_parallel: int
+    chunked_groups: int = 0
+    chunk: int = 0
+    # Groups whose layers keep a state, and the blocks that a sequence holds of each however long it is.
+    state_groups: int = 0
+    states: int = 0
 
     @property
     def bytes_per_token(self) -> float:
         """What a token takes for as long as its sequence lives. Windows are not in it, unless every layer has
         one."""
-        groups = self.full_groups or self.sliding_groups
+        groups = self.full_groups or self.chunked_groups or self.sliding_groups
         return (
             groups
             * self.bytes_per_block
@@ -102,7 +112,8 @@ class Cache(t.NamedTuple):
             held += self.sliding_groups * (
                 _ceil(min(self.window - 1 + self.in_flight, context), self.block_size) + 1
             )
-        return held
+        held += self.chunked_groups * _ceil(min(self.chunk + self.in_flight, context), self.block_size)
+        return held + self.state_groups * self.states
 
     def pool(self, space: int) -> int:
         """Blocks of a cache of ``space`` bytes."""
@@ -182,6 +193,12 @@ def weights_per_device(model: Model, settings: Settings) -> int:
     The first and the last stage of a pipeline hold the embedding or the output layer besides their layers.
     """
     total, shape, stages = loaded_weights(model, settings), model.shape or {}, settings.pipeline_parallel
+    if settings.expert_ways > 1:
+        # Each replica has all of the rest. Where experts are not known, all weights are, which is the least
+        # it can be.
+        experts = expert_bytes(model, total)
+        shared = total if experts is None else experts
+        total = total - shared + _ceil(shared, settings.expert_ways)
     if stages > 1 and shape:
         ends = min(_embedding(shape, settings), total // 2)
         layers = total - 2 * ends
@@ -190,6 +207,19 @@ def weights_per_device(model: Model, settings: Settings) -> int:
     elif stages > 1:
         total = _ceil(total, stages)
     return max(_ceil(total, settings.tensor_parallel) - settings.offload_bytes, 0)
+
+
+def expert_bytes(model: Model, total: int) -> int | None:
+    """Bytes of all experts, ``None`` where they cannot be told: three matrices each, in the type of the
+    weights."""
+    shape = model.shape or {}
+    sizes = [shape.get("layers"), shape.get("experts"), shape.get("expert"), shape.get("hidden")]
+    each = {None: dtype_bytes(shape.get("dtype") or "bfloat16"), "fp8": 1}.get(model.quantization)
+    known = [size for size in sizes if size]
+    if len(known) < len(sizes) or each is None:
+        return None
+    layers, experts, expert, hidden = known
+    return min(layers * experts * 3 * expert * hidden * each, total)
 
 
 def element_bytes(shape: Shape, settings: Settings, known: dict[str, int]) -> int | None:
@@ -210,8 +240,7 @@ def cache_of(
     Grouped queries: ``max(1, kv_heads // tensor_parallel)`` heads, each with a key and a value: with more
     devices than heads, heads are repeated. MLA: one latent vector of ``kv_lora_rank + rope_head_dim``
     numbers, whole on every device. Layers of several kinds are put into groups of one size (the smallest
-    kind's number of layers), as vLLM does; layers that keep a state instead of tokens hold a fixed amount a
-    sequence, which is not counted.
+    kind's number of layers), as vLLM does. Where layers keep a state, a block is made as large as one.
     """
     size = element_bytes(shape, settings, kinds)
     if size is None or shape.get("uncounted"):
@@ -225,24 +254,49 @@ def cache_of(
     else:
         return None
     counts = shape.get("attention") or {"full": shape["layers"]}
-    full, sliding = counts.get("full", 0), counts.get("sliding", 0)
+    full, sliding, chunked = (counts.get(name, 0) for name in ("full", "sliding", "chunked"))
+    state = counts.get("state", 0)
     if not settings.hybrid:
-        full, sliding = full + sliding, 0
-    if not full + sliding:
+        full, sliding, chunked = full + sliding + chunked, 0, 0
+    if not full + sliding + chunked or (state and not shape.get("state")):
         return None
-    present = [count for count in (full, sliding) if count]
+    present = [count for count in (full, sliding, chunked, state) if count]
     # Up to half as many layers again are padded instead of split (vLLM:
     # _get_kv_cache_groups_uniform_page_size).
     group = max(present) if max(present) < 1.5 * min(present) else min(present)
+    block = state_block(shape["state"], settings, shape, numbers * size) if state else settings.block_size
     return Cache(
-        bytes_per_block=_ceil(group, settings.pipeline_parallel) * numbers * size * settings.block_size,
-        block_size=settings.block_size,
+        bytes_per_block=_ceil(group, settings.pipeline_parallel) * numbers * size * block,
+        block_size=block,
         full_groups=_ceil(full, group),
         sliding_groups=_ceil(sliding, group),
         window=shape.get("window", 0) if sliding else 0,
         in_flight=settings.in_flight,
         context_parallel=settings.context_parallel,
+        chunked_groups=_ceil(chunked, group),
+        chunk=shape.get("chunk", 0) if chunked else 0,
+        state_groups=_ceil(state, group),
+        states=settings.states + settings.drafts if state else 0,
     )
+
+
+def state_bytes(state: dict[str, int], settings: Settings, shape: Shape) -> int:
+    """The state that one layer keeps of a sequence on one device: what its convolution looks back on, and the
+    state itself (vLLM's model_executor/layers/mamba/mamba_utils.py)."""
+    width, groups = settings.tensor_parallel, state.get("groups", 0)
+    # Groups that cannot be shared out are repeated on every device.
+    groups = groups if groups % width == 0 else width
+    mixed = (state["mixed"] + groups * state.get("group_width", 0)) // width
+    size = dtype_bytes(loaded_dtype(shape, settings.dtype))
+    looked_back = mixed * (state["kernel"] - 1 + settings.drafts) * size
+    return looked_back + state["numbers"] // width * (state["bytes"] or size)
+
+
+def state_block(state: dict[str, int], settings: Settings, shape: Shape, token: int) -> int:
+    """Tokens of a block that is as large as a state; ``token`` is what one takes of a layer with
+    attention."""
+    step = settings.block_size
+    return step * _ceil(state_bytes(state, settings, shape), step * token)
 
 
 def allowance(shape: Shape, settings: Settings, rule: dict[str, t.Any]) -> int:
@@ -278,17 +332,15 @@ def table(model: Model, settings: Settings, rules: dict[str, t.Any], cpu: bool =
     result |= {"weights_bytes": weights, "budget_bytes": budget, "allowance_bytes": other, "kv_bytes": left}
     if weights > budget - (space or 0):
         return {**result, "verdict": "weights", "kv_bytes": space or 0}
-    cache = cache_of(shape, settings, rules["kv_dtype_bytes"], rules["mla_model_types"]) if shape else None
+    if settings.expert_ways > 1 and expert_bytes(model, weights) is None:
+        return {**result, "reason": "how much of the weights the experts are is not known"}
     context = settings.max_model_len or shape.get("context")
+    if shape.get("encoder"):
+        none = {"kv_bytes_per_token": 0, "context": context, "reason": "it only encodes and keeps no cache"}
+        return {**result, **none, "kv_bytes": 0, "verdict": "fits"}
+    cache = None if cpu and shape.get("state") else _cache(shape, settings, rules)
     if cache is None:
-        unknown_type = bool(shape) and element_bytes(shape, settings, rules["kv_dtype_bytes"]) is None
-        cause = shape.get("uncounted") or (settings.kv_dtype if unknown_type else None)
-        why = (
-            f"how a cache with {cause} is laid out is not known here"
-            if cause
-            else "the shape of the model is not known"
-        )
-        return {**result, "reason": why}
+        return {**result, "reason": _why_unknown(shape, settings, rules)}
     own = shape.get("context") or LONGEST
     largest = cache.largest_context(left, max(own, context or 0))
     if settings.fit_context and largest:
@@ -297,6 +349,8 @@ def table(model: Model, settings: Settings, rules: dict[str, t.Any], cpu: bool =
         "kv_bytes_per_token": int(cache.bytes_per_token),
         "largest_context": largest,
         "context": context,
+        # More sequences than these are refused at the start.
+        "state_blocks": cache.pool(left) if cache.state_groups else None,
     }
     if context is None:
         return {**result, "reason": "neither config.json nor max-model-len says how long the context is"}
@@ -307,3 +361,16 @@ def table(model: Model, settings: Settings, rules: dict[str, t.Any], cpu: bool =
         "cache_tokens": cache.tokens(left, context),
         "verdict": "fits" if held else "context",
     }
+
+
+def _cache(shape: Shape, settings: Settings, rules: dict[str, t.Any]) -> Cache | None:
+    return cache_of(shape, settings, rules["kv_dtype_bytes"], rules["mla_model_types"]) if shape else None
+
+
+def _why_unknown(shape: Shape, settings: Settings, rules: dict[str, t.Any]) -> str:
+    unknown_type = bool(shape) and element_bytes(shape, settings, rules["kv_dtype_bytes"]) is None
+    state = "states of linear attention" if shape.get("state") else None
+    cause = shape.get("uncounted") or (settings.kv_dtype if unknown_type else state)
+    if cause:
+        return f"how a cache with {cause} is laid out is not known here"
+    return "the shape of the model is not known"

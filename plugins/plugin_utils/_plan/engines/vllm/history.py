@@ -40,7 +40,7 @@ def _has(entry: dict[str, t.Any], release: str) -> bool:
 
 
 def option(catalog: Catalog, name: str) -> dict[str, t.Any]:
-    """What is known of an option; of a negation, what is known of that."""
+    """The entry of an option. A negation (``no-NAME``) without an entry of its own has that of ``NAME``."""
     known = catalog.vllm["known_options"]
     return _entry(known, name) or _entry(known, name[3:] if name.startswith("no-") else None)
 

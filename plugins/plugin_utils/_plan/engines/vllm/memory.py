@@ -11,10 +11,13 @@ import typing as t
 
 from ... import model as models
 from ...assignment import devices_of
+from ...catalog import version_key
 from ...memory import GIB, gib
-from . import checkpoint, fit
+from . import checkpoint, fit, states
 from .checkpoint import Vllm
 
+# This backend prefers blocks of 64 tokens.
+WIDE_BLOCKS = "ROCM_AITER_UNIFIED_ATTN"
 KV_SPACE = "VLLM_CPU_KVCACHE_SPACE"
 
 
@@ -52,20 +55,23 @@ def of_instance(asked: Asked) -> dict[str, t.Any]:
     model = _model_of(instance)
     try:
         settings = _settings(asked, model)
-        found = fit.table(model, settings, rules, cpu=not asked.rocm)
+        table = fit.table(model, settings, rules, cpu=not asked.rocm)
         if model.weights_bytes is None:
             exists = models.on_host(instance.host, instance.path).get("exists")
             where = "the folder has no weights" if exists else "the model is not on the host"
-            found["reason"] = f"{where}; weights_gib and model_config of the instance would tell"
-        _findings(asked, found, settings, model)
+            table["reason"] = f"{where}; weights_gib and model_config of the instance would tell"
+        if asked.rocm and table["verdict"] != "weights":
+            blocks = table.get("state_blocks")
+            table["max_num_seqs"] = states.hold(instance, asked.options, blocks, settings.sequences)
+        _findings(asked, table, settings, model)
         if asked.rocm:
-            _ceiling(instance, found, settings, model)
+            _ceiling(instance, table, settings, model)
     except Unknown as error:
-        found = {"verdict": "unknown", "reason": str(error), "devices": 0}
-    value, reason = _words(found, asked.rocm)
-    source = rules["source"] if found.get("weights_bytes") is not None else None
+        table = {"verdict": "unknown", "reason": str(error), "devices": 0}
+    value, reason = _words(table, asked.rocm)
+    source = rules["source"] if table.get("weights_bytes") is not None else None
     instance.note("memory", value, reason, source)
-    return found
+    return table
 
 
 def _model_of(instance: Vllm) -> fit.Model:
@@ -76,6 +82,16 @@ def _model_of(instance: Vllm) -> fit.Model:
         shape=checkpoint.shape(instance),
         quantization=checkpoint.quantization(instance),
     )
+
+
+def asked_share(options: t.Mapping[str, t.Any]) -> float | None:
+    """The share of the memory that the inventory asks for, where it is one."""
+    value = options.get("gpu-memory-utilization", options.get("device-memory-utilization"))
+    try:
+        share = float(value) if value is not None and not isinstance(value, bool) else 0.0
+    except (TypeError, ValueError):
+        return None
+    return share if 0 < share <= 1 else None
 
 
 def _share(options: dict[str, t.Any], default: float) -> float:
@@ -95,7 +111,7 @@ def _settings(asked: Asked, model: fit.Model) -> fit.Settings:
     tensor, pipeline = asked.number("tensor-parallel-size", 1), asked.number("pipeline-parallel-size", 1)
     _check_devices(asked, tensor, pipeline)
     usable = _device_bytes(instance) if rocm else _rank_bytes(instance, tensor * pipeline)
-    reached = next((entry for entry in rules["batch"] if usable >= entry["gib"] * GIB), rules["batch"][-1])
+    reached = _batch(instance, usable)
     ranks = {name: count * tensor * pipeline for name, count in rules["batch_cpu"].items()}
     batch = reached if rocm else ranks
     latent = bool((model.shape or {}).get("kv_lora_rank"))
@@ -103,11 +119,14 @@ def _settings(asked: Asked, model: fit.Model) -> fit.Settings:
     context = options.get("max-model-len")
     automatic = str(context).lower() in ("auto", "-1")
     block = rules["block_size"]["rocm" if rocm else "cpu_mla" if latent else "cpu"]
+    if str(options.get("attention-backend", "")).upper() == WIDE_BLOCKS:
+        block = 64
     return fit.Settings(
         usable_bytes=usable,
         utilization=_share(options, version.get("defaults", {}).get("gpu_memory_utilization", 0.92)),
         tensor_parallel=tensor,
         pipeline_parallel=pipeline,
+        expert_ways=asked.number("data-parallel-size", 1) if options.get("enable-expert-parallel") else 1,
         context_parallel=asked.number("decode-context-parallel-size", 1),
         dtype=str(options.get("dtype", "auto")),
         kv_dtype=str(options.get("kv-cache-dtype", "auto")),
@@ -117,8 +136,9 @@ def _settings(asked: Asked, model: fit.Model) -> fit.Settings:
         sequences=asked.number("max-num-seqs", batch["sequences"]),
         asynchronous=rocm and not options.get("no-async-scheduling"),
         eager=bool(options.get("enforce-eager")),
-        # A transfer of the cache to another engine may turn it off; the larger figure is the safe one.
-        hybrid=not options.get("disable-hybrid-kv-cache-manager") and "kv-transfer-config" not in options,
+        hybrid=states.keeps_windows(model.shape, options, asked.environment),
+        states=states.held(instance, options),
+        drafts=states.drafts(options),
         offload_bytes=_offload(options),
         kv_cache_bytes=_cache_bytes(asked),
         max_model_len=None if automatic or context is None else asked.number("max-model-len", 0),
@@ -126,21 +146,27 @@ def _settings(asked: Asked, model: fit.Model) -> fit.Settings:
     )
 
 
+def _batch(instance: Vllm, usable: int) -> dict[str, t.Any]:
+    """What vLLM's release takes as a batch on a device of this size."""
+    tiers = instance.host.catalog.vllm["memory"]["batch"]
+    release = version_key(instance.build.version)
+    known = [entry for entry in tiers if release >= version_key(entry.get("first", "0"))]
+    return next((entry for entry in known if usable >= entry["gib"] * GIB), known[-1])
+
+
 def _check_devices(asked: Asked, tensor: int, pipeline: int) -> None:
     """Raise ``Unknown`` where the model is spread over more devices than there are."""
     data = asked.number("data-parallel-size", 1)
-    if asked.options.get("enable-expert-parallel") and data > 1:
-        raise Unknown(
-            "with data-parallel-size the experts lie on all replicas, and how much of the weights they are "
-            "is not known"
-        )
     replicas = asked.number("data-parallel-size-local", data)
     if asked.rocm and asked.instance.devices.gpus and tensor * pipeline * replicas > asked.devices:
         sizes = " x ".join(str(size) for size in (tensor, pipeline, *([replicas] if replicas > 1 else [])))
         name = asked.instance.name
         seen, expected = f"{sizes} devices for {name}", f"at most {asked.devices}"
         asked.instance.host.findings.add("vllm.parallel", seen, expected, instance=name)
-        raise Unknown("the instance asks for more devices than it has")
+        shared = (
+            ", over which its experts are shared out" if asked.options.get("enable-expert-parallel") else ""
+        )
+        raise Unknown(f"the instance asks for more devices than it has{shared}")
 
 
 def _cache_bytes(asked: Asked) -> int | None:
@@ -185,25 +211,25 @@ def _rank_bytes(instance: Vllm, ranks: int) -> int:
     return int(memory) // ranks
 
 
-def _findings(asked: Asked, found: dict[str, t.Any], settings: fit.Settings, model: fit.Model) -> None:
+def _findings(asked: Asked, table: dict[str, t.Any], settings: fit.Settings, model: fit.Model) -> None:
     name, findings = asked.instance.name, asked.instance.host.findings
-    budget, space = found.get("budget_bytes", 0), settings.kv_cache_bytes or 0
+    budget, space = table.get("budget_bytes", 0), settings.kv_cache_bytes or 0
     thing = "devices" if asked.rocm else "ranks"
     each = f" on each of {settings.devices} {thing}" if settings.devices > 1 else ""
-    if found["verdict"] == "weights":
+    if table["verdict"] == "weights":
         room = max(budget - space, 0)
         cache = f" beside {gib(space)} of key-value cache" if space else ""
-        seen, expected = f"{gib(found['weights_bytes'])} of weights{each}", f"at most {gib(room)}{cache}"
+        seen, expected = f"{gib(table['weights_bytes'])} of weights{each}", f"at most {gib(room)}{cache}"
         remedy = _more_room(asked, fit.loaded_weights(model, settings), room, settings)
         findings.add("serve.weights_do_not_fit", seen, expected, remedy=remedy)
-    if found["verdict"] == "context":
-        largest = found["largest_context"]
+    if table["verdict"] == "context":
+        largest = table["largest_context"]
         remedy = f"Set max-model-len in options of the instance {name} to {largest} or less"
         if not asked.rocm and space:
             remedy += f", or ask for more cache with {KV_SPACE}"
         if not largest:
             remedy = f"Give the instance {name} more memory: nothing is left beside the weights"
-        seen = f"{found['context']} tokens in {gib(found['kv_bytes'])} of cache{each}"
+        seen = f"{table['context']} tokens in {gib(table['kv_bytes'])} of cache{each}"
         findings.add("serve.context_does_not_fit", seen, f"at most {largest} tokens", remedy=remedy)
 
 
@@ -222,12 +248,12 @@ def _more_room(asked: Asked, total: int, room: int, settings: fit.Settings) -> s
     return f"For the instance {name} {smaller}"
 
 
-def _ceiling(instance: Vllm, found: dict[str, t.Any], settings: fit.Settings, model: fit.Model) -> None:
+def _ceiling(instance: Vllm, table: dict[str, t.Any], settings: fit.Settings, model: fit.Model) -> None:
     """A context that is known to be too long for the GPU, whatever the memory says."""
     host = instance.host
     ceiling = host.profile.get("memory", {}).get("max_model_len_ceiling")
     context = settings.max_model_len or (model.shape or {}).get("context")
-    judged = found["verdict"] in ("weights", "context") or settings.fit_context
+    judged = table["verdict"] in ("weights", "context") or settings.fit_context
     if ceiling and context and context > ceiling and not judged:
         own = f"no max-model-len, and a model of {context} tokens"
         seen = f"max-model-len {context}" if settings.max_model_len else own
@@ -235,27 +261,27 @@ def _ceiling(instance: Vllm, found: dict[str, t.Any], settings: fit.Settings, mo
         host.findings.add("vllm.context_ceiling", seen, expected, limit=ceiling, instance=instance.name)
 
 
-def _words(found: dict[str, t.Any], rocm: bool) -> tuple[str, str]:
+def _words(table: dict[str, t.Any], rocm: bool) -> tuple[str, str]:
     """What the plan shows: the result as value, how it came about as reason."""
-    if found.get("weights_bytes") is None:
-        return "not computed", found["reason"] or "nothing is known of the model"
-    count, thing = found["devices"], "GPU or partition" if rocm else "rank"
+    if table.get("weights_bytes") is None:
+        return "not computed", table["reason"] or "nothing is known of the model"
+    count, thing = table["devices"], "GPU or partition" if rocm else "rank"
     things = "GPUs or partitions" if rocm else "ranks"
     where = f"on each of {count} {things}" if count > 1 else f"on one {thing}"
-    weights, budget = gib(found["weights_bytes"]), gib(found["budget_bytes"])
-    if found["verdict"] == "weights":
+    weights, budget = gib(table["weights_bytes"]), gib(table["budget_bytes"])
+    if table["verdict"] == "weights":
         return f"{weights} of weights do not fit in {budget}", where
-    value = f"{weights} of weights and {gib(found['kv_bytes'])} of key-value cache in {budget}"
+    value = f"{weights} of weights and {gib(table['kv_bytes'])} of key-value cache in {budget}"
     parts = [where]
-    if found.get("allowance_bytes"):
-        parts.append(f"{gib(found['allowance_bytes'])} are left for activations, graphs and the runtime")
-    if "largest_context" in found:
-        size = found["kv_bytes_per_token"] / 1024
-        longest = found["largest_context"]
+    if table.get("allowance_bytes"):
+        parts.append(f"{gib(table['allowance_bytes'])} are left for activations, graphs and the runtime")
+    if "largest_context" in table:
+        size = table["kv_bytes_per_token"] / 1024
+        longest = table["largest_context"]
         parts.append(f"{size:.1f} KiB a token, so one sequence may have {longest} tokens")
-        held, context = found.get("sequences"), found["context"]
+        held, context = table.get("sequences"), table["context"]
         if context:
             value += f": {held} x {context} tokens" if held else f": no room for {context} tokens"
-    if found["reason"]:
-        parts.append(found["reason"])
+    if table["reason"]:
+        parts.append(table["reason"])
     return value, "; ".join(parts)

@@ -14,12 +14,15 @@ from ..protocol import Together
 from .checkpoint import Vllm
 
 MASTER_PORT = 29501
+# GPUs whose pipelines over several hosts fail with captured graphs.
+GRAPHS_FAIL, PAIRS = ("gfx1151",), "amd/playbooks#195; ROCm/rccl#2075"
 ROUTES = "/proc/net/route and /proc/net/if_inet6"
 GIDS = "/sys/class/infiniband/*/ports/*/gid_attrs"
 
 
 def ports(first: int) -> list[int]:
-    """What the first host listens on for the others: vLLM's port, and that of the unit that ends them together."""
+    """What the first host listens on for the others: vLLM's port, and that of the unit that ends them
+    together."""
     return [first, first + 1]
 
 
@@ -70,7 +73,11 @@ def _numeric(address: str) -> bool:
 
 
 def options(instance: Vllm, nodes: Together) -> dict[str, t.Any]:
-    """Tensor parallelism inside a host, where the links are fast, and a pipeline over the hosts."""
+    """Tensor parallelism inside a host, where the links are fast, and a pipeline over the hosts; a width that
+    the inventory asks for may span hosts of one GPU each."""
+    each, total = instance.devices.number, instance.devices.number * len(nodes.hosts)
+    width = {**instance.host.wants.vllm_options, **instance.server.options}.get("tensor-parallel-size")
+    spans = each == 1 and isinstance(width, int) and 1 < width <= total and total % width == 0
     result: dict[str, t.Any] = {
         "nnodes": len(nodes.hosts),
         "node-rank": nodes.rank,
@@ -78,12 +85,17 @@ def options(instance: Vllm, nodes: Together) -> dict[str, t.Any]:
         "master-port": nodes.ports[0],
         # vLLM chooses it by itself on CUDA alone.
         "distributed-executor-backend": "mp",
-        "pipeline-parallel-size": len(nodes.hosts),
+        "pipeline-parallel-size": total // t.cast(int, width) if spans else len(nodes.hosts),
     }
-    if instance.devices.number > 1:
+    if each > 1:
         result["tensor-parallel-size"] = instance.devices.number
     if nodes.worker:
         result["headless"] = True
+    if result["pipeline-parallel-size"] > 1 and instance.gfx in GRAPHS_FAIL:
+        result["enforce-eager"] = True
+        instance.note(
+            "option", "enforce-eager=True", "a pipeline over two of these hosts fails with graphs", PAIRS
+        )
     hosts = ", ".join(nodes.hosts)
     reason = f"host {nodes.rank + 1} of {len(nodes.hosts)} in the group {nodes.group}: {hosts}"
     role = "answers requests" if not nodes.worker else "computes for the first"

@@ -12,21 +12,27 @@ from ...catalog import Catalog, version_key
 from ...host import Host
 from ...wants import INVENTORY
 from ..protocol import Together
-from . import checkpoint, history
+from . import brought, checkpoint, history, widths
 from .builds import VllmBuild
 from .checkpoint import Vllm
 from .nodes import check_split
 from .nodes import options as of_nodes
+from .recipe_use import WIDTH, Used
 
+# No model is spread over more devices.
+MOST = 1024
 NEGATIONS = {"enable-": "disable-", "disable-": "enable-"}
-# Servers that answer no completions.
-POOLING = {"runner": ("pooling",), "convert": ("embed", "classify")}
 
 
-def of_instance(instance: Vllm, nodes: Together | None) -> dict[str, t.Any]:
-    """Every option with its value; the inventory beats the profile."""
+def asked_of(instance: Vllm) -> dict[str, t.Any]:
+    """What the inventory asks for."""
+    return {**instance.host.wants.vllm_options, **instance.server.options}
+
+
+def of_instance(instance: Vllm, nodes: Together | None, used: Used) -> dict[str, t.Any]:
+    """Every option with its value; the inventory beats the recipe, and that the profile."""
     host, server = instance.host, instance.server
-    asked = {**host.wants.vllm_options, **server.options}
+    asked = asked_of(instance)
     options: dict[str, t.Any] = {
         "served-model-name": server.served_name or server.model.rstrip("/").rpartition("/")[2],
         # In a container every address is that of the container; Podman publishes the port on the address
@@ -36,8 +42,8 @@ def of_instance(instance: Vllm, nodes: Together | None) -> dict[str, t.Any]:
     }
     if nodes:
         options |= of_nodes(instance, nodes)
-    elif "tensor-parallel-size" not in asked:
-        tensor = _tensor_parallel(instance, asked)
+    elif WIDTH not in asked and WIDTH not in used.options:
+        tensor = _tensor_parallel(instance, {**used.options, **asked})
         if tensor > 1:
             options["tensor-parallel-size"] = tensor
             reason = "one model over all its GPUs or partitions"
@@ -47,11 +53,14 @@ def of_instance(instance: Vllm, nodes: Together | None) -> dict[str, t.Any]:
             continue
         options[name] = entry["value"]
         instance.note("option", f"{name}={entry['value']}", entry["reason"], entry["source"])
+    options |= used.options
     for name, value in asked.items():
-        options[name] = value
+        # A way of drafting that is asked for by its name is the recipe's.
+        options[name] = used.options.get(name, value)
         _check_option(host, instance.build, name, value)
         instance.note("option", f"{name}={value}", "asked for", INVENTORY)
-    _check_heads(instance, asked.get("tensor-parallel-size"))
+    options = brought.resolve(instance, options)
+    _check_width(instance, options)
     if nodes:
         check_split(instance, nodes, options)
     rendered: dict[str, t.Any] = {}
@@ -61,13 +70,6 @@ def of_instance(instance: Vllm, nodes: Together | None) -> dict[str, t.Any]:
         elif value is not None:
             rendered[name] = _json(instance, name, value)
     return rendered
-
-
-def _can_spread(heads: tuple[int, int], width: int) -> bool:
-    """Each device has equally many heads; heads of keys and values are shared out, or repeated equally
-    often."""
-    attention, kept = heads
-    return attention % width == 0 and (kept % width == 0 or width % kept == 0)
 
 
 def _width(instance: Vllm) -> int:
@@ -87,14 +89,15 @@ def _tensor_parallel(instance: Vllm, asked: dict[str, t.Any]) -> int:
     for name in (replicas, "pipeline-parallel-size"):
         value = asked.get(name, 1)
         width //= value if isinstance(value, int) and 0 < value <= width else 1
-    heads = checkpoint.heads(instance)
-    if not heads:
+    shape = checkpoint.shape(instance)
+    if not shape:
         return width
-    tensor = next((number for number in range(width, 0, -1) if _can_spread(heads, number)), 1)
+    quantized = checkpoint.quantization(instance)
+    tensor = widths.fitting(shape, max(width, 1), asked, quantized)[-1]
     if tensor < width:
         instance.host.findings.add(
             "vllm.heads",
-            f"{heads[0]} attention heads for {width} devices of {instance.name}",
+            f"{widths.fault(shape, width, asked, quantized)} for {width} devices of {instance.name}",
             f"{tensor} devices",
             severity="warn",
             remedy=f"The instance {instance.name} uses {tensor} of them. Give the others to further "
@@ -103,15 +106,20 @@ def _tensor_parallel(instance: Vllm, asked: dict[str, t.Any]) -> int:
     return tensor
 
 
-def _check_heads(instance: Vllm, asked: t.Any) -> None:
-    heads = checkpoint.heads(instance)
-    if heads and isinstance(asked, int) and asked > 0 and not _can_spread(heads, asked):
-        fitting = [str(number) for number in range(1, asked) if _can_spread(heads, number)]
+def _check_width(instance: Vllm, options: dict[str, t.Any]) -> None:
+    """The width that is asked for, by whoever."""
+    shape, width = checkpoint.shape(instance), options.get(WIDTH)
+    if not shape or isinstance(width, bool) or not isinstance(width, int) or not 0 < width <= MOST:
+        return
+    quantized = checkpoint.quantization(instance)
+    fault = widths.fault(shape, width, options, quantized)
+    if fault:
+        fitting = widths.fitting(shape, width, options, quantized)
         instance.host.findings.add(
             "vllm.heads",
-            f"tensor-parallel-size {asked} for {heads[0]} attention heads ({heads[1]} of keys and values)",
-            ", ".join(fitting),
-            remedy=f"Set tensor-parallel-size of the instance {instance.name} to {fitting[-1]}",
+            f"{WIDTH} {width} for {fault}",
+            ", ".join(map(str, fitting)),
+            remedy=f"Set {WIDTH} of the instance {instance.name} to {fitting[-1]}",
         )
 
 
@@ -149,16 +157,16 @@ def _json(instance: Vllm, name: str, value: t.Any) -> t.Any:
 
 
 def _excepted(instance: Vllm, unless: dict[str, t.Any]) -> bool:
-    """Whether the model is one that an option of the profile is not for. Nothing is known of a model before
-    it is fetched."""
-    facts = model.on_host(instance.host, instance.path)
-    quantization = instance.server.options.get("quantization") or facts.get("quantization")
+    """Whether the model is one that an option of the profile is not for. Before it is
+    fetched, what the inventory says of it counts."""
+    quantization = instance.server.options.get("quantization") or checkpoint.quantization(instance)
     kinds, methods = unless.get("model_types", []), unless.get("quantization", [])
-    return facts.get("model_type") in kinds or quantization in methods
+    return checkpoint.model_type(instance) in kinds or quantization in methods
 
 
 def _check_option(host: Host, build: VllmBuild, name: str, value: t.Any) -> None:
-    """An option must be one that this release knows, with a value that it takes: another one ends it with 2."""
+    """An option must be one that this release knows, with a value that it takes: another one ends it with
+    2."""
     if history.option_known(host.catalog, name, build.version):
         expected = history.option_refuses(host.catalog, name, value, build.version)
         if expected:
@@ -206,19 +214,16 @@ def _absolute(value: t.Any) -> t.Iterator[str]:
             yield path.rstrip("/")
 
 
-def completes(options: dict[str, t.Any]) -> bool:
-    """Whether the server answers completions, as far as its options say: one that embeds or classifies does
-    not."""
-    return not any(options.get(name) in values for name, values in POOLING.items())
-
-
 def check_named(instance: Vllm, named: list[str]) -> None:
     """Files that options name: there, and with names that a unit can hold."""
     findings = instance.host.findings
     for path in named:
+        remedy = f"Put it there, or correct the options of the instance {instance.name}"
         if not model.MODEL_PATH.fullmatch(path):
             expected = "a path of letters, digits and . _ + @ , = -"
-            findings.add("vllm.path", repr(path), expected, instance=instance.name)
+            findings.add("vllm.path", repr(path), expected, remedy=remedy)
         elif not model.on_host(instance.host, path).get("exists"):
+            if brought.comes(instance.host.wants, path):
+                continue
             seen = f"{path}, which does not exist"
-            findings.add("vllm.path", seen, "a file or folder of the host", instance=instance.name)
+            findings.add("vllm.path", seen, "a file or folder of the host", remedy=remedy)

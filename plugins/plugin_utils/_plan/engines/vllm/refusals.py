@@ -43,9 +43,12 @@ def check(launched: Launched) -> None:
         values: t.Mapping[str, t.Any] = launched.options if "option" in condition else launched.environment
         name = condition.get("option") or condition["environment"]
         value = values.get(name)
+        if condition.get("nodes") is False and launched.instance.server.nodes:
+            continue
         if value is not None and _applies(condition, value) and launched.instance.build.matches(condition):
             launched.refuse(name, f"{name}={value} on {gfx}", rule["reason"], rule["severity"])
     _check_backend(launched)
+    _check_sparse(launched)
     _check_quantization(launched)
 
 
@@ -83,17 +86,27 @@ def _check_backend(launched: Launched) -> None:
             launched.refuse(option, f"{option}={value} on {gfx}", "AITER has no kernels for this GPU")
 
 
+def _check_sparse(launched: Launched) -> None:
+    """Attention that picks the tokens it looks at has one backend on ROCm, of AITER's kernels. vLLM itself
+    finds out when it runs."""
+    gfx, found = launched.instance.gfx, checkpoint.shape(launched.instance)
+    known = launched.instance.host.catalog.vllm["attention_backends"]["by_gfx"]
+    if found and found.get("uncounted") == "index_topk" and not known.get(gfx, {}).get("aiter", False):
+        why = "its sparse attention has AITER's kernels alone, which need CDNA 3 or later"
+        launched.refuse("model", f"{launched.instance.server.model} (index_topk) on {gfx}", why)
+
+
 def _backend(options: dict[str, t.Any]) -> str | None:
     """The attention backend, whichever way it is asked for."""
-    given = options.get("attention-backend")
+    asked = options.get("attention-backend")
     config = options.get("attention-config")
     if isinstance(config, str):
         try:
             config = json.loads(config)
         except ValueError:
             config = None
-    given = given or (config.get("backend") if isinstance(config, dict) else None)
-    return str(given) if given and str(given).lower() != "auto" else None
+    asked = asked or (config.get("backend") if isinstance(config, dict) else None)
+    return str(asked) if asked and str(asked).lower() != "auto" else None
 
 
 class Unloadable(t.NamedTuple):
@@ -108,19 +121,19 @@ class Unloadable(t.NamedTuple):
 
 def _check_quantization(launched: Launched) -> None:
     """What the weights are quantized with, held against the release and the GPU."""
-    found = _release_lacks(launched)
-    if found is None:
+    unloadable = _release_lacks(launched)
+    if unloadable is None:
         _check_cache_format(launched)
         # Options are refused by the profile.
-        found = None if "quantization" in launched.options else _gpu_lacks(launched)
-    if found:
+        unloadable = None if "quantization" in launched.options else _gpu_lacks(launched)
+    if unloadable:
         launched.instance.host.findings.add(
             "vllm.quantization",
-            found.seen,
-            found.expected,
-            severity=found.severity,
-            why=found.why,
-            remedy=found.remedy,
+            unloadable.seen,
+            unloadable.expected,
+            severity=unloadable.severity,
+            why=unloadable.why,
+            remedy=unloadable.remedy,
         )
 
 

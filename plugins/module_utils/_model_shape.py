@@ -1,0 +1,288 @@
+# Copyright: (c) 2026, the amdgpu.fleet authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The shape of a model: the few numbers of its ``config.json`` that memory and widths are computed from,
+named alike whatever the model calls them."""
+
+from __future__ import annotations
+
+import typing as t
+
+from ansible_collections.amdgpu.fleet.plugins.module_utils import _model_layers as of_layers
+from ansible_collections.amdgpu.fleet.plugins.module_utils._model_layers import LARGEST
+from ansible_collections.amdgpu.fleet.plugins.module_utils._model_layers import number as _number
+from ansible_collections.amdgpu.fleet.plugins.module_utils._model_layers import word as _word
+
+# Names of one number, the first that is there counts (vLLM's
+# transformers_utils/model_arch_config_convertor.py).
+LAYERS = ("num_hidden_layers", "n_layer", "n_layers", "num_layers")
+HEADS = ("num_attention_heads", "n_head", "n_heads", "decoder_attention_heads")
+KV_HEADS = (
+    "n_head_kv",
+    "num_kv_heads",
+    "num_key_value_heads",
+    "multi_query_group_num",
+    "num_attention_groups",
+)
+HIDDEN = ("hidden_size", "n_embd", "d_model")
+HEAD_DIM = ("head_dim", "hidden_size_per_head", "kv_channels")
+CONTEXT = (
+    "max_position_embeddings", "n_positions", "max_seq_len", "seq_length", "model_max_length",
+    "max_target_positions",
+    "max_sequence_length", "max_seq_length", "seq_len",
+)  # fmt: skip
+EXPERTS = ("num_experts", "moe_num_experts", "n_routed_experts", "num_local_experts")
+INTERMEDIATE = ("intermediate_size", "ffn_hidden_size", "decoder_ffn_dim", "n_inner")
+# These keep their context already scaled, or are an own limit (vLLM's config/model.py).
+ROPE_WITHOUT_FACTOR = ("su", "longrope", "llama3", "yarn", "deepseek_yarn", "deepseek_llama_scaling")
+# Caches that are not keys and values of every token, or not of every layer in one way: nothing is computed
+# where these stand, unless _model_layers knows the model.
+UNCOUNTED = (
+    "compress_ratios", "index_topk", "hybrid_override_pattern", "attn_layer_period", "attn_type_list",
+    "block_configs", "layers_block_type",
+    "num_kv_shared_layers", "per_layer_config", "global_head_dim", "num_global_key_value_heads", "ssm_cfg",
+    "state_size", "mamba_d_state",
+    "linear_attn_config", "is_encoder_decoder",
+)  # fmt: skip
+# Models that only encode: attention goes both ways and nothing is kept of it.
+ENCODERS = (
+    "albert", "bert", "camembert", "deberta", "deberta-v2", "distilbert", "electra", "gte", "jina_bert",
+    "modernbert", "mpnet", "new",
+    "nomic_bert", "roberta", "xlm-roberta", "xlm-roberta-flash",
+)  # fmt: skip
+# What transformers 5.20 fills in where config.json is silent; a model states only part of it.
+GEMMA3 = {
+    "num_hidden_layers": 26, "hidden_size": 2304, "num_attention_heads": 8, "num_key_value_heads": 4,
+    "head_dim": 256,
+    "intermediate_size": 9216, "vocab_size": 262208, "max_position_embeddings": 131072,
+    "sliding_window": 4096,
+}  # fmt: skip
+DELTA_NET = {
+    "linear_num_key_heads": 16, "linear_num_value_heads": 32, "linear_key_head_dim": 128,
+    "linear_value_head_dim": 128,
+    "linear_conv_kernel_dim": 4, "head_dim": 256, "full_attention_interval": 4,
+    "max_position_embeddings": 32768,
+}  # fmt: skip
+QWEN35 = {**DELTA_NET, "num_key_value_heads": 4, "vocab_size": 248320}
+QWEN35_MOE = {
+    **DELTA_NET,
+    "num_key_value_heads": 2,
+    "vocab_size": 248320,
+    "moe_intermediate_size": 512,
+    "num_experts": 256,
+}
+DEFAULTS: dict[str, dict[str, int]] = {
+    "gemma2": {"num_key_value_heads": 4, "head_dim": 256, "sliding_window": 4096,
+        "max_position_embeddings": 8192, "vocab_size": 256000},
+    "gemma3": GEMMA3,
+    "gemma3_text": GEMMA3,
+    "gpt_oss": {"num_key_value_heads": 8, "head_dim": 64, "sliding_window": 128,
+        "max_position_embeddings": 131072, "vocab_size": 201088},
+    "llama4_text": {"num_key_value_heads": 8, "head_dim": 128, "attention_chunk_size": 8192,
+        "max_position_embeddings": 131072},
+    "qwen3_next": {**DELTA_NET, "num_key_value_heads": 2, "vocab_size": 151936, "moe_intermediate_size": 512,
+        "num_experts": 512},
+    "qwen3_5": QWEN35,
+    "qwen3_5_text": QWEN35,
+    "qwen3_5_moe": QWEN35_MOE,
+    "qwen3_5_moe_text": QWEN35_MOE,
+    "cohere2": {"head_dim": 128, "sliding_window": 4096, "max_position_embeddings": 8192,
+        "vocab_size": 256000},
+}  # fmt: skip
+
+
+def quantization(configuration: dict[str, t.Any]) -> str | None:
+    """How the weights are quantized, as ``quantization_config`` names it."""
+    return _word(_quantization(configuration).get("quant_method"))
+
+
+def fp8_scales(configuration: dict[str, t.Any]) -> str | None:
+    """What shares a scale in weights of 8 bits: ``tensor``, ``channel`` or ``block``; ``None`` where they are
+    not FP8."""
+    found = _quantization(configuration)
+    if found.get("quant_method") == "fp8":
+        return "block" if found.get("weight_block_size") else "tensor"
+    groups = found.get("config_groups")
+    for group in groups.values() if isinstance(groups, dict) else ():
+        weights = group.get("weights") if isinstance(group, dict) else None
+        if isinstance(weights, dict) and weights.get("num_bits") == 8 and weights.get("type") == "float":
+            return weights["strategy"] if weights.get("strategy") in ("tensor", "channel", "block") else None
+    return None
+
+
+def _quantization(configuration: dict[str, t.Any]) -> dict[str, t.Any]:
+    for part in (configuration, _text_part(configuration)):
+        for key in ("quantization_config", "compression_config"):
+            if isinstance(part.get(key), dict):
+                return part[key]
+    return {}
+
+
+def shape(configuration: dict[str, t.Any]) -> dict[str, t.Any] | None:
+    """The numbers that memory is computed from, ``None`` where ``config.json`` has no layers or no heads.
+
+    ``attention`` counts layers: ``full`` keep every token, ``sliding`` the last ``window``, ``chunked`` those
+    of one ``chunk``, ``state`` a fixed amount a sequence. ``uncounted`` names what makes the cache another
+    one than these numbers say.
+    """
+    text = _with_defaults(_text_part(configuration))
+    layers, heads, hidden = _number(text, *LAYERS), _number(text, *HEADS), _number(text, *HIDDEN)
+    if not layers or not heads:
+        return None
+    kind = _word(text.get("model_type")) or _word(configuration.get("model_type"))
+    found = of_layers.layers_of(text, kind, layers)
+    numbers = {
+        "type": kind,
+        "layers": layers,
+        "heads": heads,
+        "kv_heads": _kv_heads(text, heads),
+        "head_dim": _number(text, *HEAD_DIM) or (hidden // heads if hidden else None),
+        "hidden": hidden,
+        "vocabulary": _number(text, "vocab_size") or _number(configuration, "vocab_size"),
+        "context": _context(text, kind),
+        "stretched": _stretched(text),
+        "dtype": _dtype(text) or _dtype(configuration),
+        "kv_dtype": _kv_dtype(configuration),
+        "kv_lora_rank": _number(text, "kv_lora_rank"),
+        "rope_head_dim": _number(text, "qk_rope_head_dim"),
+        "window": found.window,
+        "chunk": found.chunk,
+        "attention": found.counts,
+        "state": found.state,
+        "encoder": True if kind in ENCODERS and text.get("is_decoder") is not True else None,
+        "uncounted": _uncounted(configuration, text, found),
+        **_widths(configuration, text),
+    }
+    return {name: value for name, value in numbers.items() if value is not None}
+
+
+def _with_defaults(text: dict[str, t.Any]) -> dict[str, t.Any]:
+    """A key that is there, even as ``null``, is what the model says."""
+    kind = _word(text.get("model_type"))
+    return {**DEFAULTS.get(kind, {}), **text} if kind else text
+
+
+def _uncounted(
+    configuration: dict[str, t.Any], text: dict[str, t.Any], found: of_layers.Layers
+) -> str | None:
+    keys = [key for key in UNCOUNTED if text.get(key) or configuration.get(key)]
+    odd = next((key for key in keys if key not in found.understood), None)
+    if odd or not found.counts.get("state") or found.state:
+        return odd
+    return "state of linear attention"
+
+
+def _widths(configuration: dict[str, t.Any], text: dict[str, t.Any]) -> dict[str, int | None]:
+    """What tensor parallelism divides besides heads and vocabulary."""
+    vision = configuration.get("vision_config")
+    quantized = _quantization(configuration)
+    block = quantized.get("weight_block_size")
+    sizes = (
+        [size for size in block if isinstance(size, int) and 0 < size <= LARGEST]
+        if isinstance(block, list)
+        else []
+    )
+    expert = _number(text, "moe_intermediate_size")
+    experts = _number(text, *EXPERTS)
+    return {
+        "intermediate": _number(text, *INTERMEDIATE),
+        "experts": experts,
+        "expert": expert,
+        "shared_expert": _number(text, "shared_expert_intermediate_size"),
+        "vision_heads": _number(vision, "num_attention_heads", "num_heads")
+        if isinstance(vision, dict)
+        else None,
+        "quant_block": max(sizes) if sizes else None,
+        "quant_group": _group_size(quantized),
+    }
+
+
+def _group_size(quantized: dict[str, t.Any]) -> int | None:
+    """How many numbers of a column share a scale (GPTQ, AWQ, compressed integers)."""
+    found = _number(quantized, "group_size")
+    groups = quantized.get("config_groups")
+    for group in groups.values() if isinstance(groups, dict) else ():
+        weights = group.get("weights") if isinstance(group, dict) else None
+        if isinstance(weights, dict) and weights.get("type") == "int":
+            found = found or _number(weights, "group_size")
+    return found
+
+
+def _kv_heads(text: dict[str, t.Any], heads: int) -> int:
+    if text.get("multi_query") is True and not text.get("new_decoder_architecture"):
+        return 1
+    return min(_number(text, *KV_HEADS) or heads, heads)
+
+
+def _text_part(configuration: dict[str, t.Any]) -> dict[str, t.Any]:
+    """The language model of one that also sees or hears."""
+    for key in ("text_config", "llm_config", "language_config"):
+        part = configuration.get(key)
+        if isinstance(part, dict) and any(name in part for name in LAYERS):
+            return part
+    thinker = configuration.get("thinker_config")
+    return _text_part(thinker) if isinstance(thinker, dict) else configuration
+
+
+def _context(text: dict[str, t.Any], kind: str | None) -> int | None:
+    """The longest context, as vLLM derives it from ``config.json``."""
+    limits = [value for value in (_number(text, name) for name in CONTEXT) if value]
+    if not limits:
+        return None
+    limit = _number(text, "model_max_length") or min(limits)
+    rope = text.get("rope_parameters") or text.get("rope_scaling")
+    if not isinstance(rope, dict) or "gemma3" in (kind or ""):
+        return limit
+    name = rope.get("rope_type") or rope.get("type")
+    if name == "longrope":
+        return (
+            _number(text, "original_max_position_embeddings")
+            or _number(rope, "original_max_position_embeddings")
+            or limit
+        )
+    factor = rope.get("factor")
+    if (
+        name in ROPE_WITHOUT_FACTOR
+        or isinstance(factor, bool)
+        or not isinstance(factor, (int, float))
+        or not 0 < factor < 1 << 20
+    ):
+        return limit
+    return max(min(int(limit * factor), LARGEST), 1)
+
+
+def _stretched(text: dict[str, t.Any]) -> int | None:
+    """How far YaRN stretches the positions, where config.json may have kept the original context."""
+    rope = text.get("rope_parameters") or text.get("rope_scaling")
+    if not isinstance(rope, dict) or (rope.get("rope_type") or rope.get("type")) != "yarn":
+        return None
+    factor, original = rope.get("factor"), _number(rope, "original_max_position_embeddings")
+    if (
+        not original
+        or isinstance(factor, bool)
+        or not isinstance(factor, (int, float))
+        or not 1 <= factor < 1 << 20
+    ):
+        return None
+    return min(int(original * factor), LARGEST)
+
+
+def _kv_dtype(configuration: dict[str, t.Any]) -> str | None:
+    """``fp8`` where the checkpoint itself asks for such a cache (vLLM: compressed-tensors and ModelOpt,
+    nothing else)."""
+    found = _quantization(configuration)
+    method = str(found.get("quant_method"))
+    scheme = found.get("kv_cache_scheme")
+    if (
+        isinstance(scheme, dict)
+        and scheme.get("num_bits") == 8
+        and method.replace("_", "-") == "compressed-tensors"
+    ):
+        return "fp8"
+    asked = str(scheme or found.get("kv_cache_quant_algo")).lower()
+    eight_bits = "fp8" in asked or (isinstance(scheme, dict) and scheme.get("num_bits") == 8)
+    return "fp8" if method.startswith("modelopt") and eight_bits else None
+
+
+def _dtype(part: dict[str, t.Any]) -> str | None:
+    word = _word(part.get("dtype")) or _word(part.get("torch_dtype"))
+    return word.replace("torch.", "") if word else None

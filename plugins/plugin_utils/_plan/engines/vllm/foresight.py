@@ -1,0 +1,124 @@
+# Copyright: (c) 2026, the amdgpu.fleet authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What ends vLLM at its start whatever the GPU: a finding before anything is deployed."""
+
+from __future__ import annotations
+
+import difflib
+import typing as t
+
+from . import checkpoint, fit, history
+from .refusals import Launched
+
+LONGER = "VLLM_ALLOW_LONG_MAX_MODEL_LEN"
+PARSERS = {
+    "tool": ("tool-call-parser", "tool-parser-plugin"),
+    "reasoning": ("reasoning-parser", "reasoning-parser-plugin"),
+}
+# vLLM refuses to compute them in float16 (its config/model.py).
+NOT_FLOAT16 = ("gemma2", "gemma3", "gemma3_text", "glm4")
+# Other names of one method, as vLLM rewrites them.
+SAME = {
+    "awq_marlin": "awq", "auto_awq": "awq", "gptq_marlin": "gptq", "auto_gptq": "gptq",
+    "compressed_tensors": "compressed-tensors",
+    "gpt_oss_mxfp4": "mxfp4", "deepseek_v4_fp8": "fp8",
+}  # fmt: skip
+METHODS = (
+    "awq",
+    "gptq",
+    "compressed-tensors",
+    "mxfp4",
+    "fp8",
+    "quark",
+    "torchao",
+    "bitsandbytes",
+    "gguf",
+    "fbgemm_fp8",
+)
+
+
+def check(launched: Launched) -> None:
+    """Hold one instance to what vLLM itself checks first."""
+    _check_context(launched)
+    _check_parsers(launched)
+    _check_types(launched)
+    _check_batch(launched)
+    _check_experts(launched)
+    _check_adapters(launched)
+
+
+def _check_context(launched: Launched) -> None:
+    asked, own = fit.tokens_of(launched.options.get("max-model-len")), checkpoint.shape(launched.instance)
+    context = (own or {}).get("context")
+    if own and context:
+        context = max(context, own.get("stretched", 0))
+    allowed = launched.environment.get(LONGER) == "1" or "hf-overrides" in launched.options
+    if asked and context and asked > context and not allowed:
+        why = (
+            f"the model bears {context} tokens, and vLLM refuses a longer max-model-len; a scaling of its "
+            f"positions "
+            f"goes through hf-overrides, and {LONGER}=1 takes the check away"
+        )
+        launched.refuse("max-model-len", f"max-model-len {asked} for a context of {context}", why)
+
+
+def _check_parsers(launched: Launched) -> None:
+    catalog, version = launched.instance.host.catalog, launched.instance.build.version
+    for kind, (option, plugin) in PARSERS.items():
+        name = launched.options.get(option)
+        if not name or plugin in launched.options or not history.parsers(catalog, kind, version):
+            continue
+        if not history.parser_known(catalog, kind, str(name), version):
+            known = history.parsers(catalog, kind, version)
+            close = difflib.get_close_matches(str(name).replace("-", "_"), known, 1)
+            hint = f"the nearest is {close[0]}" if close else f"it has {', '.join(known)}"
+            launched.refuse(option, f"{option} {name}", f"vLLM {version} has no parser of this name; {hint}")
+    if launched.options.get("enable-auto-tool-choice") and not launched.options.get("tool-call-parser"):
+        why = "vLLM ends without a tool-call-parser, and none is known for this model"
+        launched.refuse("tool-call-parser", "enable-auto-tool-choice without tool-call-parser", why)
+
+
+def _check_types(launched: Launched) -> None:
+    instance, options = launched.instance, launched.options
+    kind = (checkpoint.shape(instance) or {}).get("type")
+    if options.get("dtype") in ("float16", "half") and kind in NOT_FLOAT16:
+        launched.refuse(
+            "dtype", f"dtype {options['dtype']} for {kind}", "vLLM refuses float16 for these models"
+        )
+    asked, own = (_method(name) for name in (options.get("quantization"), checkpoint.quantization(instance)))
+    if asked in METHODS and own in METHODS and asked != own:
+        why = f"the weights are quantized with {own}, and vLLM loads them with no other method"
+        launched.refuse("quantization", f"quantization {asked} for weights in {own}", why)
+
+
+def _method(name: t.Any) -> str:
+    return SAME.get(str(name), str(name))
+
+
+def _check_batch(launched: Launched) -> None:
+    tokens, sequences, context = (
+        fit.tokens_of(launched.options.get(name))
+        for name in ("max-num-batched-tokens", "max-num-seqs", "max-model-len")
+    )
+    if tokens and sequences and tokens < sequences:
+        seen = f"max-num-batched-tokens {tokens} for max-num-seqs {sequences}"
+        launched.refuse("max-num-batched-tokens", seen, "each sequence needs one token of a batch")
+    elif tokens and context and tokens < context and launched.options.get("no-enable-chunked-prefill"):
+        seen = f"max-num-batched-tokens {tokens} for max-model-len {context}"
+        launched.refuse("max-num-batched-tokens", seen, "without chunked prefill a prompt is one batch")
+
+
+def _check_experts(launched: Launched) -> None:
+    """Of a part of a config.json that the inventory gives, nothing can be said."""
+    shape = checkpoint.shape(launched.instance)
+    if not launched.options.get("enable-expert-parallel") or launched.instance.server.model_config:
+        return
+    if shape and not shape.get("uncounted") and shape.get("intermediate") and not shape.get("experts"):
+        launched.refuse("enable-expert-parallel", "enable-expert-parallel", "the model has no experts")
+
+
+def _check_adapters(launched: Launched) -> None:
+    kept, at_once = (launched.options.get(name) for name in ("max-cpu-loras", "max-loras"))
+    if isinstance(kept, int) and isinstance(at_once, int) and kept < at_once:
+        seen = f"max-cpu-loras {kept} for max-loras {at_once}"
+        launched.refuse("max-cpu-loras", seen, "those of a batch are kept in memory first")
