@@ -145,7 +145,7 @@ class Packer:
         except OSError as error:
             self._denied(path, error)
             return
-        if place.split("/")[0] not in VOLATILE:
+        if place.split("/", maxsplit=1)[0] not in VOLATILE:
             known = _notes.About(info.st_mode, info.st_uid, info.st_gid, info.st_ino)
             self.about[place] = self.about[path] = known
         if stat.S_ISDIR(info.st_mode):
@@ -153,7 +153,11 @@ class Packer:
             return
         if content and stat.S_ISREG(info.st_mode):
             self._read(path, place, info)
-        elif place not in self.files and stat.S_ISREG(info.st_mode) and place.split("/")[0] not in VOLATILE:
+        elif (
+            place not in self.files
+            and stat.S_ISREG(info.st_mode)
+            and place.split("/", maxsplit=1)[0] not in VOLATILE
+        ):
             self.sizes[place] = info.st_size
         self.files.setdefault(place, b"")
         self.folders.update(_parents(place))

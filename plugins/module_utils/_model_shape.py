@@ -71,23 +71,46 @@ QWEN35_MOE = {
     "num_experts": 256,
 }
 DEFAULTS: dict[str, dict[str, int]] = {
-    "gemma2": {"num_key_value_heads": 4, "head_dim": 256, "sliding_window": 4096,
-        "max_position_embeddings": 8192, "vocab_size": 256000},
+    "gemma2": {
+        "num_key_value_heads": 4,
+        "head_dim": 256,
+        "sliding_window": 4096,
+        "max_position_embeddings": 8192,
+        "vocab_size": 256000,
+    },
     "gemma3": GEMMA3,
     "gemma3_text": GEMMA3,
-    "gpt_oss": {"num_key_value_heads": 8, "head_dim": 64, "sliding_window": 128,
-        "max_position_embeddings": 131072, "vocab_size": 201088},
-    "llama4_text": {"num_key_value_heads": 8, "head_dim": 128, "attention_chunk_size": 8192,
-        "max_position_embeddings": 131072},
-    "qwen3_next": {**DELTA_NET, "num_key_value_heads": 2, "vocab_size": 151936, "moe_intermediate_size": 512,
-        "num_experts": 512},
+    "gpt_oss": {
+        "num_key_value_heads": 8,
+        "head_dim": 64,
+        "sliding_window": 128,
+        "max_position_embeddings": 131072,
+        "vocab_size": 201088,
+    },
+    "llama4_text": {
+        "num_key_value_heads": 8,
+        "head_dim": 128,
+        "attention_chunk_size": 8192,
+        "max_position_embeddings": 131072,
+    },
+    "qwen3_next": {
+        **DELTA_NET,
+        "num_key_value_heads": 2,
+        "vocab_size": 151936,
+        "moe_intermediate_size": 512,
+        "num_experts": 512,
+    },
     "qwen3_5": QWEN35,
     "qwen3_5_text": QWEN35,
     "qwen3_5_moe": QWEN35_MOE,
     "qwen3_5_moe_text": QWEN35_MOE,
-    "cohere2": {"head_dim": 128, "sliding_window": 4096, "max_position_embeddings": 8192,
-        "vocab_size": 256000},
-}  # fmt: skip
+    "cohere2": {
+        "head_dim": 128,
+        "sliding_window": 4096,
+        "max_position_embeddings": 8192,
+        "vocab_size": 256000,
+    },
+}
 
 
 def quantization(configuration: dict[str, t.Any]) -> str | None:
