@@ -701,22 +701,23 @@ def test_an_interval_that_is_none(odd):
 @needs_haproxy
 def test_one_source_cannot_take_all_connections(tmp_path):
     limited = Haproxy(tmp_path / "gateway", gateway_max_connections_per_source=5)
-    with contextlib.closing(limited), contextlib.ExitStack() as held:
-        for _number in range(5):
-            held.enter_context(socket.create_connection(("127.0.0.1", limited.port)))
 
-        def refused() -> bool:
-            with socket.create_connection(("127.0.0.1", limited.port)) as stream:
-                stream.settimeout(1)
-                try:
-                    return stream.recv(1) == b""
-                except ConnectionResetError:
-                    return True
-                except TimeoutError:
-                    return False
+    def refused() -> bool:
+        # Opened again for each try: HAProxy ends connections that say nothing for long.
+        with contextlib.ExitStack() as held:
+            for _number in range(5):
+                held.enter_context(socket.create_connection(("127.0.0.1", limited.port)))
+            stream = held.enter_context(socket.create_connection(("127.0.0.1", limited.port)))
+            stream.settimeout(1)
+            try:
+                return stream.recv(1) == b""
+            except ConnectionResetError:
+                return True
+            except TimeoutError:
+                return False
 
+    with contextlib.closing(limited):
         limited.wait(refused)
-        held.close()
         limited.wait(lambda: limited.request("/v1/completions")[0] == 200)
 
 
