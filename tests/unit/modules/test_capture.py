@@ -196,7 +196,11 @@ def test_a_hostile_archive_ends_in_one_sentence(case, tmp_path, run_module):
     assert sorted(path.name for path in tmp_path.rglob("*")) == ["hostile.tar.gz", "in"]
 
 
-@pytest.mark.parametrize("content", [b"", b"no archive", b"\x1f\x8b\x08", gzip.compress(b"\xff" * 5000)])
+@pytest.mark.parametrize(
+    "content",
+    [b"", b"no archive", b"\x1f\x8b\x08", gzip.compress(b"\xff" * 5000)],
+    ids=["empty", "text", "cut off", "no tar"],
+)
 def test_what_is_no_archive_ends_in_one_sentence(content, tmp_path, run_module):
     (tmp_path / "x.tar.gz").write_bytes(content)
     done = run_module("host_facts", root=str(tmp_path / "x.tar.gz"))
