@@ -65,6 +65,7 @@ def test_a_capture_of_an_emulated_host_says_what_the_host_says(name, tmp_path, c
 
 def test_a_capture_of_this_machine_says_what_it_says(tmp_path, captured, run_module):
     """Its commands, owners, room and machine come from the archive, not from the machine that reads it."""
+    before = run_module("host_facts")["ansible_facts"]["amd_host"]
     archive = captured(Path("/"))
     facts = run_module("host_facts")["ansible_facts"]["amd_host"]
     # Without any program on the path, and below another root, nothing can be asked.
@@ -72,7 +73,8 @@ def test_a_capture_of_this_machine_says_what_it_says(tmp_path, captured, run_mod
         "amd_host"
     ]
     for name in ("os", "place", "packages", "boot", "devices", "groups", "selinux", "memory_bytes", "iommu"):
-        assert again[name] == facts[name], name
+        # Another program that installs packages or loads modules meanwhile changes the machine, not the capture.
+        assert again[name] in (before[name], facts[name]) or before[name] != facts[name], name
     for name in ("release", "command_line", "default_release", "installed", "module_options"):
         assert again["kernel"][name] == facts["kernel"][name], name
     assert again["os"]["machine"] == os.uname().machine and again["room"]["var"]
