@@ -180,7 +180,7 @@ def test_a_whole_run_shows_no_key_however_much_it_says(host, kind, key, argument
     pages = [path.read_text(encoding="utf-8") for path in (tmp_path / "report").rglob("*") if path.is_file()]
     assert "amd_host" in result.stdout and "planted" not in "".join(pages) and (pages or arguments)
     # What was meant is asked for: nothing else would show that the run is about keys.
-    assert not arguments or "Configure | the key file of each instance" in result.stdout
+    assert not arguments or "Configure | write keys and tokens, for root alone" in result.stdout
     for secret in filter(
         None,
         (key, KEY, TOKEN, VARIABLE, "other-planted-key", "other-planted-token", "other-planted-variable"),
