@@ -4,11 +4,11 @@
 from __future__ import annotations
 
 import pytest
+from plans import first, hub, said
 
 from ansible_collections.amdgpu.fleet.plugins.module_utils import _model
 from ansible_collections.amdgpu.fleet.plugins.plugin_utils._plan.catalog import Catalog
 from ansible_collections.amdgpu.fleet.plugins.plugin_utils._plan.engines.vllm import fit, tasks, widths
-from ansible_collections.amdgpu.fleet.plugins.plugin_utils._plan.findings import sentence
 
 RULES = Catalog().vllm["memory"]
 
@@ -238,18 +238,6 @@ WHISPER = {
     "decoder_attention_heads": 20, "encoder_attention_heads": 20, "vocab_size": 51866, "decoder_ffn_dim": 5120, "is_encoder_decoder": True,
     "max_target_positions": 448, "torch_dtype": "float16",
 }  # fmt: skip
-
-
-def hub(model: str, configuration: dict, weights: float = 1, **more) -> dict:
-    return {"name": "chat", "model": model, "model_config": configuration, "weights_gib": weights, **more}
-
-
-def first(plan: dict) -> dict:
-    return plan["serve"]["instances"][0]
-
-
-def said(plan: dict, identifier: str) -> list[str]:
-    return [sentence(finding) for finding in plan["findings"] if finding["id"] == identifier]
 
 
 @pytest.mark.parametrize(

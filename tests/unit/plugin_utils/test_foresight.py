@@ -4,8 +4,7 @@
 from __future__ import annotations
 
 import pytest
-
-from ansible_collections.amdgpu.fleet.plugins.plugin_utils._plan.findings import sentence
+from plans import first, hub, said
 
 
 def config(kind: str, layers: int, heads: str, head_dim: int, hidden: int, **more) -> dict:
@@ -25,18 +24,6 @@ GEMMA3_27B = {
     },
     "torch_dtype": "bfloat16",
 }  # fmt: skip
-
-
-def hub(model: str, configuration: dict, weights: float = 1, **more) -> dict:
-    return {"name": "chat", "model": model, "model_config": configuration, "weights_gib": weights, **more}
-
-
-def first(plan: dict) -> dict:
-    return plan["serve"]["instances"][0]
-
-
-def said(plan: dict, identifier: str) -> list[str]:
-    return [sentence(finding) for finding in plan["findings"] if finding["id"] == identifier]
 
 
 QWEN3 = config("qwen3", 36, "32/8", 128, 4096, vocab_size=151936, architectures=["Qwen3ForCausalLM"])

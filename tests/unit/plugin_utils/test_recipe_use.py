@@ -4,8 +4,7 @@
 from __future__ import annotations
 
 import pytest
-
-from ansible_collections.amdgpu.fleet.plugins.plugin_utils._plan.findings import sentence
+from plans import said
 
 QWEN3 = {
     "model_type": "qwen3", "architectures": ["Qwen3ForCausalLM"], "num_hidden_layers": 36, "num_attention_heads": 32,
@@ -27,10 +26,6 @@ def serve(make_plan):
         return plan["serve"]["instances"][0], plan
 
     return make
-
-
-def said(plan: dict, identifier: str) -> list[str]:
-    return [sentence(finding) for finding in plan["findings"] if finding["id"] == identifier]
 
 
 def reason(plan: dict, value: str) -> tuple[str, str]:

@@ -4,17 +4,12 @@
 from __future__ import annotations
 
 import pytest
-
-from ansible_collections.amdgpu.fleet.plugins.plugin_utils._plan.findings import sentence
+from plans import said
 
 QWEN3 = {
     "model_type": "qwen3", "num_hidden_layers": 36, "num_attention_heads": 32, "num_key_value_heads": 8, "head_dim": 128,
     "hidden_size": 4096, "vocab_size": 151936, "max_position_embeddings": 40960, "torch_dtype": "bfloat16",
 }  # fmt: skip
-
-
-def said(plan: dict, identifier: str) -> list[str]:
-    return [sentence(finding) for finding in plan["findings"] if finding["id"] == identifier]
 
 
 def shares(*asked: float | None) -> list[dict]:

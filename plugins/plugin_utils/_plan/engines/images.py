@@ -5,6 +5,10 @@
 from __future__ import annotations
 
 import re
+import typing as t
+
+from ..host import Host
+from .protocol import Image
 
 TAG = re.compile(r"(:[\w.-]+)?(@.*)?$")
 
@@ -21,3 +25,14 @@ def pinned(source: str, digest: str) -> str:
         return source
     named = TAG.sub(lambda found: found.group(1) or "", source)
     return f"{TAG.sub('', source)}:{tag(named) or 'latest'}-{digest.partition(':')[2][:12]}"
+
+
+def pulled(host: Host, name: str, source: str, digest: str, **rest: t.Any) -> Image:
+    """The image that is pulled or loaded as ``name``. ``rest``: the fields that only its engine knows,
+    ``archive``, ``gib`` and ``variables``."""
+    podman = host.system["podman"]
+    present = name in podman["images"]
+    if digest and present:
+        present = digest in podman["image_digests"][name]
+    pull = f"{TAG.sub('', source)}@{digest}" if digest else source
+    return Image(source=source, name=name, pull=pull, digest=digest, present=present, **rest)

@@ -91,18 +91,13 @@ def build_for(host: Host) -> LlamaBuild | None:
 
 def image(host: Host, build: LlamaBuild) -> Image:
     """The image that is pulled or loaded."""
-    podman, named = host.system["podman"], images.TAG.sub("", build.image_source)
-    present = build.image in podman["images"]
-    if build.image_digest and present:
-        present = build.image_digest in podman["image_digests"][build.image]
-    return Image(
-        source=build.image_source,
-        name=build.image,
-        pull=f"{named}@{build.image_digest}" if build.image_digest else build.image_source,
-        digest=build.image_digest,
+    return images.pulled(
+        host,
+        build.image,
+        build.image_source,
+        build.image_digest,
         archive=host.wants.llama_cpp_image_archive,
         gib=0,
-        present=present,
         variables="llama_cpp_image, llama_cpp_image_digest, llama_cpp_image_archive or plan_mirror",
     )
 

@@ -158,20 +158,15 @@ def _variant(image: str, variants: dict[str, t.Any]) -> str | None:
 
 def image(host: Host, build: VllmBuild) -> Image:
     """The image that is pulled or loaded."""
-    podman, named = host.system["podman"], images.TAG.sub("", build.image_source)
-    present = build.image in podman["images"]
-    if build.image_digest and present:
-        present = build.image_digest in podman["image_digests"][build.image]
-    return Image(
-        source=build.image_source,
-        name=build.image,
-        pull=f"{named}@{build.image_digest}" if build.image_digest else build.image_source,
-        digest=build.image_digest,
+    return images.pulled(
+        host,
+        build.image,
+        build.image_source,
+        build.image_digest,
         archive=host.wants.vllm_image_archive,
         # Podman tells no size before a pull. What the wheels take is the least that an image of them can; of
         # an own image nothing is known.
         gib=(not host.wants.vllm_image and build.known.get("disk_gib")) or 0,
-        present=present,
         variables="vllm_image, vllm_image_digest, vllm_image_archive or plan_mirror",
     )
 
