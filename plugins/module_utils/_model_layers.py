@@ -26,6 +26,8 @@ LAYER_TYPES = {
 }
 # The letters of Nemotron-H.
 LETTERS = {"M": "state", "*": "full", "E": "none", "-": "none"}
+# Those of EXAONE 4, which say a pattern that repeats.
+REPEATED = {"L": "sliding", "G": "full"}
 DELTA_NET = ("qwen3_next", "qwen3_5", "qwen3_5_text", "qwen3_5_moe", "qwen3_5_moe_text", "olmo_hybrid")
 MAMBA2 = ("granitemoehybrid", "bamba")
 BYTES = {"float32": 4, "float": 4, "float16": 2, "bfloat16": 2, "half": 2}
@@ -82,6 +84,8 @@ def layers_of(text: dict[str, t.Any], kind: str | None, layers: int) -> Layers:
     types = text.get("attn_type_list")
     if isinstance(types, list) and len(types) == layers and all(value == 1 for value in types):
         understood = (*understood, "attn_type_list")
+    if listed or not window or number(text, "sliding_window_pattern"):
+        understood = (*understood, "sliding_window_pattern")
     return Layers(
         {name: count for name, count in counts.items() if count and name != "none"},
         window if counts["sliding"] else None,
@@ -100,6 +104,9 @@ def _listed(text: dict[str, t.Any], kind: str | None, layers: int) -> list[str]:
     types = types or text.get("layer_types")
     if isinstance(types, list) and len(types) == layers:
         return [LAYER_TYPES.get(name, "full") if isinstance(name, str) else "full" for name in types]
+    repeated = text.get("sliding_window_pattern")
+    if isinstance(repeated, str) and repeated and set(repeated) <= set(REPEATED):
+        return [REPEATED[repeated[layer % len(repeated)]] for layer in range(layers)]
     return []
 
 

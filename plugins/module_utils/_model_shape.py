@@ -38,7 +38,7 @@ ROPE_WITHOUT_FACTOR = ("su", "longrope", "llama3", "yarn", "deepseek_yarn", "dee
 # where these stand, unless _model_layers knows the model.
 UNCOUNTED = (
     "compress_ratios", "index_topk", "hybrid_override_pattern", "attn_layer_period", "attn_type_list",
-    "block_configs", "layers_block_type",
+    "block_configs", "block_types", "layers_block_type", "sliding_window_pattern",
     "num_kv_shared_layers", "per_layer_config", "global_head_dim", "num_global_key_value_heads", "ssm_cfg",
     "state_size", "mamba_d_state",
     "linear_attn_config", "is_encoder_decoder",

@@ -134,6 +134,10 @@ def test_the_fact_is_small(read):
         ),
         ({"sliding_window": 4096, "model_type": "gemma2"}, "attention", {"full": 16, "sliding": 16}),
         ({"sliding_window": 512, "sliding_window_pattern": 4}, "attention", {"full": 8, "sliding": 24}),
+        ({"sliding_window": 512, "sliding_window_pattern": "LLLG"}, "attention", {"full": 8, "sliding": 24}),
+        ({"sliding_window": 512, "sliding_window_pattern": "odd"}, "uncounted", "sliding_window_pattern"),
+        ({"sliding_window_pattern": "odd"}, "uncounted", None),
+        ({"block_types": ["recurrent", "attention"]}, "uncounted", "block_types"),
         ({"full_attention_interval": 4}, "attention", {"full": 8, "state": 24}),
         (
             {"layer_types": ["linear_attention", "full_attention"] * 16},
