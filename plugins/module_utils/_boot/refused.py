@@ -114,6 +114,10 @@ SYSTEMS = (
         lambda root: _id(root) == "steamos",
     ),
     System(
+        Refusal("ABRoot", _IMAGE, "abroot kargs edit"),
+        lambda root: _has(root, "abroot") or exists(root, "/etc/abroot"),
+    ),
+    System(
         Refusal(
             "Unraid",
             "its system is unpacked into memory at each boot",

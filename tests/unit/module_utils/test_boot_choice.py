@@ -289,6 +289,8 @@ def two_of_them(root: Path) -> None:
         (open_shift, "RHCOS", "MachineConfig"),
         (ubuntu_core, "Ubuntu Core", "snap set"),
         (system("steamos"), "SteamOS", "grub"),
+        (system("vanilla", "etc/abroot/abroot.json"), "ABRoot", "abroot kargs"),
+        (system("debian", "usr/bin/abroot"), "ABRoot", "abroot kargs"),
         (system("guix"), "Guix System", "operating-system"),
         (system("flatcar"), "Flatcar", "Ignition"),
         (system("slackware", "etc/unraid-version"), "Unraid", "syslinux.cfg"),
