@@ -23,6 +23,7 @@ import pytest
 import yaml
 
 from ansible_collections.amdgpu.fleet.plugins.plugin_utils._plan.catalog import (
+    FILES,
     Catalog,
     read_part,
     read_schema,
@@ -101,17 +102,15 @@ def validate(document: Any, name: str) -> list[str]:
 # --- schemas
 
 
-@pytest.mark.parametrize("name", ["gpus", "vllm", "profile"])
+@pytest.mark.parametrize("name", [*FILES, "profile"])
 def test_schema_is_a_schema(name: str) -> None:
     jsonschema.Draft202012Validator.check_schema(schema(name))
 
 
-def test_gpus_schema() -> None:
-    assert validate(GPUS, "gpus") == []
-
-
-def test_vllm_schema() -> None:
-    assert validate(VLLM, "vllm") == []
+@pytest.mark.parametrize("name", FILES)
+def test_each_part_as_it_is_shipped_fits_its_schema(name: str) -> None:
+    """Else every override of that part is refused."""
+    assert validate(read_part(name), name) == []
 
 
 def test_every_subject_of_vllm_is_read_once() -> None:
