@@ -38,6 +38,7 @@ class File(NamedTuple):
     validate: list[str]
     validator: str = ""  # what refuses, for a message
     keep: bool = False  # the content of a file that is there already stays
+    keep_pattern: str = ""  # ... where it holds this
 
 
 class Change(NamedTuple):
@@ -97,6 +98,10 @@ def wanted(item: Mapping[str, Any]) -> File:
         raise WriteError(
             f"{path}: validate cannot be split into words ({error}); give it as a list."
         ) from error
+    try:
+        re.compile(item.get("keep_pattern") or "")
+    except re.error as error:
+        raise WriteError(f"{path}: keep_pattern is no regular expression ({error}). Correct it.") from error
     content = item["content"].encode("utf-8", "surrogateescape") if item["state"] == "present" else None
     if content is not None and len(content) > disk.LARGEST:
         raise WriteError(
@@ -119,6 +124,7 @@ def wanted(item: Mapping[str, Any]) -> File:
         command,
         item.get("validator") or (command[0] if command else ""),
         bool(item.get("keep")),
+        item.get("keep_pattern") or "",
     )
 
 
@@ -149,7 +155,7 @@ def plan(root: str, files: Sequence[File]) -> list[Change]:
         disk.refuse_special(place)
         before = disk.read_bytes(place)
         actions, rights = [], ""
-        if file.keep and file.content is not None and before is not None:
+        if file.content is not None and before is not None and kept(file, before):
             file = file._replace(content=before)
         if before is not None:
             now = os.stat(place)
@@ -176,6 +182,12 @@ def plan(root: str, files: Sequence[File]) -> list[Change]:
                     f"{change.file.path} would be inside {path}, which is a file of the same list."
                 )
     return changes
+
+
+def kept(file: File, before: bytes) -> bool:
+    """Whether what is there stays: a key that somebody emptied is none."""
+    text = before.decode("utf-8", "replace")
+    return file.keep and (not file.keep_pattern or bool(re.search(file.keep_pattern, text, re.M)))
 
 
 def missing_parents(path: str, place: str) -> list[str]:

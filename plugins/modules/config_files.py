@@ -61,6 +61,12 @@ options:
         description: A file that is there keeps its content; its mode and owner are put right.
         type: bool
         default: false
+      keep_pattern:
+        description:
+          - Regular expression that a file must hold for O(files[].keep) to keep it, where C(^) and C($) are
+            the ends of a line. A file that does not is written anew.
+        type: str
+        version_added: 1.0.0
       validate:
         description:
           - A command that must succeed on the new file before anything is replaced. C(%s) is the temporary
@@ -165,6 +171,7 @@ FILE = {
     "state": {"type": "str", "choices": ["present", "absent"], "default": "present"},
     "secret": {"type": "bool", "default": False, "no_log": False},
     "keep": {"type": "bool", "default": False},
+    "keep_pattern": {"type": "str", "no_log": False},
     "validate": {"type": "raw"},
     "validator": {"type": "str"},
 }

@@ -305,6 +305,18 @@ def test_a_file_that_is_kept_is_not_written_and_its_rights_are_put_right(host):
     assert host.tree()["etc/key"] == (0o600, "another\n")
 
 
+def test_a_file_is_kept_only_where_it_holds_what_it_must(host):
+    entry = {"path": "/etc/key", "content": "KEY=made\n", "keep": True, "keep_pattern": "^KEY=."}
+    four_times(host, entry)
+    other = dict(entry, content="KEY=another\n")
+    assert not host(other)["changed"] and host.tree()["etc/key"][1] == "KEY=made\n"
+    (host.root / "etc/key").write_text("# emptied\nKEY=\n")
+    four_times(host, other)
+    assert host.tree()["etc/key"][1] == "KEY=another\n"
+    refused = host(dict(other, keep_pattern="("))
+    assert refused["failed"] and "keep_pattern is no regular expression" in refused["msg"]
+
+
 def test_a_secret_is_never_open_to_others(tmp_path, monkeypatch):
     """Not before its rename and not after: looked at before every call that changes a file."""
     rights: list[int] = []

@@ -12,6 +12,7 @@ import re
 import shutil
 import signal
 import socket
+import ssl
 import subprocess
 import threading
 import time
@@ -183,8 +184,13 @@ class Replica(ThreadingHTTPServer):
 
     daemon_threads = True
 
-    def __init__(self, name: str) -> None:
+    def __init__(self, name: str, pem: Path | None = None) -> None:
         super().__init__(("127.0.0.1", 0), Answer)
+        if pem:
+            context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+            context.load_cert_chain(pem)
+            # The handshake is for the thread of the request: one that fails must not end the server.
+            self.socket = context.wrap_socket(self.socket, server_side=True, do_handshake_on_connect=False)
         self.name, self.delay, self.well = name, 0.0, True
         self.asked: list[tuple[str, str | None]] = []
         threading.Thread(target=self.serve_forever, args=(0.05,), daemon=True).start()
@@ -229,11 +235,13 @@ def free_port() -> int:
 class Haproxy:
     """A running gateway with two replicas."""
 
-    def __init__(self, folder: Path, short: dict[str, str] | None = None, **given) -> None:
+    def __init__(
+        self, folder: Path, short: dict[str, str] | None = None, pem: Path | None = None, health: str = "UP", **given
+    ) -> None:
         self.folder, self.port = folder, free_port()
-        self.replicas = {name: Replica(name) for name in ("one", "two")}
+        self.replicas = {name: Replica(name, pem) for name in ("one", "two")}
         servers = [
-            {"name": name, "address": "127.0.0.1", "port": replica.server_port}
+            {"name": name, "address": "127.0.0.1", "tls_name": "replica.example", "port": replica.server_port}
             for name, replica in self.replicas.items()
         ]
         path = configuration(folder, gateway_port=self.port, gateway_replicas=servers, **given)
@@ -246,7 +254,9 @@ class Haproxy:
         self.process = subprocess.Popen([HAPROXY, "-W", "-db", "-f", path], stdout=self.log, stderr=self.log)
         self.ask = gateway.socket_at(str(folder / "admin.sock"))
         self.wait(
-            lambda: all(server.health == "UP" for server in gateway.servers(self.ask, "replicas").values())
+            lambda: all(
+                server.health == health for server in gateway.servers(self.ask, "replicas").values()
+            )
         )
 
     def wait(self, condition) -> None:

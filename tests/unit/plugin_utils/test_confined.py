@@ -3,7 +3,9 @@
 
 from __future__ import annotations
 
+import os
 import re
+import shlex
 import shutil
 import subprocess
 from pathlib import Path
@@ -13,6 +15,7 @@ import yaml
 from ansible.parsing.dataloader import DataLoader
 from ansible.template import Templar, trust_as_template
 
+from ansible_collections.amdgpu.fleet.plugins.module_utils import _files
 from ansible_collections.amdgpu.fleet.plugins.plugin_utils._plan.catalog import Catalog
 from ansible_collections.amdgpu.fleet.plugins.plugin_utils._plan.quadlet import for_podman
 
@@ -123,3 +126,51 @@ def test_keys_are_for_root_alone_and_those_that_were_made_stay(two):
     for entry in given:
         assert entry["content"] == "VLLM_API_KEY=k\"e'y: #1\n" and entry["keep"] is False
     assert all(entry["mode"] == "0600" and entry["secret"] is True for entry in made + given)
+
+
+def test_keys_that_were_emptied_or_given_are_not_kept(two, tmp_path):
+    """What stands in the file, and whether it is still there after a run in which nobody gives a key."""
+    made = yaml.safe_load(rendered(two("venv"), "secrets.yml.j2"))
+    me = {"owner": str(os.getuid()), "group": str(os.getgid())}
+    (entry,) = [{"state": "present", **each, **me} for each in made]
+    path = tmp_path / "etc/vllm/b.secret"
+
+    def run() -> str:
+        changes = _files.plan(str(tmp_path), [_files.wanted(entry)])
+        _files.carry_out(changes, lambda _command: (0, "", ""), False)
+        return path.read_text(encoding="utf-8")
+
+    (tmp_path / "etc").mkdir()
+    first = run()
+    assert run() == first == entry["content"]
+    assert re.fullmatch(r"# Made on this host by amdgpu.fleet\nVLLM_API_KEY=\w{40}\n", first)
+    for wrong in ("", "\n", "VLLM_API_KEY=\n", first[:-20].split("=")[0] + "=\n", "VLLM_API_KEY=of-operator\n"):
+        path.write_text(wrong, encoding="utf-8")
+        assert run() == entry["content"], wrong
+    path.write_text(first.replace("=", "=other"), encoding="utf-8")
+    assert run() == first.replace("=", "=other")
+
+
+@pytest.mark.parametrize(("kind", "name"), [("venv", "server.service.j2"), ("quadlet", "server.container.j2")])
+def test_a_server_whose_key_was_emptied_does_not_start(two, kind, name, tmp_path):
+    first, second = two(kind)["serve"]["instances"]
+    assert "holds no key" not in rendered(two(kind), name, first)  # on loopback nobody asks for one
+    file = tmp_path / "b.secret"
+    unit = rendered(two(kind), name, {**second, "secret_file": str(file)})
+    (check,) = [line for line in lines(unit, "ExecStartPre") if "holds no key" in line]
+    assert check.startswith("+")
+    # As systemd reads it.
+    words = [word.replace("$$", "$") for word in shlex.split(check[1:])]
+    for text, started in (
+        ("VLLM_API_KEY=a-key-of-somebody\n", True),
+        ("# Made\nVLLM_API_KEY=a-key-of-somebody\n", True),
+        ("", False),
+        ("VLLM_API_KEY=\n", False),
+        ("VLLM_API_KEY=   \n", False),
+        ("OTHER=a-key-of-somebody\n", False),
+    ):
+        file.write_text(text, encoding="utf-8")
+        done = subprocess.run(words, capture_output=True, text=True, check=False)
+        assert (done.returncode == 0) is started and bool(done.stderr) is not started, text
+    file.unlink()
+    assert subprocess.run(words, capture_output=True, check=False).returncode == 1
