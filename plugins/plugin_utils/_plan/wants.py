@@ -144,6 +144,7 @@ class Wants:
     serve_user: str
     serve_secret_environment: Values
     serve_podman_arguments: str
+    serve_read_only: bool
     serve_node_address: str
     serve_start_timeout: int
     serve_idle_memory_percent: float

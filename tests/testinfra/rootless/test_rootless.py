@@ -10,6 +10,7 @@ import subprocess
 import time
 from pathlib import Path
 
+from testbed import inside
 from testbed.hosts import reboot
 
 REPOSITORY = Path(__file__).resolve().parents[3]
@@ -93,6 +94,16 @@ def test_another_secret_variable_restarts_the_server(host):
         "STORE_SECRET=another-secret"
         in host.check_output(f"tr '\\0' '\\n' < /proc/{server}/environ").splitlines()
     )
+
+
+def test_its_container_reaches_nothing_of_its_host(host):
+    tried = host.check_output(f"{PODMAN} exec vllm-tiny sh -c %s", inside.script(inside.OF_CONTAINER))
+    got = [name for name, reached in inside.answers(tried).items() if reached]
+    assert inside.answers(tried).keys() == inside.OF_CONTAINER.keys(), tried
+    assert got == ["reads-its-own-options", "writes-into-its-memory"]
+    status = host.check_output(f"{PODMAN} exec vllm-tiny cat /proc/1/status")
+    for line in ("CapEff:\t0000000000000002", "NoNewPrivs:\t1", "Seccomp:\t2"):
+        assert f"\n{line}\n" in status, status
 
 
 def test_it_serves_again_after_a_reboot_without_a_login(host):

@@ -13,6 +13,8 @@ from pathlib import Path
 
 import pytest
 
+from testbed import inside
+
 REPOSITORY = Path(__file__).resolve().parents[3]
 INVENTORY = os.environ["MOLECULE_INVENTORY_FILE"]
 UNITS = {
@@ -262,6 +264,47 @@ def test_what_was_compiled_is_kept(host, kind):
         else host.check_output("podman volume inspect --format '{{.Mountpoint}}' vllm-tiny-cache")
     )
     assert int(host.check_output(f"find -L {folder} -type f | wc -l")) > 0
+
+
+def test_a_container_reaches_nothing_of_another_instance(host, kind):
+    """Tried from inside. On the host without Quadlet the bed needs --privileged, which is no container of ours."""
+    if kind != "container":
+        return
+    host.check_output(
+        "install -m 600 /dev/null /etc/vllm/other.secret && echo VLLM_API_KEY=planted-other-key >/etc/vllm/other.secret "
+        "&& podman volume create vllm-other-cache && "
+        "touch $(podman volume inspect --format '{{.Mountpoint}}' vllm-other-cache)/planted-other-cache"
+    )
+    other = host.run("PLANTED_OTHER=1 sh -c 'sleep 600 & echo $!'").stdout.strip()
+    tried = host.check_output("podman exec vllm-tiny sh -c %s", inside.script(inside.OF_CONTAINER))
+    host.check_output(f"kill {other}; podman volume rm vllm-other-cache; rm /etc/vllm/other.secret")
+    got = [name for name, reached in inside.answers(tried).items() if reached]
+    assert inside.answers(tried).keys() == inside.OF_CONTAINER.keys(), tried
+    assert got == ["reads-its-own-options", "writes-into-its-memory"]
+    status = host.check_output("podman exec vllm-tiny cat /proc/1/status")
+    # DAC_OVERRIDE alone, a filter of calls, and no way to more.
+    for line in ("CapEff:\t0000000000000002", "CapBnd:\t0000000000000002", "NoNewPrivs:\t1", "Seccomp:\t2"):
+        assert f"\n{line}\n" in status, status
+    assert host.check_output("podman inspect --format '{{.HostConfig.PidsLimit}}' vllm-tiny") == "32768"
+
+
+def test_a_service_reaches_nothing_of_another_instance(host, kind):
+    """Tried by a second unit, which differs from the first one in its name and in what it runs."""
+    if kind != "venv":
+        return
+    main, text = shown(host)["MainPID"], host.file(UNITS[kind]).content_string
+    lines = [line for line in text.splitlines() if not line.startswith(("EnvironmentFile=", "Restart", "ExecStartPre="))]
+    attempts = inside.script(inside.OF_SERVICE).replace("$", "$$")
+    start = f"Environment=OTHER={main}\nExecStart=/bin/sh -c '{attempts}'"
+    other = re.sub(r"(?m)^ExecStart=.*$", lambda _match: start, "\n".join(lines)).replace("Type=exec", "Type=oneshot")
+    # What is reached for keeps its name; what is the unit's own does not.
+    other = re.sub(r"(%[CS]/|Directory=)vllm-tiny", r"\1vllm-other", other)
+    script = "cat >/run/systemd/system/vllm-other.service <<'EOF'\n" + other + "\nEOF\nsystemctl daemon-reload; systemctl start vllm-other"
+    done = host.run("sh -c %s", script)
+    said = host.check_output("journalctl --no-pager --output=cat --unit vllm-other.service")
+    host.check_output("rm -r /run/systemd/system/vllm-other.service /var/lib/private/vllm-other; systemctl daemon-reload")
+    assert done.rc == 0 and inside.answers(said).keys() == inside.OF_SERVICE.keys(), done.stderr + said
+    assert [name for name, reached in inside.answers(said).items() if reached] == ["writes-its-own-state"]
 
 
 def test_podman_is_asked_before_a_unit_is_replaced(host, kind, tmp_path):

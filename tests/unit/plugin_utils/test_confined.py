@@ -86,11 +86,13 @@ def test_containers_have_no_more_rights_than_they_need(two, release):
         assert form not in unit
     if release:
         assert lines(unit, "DropCapability") == ["all"] and lines(unit, "NoNewPrivileges") == ["true"]
-        assert lines(unit, "AddCapability") == ["DAC_OVERRIDE"]
+        assert lines(unit, "AddCapability") == ["DAC_OVERRIDE"] and lines(unit, "ReadOnly") == ["true"]
+        assert lines(unit, "PidsLimit") == ["32768"] or "PodmanArgs=--pids-limit=32768" in unit
     else:
         (start,) = lines(unit, "ExecStart")
         assert " --cap-drop=all --cap-add=DAC_OVERRIDE " in start
-        assert " --security-opt=no-new-privileges " in start
+        assert " --security-opt=no-new-privileges " in start and " --read-only " in start
+        assert " --pids-limit=32768 " in start and " --tmpfs=/tmp:rw,exec,mode=1777 " in start
 
 
 def test_before_a_start_no_more_is_allowed(two):
