@@ -12,6 +12,8 @@ import re
 import typing as t
 
 MARK = "\ufffd"
+# A user and a password in front of the host of an address: a proxy, an index, a registry.
+_ACCOUNT = re.compile(r"(?<=://)[^/?#\s'\"]+@")
 # C0 but for tabulator and line break, DEL, C1, marks of direction, invisible characters, line and paragraph
 # separators.
 _CONTROL = re.compile(
@@ -21,8 +23,9 @@ _CONTROL = re.compile(
 
 
 def text(value: str) -> str:
-    """The text with a mark in the place of each character that does something; lines stay lines."""
-    return _CONTROL.sub(MARK, value.replace("\r\n", "\n"))
+    """The text with a mark in the place of each character that does something, and without the passwords of
+    addresses; lines stay lines."""
+    return _ACCOUNT.sub("***@", _CONTROL.sub(MARK, value.replace("\r\n", "\n")))
 
 
 def line(value: str) -> str:
@@ -33,7 +36,7 @@ def line(value: str) -> str:
 def everywhere(value: t.Any) -> t.Any:
     """All texts of a value, keys included."""
     if isinstance(value, str):
-        return text(value) if _CONTROL.search(value) else value
+        return text(value) if _CONTROL.search(value) or "://" in value else value
     if isinstance(value, dict):
         return {everywhere(key): everywhere(entry) for key, entry in value.items()}
     if isinstance(value, (list, tuple)):

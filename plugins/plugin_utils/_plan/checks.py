@@ -19,7 +19,9 @@ from pathlib import Path
 from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
 
 from ...module_utils._model import shape
+from . import credentials
 from .catalog import read_yaml
+from .credentials import NAME as SECRET_NAME
 from .wants import Member, Mirror, ModelSource, Server, Wants, WantsError
 
 ROLES = Path(__file__).resolve().parents[3] / "roles"
@@ -76,14 +78,6 @@ SECRETS = {
     "HF_TOKEN": "model_hf_token",
     "HUGGING_FACE_HUB_TOKEN": "model_hf_token",
 }
-# What a variable is called whose value is nobody's business.
-SECRET_NAME = re.compile(
-    r"(.*_)?(TOKEN|PASSWORD|PASSWD|PASSPHRASE|PASS|PWD|SECRET|SECRETS|API_?KEY|ACCESS_?KEY|SECRET_?KEY"
-    r"|PRIVATE_?KEY|AUTH_?KEY|ENCRYPTION_?KEY|SIGNING_?KEY|KEY|AUTH|AUTHORIZATION|BEARER|COOKIE"
-    r"|CREDENTIALS?|CREDS?|DSN|SAS|JWT|PAT)"
-    r"|.*(TOKEN|PASSWORD|PASSWD|APIKEY|SECRET|CREDENTIALS?)",
-    re.IGNORECASE,
-)
 CORRECT = "Correct it in the inventory."
 IMAGES = {
     "vllm_image": "docker.io/vllm/vllm-openai-rocm:v0.33.0",
@@ -141,6 +135,10 @@ def specification() -> dict[str, t.Any]:
 def normalize(variables: t.Mapping[str, t.Any]) -> Wants:
     """Every want with its type and default. Variables that merely begin like ours are left alone."""
     _check_names(variables)
+    # First of all: other messages quote what does not fit.
+    held = credentials.find(variables)
+    if held:
+        raise WantsError(held)
     plain = _validated(variables)
     _check_plain(plain)
     _check_secrets(variables.get("__secrets", {}))
