@@ -29,9 +29,9 @@ OF_CONTAINER = {
     "opens-a-gpu": "head -c 1 /dev/kfd || head -c 1 /dev/dri/renderD128",
     "makes-a-device": "mknod /tmp/d c 226 128",
     "writes-into-the-image": "touch /usr/x || touch /x",
-    "writes-its-model": "touch $(sed -n \"s/^model: *//p\" /etc/vllm/config.yaml)/x || touch /srv/models/tiny-llama/x",
+    "writes-its-model": 'touch $(sed -n "s/^model: *//p" /etc/vllm/config.yaml)/x || touch /srv/models/tiny-llama/x',
     "mounts": "mount -t tmpfs none /mnt",
-    "becomes-more": "grep -E \"^NoNewPrivs:.*0|^Seccomp:.*0\" /proc/self/status",
+    "becomes-more": 'grep -E "^NoNewPrivs:.*0|^Seccomp:.*0" /proc/self/status',
     "loads-a-key-of-the-kernel": "chroot / true",
 }
 # Of a service, run as a second unit made of the first one's text.

@@ -141,7 +141,7 @@ class Catalog:
         unknown = sorted(set(self._override) - {*FILES, "profiles"})
         if unknown:
             raise CatalogError(
-                f"plan_catalog.{unknown[0]}: there is no such part of the catalog. Parts are "
+                f"plan_catalog.{unknown[0][:80]}: there is no such part of the catalog. Parts are "
                 f"{', '.join((*FILES, 'profiles'))}."
             )
 

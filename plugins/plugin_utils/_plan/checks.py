@@ -19,9 +19,10 @@ from pathlib import Path
 from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
 
 from ...module_utils._model import shape
-from . import credentials
+from . import credentials, forms
 from .catalog import read_yaml
 from .credentials import NAME as SECRET_NAME
+from .forms import CORRECT
 from .wants import Member, Mirror, ModelSource, Server, Wants, WantsError
 
 ROLES = Path(__file__).resolve().parents[3] / "roles"
@@ -78,7 +79,6 @@ SECRETS = {
     "HF_TOKEN": "model_hf_token",
     "HUGGING_FACE_HUB_TOKEN": "model_hf_token",
 }
-CORRECT = "Correct it in the inventory."
 IMAGES = {
     "vllm_image": "docker.io/vllm/vllm-openai-rocm:v0.33.0",
     "llama_cpp_image": "ghcr.io/ggml-org/llama.cpp:server-vulkan",
@@ -103,18 +103,6 @@ RANGES = {
     "serve_idle_memory_percent": (0, 100),
 }
 LINE = re.compile(r"[^\x00-\x1f\x7f\x85\u2028\u2029]*")
-ADDRESS = re.compile(r"\S*")
-# What the text of a variable, or of each entry of a list, has to be, and what that is called.
-FORMS = {
-    "driver_repository_uri": (ADDRESS, "an address without blanks"),
-    "driver_repository_key_url": (ADDRESS, "an address without blanks"),
-    "driver_repository_fingerprint": (re.compile(r"(\s*[0-9A-Fa-f]){40}\s*|"), "40 hexadecimal digits"),
-    "rocm_repository_uri": (ADDRESS, "an address without blanks"),
-    "rocm_repository_key_url": (ADDRESS, "an address without blanks"),
-    "rocm_repository_fingerprint": (re.compile(r"(\s*[0-9A-Fa-f]){40}\s*|"), "40 hexadecimal digits"),
-    "partition_stop_services": (re.compile(r"[A-Za-z0-9:_.\\@-]+"), "the name of a unit"),
-}
-SYSCTL = re.compile(r"-?[A-Za-z0-9_][^\s=#;]*")
 NUMA = re.compile(r"auto|none|[0-9]{1,3}")
 HOST = re.compile(r"[A-Za-z0-9.:*-]*")
 DROPIN = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*\.cfg")
@@ -199,6 +187,7 @@ def _validated(variables: t.Mapping[str, t.Any]) -> dict[str, t.Any]:
     # A text would become a mapping.
     if not isinstance(asked.get("serve_secret_environment", {}), dict):
         raise WantsError(f"serve_secret_environment is not a mapping. {CORRECT}")
+    forms.check(options, asked)
     try:
         result = ArgumentSpecValidator(options).validate(asked)
     except (OverflowError, TypeError, ValueError) as error:  # an infinite number, and it does not say which
@@ -291,13 +280,7 @@ def _check_plain(wants: dict[str, t.Any]) -> None:
     for name, (least, most) in RANGES.items():
         if not least <= wants[name] <= most:
             raise WantsError(f"{name}: {wants[name]} is not {least} to {most}. {CORRECT}")
-    for name, (form, meaning) in FORMS.items():
-        for text in wants[name] if isinstance(wants[name], list) else [wants[name]]:
-            if not form.fullmatch(text):
-                raise WantsError(f"{name}: {text!r} is not {meaning}. {CORRECT}")
     for name, value in wants["kernel_sysctl"].items():
-        if not SYSCTL.fullmatch(name):
-            raise WantsError(f"kernel_sysctl: {name!r} is not the name of a sysctl. {CORRECT}")
         if (
             isinstance(value, bool)
             or not isinstance(value, (str, int, float))

@@ -31,15 +31,16 @@ _ARGUMENT = re.compile(r"(?:^|\s)(?:-e|--env)[ =]?['\"]?([A-Za-z_][A-Za-z0-9_]*)
 _OPTION = re.compile(r"(?:^|\s)--([a-z-]+)(?:[= ])\S")
 _OF_PODMAN_WITH_SECRETS = ("creds", "decryption-key", "passwd", "password")
 
+OF_PIP = "pip and uv read it from root's .netrc on the host"
 # Where it belongs instead, by the beginning of the variable's name.
 ELSEWHERE = (
     (("driver_repository", "rocm_repository"), "apt reads it from /etc/apt/auth.conf.d on the host"),
     (("plan_mirror.registry",), "`podman login` on the host keeps it in a file of root"),
     (("plan_mirror.url",), "apt reads it from /etc/apt/auth.conf.d on the host"),
-    (("vllm_pip_arguments", "model_pip_arguments", "plan_mirror.pip_index"), "pip and uv read it from root's .netrc on the host"),
+    (("vllm_pip_arguments", "model_pip_arguments", "plan_mirror.pip_index"), OF_PIP),
     (("model_hub", "plan_mirror.hub"), "a token belongs into model_hf_token"),
     (("vllm_image", "llama_cpp_image"), "`podman login` on the host keeps it in a file of root"),
-    (("vllm_packages",), "pip and uv read it from root's .netrc on the host"),
+    (("vllm_packages",), OF_PIP),
 )  # fmt: skip
 OTHERWISE = "a variable of the server belongs into serve_secret_environment"
 
@@ -52,8 +53,8 @@ def find(variables: t.Mapping[str, t.Any]) -> str:
         for path, text in _texts(name, value):
             if _holds(text) or (path in _BARE and _BARE_ACCOUNT.match(text)):
                 return (
-                    f"{path} holds a password or a token, which would stand in the plan, on command lines and in "
-                    f"files that everybody may read. Take it out; {_where(path)}."
+                    f"{path} holds a password or a token, which would stand in the plan, on command lines "
+                    f"and in files that everybody may read. Take it out; {_where(path)}."
                 )
     return ""
 

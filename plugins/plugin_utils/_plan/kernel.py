@@ -117,7 +117,8 @@ def _opted_in(host: Host, optional: dict[str, t.Any], inventory: Wanted) -> tupl
         if option is None:
             choices = ", ".join(sorted(optional)) or "nothing for this GPU"
             raise WantsError(
-                f"kernel_opt_in: {name} is not an optional setting of {host.gfx}; there is {choices}."
+                f"kernel_opt_in: {name} is not an optional setting of {host.gfx}; there is {choices}. "
+                "Choose one of them."
             )
         for argument in option["arguments"]:
             if not _overruled(argument, inventory):

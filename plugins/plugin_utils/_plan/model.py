@@ -17,7 +17,7 @@ from .wants import INVENTORY, ModelSource, Wants, WantsError
 CLIENTS = "/opt/amdgpu-fleet"
 HUB_NAME = re.compile(r"\w[\w.-]*/\w[\w.-]*")
 NAME = re.compile(r"[\w-][\w.-]*(/[\w-][\w.-]*)?")
-REVISION = re.compile(r"[\w.-]+")
+REVISION = re.compile(r"[\w.][\w.-]{0,254}")
 SHA256 = re.compile(r"[0-9a-f]{64}")
 # Paths that need no quotes or escapes in a unit and in a volume of Podman.
 MODEL_PATH = re.compile(r"(?!.*/\.\.(/|$))/[\w./+@,=-]+")

@@ -293,29 +293,39 @@ def test_a_service_reaches_nothing_of_another_instance(host, kind):
     if kind != "venv":
         return
     main, text = shown(host)["MainPID"], host.file(UNITS[kind]).content_string
-    lines = [line for line in text.splitlines() if not line.startswith(("EnvironmentFile=", "Restart", "ExecStartPre="))]
+    lines = [
+        line
+        for line in text.splitlines()
+        if not line.startswith(("EnvironmentFile=", "Restart", "ExecStartPre="))
+    ]
     attempts = inside.script(inside.OF_SERVICE).replace("$", "$$")
     start = f"Environment=OTHER={main}\nExecStart=/bin/sh -c '{attempts}'"
-    other = re.sub(r"(?m)^ExecStart=.*$", lambda _match: start, "\n".join(lines)).replace("Type=exec", "Type=oneshot")
+    other = re.sub(r"(?m)^ExecStart=.*$", lambda _match: start, "\n".join(lines)).replace(
+        "Type=exec", "Type=oneshot"
+    )
     # What is reached for keeps its name; what is the unit's own does not.
     other = re.sub(r"(%[CS]/|Directory=)vllm-tiny", r"\1vllm-other", other)
-    script = "cat >/run/systemd/system/vllm-other.service <<'EOF'\n" + other + "\nEOF\nsystemctl daemon-reload; systemctl start vllm-other"
+    script = (
+        "cat >/run/systemd/system/vllm-other.service <<'EOF'\n"
+        + other
+        + "\nEOF\nsystemctl daemon-reload; systemctl start vllm-other"
+    )
     done = host.run("sh -c %s", script)
     said = host.check_output("journalctl --no-pager --output=cat --unit vllm-other.service")
-    host.check_output("rm -r /run/systemd/system/vllm-other.service /var/lib/private/vllm-other; systemctl daemon-reload")
+    host.check_output(
+        "rm -r /run/systemd/system/vllm-other.service /var/lib/private/vllm-other; systemctl daemon-reload"
+    )
     assert done.rc == 0 and inside.answers(said).keys() == inside.OF_SERVICE.keys(), done.stderr + said
     assert [name for name, reached in inside.answers(said).items() if reached] == ["writes-its-own-state"]
 
 
 def test_podman_is_asked_before_a_unit_is_replaced(host, kind, tmp_path):
-    """A key that the catalog takes for an old one, and that this Podman does not know."""
+    """An image by a name that Quadlet takes for that of a unit, which is not there."""
     if kind != "container":
         return
+    host.check_output("podman tag localhost/vllm-cpu:0.32.0 localhost/vllm-cpu:0.image")
     before = host.file(UNITS[kind]).content_string, shown(host)["MainPID"]
-    wrong = {
-        "serve_podman_arguments": "--cpus=4\nMemory=9g",
-        "plan_catalog": {"podman": {"quadlet": {"Memory": {"first": "4.4"}}}},
-    }
+    wrong = {"vllm_image": "localhost/vllm-cpu:0.image", "vllm_version": "0.32.0"}
     (tmp_path / "wrong.json").write_text(json.dumps(wrong))
     for mode in (["--check"], []):
         result = play(
@@ -323,7 +333,7 @@ def test_podman_is_asked_before_a_unit_is_replaced(host, kind, tmp_path):
         )
         words = re.sub(r"\s+", " ", result.stdout).replace("''", "'")
         assert (
-            result.returncode == 2 and "Podman 5.4.2 refuses" in words and "unsupported key 'Memory'" in words
+            result.returncode == 2 and "Podman 5.4.2 refuses" in words and "0.image was not found" in words
         ), result.stdout
         assert "nothing was changed" in words
     assert (host.file(UNITS[kind]).content_string, shown(host)["MainPID"]) == before

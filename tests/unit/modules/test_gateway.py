@@ -236,7 +236,12 @@ class Haproxy:
     """A running gateway with two replicas."""
 
     def __init__(
-        self, folder: Path, short: dict[str, str] | None = None, pem: Path | None = None, health: str = "UP", **given
+        self,
+        folder: Path,
+        short: dict[str, str] | None = None,
+        pem: Path | None = None,
+        health: str = "UP",
+        **given,
     ) -> None:
         self.folder, self.port = folder, free_port()
         self.replicas = {name: Replica(name, pem) for name in ("one", "two")}
@@ -254,9 +259,7 @@ class Haproxy:
         self.process = subprocess.Popen([HAPROXY, "-W", "-db", "-f", path], stdout=self.log, stderr=self.log)
         self.ask = gateway.socket_at(str(folder / "admin.sock"))
         self.wait(
-            lambda: all(
-                server.health == health for server in gateway.servers(self.ask, "replicas").values()
-            )
+            lambda: all(server.health == health for server in gateway.servers(self.ask, "replicas").values())
         )
 
     def wait(self, condition) -> None:

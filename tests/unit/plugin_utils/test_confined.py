@@ -146,14 +146,22 @@ def test_keys_that_were_emptied_or_given_are_not_kept(two, tmp_path):
     first = run()
     assert run() == first == entry["content"]
     assert re.fullmatch(r"# Made on this host by amdgpu.fleet\nVLLM_API_KEY=\w{40}\n", first)
-    for wrong in ("", "\n", "VLLM_API_KEY=\n", first[:-20].split("=")[0] + "=\n", "VLLM_API_KEY=of-operator\n"):
+    for wrong in (
+        "",
+        "\n",
+        "VLLM_API_KEY=\n",
+        first[:-20].split("=")[0] + "=\n",
+        "VLLM_API_KEY=of-operator\n",
+    ):
         path.write_text(wrong, encoding="utf-8")
         assert run() == entry["content"], wrong
     path.write_text(first.replace("=", "=other"), encoding="utf-8")
     assert run() == first.replace("=", "=other")
 
 
-@pytest.mark.parametrize(("kind", "name"), [("venv", "server.service.j2"), ("quadlet", "server.container.j2")])
+@pytest.mark.parametrize(
+    ("kind", "name"), [("venv", "server.service.j2"), ("quadlet", "server.container.j2")]
+)
 def test_a_server_whose_key_was_emptied_does_not_start(two, kind, name, tmp_path):
     first, second = two(kind)["serve"]["instances"]
     assert "holds no key" not in rendered(two(kind), name, first)  # on loopback nobody asks for one

@@ -27,7 +27,11 @@ SECRET = ("serve_secret_environment",)
 def holding(option: dict, text: str) -> object:
     """A value of the option's type that holds the text at its innermost place."""
     if option.get("elements") == "dict" or (option["type"] == "dict" and option.get("options")):
-        entry = {"name": "a", "model": "m", **{key: text for key, each in option["options"].items() if each["type"] == "str"}}
+        entry = {
+            "name": "a",
+            "model": "m",
+            **{key: text for key, each in option["options"].items() if each["type"] == "str"},
+        }
         entry = {key: value for key, value in entry.items() if key in option["options"]}
         return [entry] if option["type"] == "list" else entry
     if option["type"] == "list":
@@ -37,7 +41,11 @@ def holding(option: dict, text: str) -> object:
 
 @pytest.mark.parametrize("name", sorted(set(OPTIONS) - set(SECRET)))
 def test_no_variable_may_hold_a_password(make_plan, name):
-    plan = make_plan("mi300x-8", **{name: holding(OPTIONS[name], ADDRESS)}) if name != "serve_instances" else None
+    plan = (
+        make_plan("mi300x-8", **{name: holding(OPTIONS[name], ADDRESS)})
+        if name != "serve_instances"
+        else None
+    )
     if plan is None:
         with pytest.raises(checks.WantsError) as raised:
             checks.normalize({name: holding(OPTIONS[name], ADDRESS)})
