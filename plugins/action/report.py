@@ -9,12 +9,14 @@ from pathlib import Path
 
 from ansible.plugins.action import ActionBase
 
+from ansible_collections.amdgpu.fleet.plugins.plugin_utils import _harmless
 from ansible_collections.amdgpu.fleet.plugins.plugin_utils._display import show
 from ansible_collections.amdgpu.fleet.plugins.plugin_utils._plan.findings import sentence
 from ansible_collections.amdgpu.fleet.plugins.plugin_utils._report import folder as folders
 from ansible_collections.amdgpu.fleet.plugins.plugin_utils._report import merge, outputs, page, run, table
 from ansible_collections.amdgpu.fleet.plugins.plugin_utils._report.record import of_host
 from ansible_collections.amdgpu.fleet.plugins.plugin_utils._report.shapes import Record, Run
+from ansible_collections.amdgpu.fleet.plugins.plugin_utils._shape import ShapeError, fitting
 
 # Set by tasks, so they are values already.
 OF_TASKS = (
@@ -64,7 +66,7 @@ class ActionModule(ActionBase):
         path = folders.file_of(place, host)
         known = {name: variables[name] for name in OF_TASKS if name in variables}
         known |= {name: self._templar.template(variables[name]) for name in OF_INVENTORY if name in variables}
-        record = of_host(host, known, now, address, merge.read_one(path))
+        record = _record_of(host, known, now, address, merge.read_one(path))
         problem = _try_write({path: folders.to_json(record)})
         stops = [sentence(each) for each in t.cast("list[dict[str, t.Any]]", record["findings"])]
         return {
@@ -110,6 +112,27 @@ class ActionModule(ActionBase):
             },
             **({"warnings": [problem]} if problem else {}),
         }
+
+
+def _record_of(host: str, known: dict[str, t.Any], now: Run, address: str, before: Record | None) -> Record:
+    """The record of the host; where what it answered cannot be one, a record that says so: one host must not
+    cost the others their report."""
+    try:
+        return t.cast("Record", fitting(of_host(host, known, now, address, before), Record, "record"))
+    except (
+        ShapeError,
+        AttributeError,
+        KeyError,
+        TypeError,
+        ValueError,
+        OverflowError,
+        RecursionError,
+    ) as error:
+        failed = {name: known[name] for name in ("ansible_connection",) if name in known}
+        failed["fleet_failure"] = (
+            f"What the host answered does not fit together ({_harmless.line(str(error))[:200]})."
+        )
+        return of_host(host, failed, now, address, before)
 
 
 def _records(place: Path, now: Run, variables: dict[str, t.Any]) -> list[Record]:

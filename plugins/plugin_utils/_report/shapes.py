@@ -30,9 +30,10 @@ class Finding(t.TypedDict):
 class Setting(t.TypedDict):
     role: str
     setting: str
-    value: str
+    # Of the inventory, the catalog or a fact, and as it stands there.
+    value: t.Any
     reason: str
-    source: t.Optional[str]
+    source: t.Any
 
 
 class Gpu(t.TypedDict):

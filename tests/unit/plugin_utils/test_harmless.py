@@ -36,8 +36,11 @@ def test_nothing_is_obeyed(text):
     found = findings.sorted()[0]
     said = [getattr(found, key) for key in ("seen", "expected", "why", "remedy")]
     assert not [word for word in said if "\n" in word]
-    facts = ours({"ansible_facts": {"amd_rocm": {text: [{"os": text}]}}}, "amd_rocm")["ansible_facts"]
-    said += [str(facts), failure_reason({"msg": text, "stderr": text})]
+    facts = _harmless.everywhere({"amd_rocm": {text: [{"os": text}]}})
+    # What is no fact at all does not become one, and its text is not repeated.
+    unfit = ours({"ansible_facts": {"amd_rocm": {text: [{"os": text}]}}, "msg": text}, "amd_rocm")
+    assert unfit["failed"] and "ansible_facts" not in unfit
+    said += [str(facts), str(unfit), failure_reason({"msg": text, "stderr": text})]
     for word in said:
         assert not [character for character in text if character in word and not character.isprintable()]
 
