@@ -30,6 +30,20 @@ CHUNK = 4 << 20
 MANIFEST_LINE = re.compile(r"(?P<sum>[0-9a-f]{64}) [ *](?P<name>[^\0]+)")
 
 
+# Weights that run code when they are loaded. Those of the first kind are left out beside the same weights as
+# safetensors, those of the second are remains of a training.
+_PICKLED = re.compile(r"(pytorch_model|model|consolidated|adapter_model)[\w.-]*\.(bin|pt|pth|ckpt|pkl)")
+_OF_TRAINING = re.compile(
+    r"(training_args|optimizer|scheduler|rng_state|random_states|scaler)[\w.-]*\.(bin|pt|pth|pkl)"
+)
+# What no engine reads: a manifest need not name it.
+_FOR_PEOPLE = re.compile(
+    r"(README|LICEN[CS]E|NOTICE|USE_POLICY|CHANGELOG)(-\w+)?(\.(txt|rst))?|.*\.(md|png|jpe?g|svg|gif|pdf)|\.git(attributes|ignore)|"
+    r"\.cache|\.eval_results",
+    re.IGNORECASE,
+)
+
+
 class StoreError(Exception):
     """What is wrong with a source or its place; the text is a whole sentence with the remedy."""
 
@@ -152,6 +166,7 @@ def check_manifest(folder: str, manifest: str) -> None:
             lines = [line.strip() for line in file if line.strip()]
     except (OSError, UnicodeDecodeError) as error:
         raise StoreError(f"{place} cannot be read: {error}. Correct manifest in model_sources.") from error
+    named: set[str] = set()
     for line in lines:
         match = MANIFEST_LINE.fullmatch(line)
         name = os.path.normpath(match["name"]) if match else ""
@@ -160,6 +175,7 @@ def check_manifest(folder: str, manifest: str) -> None:
                 f"{place} holds {line[:80]!r}, which sha256sum did not write. Make it with sha256sum inside "
                 f"of the folder."
             )
+        named.add(name)
         try:
             seen = sha256(os.path.join(folder, name))
         except OSError as error:
@@ -173,6 +189,36 @@ def check_manifest(folder: str, manifest: str) -> None:
             )
     if not lines:
         raise StoreError(f"{place} is empty. Make it with sha256sum inside of the folder.")
+    _check_named(folder, place, named)
+
+
+def pickled(listing: t.Any) -> list[str]:
+    """The files of a Hub's listing that need not be fetched, as loading them would run what they hold."""
+    try:
+        paths = [str(entry["path"]) for entry in listing]
+    except (TypeError, KeyError) as error:
+        raise StoreError("What the Hub answers is not a list of files. Correct model_hub.") from error
+    safe = {os.path.dirname(path) for path in paths if path.endswith(".safetensors")}
+    return [
+        path
+        for path in paths
+        if _OF_TRAINING.fullmatch(os.path.basename(path))
+        or (os.path.dirname(path) in safe and _PICKLED.fullmatch(os.path.basename(path)))
+    ]
+
+
+def _check_named(folder: str, place: str, named: set[str]) -> None:
+    """Refuse what a manifest does not name: an engine would load it all the same."""
+    for base, folders, files in os.walk(folder):
+        folders[:] = [name for name in folders if not _FOR_PEOPLE.fullmatch(name)]
+        for name in files:
+            path = os.path.normpath(os.path.relpath(os.path.join(base, name), folder))
+            own = os.path.abspath(os.path.join(folder, path)) == os.path.abspath(place)
+            if path not in named and not own and not _FOR_PEOPLE.fullmatch(name):
+                raise StoreError(
+                    f"{folder} holds {path}, which {place} does not name. Remove the file, or name it in the "
+                    "manifest."
+                )
 
 
 def remember(tree: Tree, path: str, manifest: str) -> None:

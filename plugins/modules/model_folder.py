@@ -16,6 +16,8 @@ description:
     checksum is right.
   - Space is looked at before anything is unpacked or downloaded.
   - A folder that is whole already, and was checked against O(manifest) where one is given, is left alone.
+  - From a Hub pickled weights are left out where the same folder has safetensors, as loading them would run
+    what they hold.
   - From a Hub the work is done by huggingface_hub's own C(hf). An interrupted download goes on where it was,
     in C(PATH.partial).
 extends_documentation_fragment:
@@ -63,8 +65,10 @@ options:
     elements: str
     default: []
   manifest:
-    description: File with checksums as C(sha256sum) writes them, with names relative to the model; itself
-      relative to O(path), or absolute.
+    description:
+      - File with checksums as C(sha256sum) writes them, with names relative to the model; itself relative to
+        O(path), or absolute.
+      - It must name every file that an engine could load. Documents such as C(README.md) need no line.
     type: str
   weights:
     description: Whether the weights must be whole. Of those that vLLM loads with a C(load-format) of their
@@ -182,11 +186,13 @@ class Hub:
 def download(module: AnsibleModule, partial: str) -> str:
     """Fetch the files of one commit, and hold each to the checksum that the Hub has for it."""
     params = module.params
-    hub, name, excluded = Hub(module, partial), params["hub"], params["exclude"]
+    hub, name, excluded = Hub(module, partial), params["hub"], list(params["exclude"])
     commit = _model_store.commit(
         name, hub.ask("models", "info", name, "--revision", params["revision"], "--expand", "sha")
     )
     listing = hub.ask("models", "list", name, "--revision", commit, "--recursive")
+    if params["weights"]:  # a format of its own may need them
+        excluded += _model_store.pickled(listing)
     expected = _model_store.listed_bytes(listing, excluded)
     _model_store.require_space(partial, expected, _model_store.size_of(partial))
     _model_store.expect(partial, expected)

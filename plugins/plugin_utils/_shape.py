@@ -2,8 +2,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Values that come from a host, held to the types that everything behind them counts on.
 
-A host is not trusted: a number where a text belongs would end in a traceback somewhere else, and a list without
-an end would fill the report of a whole fleet.
+A host is not trusted: a number where a text belongs would end in a traceback somewhere else, and a list
+without an end would fill the report of a whole fleet.
 """
 
 from __future__ import annotations

@@ -10,6 +10,7 @@ import typing as t
 
 from . import mirror
 from .catalog import Catalog
+from .engines import pins
 from .facts import ModelPath
 from .host import Host
 from .wants import INVENTORY, ModelSource, Wants, WantsError
@@ -242,6 +243,8 @@ def _check(host: Host, source: Source, checked: bool) -> bool:
         if source.fetched:
             origin = source.archive or f"{hub(host.wants) or 'the Hub'}, revision {source.revision or 'main'}"
             host.note("model", name, path, f"from {origin}", INVENTORY)
+            if source.kind == "hub":
+                pins.check_model(host, name, source.revision)
         return not whole or bool(source.manifest and facts.get("checked_by") != source.manifest)
     host.findings.add("serve.model", wrong.seen, wrong.expected, remedy=wrong.remedy)
     return False

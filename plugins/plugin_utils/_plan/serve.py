@@ -10,6 +10,7 @@ import typing as t
 from . import engines, model, model_links, rootless
 from .assignment import NO_DEVICES, Assignment, Numa, numa
 from .catalog import Catalog
+from .engines import pins
 from .engines.protocol import Build, Engine, Image, Instance, Launch, Links, Questions, Together, Venv
 from .facts import User
 from .host import Host
@@ -295,6 +296,10 @@ def _install(host: Host, podman: PodmanPlan, engine: Engine, build: Build) -> In
     host.note("serve", "version", release, build.reason, build.source)
     image = engine.image(host, build) if kind != "venv" else None
     venv = engine.venv(host, build) if kind == "venv" else None
+    if image:
+        pins.check_image(host, engine.name, image)
+    if venv:
+        pins.check_venv(host, engine.name, venv)
     return Install(
         engine=engine.name,
         title=engine.title,

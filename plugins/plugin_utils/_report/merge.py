@@ -92,6 +92,7 @@ def _whole(record: Record) -> bool:
         "settings": {"role", "setting", "value", "reason"},
         "gpu_list": {"index", "name", "partitions", "verdict"},
         "history": {"at", "state", "fail", "warn"},
+        "deployed": {"kind", "name", "version", "digest", "place"},
     }
     entries = t.cast("dict[str, list[t.Any]]", record)
     return all(

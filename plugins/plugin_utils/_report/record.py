@@ -8,7 +8,7 @@ from __future__ import annotations
 import typing as t
 
 from ansible_collections.amdgpu.fleet.plugins.plugin_utils._plan import reboot
-from ansible_collections.amdgpu.fleet.plugins.plugin_utils._report import serving
+from ansible_collections.amdgpu.fleet.plugins.plugin_utils._report import deployed, serving
 from ansible_collections.amdgpu.fleet.plugins.plugin_utils._report.shapes import (
     BY_FINDINGS,
     Endpoint,
@@ -29,7 +29,7 @@ KNOWN = (
     "os", "kernel", "memory_bytes", "driver", "rocm", "profile", "title", "gpus", "gpu_list", "gfx",
     "gpu_count",
     "partition_modes", "partitions",
-    "usable_bytes", "settings",
+    "usable_bytes", "settings", "deployed",
 )  # fmt: skip
 
 
@@ -64,6 +64,9 @@ def of_host(host: str, variables: Vars, run: Run, address: str = "", before: Rec
         gpu.get("usable_bytes") or 0 for gpu in gpus.get("gpus") or [] if gpu.get("supported")
     )
     record["settings"] = list(plan.get("settings") or [])
+    record["deployed"] = deployed.components(
+        plan, system, variables.get("serve_installed_wheels"), before["deployed"] if before else []
+    )
     record["boot_id"] = str((system.get("boot") or {}).get("id") or "")
     record["teardown"] = bool(variables.get("fleet_teardown"))
     record["reboot"] = _reboot(plan, facts, variables) or _still_pending(record, before)

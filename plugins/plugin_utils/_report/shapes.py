@@ -69,6 +69,19 @@ class Endpoint(t.TypedDict):
     time_per_output_token_ms: t.Optional[float]
 
 
+class Component(t.TypedDict):
+    """One part of what runs on a host."""
+
+    # package, image, wheel or model.
+    kind: str
+    name: str
+    version: str
+    # Empty where none is known.
+    digest: str
+    # Its folder or environment.
+    place: str
+
+
 class Past(t.TypedDict):
     """One earlier run, for the history of a host."""
 
@@ -111,6 +124,8 @@ class Record(t.TypedDict):
     # A role of this run set it right, and nobody has looked since.
     applied: list[Finding]
     settings: list[Setting]
+    # The bill of materials.
+    deployed: list[Component]
     reboot: list[str]
     endpoints: list[Endpoint]
     history: list[Past]
@@ -142,7 +157,7 @@ def empty(host: str) -> Record:
         host=host, at="", run="", command="", inventory=[], known_at="", failure="", os="", kernel="",
         memory_bytes=0, driver={}, rocm="", profile="", title="", gpus="", gpu_list=[], gfx=[], gpu_count=0,
         partition_modes=[], partitions=0, usable_bytes=0, findings=[], mended=[], applied=[], settings=[],
-        reboot=[], endpoints=[], history=[], local=False, boot_id="",
+        deployed=[], reboot=[], endpoints=[], history=[], local=False, boot_id="",
         teardown=False, asked=False, waiting=False,
     )  # fmt: skip
 

@@ -188,7 +188,8 @@ def test_a_link_that_leads_nowhere_has_a_remedy(tmp_path, run_module):
     for name, content in FILES.items():
         (folder / name).write_bytes(content)
     (folder / "README.md").symlink_to("nowhere")
-    (tmp_path / "sums").write_text(f"{hashlib.sha256(FILES['config.json']).hexdigest()}  config.json\n")
+    sums = [f"{hashlib.sha256(content).hexdigest()}  {name}\n" for name, content in FILES.items()]
+    (tmp_path / "sums").write_text("".join(sums))
     result = run_module("model_folder", path=MODEL, manifest="/sums", root=str(tmp_path))
     assert "README.md cannot be looked at" in result["msg"] and "remove it" in result["msg"]
     assert not list(tmp_path.rglob("*.new"))
@@ -272,3 +273,39 @@ def test_what_is_not_downloaded_takes_no_space():
         {"path": "x/original/b", "size": 1},
     ]
     assert _model_store.listed_bytes(listing, ["original/*", "*.gguf"]) == 6
+
+
+def test_what_a_manifest_does_not_name_is_refused(tmp_path):
+    """An engine would load it all the same; what people read needs no line."""
+    names = ["config.json", "model.safetensors", "sub/x.json"]
+    for name in [*names, "README.md", "LICENSE", ".gitattributes", ".cache/x", "NOTICE.txt"]:
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_bytes(name.encode())
+    sums = "".join(f"{_model_store.sha256(str(tmp_path / name))}  {name}\n" for name in names)
+    (tmp_path / "SHA256SUMS").write_text(sums)
+    _model_store.check_manifest(str(tmp_path), "SHA256SUMS")
+    for name in ("modeling_x.py", "sub/pytorch_model.bin", "README.py", "tokenizer.json"):
+        (tmp_path / name).write_text("x")
+        with pytest.raises(_model_store.StoreError, match=f"holds {name}, which .* does not name. Remove"):
+            _model_store.check_manifest(str(tmp_path), "SHA256SUMS")
+        (tmp_path / name).unlink()
+    _model_store.check_manifest(str(tmp_path), str(tmp_path / "SHA256SUMS"))
+
+
+def test_pickled_weights_are_not_fetched_beside_safetensors():
+    def left_out(*paths: str) -> list[str]:
+        return _model_store.pickled([{"path": path, "size": 1} for path in paths])
+
+    safe = ("config.json", "model-00001-of-00002.safetensors", "model.safetensors.index.json")
+    pickled = ("pytorch_model-00001-of-00002.bin", "consolidated.00.pth", "model.pt", "adapter_model.bin")
+    assert left_out(*safe, *pickled) == list(pickled)
+    # The only weights that there are, and parts that exist in this form alone.
+    assert left_out("config.json", *pickled) == []
+    assert left_out(*safe, "2_Dense/pytorch_model.bin", "spk_dict.pt", "tokenizer.bin") == []
+    assert left_out("config.json", "training_args.bin", "optimizer.pt", "rng_state_0.pth") == [
+        *("training_args.bin", "optimizer.pt", "rng_state_0.pth"),
+    ]
+    for wrong in ({}, [{"name": "x"}], [1], None):
+        if wrong:
+            with pytest.raises(_model_store.StoreError, match="not a list of files"):
+                _model_store.pickled(wrong)

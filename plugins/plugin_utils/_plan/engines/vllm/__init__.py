@@ -19,6 +19,7 @@ from . import (
     checkpoint,
     environment,
     foresight,
+    media,
     memory,
     nodes,
     options,
@@ -110,6 +111,7 @@ class Vllm:
         arguments = options.of_instance(instance, together, used)
         launched = refusals.Launched(instance, arguments, variables)
         foresight.check(launched)
+        media.check(instance, arguments, variables)
         if rocm:
             backend = recipe_use.backend(instance, arguments, variables)
             if backend:
