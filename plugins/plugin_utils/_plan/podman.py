@@ -52,6 +52,18 @@ def plan_podman(host: Host, builds: t.Mapping[str, Build]) -> PodmanPlan:
     return PodmanPlan(known["version"], release if quadlet else None, True, known["packages"], STORE)
 
 
+def check_release(host: Host, podman: PodmanPlan) -> None:
+    """Tell of a release with holes that a later one of the same series has not. Distributions mend older
+    series under their old number, so nothing is known of those."""
+    known = host.catalog.podman["holes"]
+    release = podman.version or ""
+    if release and version_key(known["first"]) <= version_key(release) < version_key(known["below"]):
+        host.findings.add(
+            "serve.podman_release", f"Podman {release}", f"{known['below']} or later", reason=known["reason"],
+            below=known["below"],
+        )  # fmt: skip
+
+
 def close_store(host: Host, podman: PodmanPlan) -> str | None:
     """The store of root's containers, where everybody may read it."""
     store = podman.open_store

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import typing as t
 
+from .catalog import version_key
 from .facts import User
 from .host import Host
 from .wants import INVENTORY
@@ -74,6 +75,9 @@ def _needs(host: Host, user: User, accelerator: str, ports: t.Sequence[int]) -> 
             f"{least} or above",
             "Choose another port, or lower net.ipv4.ip_unprivileged_port_start",
         )
+    release = host.system["podman"]["version"]
+    if ports and "pasta" not in commands and release and version_key(release) >= version_key("6.0"):
+        return f"Podman {release} without pasta", "pasta: Podman 6 knows no other way", "Install passt"
     if ports and not {"pasta", "slirp4netns"} & commands:
         return (
             "neither pasta nor slirp4netns",

@@ -16,7 +16,7 @@ from .facts import User
 from .host import Host
 from .kernel import ForOthers
 from .places import Places
-from .podman import QUADLET, PodmanPlan, close_store, plan_podman
+from .podman import QUADLET, PodmanPlan, check_release, close_store, plan_podman
 from .wants import INVENTORY, Server, Wants
 
 UNIT_FILES = {
@@ -283,6 +283,8 @@ def _settled(host: Host, podman: PodmanPlan, installs: t.Mapping[str, Install]) 
     quadlet = podman.quadlet if any(install.kind == "quadlet" for install in installs.values()) else None
     contained = any(install.container for install in installs.values()) and host.system["user"] is None
     store = close_store(host, podman) if contained else None
+    if any(install.container for install in installs.values()):
+        check_release(host, podman)
     return dataclasses.replace(podman, quadlet=quadlet, open_store=store)
 
 
