@@ -22,7 +22,7 @@ from ansible_collections.amdgpu.fleet.plugins.plugin_utils._shape import ShapeEr
 OF_TASKS = (
     "plan_host", "ansible_facts", "ansible_check_mode", "fleet_failure", "fleet_findings_before",
     "fleet_rebooted", "fleet_serving", "fleet_teardown", "fleet_gpu_health", "devices_applied",
-    "rocm_removed", "__serve_probes", "serve_installed_wheels",
+    "rocm_removed", "__serve_probes", "__serve_seen", "serve_installed_wheels",
     "kernel_reboot_required", "kernel_reboot_reason", "firmware_reboot_reason", "driver_reboot_reason",
 )  # fmt: skip
 # From the inventory, so they may be templates.

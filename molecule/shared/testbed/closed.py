@@ -10,7 +10,7 @@ from pathlib import Path
 
 import yaml
 
-from . import repository
+from . import repository, servers
 from .descriptions import REPOSITORY
 from .engine import MODELS, in_container, pip
 from .images import image
@@ -71,18 +71,18 @@ def prepare() -> None:
 def serve(reference: str, network: str, limits: tuple[str, ...]) -> None:
     """Packages, index and Hub at port 80, the registry at port 5000."""
     FOLDER.mkdir(parents=True, exist_ok=True)
-    if podman("ps", "--quiet", f"--filter=name=^{NAME}$").strip():
-        return
-    podman("rm", "--force", "--ignore", NAME)
     public = [
         f"{repository.FOLDER}:/srv/mirror/{host}:ro" for host in ("repo.radeon.com", "stable.repo.amd.com")
     ]
     script = "/srv/mirror/docker-registry serve /srv/mirror/registry.yml & exec python3 -u /mirror.py 80 /srv/mirror"
-    podman(
-        "run", "--detach", f"--name={NAME}", f"--label={LABEL}=mirror", "--privileged", *limits, "--init", "--restart=always",
+    words = (
+        f"--label={LABEL}=mirror", "--privileged", *limits, "--init", "--restart=always",
         f"--network={network}", f"--ip={ADDRESS}", f"--volume={FOLDER}:/srv/mirror", f"--volume={SERVER}:/mirror.py:ro",
         *(f"--volume={volume}" for volume in public), reference, "sh", "-c", script,
     )  # fmt: skip
+    # Without an engine there is no registry.
+    ports = (80, REGISTRY_PORT) if (FOLDER / "registry.yml").exists() else (80,)
+    servers.ensure(servers.Server(NAME, ADDRESS, ports, words))
 
 
 def close(container: str) -> None:

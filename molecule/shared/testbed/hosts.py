@@ -14,7 +14,7 @@ from typing import Any
 
 import yaml
 
-from . import closed, needs, readiness, repository, ssh
+from . import closed, needs, readiness, repository, servers, ssh
 from .descriptions import load_host
 from .engine import CPU_ENVIRONMENT, MODELS, WHEELS
 from .images import GUEST, RELEASES, image, ssh_key
@@ -220,15 +220,12 @@ def left_bridges(addresses: str, interfaces: Path = Path("/sys/class/net")) -> l
 
 def _serve(reference: str) -> None:
     """The package repository, over HTTP at a fixed address."""
-    if podman("ps", "--quiet", f"--filter=name=^{SERVER_NAME}$").strip():
-        return
-    podman("rm", "--force", "--ignore", SERVER_NAME)
-    podman(
-        "run", "--detach", f"--name={SERVER_NAME}", f"--label={LABEL}=repository", "--privileged", *LIMITS,
-        "--init", "--restart=always",
+    words = (
+        f"--label={LABEL}=repository", "--privileged", *LIMITS, "--init", "--restart=always",
         f"--network={NETWORK}", f"--ip={SERVER}", f"--volume={repository.FOLDER}:/srv/repository:ro",
         reference, "python3", "-m", "http.server", "80", "--directory", "/srv/repository",
     )  # fmt: skip
+    servers.ensure(servers.Server(SERVER_NAME, SERVER, (80,), words))
 
 
 def _start(host: Host, description: dict[str, Any], reference: str, all_hosts: list[Host]) -> None:

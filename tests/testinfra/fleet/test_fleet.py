@@ -7,6 +7,7 @@ import json
 import os
 import re
 import subprocess
+import time
 from pathlib import Path
 
 import pytest
@@ -68,6 +69,29 @@ def test_the_broken_host_is_named_and_left_alone_and_the_others_finish():
         "AMD Radeon RX 9070 XT (gfx1201)",
         "inbox",
     )
+
+
+def on(name: str, command: str) -> str:
+    """What a command printed on a host."""
+    words = ["ansible", name, "-i", INVENTORY, "-b", "-o", "-m", "ansible.builtin.shell", "-a", command]
+    done = subprocess.run(words, cwd=REPOSITORY, capture_output=True, text=True, timeout=120, check=True)
+    return done.stdout.partition("(stdout) ")[2].strip()
+
+
+def test_a_run_changes_nothing_while_another_one_holds_the_host_and_names_it():
+    lock, drifted = "/run/amdgpu-fleet/run.lock", "/etc/sysctl.d/60-amdgpu-fleet.conf"
+    held = json.dumps(
+        {"run": "admin2:1:x", "who": "bob on admin2", "since": time.time(), "seen": time.time()}
+    )
+    on("fleet-rack", f"mkdir -p /run/amdgpu-fleet && echo '{held}' > {lock} && echo '# drifted' >> {drifted}")
+    result = play("site.yml", "--limit", "fleet-rack")
+    assert result.returncode == 2 and "bob on admin2 changes this host since" in flat(result)
+    assert on("fleet-rack", f"grep -c drifted {drifted}") == "1"
+    on("fleet-rack", f": > {lock}")
+    result = play("site.yml", "--limit", "fleet-rack")
+    assert result.returncode == 0 and recap(result)["fleet-rack"]["changed"] > 0, result.stdout[-2000:]
+    assert on("fleet-rack", f"grep -c drifted {drifted} || true") == "0"
+    assert on("fleet-rack", f"wc -c < {lock}") == "0", "the lock was given back"
 
 
 def test_without_its_reboot_a_run_says_who_needs_one_and_why():

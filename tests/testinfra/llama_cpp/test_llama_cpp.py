@@ -74,17 +74,52 @@ def test_the_key_stands_where_root_alone_reads_it(host, kind):
     assert KEY not in host.check_output("ps -eo args")
 
 
-def test_a_wrong_option_is_refused_before_anything_is_deployed(host):
-    name = host.check_output("hostname")
-    before = host.check_output("systemctl show --property=InvocationID llama-cpp-smol")
-    command = ["ansible-playbook", "molecule/llama_cpp/converge.yml", "-i", INVENTORY, "--limit", name,
-               "--extra-vars", json.dumps({"llama_cpp_options": {"no-mmap": True}})]  # fmt: skip
+def converge(host, **variables: object) -> subprocess.CompletedProcess[str]:
+    """The playbook of the scenario again, on this host alone."""
+    command = ["ansible-playbook", "molecule/llama_cpp/converge.yml", "-i", INVENTORY,
+               "--limit", host.check_output("hostname"), "--extra-vars", json.dumps(variables)]  # fmt: skip
     environment = {**os.environ, "ANSIBLE_NOCOLOR": "1", "ANSIBLE_FORCE_COLOR": "0"}
-    result = subprocess.run(
+    return subprocess.run(
         command, cwd=REPOSITORY, env=environment, capture_output=True, text=True, timeout=400, check=False
     )
+
+
+def invocation(host) -> str:
+    return host.check_output("systemctl show --property=InvocationID llama-cpp-smol")
+
+
+def test_a_server_that_is_as_planned_is_compared_and_asked_and_nothing_else(host):
+    before = invocation(host)
+    result = converge(host, plan_compare=True)
+    assert result.returncode == 0 and "changed=0" in result.stdout, result.stdout[-2000:]
+    assert "Verify | look whether all servers serve" in result.stdout
+    assert "write units, options and environment" not in result.stdout
+    assert invocation(host) == before
+
+
+def test_what_drifted_is_found_by_comparing_and_put_right(host):
+    before = invocation(host)
+    host.check_output("echo DRIFTED=1 >> /etc/llama-cpp/smol.env")
+    result = converge(host, plan_compare=True)
+    assert result.returncode == 0, result.stdout[-2000:]
+    assert "DRIFTED" not in host.file("/etc/llama-cpp/smol.env").content_string
+    assert invocation(host) != before
+
+
+def test_what_a_run_that_was_killed_wrote_is_taken_up_by_the_next_one(host):
+    note, before = "/var/lib/amdgpu-fleet/pending-serve", invocation(host)
+    host.check_output("echo /etc/llama-cpp/smol.env > %s", note)
+    result = converge(host, plan_compare=True)
+    assert result.returncode == 0, result.stdout[-2000:]
+    assert invocation(host) != before
+    assert not host.file(note).exists
+
+
+def test_a_wrong_option_is_refused_before_anything_is_deployed(host):
+    before = invocation(host)
+    result = converge(host, llama_cpp_options={"no-mmap": True})
     assert result.returncode and "load-mode: none" in result.stdout, result.stdout[-2000:]
-    assert host.check_output("systemctl show --property=InvocationID llama-cpp-smol") == before
+    assert invocation(host) == before
     assert "NO_MMAP" not in host.file("/etc/llama-cpp/smol.env").content_string
 
 

@@ -26,7 +26,10 @@ def run_lock(tmp_path):
         command = [str(Path(sys.executable).with_name("ansible")), "here", "-i", "here,", "-c", "local", "-e"]
         command += [f"ansible_python_interpreter={sys.executable}", "-m", "amdgpu.fleet.run_lock"]
         command += ["-a", json.dumps({"root": str(tmp_path), **arguments})]
-        return subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+        # Ansible takes alice for an account, and makes her home a folder of that name here.
+        return subprocess.run(
+            command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False
+        )
 
     return run
 
