@@ -230,7 +230,10 @@ def test_a_purge_takes_over_from_the_dropin_of_another_name(host):
     assert "kernel_dropin" in host(present=["iommu=pt"], purge=True)["msg"]
     moved = four_times(host, present=["iommu=pt"], purge=True, dropin="zz-mine.cfg")
     assert moved["after"] == ["splash", "iommu=pt"] == host.boots_with() and host.text(DROPIN) is None
-    assert len(moved["diff"]) == 2 and "vendor" not in str(moved["actions"])
+    # What the kernel is started with, in one line each, and then the two files.
+    assert moved["diff"][0]["before"] == "splash\n" and moved["diff"][0]["after"] == "splash iommu=pt\n"
+    assert moved["diff"][0]["before_header"] == "kernel arguments" and len(moved["diff"]) == 3
+    assert "vendor" not in str(moved["actions"])
     four_times(host, purge=True)
     assert host.text("etc/default/grub.d/zz-mine.cfg") is None and host.boots_with() == ["splash"]
 
