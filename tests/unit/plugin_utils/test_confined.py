@@ -87,7 +87,7 @@ def test_containers_have_no_more_rights_than_they_need(two, release):
     if release:
         assert lines(unit, "DropCapability") == ["all"] and lines(unit, "NoNewPrivileges") == ["true"]
         assert lines(unit, "AddCapability") == ["DAC_OVERRIDE"] and lines(unit, "ReadOnly") == ["true"]
-        assert lines(unit, "PidsLimit") == ["32768"] or "PodmanArgs=--pids-limit=32768" in unit
+        assert "--pids-limit=32768" in unit
     else:
         (start,) = lines(unit, "ExecStart")
         assert " --cap-drop=all --cap-add=DAC_OVERRIDE " in start
