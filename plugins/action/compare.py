@@ -11,7 +11,7 @@ from ansible.errors import AnsibleActionFail
 from ansible.plugins.action import ActionBase
 
 from ansible_collections.amdgpu.fleet.plugins.plugin_utils import _harmless, _runs
-from ansible_collections.amdgpu.fleet.plugins.plugin_utils._facts import OF_ANSIBLE
+from ansible_collections.amdgpu.fleet.plugins.plugin_utils._facts import ours
 
 ROLES = Path(__file__).resolve().parents[2] / "roles"
 Vars = dict[str, t.Any]
@@ -39,13 +39,12 @@ class ActionModule(ActionBase):
         if result.get("failed") and _runs.has_ended(ended):
             result = self._ask({**asked, "ended": ended}, task_vars)
         if result.get("failed") or result.get("unreachable"):
-            return result
+            return {**ours(result), **({"held_by": _harmless.line(ended)} if ended else {})}
         found = result.get("reasons")
         found = _harmless.everywhere(found) if isinstance(found, dict) else {}
         reasons = {role: str(reason) for role, reason in {**found, **work}.items()}
-        kept = {name: value for name, value in result.items() if name in OF_ANSIBLE}
         return {
-            **kept,
+            **ours(result),
             "reasons": reasons,
             "unchanged": [role for role in arguments["roles"] if role not in reasons],
             "locked": result.get("locked") is True,

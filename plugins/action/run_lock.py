@@ -8,7 +8,8 @@ import typing as t
 
 from ansible.plugins.action import ActionBase
 
-from ansible_collections.amdgpu.fleet.plugins.plugin_utils import _runs
+from ansible_collections.amdgpu.fleet.plugins.plugin_utils import _harmless, _runs
+from ansible_collections.amdgpu.fleet.plugins.plugin_utils._facts import ours
 
 
 class ActionModule(ActionBase):
@@ -23,10 +24,16 @@ class ActionModule(ActionBase):
         result = self._execute_module(
             module_name="amdgpu.fleet.run_lock", module_args=arguments, task_vars=task_vars
         )
-        ended = result.get("held_by") or ""
+        ended = str(result.get("held_by") or "")
         if result.get("failed") and _runs.has_ended(ended):
             arguments["ended"] = ended
             result = self._execute_module(
                 module_name="amdgpu.fleet.run_lock", module_args=arguments, task_vars=task_vars
             )
-        return result
+        held = str(result.get("held_by") or "")
+        since = result.get("since")
+        return {
+            **ours(result),
+            **({"held_by": _harmless.line(held)} if held else {}),
+            **({"since": since} if isinstance(since, (int, float)) else {}),
+        }

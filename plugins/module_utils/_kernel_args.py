@@ -36,8 +36,8 @@ def is_dropin(name: str) -> bool:
 
 
 def diff(plan: boot.Plan) -> list[dict[str, str]]:
-    """First what the kernel is started with, one line before and one after: files say it in the words of their
-    boot loader. Then the files."""
+    """First what the kernel is started with, one line before and one after: files say it in the words of
+    their boot loader. Then the files."""
     changed = {place: text for place, text in plan.files.items() if text[0] != text[1]}
     lines = (" ".join(plan.before) + "\n", " ".join(plan.after) + "\n")
     texts = {"kernel arguments": lines} if lines[0] != lines[1] or not changed else {}

@@ -105,9 +105,13 @@ def test_nothing_runs_there_where_facts_become_variables(play, tmp_path):
 
 def test_no_answer_of_any_module_becomes_a_variable(play):
     names = "^(" + "|".join(name for name in FORGED if name.startswith(("report", "fleet"))) + ")$"
-    seen = "{{ query('ansible.builtin.varnames', '" + names + "') | length }} {{ inventory_hostname }}"
+    seen = (
+        "{{ query('ansible.builtin.varnames', '"
+        + names
+        + "') | length }} {{ inventory_hostname }} {{ groups.all | join }}"
+    )
     result = play(
         {"name": "Any module", "ansible.builtin.stat": {"path": "/"}},
         {"name": "Look", "amdgpu.fleet.show": {"text": seen}},
     )
-    assert "0 victim" in result.stdout.splitlines()
+    assert "0 victim victim" in result.stdout.splitlines()
