@@ -56,7 +56,7 @@ test-vm: setup ## What only a real boot shows, in a virtual machine (QEMU): boot
 lint: setup ## ruff, mypy, yamllint, ansible-lint
 	@echo "==> ruff, mypy, yamllint, ansible-lint"
 	@$(BIN)/ruff check .
-	@$(BIN)/mypy -p ansible_collections.amdgpu.fleet.plugins.module_utils -p ansible_collections.amdgpu.fleet.plugins.plugin_utils
+	@$(BIN)/mypy -p ansible_collections.amdgpu.fleet.plugins
 	@$(BIN)/yamllint --strict .
 	@$(BIN)/ansible-lint --strict
 

@@ -46,9 +46,10 @@ class ActionModule(ActionBase):
     def _status(self, jid: str, mode: str, task_vars: dict[str, t.Any] | None) -> dict[str, t.Any]:
         folder = self.get_shell_option("async_dir", default="~/.ansible_async")
         arguments = {"jid": jid, "mode": mode, "_async_dir": folder}
-        return self._execute_module(
+        result: dict[str, t.Any] = self._execute_module(
             module_name="ansible.builtin.async_status", module_args=arguments, task_vars=task_vars
         )
+        return result
 
     def _size(self, folder: str) -> str:
         """What is there, and of how much where that is written beside it; both without starting a Python on

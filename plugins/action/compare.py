@@ -81,8 +81,9 @@ class ActionModule(ActionBase):
         """Keys are among the arguments: the host logs nothing of them."""
         before, self._task.no_log = self._task.no_log, True
         try:
-            return self._execute_module(
+            result: Vars = self._execute_module(
                 module_name="amdgpu.fleet.compare", module_args=arguments, task_vars=task_vars
             )
+            return result
         finally:
             self._task.no_log = before

@@ -21,7 +21,7 @@ class ActionModule(ActionBase):
     def run(self, tmp: str | None = None, task_vars: dict[str, t.Any] | None = None) -> dict[str, t.Any]:
         super().run(tmp, task_vars)
         arguments = {**_runs.this_run(), **self._task.args}
-        result = self._execute_module(
+        result: dict[str, t.Any] = self._execute_module(
             module_name="amdgpu.fleet.run_lock", module_args=arguments, task_vars=task_vars
         )
         ended = str(result.get("held_by") or "")

@@ -40,8 +40,9 @@ def diff(plan: boot.Plan) -> list[dict[str, str]]:
     their boot loader. Then the files."""
     changed = {place: text for place, text in plan.files.items() if text[0] != text[1]}
     lines = (" ".join(plan.before) + "\n", " ".join(plan.after) + "\n")
-    texts = {"kernel arguments": lines} if lines[0] != lines[1] or not changed else {}
-    texts |= changed
+    texts: dict[str, tuple[str | None, str | None]] = dict(changed)
+    if lines[0] != lines[1] or not changed:
+        texts = {"kernel arguments": lines, **texts}
     return [
         {
             "before": files.shown(old),

@@ -169,6 +169,6 @@ def _cut_off(tree: Tree, path: str, name: str) -> bool:
             if end <= size:
                 file.seek(max(8, end - 4096))
                 end += max(map(int, END_OF_TENSOR.findall(file.read(min(length, 4096)))), default=0)
-            return end > size
+            return bool(end > size)
     except (OSError, ValueError, struct.error):
         return True

@@ -128,15 +128,17 @@ def fp8_scales(configuration: dict[str, t.Any]) -> str | None:
     for group in groups.values() if isinstance(groups, dict) else ():
         weights = group.get("weights") if isinstance(group, dict) else None
         if isinstance(weights, dict) and weights.get("num_bits") == 8 and weights.get("type") == "float":
-            return weights["strategy"] if weights.get("strategy") in ("tensor", "channel", "block") else None
+            strategy = weights.get("strategy")
+            return str(strategy) if strategy in ("tensor", "channel", "block") else None
     return None
 
 
 def _quantization(configuration: dict[str, t.Any]) -> dict[str, t.Any]:
     for part in (configuration, _text_part(configuration)):
         for key in ("quantization_config", "compression_config"):
-            if isinstance(part.get(key), dict):
-                return part[key]
+            found = part.get(key)
+            if isinstance(found, dict):
+                return found
     return {}
 
 

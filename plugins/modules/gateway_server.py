@@ -109,6 +109,7 @@ waited_seconds: {description: Seconds until the state had its effect., type: flo
 
 import os
 import time
+from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 
@@ -132,7 +133,7 @@ def lines(servers: list[gateway.Server]) -> str:
 class Gateway:
     """One backend of HAProxy and what is wanted of it."""
 
-    def __init__(self, params: dict) -> None:
+    def __init__(self, params: dict[str, Any]) -> None:
         self.ask = gateway.socket_at(params["socket"])
         self.params = params
         self.wanted = params["state"]

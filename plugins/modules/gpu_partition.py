@@ -185,7 +185,10 @@ def main() -> None:
 
     def run(command: list[str]) -> tuple[int, str, str]:
         try:
-            return module.run_command(partition.below_root(params["root"], command), handle_exceptions=False)
+            rc, out, err = module.run_command(
+                partition.below_root(params["root"], command), handle_exceptions=False
+            )
+            return rc, out, err
         except OSError as error:
             return 127, "", f"{command[0]} cannot be run ({error.strerror})"
 

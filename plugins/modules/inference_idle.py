@@ -81,7 +81,8 @@ def main() -> None:
     except ValueError as error:
         module.fail_json(msg=str(error))
     start = time.monotonic()
-    first = None
+    first: float | None = None
+    seen: str | None
     while True:
         try:
             requests = server.requests()

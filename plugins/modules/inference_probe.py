@@ -115,11 +115,11 @@ def api_key(module: AnsibleModule) -> str | None:
                 f"the path."
             )
         )
-    if not match:
+    key = match.group(1).strip() if match else ""
+    if not key:
         module.fail_json(
             msg=f"api_key_file {path} has no line VLLM_API_KEY=... Write one, or leave api_key_file out."
         )
-    key = match.group(1).strip()
     module.no_log_values.add(key)  # a server may repeat it in what it answers
     return key
 

@@ -171,7 +171,7 @@ class Hub:
                 "model_hf_token where the model is private or gated, or set model_hub to a Hub that the host "
                 "reaches."
             )
-        return out
+        return str(out)
 
     def ask(self, *words: str) -> object:
         text = self.run(*words, "--format", "json")
@@ -203,10 +203,10 @@ def download(module: AnsibleModule, partial: str) -> str:
     return commit
 
 
-def make(module: AnsibleModule, path: str, manifest: str | None) -> dict:
+def make(module: AnsibleModule, path: str, manifest: str | None) -> dict[str, Any]:
     params = module.params
     partial = _model_store.partial(path)
-    result: dict = {}
+    result: dict[str, Any] = {}
     os.umask(0o022)
     source = params["archive"] or params["hub"]
     try:

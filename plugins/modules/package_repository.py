@@ -132,7 +132,8 @@ from ansible_collections.amdgpu.fleet.plugins.module_utils._inference import rea
 
 def fetch(module: AnsibleModule, url: str, what: str, remedy: str) -> bytes:
     """The content of an address, or one sentence that says what could not be had and what to do."""
-    data, reason = None, "no answer"
+    data: bytes | None = None
+    reason = "no answer"
     try:
         with within(module.params["timeout"]):
             response, info = fetch_url(module, url, timeout=module.params["timeout"], decompress=False)
@@ -145,11 +146,10 @@ def fetch(module: AnsibleModule, url: str, what: str, remedy: str) -> bytes:
             data = read_all(gzip.GzipFile(fileobj=io.BytesIO(data)))
     except (OSError, EOFError, zlib.error, HTTPException) as error:
         data, reason = None, f"the answer broke off: {error}"
-    if data is None:
-        module.fail_json(
-            msg=f"{what} at {url} cannot be had ({reason}). {remedy}; the host was left as it was."
-        )
-    return data
+    if data is not None:
+        return data
+    module.fail_json(msg=f"{what} at {url} cannot be had ({reason}). {remedy}; the host was left as it was.")
+    raise AssertionError  # fail_json ends the module
 
 
 def main() -> None:

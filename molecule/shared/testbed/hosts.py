@@ -123,6 +123,7 @@ def parse_host(text: str) -> Host:
 def up(hosts: list[Host]) -> None:
     """Start hosts that are not running as described, in waves, and wait until ssh would let Ansible in."""
     descriptions = {host.name: load_host(host.host) for host in hosts}
+    servers.forget_dead()
     running = set(podman("ps", f"--filter=label={LABEL}=host", "--format={{.Names}}").split())
     missing = [host for host in hosts if host.container not in running]
     needs.check(needs.demand_of(missing), _store())

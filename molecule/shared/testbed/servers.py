@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Containers that serve all hosts: one that does not answer is started anew, and in the end says why it does not."""
+"""Containers of the test bed that only seem to run: a server that does not answer is started anew, and in the end
+says why it does not; a container without a process is forgotten."""
 
 from __future__ import annotations
 
@@ -7,8 +8,9 @@ import socket
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 
-from .machine import BedError, podman
+from .machine import LABEL, BedError, podman
 
 TRIES = 3
 # Each is a small program; a loaded machine takes seconds for its start.
@@ -35,6 +37,29 @@ class Probe:
     clock: Callable[[], float] = time.monotonic
     sleep: Callable[[float], None] = time.sleep
     connect: Callable[[str, int], str] = lambda address, port: _connect(address, port)
+
+
+def forget_dead(probe: Probe | None = None, proc: Path = Path("/proc")) -> list[str]:
+    """Remove containers whose process is gone. Where everything that a run left was killed, Podman's own watcher was
+    too, and Podman takes them for running."""
+    ask = (probe or Probe()).podman
+    listed = ask("ps", "--no-trunc", f"--filter=label={LABEL}", "--format={{.ID}} {{.Pid}} {{.Names}}")
+    dead = [
+        name
+        for key, pid, name in map(str.split, listed.splitlines())
+        if not _runs(proc / pid / "cgroup", key)
+    ]
+    for name in dead:
+        ask("rm", "--force", "--ignore", "--time=0", "--volumes", name)
+    return dead
+
+
+def _runs(cgroup: Path, key: str) -> bool:
+    """Whether the process is there and is the container's: its number may be another one's by now."""
+    try:
+        return key in cgroup.read_text(encoding="utf-8")
+    except OSError:
+        return False
 
 
 def ensure(server: Server, probe: Probe | None = None) -> None:

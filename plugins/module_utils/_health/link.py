@@ -79,7 +79,8 @@ def _lanes(device: Reading, name: str) -> int | None:
     width = device.number(name)
     if width is not None and width not in LANES:
         # 0 and 255 are what a function without a link of its own shows.
-        return device.fail(name, f"shows {width} lanes")
+        device.fail(name, f"shows {width} lanes")
+        return None
     return width
 
 
@@ -87,7 +88,8 @@ def _speed(device: Reading, name: str) -> float | None:
     text = device.text(name) or ""
     match = re.match(r"(\d{1,3}(?:\.\d)?) GT/s", text)
     if not match:
-        return device.fail(name, f"shows {text[:20]!r}")
+        device.fail(name, f"shows {text[:20]!r}")
+        return None
     return float(match.group(1))
 
 

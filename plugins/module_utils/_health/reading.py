@@ -7,7 +7,6 @@ from __future__ import annotations
 import errno
 import os
 import re
-import typing as t
 
 from .._tree import Tree
 
@@ -41,7 +40,8 @@ class Reading:
                 self.tree.path(self.folder, name), os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC
             )
         except (OSError, ValueError) as error:
-            return self.fail(about or name, _reason(error))
+            self.fail(about or name, _reason(error))
+            return None
         try:
             data = piece = os.read(descriptor, 65536)
             while piece and len(data) < MAX_BYTES:
@@ -49,7 +49,8 @@ class Reading:
                 data += piece
             return data
         except OSError as error:
-            return self.fail(about or name, _reason(error))
+            self.fail(about or name, _reason(error))
+            return None
         finally:
             os.close(descriptor)
 
@@ -60,18 +61,22 @@ class Reading:
         try:
             text = data.rstrip(b"\0\n ").decode("ascii").strip()
         except UnicodeDecodeError:
-            return self.fail(about or name, "is not text")
+            self.fail(about or name, "is not text")
+            return None
         if "\0" in text or (not text and b"\0" in data):
-            return self.fail(about or name, "holds binary data")
+            self.fail(about or name, "holds binary data")
+            return None
         if _NOT_NOW.search(text):
-            return self.fail(about or name, "is inaccessible while the GPU starts or resets")
+            self.fail(about or name, "is inaccessible while the GPU starts or resets")
+            return None
         return text
 
     def word(self, name: str, about: str = "") -> str | None:
         """The text of a file that holds a name or a version; empty is unknown."""
         text = self.text(name, about)
         if text == "":
-            return self.fail(about or name, "is empty")
+            self.fail(about or name, "is empty")
+            return None
         return text[:100] if text else None
 
     def number(self, name: str, about: str = "", base: int = 10) -> int | None:
@@ -79,16 +84,17 @@ class Reading:
         if text is None:
             return None
         if not re.fullmatch(r"-?(0x)?[0-9a-fA-F]{1,20}", text):
-            return self.fail(about or name, "does not hold a number")
+            self.fail(about or name, "does not hold a number")
+            return None
         try:
             return int(text, base)
         except ValueError:
-            return self.fail(about or name, "does not hold a number")
+            self.fail(about or name, "does not hold a number")
+            return None
 
-    def fail(self, about: str, reason: str) -> t.Any:
-        """Remember why a value is unknown; the answer is that value."""
+    def fail(self, about: str, reason: str) -> None:
+        """Remember why a value is unknown."""
         self.unread.setdefault(about, reason)
-        return None
 
     def names(self, name: str) -> list[str]:
         try:

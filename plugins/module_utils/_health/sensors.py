@@ -50,7 +50,8 @@ def _counts(gpu: Reading, name: str, block: str) -> dict[str, int | None] | None
         return None
     found = {kind: int(count) for kind, count in _COUNT.findall(text)}
     if not found:
-        return gpu.fail(f"ras.{block}", "holds no counters")
+        gpu.fail(f"ras.{block}", "holds no counters")
+        return None
     return {_NAMES[kind]: found.get(kind) for kind in ("ce", "ue", "de")}
 
 
@@ -62,7 +63,8 @@ def bad_pages(gpu: Reading, threshold: int | None) -> dict[str, t.Any] | None:
     flags = [flag.upper() for flag in _PAGE.findall(text)]
     lines = [line for line in text.splitlines() if line.strip()]
     if lines and not flags:
-        return gpu.fail("bad_pages", "holds lines that are no pages")
+        gpu.fail("bad_pages", "holds lines that are no pages")
+        return None
     if len(lines) > len(flags):
         gpu.fail("bad_pages.lines", f"holds {len(lines) - len(flags)} lines that are no pages")
     return {
@@ -100,7 +102,8 @@ def hwmon(gpu: Reading) -> str | None:
     for name in gpu.names("hwmon"):
         if gpu.text(f"hwmon/{name}/name") == "amdgpu":
             return f"hwmon/{name}"
-    return gpu.fail("sensors", "no hwmon folder is called amdgpu")
+    gpu.fail("sensors", "no hwmon folder is called amdgpu")
+    return None
 
 
 def temperatures(gpu: Reading, folder: str) -> list[dict[str, t.Any]]:
@@ -125,7 +128,8 @@ def temperatures(gpu: Reading, folder: str) -> list[dict[str, t.Any]]:
 def _degrees(gpu: Reading, path: str, about: str) -> int | None:
     milli = gpu.number(path, about)
     if milli is not None and not 0 < milli < 1000 * 256:
-        return gpu.fail(about, f"shows {milli}, which is no temperature")
+        gpu.fail(about, f"shows {milli}, which is no temperature")
+        return None
     return None if milli is None else milli // 1000
 
 

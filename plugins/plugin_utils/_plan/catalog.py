@@ -68,7 +68,7 @@ def merge(base: t.Any, over: t.Any, path: str = "plan_catalog") -> t.Any:
 def read_part(name: str) -> dict[str, t.Any]:
     """A part of the catalog as the collection ships it."""
     if name not in ENGINES:
-        return read_yaml(FOLDER / f"{PLACES.get(name, name)}.yml")
+        return dict(read_yaml(FOLDER / f"{PLACES.get(name, name)}.yml"))
     part: dict[str, t.Any] = {}
     for subject in ENGINES[name]:
         part.update(read_yaml(FOLDER / "engines" / name / f"{subject}.yml"))
@@ -91,7 +91,7 @@ def read_schema(name: str) -> dict[str, t.Any]:
 
 def _read_json(path: Path) -> dict[str, t.Any]:
     with path.open(encoding="utf-8") as file:
-        return json.load(file)
+        return dict(json.load(file))
 
 
 def _versions(part: dict[str, t.Any]) -> dict[str, t.Any]:
@@ -128,7 +128,7 @@ def with_base(profile: dict[str, t.Any]) -> dict[str, t.Any]:
             f"plan_catalog.profiles: {name!r} is no profile to base one on. Correct base in plan_catalog."
         )
     path = FOLDER / folder / f"{name}.yml"
-    return merge(with_base(read_yaml(path)), profile, f"catalog/{folder}/{name}.yml")
+    return dict(merge(with_base(read_yaml(path)), profile, f"catalog/{folder}/{name}.yml"))
 
 
 class Catalog:

@@ -102,7 +102,7 @@ def _note_devices(host: Host, compute: str) -> None:
 
 
 def _known(host: Host, gpu: Gpu) -> dict[str, t.Any]:
-    return host.catalog.gpus["partition_modes"].get(gpu["product"], {})
+    return dict(host.catalog.gpus["partition_modes"].get(gpu["product"], {}))
 
 
 def _devices(gpu: Gpu, mode: str | None) -> int | None:

@@ -74,3 +74,17 @@ def test_one_that_never_answers_says_what_it_said() -> None:
         "address already in use",
     ):
         assert words in str(error.value)
+
+
+def test_a_container_without_a_process_is_forgotten(tmp_path) -> None:
+    calls = []
+
+    def podman(*words: str, check: bool = True) -> str:
+        calls.append(words)
+        return "aaa 11 bed-alive\nbbb 12 bed-killed\nccc 13 bed-replaced\n" if words[0] == "ps" else ""
+
+    for pid, text in (("11", "0::/libpod_parent/libpod-aaa/init.scope\n"), ("13", "0::/somebody-else\n")):
+        (tmp_path / pid).mkdir()
+        (tmp_path / pid / "cgroup").write_text(text)
+    assert servers.forget_dead(servers.Probe(podman), tmp_path) == ["bed-killed", "bed-replaced"]
+    assert [words[-1] for words in calls if words[0] == "rm"] == ["bed-killed", "bed-replaced"]

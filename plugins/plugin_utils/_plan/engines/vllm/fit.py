@@ -310,7 +310,7 @@ def allowance(shape: Shape, settings: Settings, rule: dict[str, t.Any]) -> int:
     logits = (
         min(settings.sequences, settings.batched_tokens) * shape.get("vocabulary", 0) * rule["logits_bytes"]
     )
-    return int(fixed * GIB) + batch * rule["activation_factor"] + logits
+    return int(fixed * GIB) + int(batch * rule["activation_factor"]) + int(logits)
 
 
 def table(model: Model, settings: Settings, rules: dict[str, t.Any], cpu: bool = False) -> dict[str, t.Any]:
