@@ -27,6 +27,7 @@ except ImportError:  # a Python that was built without it; tarfile says so itsel
 # What is left free beside the model: a full disk stops more than the download.
 RESERVE = 1 << 30
 CHUNK = 4 << 20
+_COMMIT = re.compile(r"[0-9a-f]{40}")
 MANIFEST_LINE = re.compile(r"(?P<sum>[0-9a-f]{64}) [ *](?P<name>[^\0]+)")
 
 
@@ -276,11 +277,21 @@ def hub_failure(text: str) -> str:
     return (errors or [line for line in lines if line] or ["no reason given"])[-1].rstrip(".")
 
 
-def commit(name: str, info: t.Any) -> str:
-    """The commit that the Hub's word on a model names."""
+def commit(name: str, info: t.Any, revision: str = "") -> str:
+    """The commit that the Hub's word on a model names. One that was asked for is held to: a Hub that answers
+    another one would give other files under its name."""
     found = info.get("sha") if isinstance(info, dict) else None
     if not isinstance(found, str) or not found:
         raise StoreError(f"The Hub does not say which commit of {name} is meant. Correct model_hub.")
+    if not _COMMIT.fullmatch(found):
+        raise StoreError(
+            f"The Hub says that the commit of {name} is {found[:80]!r}, which is none. Correct model_hub."
+        )
+    if _COMMIT.fullmatch(revision.lower()) and found != revision.lower():
+        raise StoreError(
+            f"The Hub answers with the commit {found} of {name}, not with {revision}. Correct revision in "
+            f"model_sources, or model_hub."
+        )
     return found
 
 

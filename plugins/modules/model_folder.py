@@ -47,7 +47,8 @@ options:
     description: Name of the model on the Hub. Needs O(client).
     type: str
   revision:
-    description: Branch, tag or commit on the Hub.
+    description: Branch, tag or commit on the Hub. A commit is held to; a Hub that answers another one is
+      refused.
     type: str
     default: main
   endpoint:
@@ -187,9 +188,8 @@ def download(module: AnsibleModule, partial: str) -> str:
     """Fetch the files of one commit, and hold each to the checksum that the Hub has for it."""
     params = module.params
     hub, name, excluded = Hub(module, partial), params["hub"], list(params["exclude"])
-    commit = _model_store.commit(
-        name, hub.ask("models", "info", name, "--revision", params["revision"], "--expand", "sha")
-    )
+    info = hub.ask("models", "info", name, "--revision", params["revision"], "--expand", "sha")
+    commit = _model_store.commit(name, info, params["revision"])
     listing = hub.ask("models", "list", name, "--revision", commit, "--recursive")
     if params["weights"]:  # a format of its own may need them
         excluded += _model_store.pickled(listing)

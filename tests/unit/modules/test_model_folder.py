@@ -309,3 +309,16 @@ def test_pickled_weights_are_not_fetched_beside_safetensors():
         if wrong:
             with pytest.raises(_model_store.StoreError, match="not a list of files"):
                 _model_store.pickled(wrong)
+
+
+def test_a_commit_that_was_asked_for_is_held():
+    asked, other = "a" * 40, "b" * 40
+    assert _model_store.commit("x/y", {"sha": asked}, asked) == asked
+    assert _model_store.commit("x/y", {"sha": asked}, asked.upper()) == asked
+    # A branch may mean any commit.
+    assert _model_store.commit("x/y", {"sha": other}, "main") == other
+    with pytest.raises(_model_store.StoreError, match=f"commit {other} of x/y, not with {asked}"):
+        _model_store.commit("x/y", {"sha": other}, asked)
+    for wrong in ({}, [], None, {"sha": 7}, {"sha": ""}, {"sha": "--local-dir"}, {"sha": "main"}):
+        with pytest.raises(_model_store.StoreError, match="Correct model_hub"):
+            _model_store.commit("x/y", wrong, asked)
