@@ -22,6 +22,8 @@ UNIT_FILES = {
     "venv": "/etc/systemd/system/{}.service",
     "quadlet": "/etc/containers/systemd/{}.container",
     "podman": "/etc/systemd/system/{}.service",
+    # A cluster runs it: this host has no unit.
+    "kubernetes": "",
 }
 # Where the facts look for virtual environments.
 VENVS = "/opt/vllm"
@@ -83,6 +85,8 @@ class ServerPlan:
     options: dict[str, t.Any]
     memory: dict[str, t.Any]
     gpus: list[int]
+    # Index of a GPU -> how many of its devices it has.
+    device_counts: dict[int, int]
     numa: Numa | None
     devices: list[str]
     groups: list[int]
@@ -107,6 +111,8 @@ class ServePlan:
     # Who runs the containers, where it is not root.
     user: User | None = None
     instances: list[ServerPlan] = dataclasses.field(default_factory=list)
+    # Servers that a cluster runs on this host: no unit is written for them.
+    handed_over: list[ServerPlan] = dataclasses.field(default_factory=list)
     # Unit files of servers that are not wanted any more: they hold GPUs and ports. Where none is wanted at
     # all, nothing is taken away.
     stale: list[str] = dataclasses.field(default_factory=list)
@@ -201,6 +207,8 @@ def section(host: Host, planned: t.Mapping[int, int], kernel: ForOthers) -> Serv
         model_links.check(host.findings, model.on_host(host, instance.path), instance.path, server.name)
         launch = engine.launch(instance, together)
         instances.append(_server(instance, launch, podman, assignment))
+    if wants.serve_kind == "kubernetes":
+        return _handed_over(host, accelerator, installs, instances)
     podman = _settled(host, podman, installs)
     first = next(iter(installs.values()))
     # Those that serve with other hosts use the network of the host, where nothing is published.
@@ -219,6 +227,28 @@ def section(host: Host, planned: t.Mapping[int, int], kernel: ForOthers) -> Serv
         check_interval=wants.serve_check_interval,
         secret_variables=_secret_variables(host, usable),
         shared_secret_files=sorted({instance.shared_secret_file for instance in instances}),
+        folders=FOLDERS,
+        prefixes=PREFIXES,
+    )
+
+
+def _handed_over(
+    host: Host, accelerator: str, installs: t.Mapping[str, Install], servers: t.Sequence[ServerPlan]
+) -> ServePlan:
+    """A cluster pulls the images and runs the servers: by digest where there is one."""
+    for name, install in installs.items():
+        if install.container and install.container.archive:
+            seen, title = install.container.archive, engines.ENGINES[name].title
+            host.findings.add("kubernetes.archive", seen, f"an image of {title} in a registry")
+    pulled = {name: install.container.pull for name, install in installs.items() if install.container}
+    return ServePlan(
+        state=host.wants.serve_state,
+        accelerator=accelerator,
+        handed_over=[dataclasses.replace(each, image=pulled.get(each.engine, "")) for each in servers],
+        start_timeout=host.wants.serve_start_timeout,
+        secret_variables=[
+            name for name, value in host.wants.serve_secret_environment.items() if value is not None
+        ],
         folders=FOLDERS,
         prefixes=PREFIXES,
     )
@@ -377,6 +407,7 @@ def _server(
         options=launch.options,
         memory=launch.memory,
         gpus=[gpu["index"] for gpu in instance.devices.gpus],
+        device_counts={index: len(parts) for index, parts in instance.devices.partitions.items()},
         numa=numa(host, server, instance.devices.gpus),
         devices=[*(["/dev/kfd"] if build.rocm and nodes else []), *(f"/dev/dri/{node}" for node in nodes)],
         groups=[group for group in groups if group is not None] if build.gpu else [],
