@@ -46,8 +46,8 @@ class ActionModule(ActionBase):
             return {
                 **result,
                 "failed": True,
-                "msg": f"{error.filename or root} cannot be written ({why}). Name a folder that you may write "
-                "with handover_path.",
+                "msg": f"{error.filename or root} cannot be written ({why}). Name a folder that you may "
+                "write with handover_path.",
             }
         return {
             **result,

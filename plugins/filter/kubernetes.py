@@ -30,8 +30,8 @@ def kubernetes_objects(facts: t.Mapping[str, t.Any], wants: dict[str, t.Any], ho
         raise AnsibleFilterError(f"amdgpu.fleet.kubernetes_objects: there is no plan for {host}. {reasons}")
     if plan.kubernetes is None:
         raise AnsibleFilterError(
-            f"amdgpu.fleet.kubernetes_objects: {host} is not handed over. Set serve_kind to kubernetes for it "
-            "in the inventory."
+            f"amdgpu.fleet.kubernetes_objects: {host} is not handed over. Set serve_kind to kubernetes for "
+            "it in the inventory."
         )
     return dataclasses.asdict(made.objects(seen, plan))
 

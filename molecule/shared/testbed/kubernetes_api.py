@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """A stand-in for the API server of Kubernetes. It keeps what it is sent and a list of all requests.
 
-    kubernetes_api.py 6443     on 127.0.0.1
+    kubernetes_api.py 127.0.0.1 6443
 
 `GET /_requests` has the requests that change something, `PUT /_objects` takes objects as they are, and
 `PUT /_budgets` says how often an eviction of a pod is refused.
@@ -17,8 +17,6 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from threading import Lock
 from typing import Any
-
-import yaml
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from testbed.kubernetes_store import ApiError, Key, Object, Store  # noqa: E402
@@ -53,14 +51,17 @@ class Api:
     """The rules of the server, without HTTP."""
 
     def __init__(self) -> None:
-        self.store, self.requests, self.lock = Store(), [], Lock()  # type: ignore[var-annotated]
+        self.store, self.lock = Store(), Lock()
+        self.requests: list[Object] = []
 
     def answer(self, method: str, path: str, query: dict[str, str], content: str, body: str) -> Object:
         with self.lock:
             if path.startswith("/_"):
                 return self._own(method, path, body)
             if method != "GET":
-                self.requests.append({"method": method, "path": path, "query": query, "type": content, "body": body})
+                self.requests.append(
+                    {"method": method, "path": path, "query": query, "type": content, "body": body}
+                )
             found = discovery(path)
             return found if found is not None else self._resource(method, path, query, content, body)
 
@@ -79,7 +80,7 @@ class Api:
         kind, namespaced = RESOURCES[version][plural]
         key: Key = (plural, namespace, name)
         dry = query.get("dryRun") == "All"
-        data = yaml.safe_load(body) if body else {}
+        data = json.loads(body) if body else {}
         if sub == "eviction":
             self.store.evict(key, dry)
             return {"kind": "Status", "apiVersion": "v1", "status": "Success"}
@@ -87,10 +88,19 @@ class Api:
             items = self.store.select(
                 plural, namespace, _pairs(query.get("fieldSelector")), _pairs(query.get("labelSelector"))
             )
-            return {"kind": f"{kind}List", "apiVersion": version, "metadata": {"resourceVersion": "1"}, "items": items}
+            return {
+                "kind": f"{kind}List",
+                "apiVersion": version,
+                "metadata": {"resourceVersion": "1"},
+                "items": items,
+            }
         if method == "GET":
             return self.store.get(key)
-        if namespaced and method in ("POST", "PATCH") and ("namespaces", "", namespace) not in self.store.objects:
+        if (
+            namespaced
+            and method in ("POST", "PATCH")
+            and ("namespaces", "", namespace) not in self.store.objects
+        ):
             raise ApiError(404, "NotFound", f'namespaces "{namespace}" not found')
         if method == "POST":
             return self.store.create((plural, namespace, data["metadata"]["name"]), data, dry)
@@ -162,7 +172,11 @@ def _place(path: str) -> tuple[str, str, str, str, str]:
 def _key_of(made: Object) -> Key:
     for plural, (kind, namespaced) in RESOURCES[made["apiVersion"]].items():
         if kind == made["kind"]:
-            return (plural, made["metadata"].get("namespace", "") if namespaced else "", made["metadata"]["name"])
+            return (
+                plural,
+                made["metadata"].get("namespace", "") if namespaced else "",
+                made["metadata"]["name"],
+            )
     raise ApiError(400, "BadRequest", f"no resource for {made['kind']}")
 
 
@@ -170,8 +184,8 @@ def _pairs(selector: str | None) -> dict[str, str]:
     return dict(part.split("=", 1) for part in (selector or "").split(",") if part)
 
 
-def serve(port: int) -> ThreadingHTTPServer:
-    """The server on 127.0.0.1, not yet running; port 0 takes a free one."""
+def serve(address: str, port: int) -> ThreadingHTTPServer:
+    """The server, not yet running; port 0 takes a free one."""
     api = Api()
 
     class Handler(BaseHTTPRequestHandler):
@@ -199,8 +213,8 @@ def serve(port: int) -> ThreadingHTTPServer:
         def log_message(self, *_words: Any) -> None:
             """Nothing: the requests are kept."""
 
-    return ThreadingHTTPServer(("127.0.0.1", port), Handler)
+    return ThreadingHTTPServer((address, port), Handler)
 
 
 if __name__ == "__main__":
-    serve(int(sys.argv[1])).serve_forever()
+    serve(sys.argv[1], int(sys.argv[2])).serve_forever()

@@ -49,7 +49,9 @@ class Store:
             raise ApiError(404, "NotFound", f'{key[0]} "{key[2]}" not found')
         return self.objects[key]
 
-    def select(self, resource: str, namespace: str, fields: dict[str, str], labels: dict[str, str]) -> list[Object]:
+    def select(
+        self, resource: str, namespace: str, fields: dict[str, str], labels: dict[str, str]
+    ) -> list[Object]:
         found = [
             each
             for (kind, space, _name), each in sorted(self.objects.items())

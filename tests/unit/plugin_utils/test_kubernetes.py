@@ -4,7 +4,9 @@
 from __future__ import annotations
 
 import json
+import re
 import urllib.parse
+from pathlib import Path
 
 import pytest
 import tiny_gguf
@@ -21,6 +23,7 @@ from ansible_collections.amdgpu.fleet.plugins.module_utils._tree import Tree
 from ansible_collections.amdgpu.fleet.plugins.plugin_utils._plan.handover import kubernetes_names as names
 from ansible_collections.amdgpu.fleet.plugins.plugin_utils._plan.handover import kubernetes_volumes
 
+REPOSITORY = Path(__file__).resolve().parents[3]
 CHAT = {"name": "chat", "model": "/srv/models/chat"}
 ONE = {"serve_instances": [CHAT]}
 FOLDER = {"exists": True, "directory": True, "model": True, "weights_bytes": 50 << 30}
@@ -86,7 +89,10 @@ CASES = {
             "kubernetes_cache_class": "fast",
         },
     ),
-    "exposed": ("mi300x-8", {"serve_instances": [{**CHAT, "host": "10.0.0.9"}], "serve_api_key": "0123456789abcdef"}),
+    "exposed": (
+        "mi300x-8",
+        {"serve_instances": [{**CHAT, "host": "10.0.0.9"}], "serve_api_key": "0123456789abcdef"},
+    ),
     "no gpu": ("no-gpu", ONE),
 }
 
@@ -165,7 +171,13 @@ def test_openshift_chooses_the_user_and_others_do_not(make):
     restricted = {"runAsNonRoot": True, "seccompProfile": {"type": "RuntimeDefault"}}
     assert pod(kubernetes_flavor="openshift") == restricted
     # Nodes of mode 0660 are for the groups of the host.
-    assert pod() == {**restricted, "runAsUser": 10001, "runAsGroup": 0, "fsGroup": 10001, "supplementalGroups": [44, 106]}
+    assert pod() == {
+        **restricted,
+        "runAsUser": 10001,
+        "runAsGroup": 0,
+        "fsGroup": 10001,
+        "supplementalGroups": [44, 106],
+    }
     assert "supplementalGroups" not in pod(devices_mode="0666")
 
 
@@ -179,7 +191,9 @@ def test_keys_are_named_and_never_written(make):
     assert value(objects, "VLLM_API_KEY") == {
         "secretKeyRef": {"name": "amdgpu-fleet", "key": "api-key-chat-mi300x-8"}
     }
-    assert value(objects, "HF_TOKEN_OF_US") == {"secretKeyRef": {"name": "amdgpu-fleet", "key": "HF_TOKEN_OF_US"}}
+    assert value(objects, "HF_TOKEN_OF_US") == {
+        "secretKeyRef": {"name": "amdgpu-fleet", "key": "HF_TOKEN_OF_US"}
+    }
     assert objects["keys"] == ["api-key-chat-mi300x-8"]
     assert not of_kind(objects, "Secret") and "0123456789abcdef" not in json.dumps(objects)
 
@@ -236,12 +250,18 @@ def test_any_name_becomes_one_that_fits(parts, longest):
     assert names.FITS.fullmatch(made_name) and len(made_name) <= longest
 
 
-@given(st.lists(st.tuples(st.text("aA-_.1é", max_size=4), st.text("aA-_.1é", max_size=4)), unique=True, max_size=40))
+@given(
+    st.lists(
+        st.tuples(st.text("aA-_.1é", max_size=4), st.text("aA-_.1é", max_size=4)), unique=True, max_size=40
+    )
+)
 def test_two_things_never_share_a_name(pairs):
     assert len({names.name(*pair) for pair in pairs}) == len(pairs)
 
 
-@pytest.mark.parametrize("host", ["GPU_Rack.Example.COM", "10.0.0.7", "x" * 200, "ü", "a--b", "node-12345678"])
+@pytest.mark.parametrize(
+    "host", ["GPU_Rack.Example.COM", "10.0.0.7", "x" * 200, "ü", "a--b", "node-12345678"]
+)
 def test_hosts_of_any_name(make, host):
     wants = {**ONE, "kubernetes_node_name": "node-1", "kubernetes_namespace": "n" * 40}
     objects = make("mi300x-8", name=host, **wants)
@@ -264,7 +284,9 @@ def test_the_driver_has_one_owner(make_plan, make):
     assert "kubernetes_driver_owner to host" in told and "driver_policy none" in told
     assert config(kubernetes_driver_owner="operator", driver_policy="none") == {"enable": True}
     without = {"kubernetes_device_plugin": "daemonset", "driver_policy": "none"}
-    plan = make_plan("mi300x-8", serve_kind="kubernetes", kubernetes_driver_owner="operator", **ONE, **without)
+    plan = make_plan(
+        "mi300x-8", serve_kind="kubernetes", kubernetes_driver_owner="operator", **ONE, **without
+    )
     assert said(plan, "kubernetes.driver_owner")
 
 
@@ -362,7 +384,9 @@ def test_a_changed_configuration_is_another_pod(make):
     assert mark() == mark() != mark(**{"max-model-len": 4096})
 
 
-@pytest.mark.parametrize(("size", "quantity"), [("64g", "64Gi"), ("64m", "64Mi"), ("8G", "8Gi"), ("512k", "512Ki")])
+@pytest.mark.parametrize(
+    ("size", "quantity"), [("64g", "64Gi"), ("64m", "64Mi"), ("8G", "8Gi"), ("512k", "512Ki")]
+)
 def test_sizes_of_podman_are_quantities(size, quantity):
     assert kubernetes_volumes.quantity(size) == quantity
 
@@ -381,9 +405,21 @@ def test_the_validation_sees_what_is_wrong(make):
                 check(manifest, copy)
 
     spoilt("InferenceService", lambda each: each["spec"]["predictor"].update(volumesx=[]))
-    spoilt("InferenceService", lambda each: each["spec"]["predictor"]["securityContext"].update(runAsNonRoot="yes"))
+    spoilt(
+        "InferenceService",
+        lambda each: each["spec"]["predictor"]["securityContext"].update(runAsNonRoot="yes"),
+    )
     spoilt("ServingRuntime", lambda each: each["spec"].update(supportedModelFormat=[]))
     spoilt("ServingRuntime", lambda each: each["spec"]["containers"][0]["startupProbe"].update(httpget={}))
     spoilt("DeviceConfig", lambda each: each["spec"].update(nodeLabeller={}))
     spoilt("PersistentVolume", lambda each: each["spec"].update(accessMode=["ReadOnlyMany"]))
     assert pod_of(only(objects, "InferenceService"), only(objects, "ServingRuntime"))["spec"]["containers"]
+
+
+def test_the_example_of_the_page_is_what_is_written(make):
+    files = make("strix-halo-128", name="halo-1", **ONE)["files"]
+    page = (REPOSITORY / "docs/kubernetes.md").read_text(encoding="utf-8").partition("## A whole example")[2]
+    shown = dict(re.findall(r"^`([^`]+)`:\n\n```yaml\n(.*?)^```$", page, re.MULTILINE | re.DOTALL))
+    assert set(shown) == set(files)
+    for path, text in files.items():
+        assert shown[path] == text, f"put this into docs/kubernetes.md below {path}:\n{text}"

@@ -209,7 +209,10 @@ def _check_server(host: Host, server: ServerPlan) -> None:
         for path in server.read_only:
             if not path.startswith(f"{folder}/"):
                 findings.add(
-                    "kubernetes.model_claim", path, f"a path below {folder}", claim=wants.kubernetes_model_claim
+                    "kubernetes.model_claim",
+                    path,
+                    f"a path below {folder}",
+                    claim=wants.kubernetes_model_claim,
                 )
 
 
@@ -223,7 +226,9 @@ def _check_devices(host: Host, plan: Plan, found: KubernetesPlan) -> None:
         if count > found.resources.get(name, 0):
             seen = f"{count} of {name} for all servers"
             findings = host.findings
-            findings.add("kubernetes.devices", seen, f"at most the {found.resources.get(name, 0)} of the node")
+            findings.add(
+                "kubernetes.devices", seen, f"at most the {found.resources.get(name, 0)} of the node"
+            )
 
 
 def requested(plan: KubernetesPlan, server: ServerPlan) -> dict[str, int]:

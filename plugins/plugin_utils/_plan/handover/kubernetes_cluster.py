@@ -170,4 +170,9 @@ def _machine_config(pool: str, settings: HostSettings) -> list[Manifest]:
 def _file(path: str, lines: t.Sequence[str]) -> Part:
     text = "".join(f"{line}\n" for line in ["# Written by amdgpu.fleet", *lines])
     source = f"data:,{urllib.parse.quote(text)}"
-    return {"path": posixpath.normpath(path), "mode": 0o644, "overwrite": True, "contents": {"source": source}}
+    return {
+        "path": posixpath.normpath(path),
+        "mode": 0o644,
+        "overwrite": True,
+        "contents": {"source": source},
+    }

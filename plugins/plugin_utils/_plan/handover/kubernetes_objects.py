@@ -58,7 +58,9 @@ def objects(host: Host, plan: Plan) -> Objects:
         taint=taint if kubernetes.taint else None,
         files=_files(host, kubernetes, shared, own),
         services=services,
-        keys=[kubernetes_server.secret_key(name) for name in services] if host.wants.kubernetes_secret else [],
+        keys=[kubernetes_server.secret_key(name) for name in services]
+        if host.wants.kubernetes_secret
+        else [],
     )
 
 

@@ -176,7 +176,7 @@ def _environment(host: Host, plan: KubernetesPlan, server: ServerPlan) -> list[P
 
 
 def _literal(word: str) -> str:
-    """A word that nobody expands: Kubernetes reads ``$(NAME)``, and KServe takes the container for a template."""
+    """A word that nobody expands: Kubernetes reads ``$(NAME)``, and KServe templates."""
     return word.replace("$", "$$").replace("{{", "{{`{{`}}")
 
 
@@ -185,8 +185,8 @@ def _from_secret(secret: str, variable: str, key: str) -> Part:
 
 
 def _resources(host: Host, plan: KubernetesPlan, server: ServerPlan) -> Part:
-    """Devices are requested as they are limited: a part of one cannot be had. On an APU the weights lie in the
-    memory of the host, which a scheduler would give to others."""
+    """Devices are requested as they are limited: a part of one cannot be had. On an APU the weights lie
+    in the memory of the host, which a scheduler would give to others."""
     devices = {name: str(count) for name, count in requested(plan, server).items()}
     apu = any(gpu["apu"] for gpu in host.gpus if gpu["index"] in server.device_counts)
     weights = (on_host(host, server.model).get("weights_bytes") or 0) if apu else 0

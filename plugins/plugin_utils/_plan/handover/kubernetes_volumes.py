@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """The volumes of a pod: its model where the host has it, its configuration, its caches, its shared memory.
 
-Everything lies where the engine's ``Launch`` says, so that command line and configuration are those of a unit.
+Everything lies where the engine's ``Launch`` says: command line and configuration are those of a unit.
 """
 
 from __future__ import annotations
@@ -59,7 +59,7 @@ def of_server(host: Host, plan: KubernetesPlan, server: ServerPlan, name: str) -
             "subPath": "configuration",
             "readOnly": True,
         },
-        {"name": "shm", "mountPath": "/dev/shm"},
+        {"name": "shm", "mountPath": "/dev/shm"},  # noqa: S108 - in the pod
         {"name": "cache", "mountPath": CACHE},
     ]
     cache, kept = _cache(host, plan, name)
@@ -88,7 +88,9 @@ def program(name: str) -> str:
 def quantity(size: str) -> str:
     """A size as Podman takes it, as Kubernetes does."""
     match = SIZE.fullmatch(size)
-    return f"{match.group(1)}{match.group(2).capitalize() if match.group(2) != 'k' else 'K'}i" if match else size
+    return (
+        f"{match.group(1)}{match.group(2).capitalize() if match.group(2) != 'k' else 'K'}i" if match else size
+    )
 
 
 def _cache(host: Host, plan: KubernetesPlan, name: str) -> tuple[Part, list[Manifest]]:
