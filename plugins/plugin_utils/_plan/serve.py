@@ -10,9 +10,10 @@ import typing as t
 from . import engines, model, model_links, rootless
 from .assignment import NO_DEVICES, Assignment, Numa, numa
 from .catalog import Catalog
-from .engines.protocol import Build, Engine, Image, Instance, Launch, Links, Questions, Together, Venv
+from .engines.protocol import Build, Engine, Instance, Launch, Links, Questions, Together
 from .facts import User
 from .host import Host
+from .installs import Install, pulled
 from .kernel import ForOthers
 from .places import Places
 from .podman import QUADLET, PodmanPlan, close_store, plan_podman
@@ -30,24 +31,6 @@ VENVS = "/opt/vllm"
 FOLDERS = [engine.configuration for engine in engines.ENGINES.values()]
 PREFIXES = [engine.unit_prefix for engine in engines.ENGINES.values()]
 LOOPBACK = ("127.0.0.1", "::1", "localhost")
-
-
-@dataclasses.dataclass(frozen=True)
-class Install:
-    """What is installed or pulled of one engine: an image or a virtual environment."""
-
-    engine: str
-    title: str
-    accelerator: str
-    version: str
-    variant: str
-    # quadlet, podman or venv.
-    kind: str
-    # Whether it is installed already.
-    present: bool
-    container: Image | None
-    venv: Venv | None
-    links: Links
 
 
 @dataclasses.dataclass(frozen=True)
@@ -178,14 +161,9 @@ def section(host: Host, planned: t.Mapping[int, int], kernel: ForOthers) -> Serv
     if not wants.serve_instances:
         return ServePlan(wants.serve_state)
     accelerator = _accelerator(host)
-    names = dict.fromkeys(server.engine for server in wants.serve_instances)
-    builds = {name: engines.ENGINES[name].build(host, accelerator) for name in names}
-    usable = {name: build for name, build in builds.items() if build}
-    if len(usable) < len(builds):
+    usable = _builds(host, accelerator)
+    if not usable:
         return ServePlan(wants.serve_state, accelerator=accelerator)
-    if any(build.rocm and not engines.ENGINES[name].gpus(host) for name, build in usable.items()):
-        seen, expected = "serve_accelerator rocm", "a GPU that ROCm supports"
-        host.findings.add("gpu.none", seen, expected, severity="fail")
     podman = plan_podman(host, usable)
     installs = {name: _install(host, podman, engines.ENGINES[name], build) for name, build in usable.items()}
     assignment, places = Assignment(host, planned), Places(host)
@@ -208,7 +186,13 @@ def section(host: Host, planned: t.Mapping[int, int], kernel: ForOthers) -> Serv
         launch = engine.launch(instance, together)
         instances.append(_server(instance, launch, podman, assignment))
     if wants.serve_kind == "kubernetes":
-        return _handed_over(host, accelerator, installs, instances)
+        images = {name: pulled(host, install) for name, install in installs.items()}
+        return ServePlan(
+            wants.serve_state,
+            accelerator=accelerator,
+            handed_over=[dataclasses.replace(each, image=images[each.engine]) for each in instances],
+            secret_variables=_secret_variables(host, usable),
+        )
     podman = _settled(host, podman, installs)
     first = next(iter(installs.values()))
     # Those that serve with other hosts use the network of the host, where nothing is published.
@@ -232,26 +216,17 @@ def section(host: Host, planned: t.Mapping[int, int], kernel: ForOthers) -> Serv
     )
 
 
-def _handed_over(
-    host: Host, accelerator: str, installs: t.Mapping[str, Install], servers: t.Sequence[ServerPlan]
-) -> ServePlan:
-    """A cluster pulls the images and runs the servers: by digest where there is one."""
-    for name, install in installs.items():
-        if install.container and install.container.archive:
-            seen, title = install.container.archive, engines.ENGINES[name].title
-            host.findings.add("kubernetes.archive", seen, f"an image of {title} in a registry")
-    pulled = {name: install.container.pull for name, install in installs.items() if install.container}
-    return ServePlan(
-        state=host.wants.serve_state,
-        accelerator=accelerator,
-        handed_over=[dataclasses.replace(each, image=pulled.get(each.engine, "")) for each in servers],
-        start_timeout=host.wants.serve_start_timeout,
-        secret_variables=[
-            name for name, value in host.wants.serve_secret_environment.items() if value is not None
-        ],
-        folders=FOLDERS,
-        prefixes=PREFIXES,
-    )
+def _builds(host: Host, accelerator: str) -> dict[str, Build]:
+    """The build of each engine that is wanted; none where a finding says that the catalog lacks one."""
+    names = dict.fromkeys(server.engine for server in host.wants.serve_instances)
+    builds = {name: engines.ENGINES[name].build(host, accelerator) for name in names}
+    usable = {name: build for name, build in builds.items() if build}
+    if len(usable) < len(builds):
+        return {}
+    if any(build.rocm and not engines.ENGINES[name].gpus(host) for name, build in usable.items()):
+        seen, expected = "serve_accelerator rocm", "a GPU that ROCm supports"
+        host.findings.add("gpu.none", seen, expected, severity="fail")
+    return usable
 
 
 def _accelerator(host: Host) -> str:

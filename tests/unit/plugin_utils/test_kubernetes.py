@@ -423,3 +423,30 @@ def test_the_example_of_the_page_is_what_is_written(make):
     assert set(shown) == set(files)
     for path, text in files.items():
         assert shown[path] == text, f"put this into docs/kubernetes.md below {path}:\n{text}"
+
+
+def test_an_archive_is_no_image_of_a_registry(make_plan, ids):
+    def archive(_gpus: dict, host: dict) -> None:
+        host["paths"]["/srv/vllm.tar"] = {"exists": True, "directory": False}
+
+    wants = {
+        "serve_instances": [CHAT, {**CHAT, "name": "two"}],
+        "vllm_image": "localhost/vllm:1",
+        "vllm_image_archive": "/srv/vllm.tar",
+    }
+    assert (
+        ids(make_plan("mi300x-8", archive, serve_kind="kubernetes", **wants)).count("kubernetes.archive") == 1
+    )
+
+
+def test_a_claim_takes_the_place_of_the_models_of_the_host(make, make_plan):
+    host, wants = CASES["claims"]
+    pod = container(make(host, **wants))
+    (mount,) = [each for each in pod["volumeMounts"] if each["name"] == "models"]
+    assert (mount["mountPath"], mount["subPath"]) == ("/var/lib/amdgpu-fleet/models/chat", "chat")
+    # Nothing is fetched to the host, and nothing is missed there.
+    hub = {"serve_instances": [{"name": "chat", "model": "Qwen/Qwen3-8B"}]}
+    assert not make_plan(host, serve_kind="kubernetes", kubernetes_model_claim="models", **hub)["model"][
+        "fetch"
+    ]
+    assert make_plan(host, serve_kind="kubernetes", **hub)["model"]["fetch"]
