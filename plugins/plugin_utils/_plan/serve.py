@@ -187,11 +187,10 @@ def section(host: Host, planned: t.Mapping[int, int], kernel: ForOthers) -> Serv
         instances.append(_server(instance, launch, podman, assignment))
     if wants.serve_kind == "kubernetes":
         images = {name: pulled(host, install) for name, install in installs.items()}
+        handed = [dataclasses.replace(each, image=images[each.engine]) for each in instances]
+        secret = _secret_variables(host, usable)
         return ServePlan(
-            wants.serve_state,
-            accelerator=accelerator,
-            handed_over=[dataclasses.replace(each, image=images[each.engine]) for each in instances],
-            secret_variables=_secret_variables(host, usable),
+            wants.serve_state, accelerator=accelerator, handed_over=handed, secret_variables=secret
         )
     podman = _settled(host, podman, installs)
     first = next(iter(installs.values()))
