@@ -14,8 +14,10 @@ from pathlib import Path
 
 REPOSITORY = Path(__file__).resolve().parents[3]
 INVENTORY = os.environ["MOLECULE_INVENTORY_FILE"]
-LAYOUT = Path(os.environ["MOLECULE_EPHEMERAL_DIRECTORY"]) / "handover"
-API = "http://10.77.0.220:6443"
+EPHEMERAL = Path(os.environ["MOLECULE_EPHEMERAL_DIRECTORY"])
+LAYOUT = EPHEMERAL / "handover"
+KUBECONFIG = json.loads((EPHEMERAL / "kubeconfig").read_text(encoding="utf-8"))
+API = KUBECONFIG["clusters"][0]["cluster"]["server"]
 SERVICES = f"{API}/apis/serving.kserve.io/v1beta1/namespaces/amdgpu-fleet/inferenceservices"
 RACK = f"{API}/api/v1/nodes/kube-rack"
 POD = {
