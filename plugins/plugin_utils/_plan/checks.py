@@ -26,8 +26,13 @@ from .forms import CORRECT
 from .wants import Member, Mirror, ModelSource, Server, Wants, WantsError
 
 ROLES = Path(__file__).resolve().parents[3] / "roles"
+# How the role kubernetes works, not what it makes.
+HANDOVER = tuple(
+    f"kubernetes_{name}"
+    for name in ("state", "directory", "apply", "kubeconfig", "context", "force_conflicts", "wait_timeout")
+)
 # Set by the roles themselves, or of no concern to a plan.
-NOT_WANTS = ("plan_host", "serve_api_key", "model_hf_token", "report_directory", "report_title")
+NOT_WANTS = ("plan_host", "serve_api_key", "model_hf_token", "report_directory", "report_title", *HANDOVER)
 # Of the playbooks: of no concern to a plan, but worth a word when one is misspelt. The last line is what they
 # remember in a run.
 OF_PLAYBOOKS = (
@@ -40,6 +45,7 @@ OF_PLAYBOOKS = (
         "fleet_fail_on",
     ),
     *("fleet_keep", "fleet_drain_timeout"),
+    *("handover_path", "handover_apply", "fleet_drain", "fleet_return_timeout", "fleet_way_back"),
     *(
         "fleet_failure",
         "fleet_stopped",
@@ -101,6 +107,8 @@ RANGES = {
     "serve_start_timeout": (1, 1 << 31),
     "serve_check_interval": (0, 1 << 31),
     "serve_idle_memory_percent": (0, 100),
+    "kubernetes_cache_gib": (1, 1 << 20),
+    "kubernetes_user_id": (1, 1 << 31),
 }
 LINE = re.compile(r"[^\x00-\x1f\x7f\x85\u2028\u2029]*")
 NUMA = re.compile(r"auto|none|[0-9]{1,3}")

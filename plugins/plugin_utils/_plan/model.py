@@ -180,6 +180,8 @@ def section(host: Host, unchecked: t.Collection[str]) -> ModelPlan:
         return ModelPlan(wants.model_state, remove=remove, change=bool(remove))
     if wants.serve_state == "absent":
         return ModelPlan(wants.model_state)
+    if wants.serve_kind == "kubernetes" and wants.kubernetes_model_claim:
+        return ModelPlan(wants.model_state)  # Models lie in a volume of the cluster.
     fetch = []
     for source in wanted:
         checked = source.model not in unchecked

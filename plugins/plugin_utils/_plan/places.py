@@ -34,6 +34,8 @@ class Places:
         if _everywhere(server.host):
             seen = server.host or "an empty host"
             self.host.findings.add("serve.address", seen, "one address", instance=name)
+        if self.host.wants.serve_kind == "kubernetes":
+            return  # A pod has a network of its own.
         # Requests go to the first host, and there the others report.
         worker = bool(together and together.worker)
         for port in [] if worker else [server.port, *(together.ports if together else [])]:

@@ -11,6 +11,7 @@ from .devices import DevicesPlan
 from .driver import DriverPlan
 from .findings import Finding
 from .firmware import FirmwarePlan
+from .handover.kubernetes_plan import KubernetesPlan
 from .health import HealthPlan
 from .host import Setting
 from .kernel import KernelPlan
@@ -43,6 +44,8 @@ class Plan:
     settings: list[Setting]
     # Where the state of the GPUs was read.
     health: HealthPlan | None = None
+    # Where a cluster runs the servers of this host.
+    kubernetes: KubernetesPlan | None = None
 
     def without_packages(self) -> Plan:
         """The same with nothing for a package manager to do."""

@@ -36,6 +36,7 @@ from .engines import choice
 from .examine import examine
 from .facts import of
 from .findings import Findings
+from .handover import kubernetes
 from .host import Host, look_at
 from .memory import host_memory
 from .packaging import MANAGERS
@@ -46,14 +47,21 @@ from .wants import Wants, WantsError
 def plan(
     facts: t.Mapping[str, t.Any], variables: t.Mapping[str, t.Any], host: str, unreachable: str = ""
 ) -> dict[str, t.Any]:
-    """The plan of one host from the facts ``amd_gpus``, ``amd_rocm`` and ``amd_host``.
+    """The plan of one host as plain data."""
+    return plain(whole(facts, variables, host, unreachable)[1])
+
+
+def whole(
+    facts: t.Mapping[str, t.Any], variables: t.Mapping[str, t.Any], host: str, unreachable: str = ""
+) -> tuple[Host | None, Plan | NoPlan]:
+    """The plan of one host from the facts ``amd_gpus``, ``amd_rocm`` and ``amd_host``, and the host.
 
     Bad wants and bad overrides become findings; the host is then left alone, as one is that was not reached.
     """
     if unreachable:
         findings = Findings(host, Catalog().known_issues)  # this one cannot be accepted
         reach.say(findings, unreachable)
-        return plain(NoPlan(host, findings.sorted()))
+        return None, NoPlan(host, findings.sorted())
     findings = Findings(host, Catalog().known_issues, _accepted(variables))
     try:
         wants = normalize(variables)
@@ -61,14 +69,15 @@ def plan(
         catalog.check_overrides()
         findings.known = catalog.known_issues
         _check_accepted(wants, catalog)
-        return plain(_sections(choice.settled(look_at(host, of(facts), wants, catalog, findings))))
+        settled = choice.settled(look_at(host, of(facts), wants, catalog, findings))
+        return settled, _sections(settled)
     except WantsError as error:
         seen, expected = "an inventory that does not fit", "known variables and values"
         findings.add("inventory.variable", seen, expected, detail=error)
     except CatalogError as error:
         seen, expected = "an override that does not fit", "the layout of the catalog"
         findings.add("inventory.catalog", seen, expected, detail=error)
-    return plain(NoPlan(host, findings.sorted()))
+    return None, NoPlan(host, findings.sorted())
 
 
 def _accepted(variables: t.Mapping[str, t.Any]) -> list[str]:
@@ -103,7 +112,7 @@ def _sections(host: Host) -> Plan:
     partition_plan, planned = partition.section(host, serve.units(host.wants))
     model_plan = model.section(host, serve.unindexed(host.wants))
     serve_plan = serve.section(host, planned, for_others)
-    devices_plan = devices.section(host, serve_plan.container)
+    devices_plan = devices.section(host, serve_plan.container or bool(serve_plan.handed_over))
     plan = Plan(
         host=host.name,
         profile=host.gfx,
@@ -122,6 +131,7 @@ def _sections(host: Host) -> Plan:
         settings=host.settings,
         health=health.section(host),
     )
+    plan = kubernetes.section(host, plan, planned)
     if place.is_inside(host):
         plan = place.leave_to_the_owner(host, plan)
     else:

@@ -41,7 +41,7 @@ def plan_podman(host: Host, builds: t.Mapping[str, Build]) -> PodmanPlan:
     want, known = host.wants.serve_kind, (host.distribution or {}).get("podman")
     images = all(build.image for build in builds.values())
     # What an account needs besides is a matter of the account.
-    if facts["version"] or want == "venv" or host.wants.serve_user or not (known and images):
+    if facts["version"] or want in ("venv", "kubernetes") or host.wants.serve_user or not (known and images):
         return as_it_is
     quadlet = version_key(known["version"]) >= version_key(QUADLET)
     bare = all(engines.ENGINES[name].runs_bare(host, build) for name, build in builds.items())

@@ -11,9 +11,10 @@ from . import engines, model, model_links, rootless
 from .assignment import NO_DEVICES, Assignment, Numa, numa
 from .catalog import Catalog
 from .engines import pins
-from .engines.protocol import Build, Engine, Image, Instance, Launch, Links, Questions, Together, Venv
+from .engines.protocol import Build, Engine, Instance, Launch, Links, Questions, Together
 from .facts import User
 from .host import Host
+from .installs import Install, pulled
 from .kernel import ForOthers
 from .places import Places
 from .podman import QUADLET, PodmanPlan, check_release, close_store, plan_podman
@@ -23,30 +24,14 @@ UNIT_FILES = {
     "venv": "/etc/systemd/system/{}.service",
     "quadlet": "/etc/containers/systemd/{}.container",
     "podman": "/etc/systemd/system/{}.service",
+    # A cluster runs it: this host has no unit.
+    "kubernetes": "",
 }
 # Where the facts look for virtual environments.
 VENVS = "/opt/vllm"
 FOLDERS = [engine.configuration for engine in engines.ENGINES.values()]
 PREFIXES = [engine.unit_prefix for engine in engines.ENGINES.values()]
 LOOPBACK = ("127.0.0.1", "::1", "localhost")
-
-
-@dataclasses.dataclass(frozen=True)
-class Install:
-    """What is installed or pulled of one engine: an image or a virtual environment."""
-
-    engine: str
-    title: str
-    accelerator: str
-    version: str
-    variant: str
-    # quadlet, podman or venv.
-    kind: str
-    # Whether it is installed already.
-    present: bool
-    container: Image | None
-    venv: Venv | None
-    links: Links
 
 
 @dataclasses.dataclass(frozen=True)
@@ -84,6 +69,8 @@ class ServerPlan:
     options: dict[str, t.Any]
     memory: dict[str, t.Any]
     gpus: list[int]
+    # Index of a GPU -> how many of its devices it has.
+    device_counts: dict[int, int]
     numa: Numa | None
     devices: list[str]
     groups: list[int]
@@ -108,6 +95,8 @@ class ServePlan:
     # Who runs the containers, where it is not root.
     user: User | None = None
     instances: list[ServerPlan] = dataclasses.field(default_factory=list)
+    # Servers that a cluster runs on this host: no unit is written for them.
+    handed_over: list[ServerPlan] = dataclasses.field(default_factory=list)
     # Unit files of servers that are not wanted any more: they hold GPUs and ports. Where none is wanted at
     # all, nothing is taken away.
     stale: list[str] = dataclasses.field(default_factory=list)
@@ -173,14 +162,9 @@ def section(host: Host, planned: t.Mapping[int, int], kernel: ForOthers) -> Serv
     if not wants.serve_instances:
         return ServePlan(wants.serve_state)
     accelerator = _accelerator(host)
-    names = dict.fromkeys(server.engine for server in wants.serve_instances)
-    builds = {name: engines.ENGINES[name].build(host, accelerator) for name in names}
-    usable = {name: build for name, build in builds.items() if build}
-    if len(usable) < len(builds):
+    usable = _builds(host, accelerator)
+    if not usable:
         return ServePlan(wants.serve_state, accelerator=accelerator)
-    if any(build.rocm and not engines.ENGINES[name].gpus(host) for name, build in usable.items()):
-        seen, expected = "serve_accelerator rocm", "a GPU that ROCm supports"
-        host.findings.add("gpu.none", seen, expected, severity="fail")
     podman = plan_podman(host, usable)
     installs = {name: _install(host, podman, engines.ENGINES[name], build) for name, build in usable.items()}
     assignment, places = Assignment(host, planned), Places(host)
@@ -202,6 +186,13 @@ def section(host: Host, planned: t.Mapping[int, int], kernel: ForOthers) -> Serv
         model_links.check(host.findings, model.on_host(host, instance.path), instance.path, server.name)
         launch = engine.launch(instance, together)
         instances.append(_server(instance, launch, podman, assignment))
+    if wants.serve_kind == "kubernetes":
+        images = {name: pulled(host, install) for name, install in installs.items()}
+        handed = [dataclasses.replace(each, image=images[each.engine]) for each in instances]
+        secret = _secret_variables(host, usable)
+        return ServePlan(
+            wants.serve_state, accelerator=accelerator, handed_over=handed, secret_variables=secret
+        )
     podman = _settled(host, podman, installs)
     first = next(iter(installs.values()))
     # Those that serve with other hosts use the network of the host, where nothing is published.
@@ -223,6 +214,19 @@ def section(host: Host, planned: t.Mapping[int, int], kernel: ForOthers) -> Serv
         folders=FOLDERS,
         prefixes=PREFIXES,
     )
+
+
+def _builds(host: Host, accelerator: str) -> dict[str, Build]:
+    """The build of each engine that is wanted; none where a finding says that the catalog lacks one."""
+    names = dict.fromkeys(server.engine for server in host.wants.serve_instances)
+    builds = {name: engines.ENGINES[name].build(host, accelerator) for name in names}
+    usable = {name: build for name, build in builds.items() if build}
+    if len(usable) < len(builds):
+        return {}
+    if any(build.rocm and not engines.ENGINES[name].gpus(host) for name, build in usable.items()):
+        seen, expected = "serve_accelerator rocm", "a GPU that ROCm supports"
+        host.findings.add("gpu.none", seen, expected, severity="fail")
+    return usable
 
 
 def _accelerator(host: Host) -> str:
@@ -384,6 +388,7 @@ def _server(
         options=launch.options,
         memory=launch.memory,
         gpus=[gpu["index"] for gpu in instance.devices.gpus],
+        device_counts={index: len(parts) for index, parts in instance.devices.partitions.items()},
         numa=numa(host, server, instance.devices.gpus),
         devices=[*(["/dev/kfd"] if build.rocm and nodes else []), *(f"/dev/dri/{node}" for node in nodes)],
         groups=[group for group in groups if group is not None] if build.gpu else [],

@@ -173,5 +173,20 @@ class Wants:
     llama_cpp_options: Values
     llama_cpp_environment: Values
 
+    kubernetes_flavor: str
+    kubernetes_namespace: str
+    kubernetes_node_name: str
+    kubernetes_device_plugin: str
+    kubernetes_driver_owner: str
+    kubernetes_resource_strategy: str
+    kubernetes_model_claim: str
+    kubernetes_cache_gib: int
+    kubernetes_cache_class: str
+    kubernetes_secret: str
+    kubernetes_pull_secrets: list[str]
+    kubernetes_user_id: int
+    kubernetes_taint: bool
+    kubernetes_pool: str
+
     # Not a variable: the members of the groups that instances name, from the inventory.
     inventory_nodes: dict[str, list[Member]]

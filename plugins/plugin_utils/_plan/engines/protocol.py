@@ -179,7 +179,8 @@ class Launch:
     configuration: str
     configuration_path: str
     environment: dict[str, str]
-    # Variables that name a folder below the cache of the service, where there is no container.
+    # Variables that name a folder below one cache: that of the service where there is no container, and
+    # that of a pod, whose user may not write to the folders of ``caches``.
     cache_environment: dict[str, str]
     # Files and folders of the host that it reads.
     read_only: list[str]

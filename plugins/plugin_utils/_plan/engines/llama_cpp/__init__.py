@@ -99,7 +99,7 @@ class LlamaCpp:
             configuration=yaml.safe_dump(asked, sort_keys=True, width=10_000, allow_unicode=True),
             configuration_path=f"{CONFIGURATION}/config.yaml",
             environment=variables,
-            cache_environment={} if instance.container else {SHADERS: "mesa"},
+            cache_environment={SHADERS: "mesa"},
             read_only=_read_only(instance, named),
             caches=[Cache("cache", SHADER_CACHE)],
             seed=None,

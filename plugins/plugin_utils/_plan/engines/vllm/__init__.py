@@ -136,7 +136,7 @@ class Vllm:
             configuration=yaml.safe_dump(arguments, sort_keys=True, width=10_000, allow_unicode=True),
             configuration_path=where,
             environment=variables,
-            cache_environment={} if instance.container else SERVICE_CACHES,
+            cache_environment=SERVICE_CACHES,
             read_only=read_only,
             caches=[Cache("huggingface", "/root/.cache/huggingface"), Cache("cache", environment.KEPT)],
             seed=_seed(instance, variables),
