@@ -107,6 +107,7 @@ RANGES = {
     "serve_start_timeout": (1, 1 << 31),
     "serve_check_interval": (0, 1 << 31),
     "serve_idle_memory_percent": (0, 100),
+    "acceptance_max_age": (0, 36500),
 }
 LINE = re.compile(r"[^\x00-\x1f\x7f\x85\u2028\u2029]*")
 ADDRESS = re.compile(r"\S*")

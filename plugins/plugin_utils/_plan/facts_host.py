@@ -364,6 +364,17 @@ class Network(t.TypedDict):
     rdma: list[RdmaPort]  # Ports of RDMA devices.
 
 
+class Acceptance(t.TypedDict):
+    level: str  # quick, full or burn_in.
+    verdict: str  # pass, fail or incomplete.
+    finished: str  # When it was written.
+    age_hours: int | None  # How long ago that is.
+    plan: str  # What of the plan it holds for.
+    failed: list[str]  # Names of the tests that failed.
+    warnings: int  # How many figures are worth a look.
+    changed: list[str]  # What is another one since, in words.
+
+
 class AmdHost(t.TypedDict):
     os: Os  # The distribution.
     place: Place  # Where the system runs.
@@ -391,6 +402,7 @@ class AmdHost(t.TypedDict):
     ports: dict[str, Port]  # Who holds each port that was asked for.
     paths: dict[str, ModelPath]  # What each model folder that was asked for holds.
     serve_units: list[str]  # Files of the units that this collection wrote.
+    acceptance: Acceptance | None  # What the host passed, where the role acceptance recorded it.
     environments: dict[str, Environment]  # What each virtual environment that was asked for holds.
     programs: dict[str, str | None]  # Where each program that was asked for is.
     venvs: Venvs  # Virtual environments below /opt/vllm.

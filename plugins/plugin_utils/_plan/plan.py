@@ -7,6 +7,7 @@ from __future__ import annotations
 import dataclasses
 import typing as t
 
+from .acceptance import AcceptancePlan
 from .devices import DevicesPlan
 from .driver import DriverPlan
 from .findings import Finding
@@ -43,6 +44,7 @@ class Plan:
     settings: list[Setting]
     # Where the state of the GPUs was read.
     health: HealthPlan | None = None
+    acceptance: AcceptancePlan | None = None
 
     def without_packages(self) -> Plan:
         """The same with nothing for a package manager to do."""

@@ -12,6 +12,7 @@ import difflib
 import typing as t
 
 from . import (
+    acceptance,
     declarative,
     devices,
     driver,
@@ -121,6 +122,9 @@ def _sections(host: Host) -> Plan:
         findings=[],
         settings=host.settings,
         health=health.section(host),
+        acceptance=acceptance.section(
+            host, acceptance.Sections(kernel_plan, driver_plan, rocm_plan, partition_plan, serve_plan)
+        ),
     )
     if place.is_inside(host):
         plan = place.leave_to_the_owner(host, plan)

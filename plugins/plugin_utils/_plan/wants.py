@@ -88,6 +88,7 @@ class Wants:
     plan_catalog: Values
     plan_mirror: Mirror
     plan_preflight: bool
+    plan_acceptance: bool
 
     kernel_arguments_present: list[str]
     kernel_arguments_absent: list[str]
@@ -171,6 +172,14 @@ class Wants:
     llama_cpp_program: str
     llama_cpp_options: Values
     llama_cpp_environment: Values
+
+    acceptance_level: str
+    acceptance_required: str
+    acceptance_max_age: int
+    acceptance_tests: list[str]
+    acceptance_skip: list[str]
+    acceptance_thresholds: Values
+    acceptance_peer: str
 
     # Not a variable: the members of the groups that instances name, from the inventory.
     inventory_nodes: dict[str, list[Member]]
