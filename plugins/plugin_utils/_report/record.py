@@ -8,7 +8,7 @@ from __future__ import annotations
 import typing as t
 
 from ansible_collections.amdgpu.fleet.plugins.plugin_utils._plan import reboot
-from ansible_collections.amdgpu.fleet.plugins.plugin_utils._report import serving
+from ansible_collections.amdgpu.fleet.plugins.plugin_utils._report import accepted, serving
 from ansible_collections.amdgpu.fleet.plugins.plugin_utils._report.shapes import (
     BY_FINDINGS,
     Endpoint,
@@ -30,6 +30,7 @@ KNOWN = (
     "gpu_count",
     "partition_modes", "partitions",
     "usable_bytes", "settings",
+    "acceptance",
 )  # fmt: skip
 
 
@@ -76,6 +77,7 @@ def of_host(host: str, variables: Vars, run: Run, address: str = "", before: Rec
     record["findings"] = [each for each in found if each.get("mended_by") not in put_right]
     record["applied"] = [each for each in found if each.get("mended_by") in put_right]
     record["mended"] = _mended(found, variables)
+    record["acceptance"] = accepted.of(facts)
     record["failure"] = _failure(str(variables.get("fleet_failure") or ""), record["findings"])
     record["known_at"] = run.at if system else ""
     if not system:
@@ -151,7 +153,7 @@ def _take_over(record: Record, before: Record | None) -> None:
         return
     new, old = t.cast("dict[str, t.Any]", record), t.cast("dict[str, t.Any]", before)
     for key in KNOWN:
-        if not new[key]:
+        if not new[key] or new[key] == accepted.NONE:
             new[key] = old[key]
     record["known_at"] = before["known_at"] or before["at"]
     if not record["endpoints"]:

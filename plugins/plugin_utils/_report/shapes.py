@@ -68,6 +68,19 @@ class Endpoint(t.TypedDict):
     time_per_output_token_ms: t.Optional[float]
 
 
+class Acceptance(t.TypedDict):
+    """What the host passed, in short."""
+
+    level: str
+    # pass, fail or incomplete; empty where there is no record.
+    verdict: str
+    finished: str
+    failed: list[str]
+    warnings: int
+    # What is another one since then, in words.
+    changed: list[str]
+
+
 class Past(t.TypedDict):
     """One earlier run, for the history of a host."""
 
@@ -113,6 +126,7 @@ class Record(t.TypedDict):
     reboot: list[str]
     endpoints: list[Endpoint]
     history: list[Past]
+    acceptance: Acceptance
     # Whether the run is on the host itself, and cannot reboot it.
     local: bool
     # Which boot of the host it was, and whether the run took everything back.
@@ -135,13 +149,17 @@ class Run(t.NamedTuple):
     inventory: list[str]
 
 
+def no_acceptance() -> Acceptance:
+    return Acceptance(level="", verdict="", finished="", failed=[], warnings=0, changed=[])
+
+
 def empty(host: str) -> Record:
     """A host of which nothing is known."""
     return Record(
         host=host, at="", run="", command="", inventory=[], known_at="", failure="", os="", kernel="",
         memory_bytes=0, driver={}, rocm="", profile="", title="", gpus="", gpu_list=[], gfx=[], gpu_count=0,
         partition_modes=[], partitions=0, usable_bytes=0, findings=[], mended=[], applied=[], settings=[],
-        reboot=[], endpoints=[], history=[], local=False, boot_id="",
+        reboot=[], endpoints=[], history=[], local=False, boot_id="", acceptance=no_acceptance(),
         teardown=False, asked=False, waiting=False,
     )  # fmt: skip
 
