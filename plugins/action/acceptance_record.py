@@ -25,7 +25,7 @@ class ActionModule(ActionBase):
         super().run(tmp, task_vars)
         variables = task_vars or {}
         result = ours(self._execute_module(task_vars=variables), "amd_acceptance")
-        if result.get("failed"):
+        if result.get("failed") or self._task.check_mode:
             return result
         record = shape.held(result.get("ansible_facts", {}).get("amd_acceptance"))
         if record is None:
@@ -35,16 +35,14 @@ class ActionModule(ActionBase):
         result["ansible_facts"]["amd_acceptance"] = record
         directory = self._task.args.get("directory")
         if directory:
-            result["warnings"] = self._write(Path(str(directory)), record, bool(self._task.check_mode))
+            result["warnings"] = self._write(Path(str(directory)), record)
         return result
 
-    def _write(self, folder: Path, record: dict[str, t.Any], check: bool) -> list[str]:
+    def _write(self, folder: Path, record: dict[str, t.Any]) -> list[str]:
         """Beside those of the other hosts; where it cannot be written, that is a warning."""
         host = record["host"]
         siblings.compare(record, siblings.read(folder, host))
         place = folders.file_of(folder, host).name.removesuffix(".json")
-        if check:
-            return []
         try:
             folder.mkdir(parents=True, exist_ok=True)
             folders.write(folder / f"{place}.json", folders.to_json(record))

@@ -26,7 +26,7 @@ attributes:
     support: none
   idempotent:
     support: partial
-    details: The time of the record is that of the run.
+    details: The record changes with what it holds, the boot of the host included.
 options:
   level:
     description: The level that the tests are those of.
@@ -76,7 +76,7 @@ EXAMPLES = r"""
 RETURN = r"""
 ansible_facts:
   description: The fact that is added.
-  returned: success
+  returned: outside of check mode
   type: dict
   contains:
     amd_acceptance:
@@ -128,8 +128,13 @@ def main() -> None:
     )
     hold_to_text(module)
     found = record.make(module.params["root"], module.params)
-    if not module.check_mode:
-        folder = state.folder(module.params["root"])
+    folder = state.folder(module.params["root"])
+    place = f"{folder}/{state.RECORD}"
+    changed = found != state.read(place)
+    if module.check_mode:
+        # What would be tested is not known to pass: the record stays the one that is there.
+        module.exit_json(changed=changed)
+    if changed:
         try:
             state.make(folder)
             state.save(folder, state.RECORD, found)
@@ -139,7 +144,7 @@ def main() -> None:
             module.fail_json(
                 msg=f"{folder} cannot be written ({error.strerror or error}). Run it with become."
             )
-    module.exit_json(changed=True, ansible_facts={"amd_acceptance": found})
+    module.exit_json(changed=changed, ansible_facts={"amd_acceptance": found})
 
 
 if __name__ == "__main__":

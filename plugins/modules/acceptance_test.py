@@ -112,6 +112,10 @@ options:
     description: Whether it runs although it passed.
     type: bool
     default: false
+  max_age:
+    description: Days after which a pass does not count any more; 0 is never.
+    type: int
+    default: 0
   root:
     description: The folder under which the host's files are.
     type: path
@@ -191,6 +195,7 @@ OPTIONS: dict[str, t.Any] = {
     "plan": {"type": "str", "default": ""},
     "idle": {"type": "bool", "default": False},
     "again": {"type": "bool", "default": False},
+    "max_age": {"type": "int", "default": 0},
     "root": {"type": "path", "default": "/"},
 }
 

@@ -22,6 +22,7 @@ STAMP = "%Y-%m-%dT%H:%M:%SZ"
 GOOD = ("pass", "recorded")
 # Seconds that GPUs have to become idle, and the load in percent that counts as none.
 IDLE_WAIT, IDLE_LOAD = 30, 2
+DAY = 86400
 Values = t.Dict[str, t.Any]
 
 
@@ -54,7 +55,11 @@ class Test:
         if self.options["again"] or not isinstance(before, dict) or before.get("verdict") not in GOOD:
             return None
         same = all(before.get(key) == value for key, value in wanted.items())
-        return before if same else None
+        return before if same and self._fresh(before.get("finished_at")) else None
+
+    def _fresh(self, at: t.Any) -> bool:
+        days = self.options["max_age"]
+        return not days or (isinstance(at, int) and time.time() - at <= days * DAY)
 
     def argv(self) -> list[str]:
         words = {
@@ -69,10 +74,11 @@ class Test:
         return _health.facts(self.tree, detect(self.tree)["gpus"], self._dmesg)
 
     def empty(self, verdict: str, *reasons: str) -> Values:
-        now = time.strftime(STAMP, time.gmtime())
+        at = int(time.time())
+        now = time.strftime(STAMP, time.gmtime(at))
         return {
             "name": self.name, "title": self.options["title"], "verdict": verdict, "reasons": list(reasons),
-            "warnings": [], "metrics": {}, "seconds": 0.0, "started": now, "finished": now,
+            "warnings": [], "metrics": {}, "seconds": 0.0, "started": now, "finished": now, "finished_at": at,
             "command": self.argv(), "log": "", "thresholds": self.options["thresholds"],
         }  # fmt: skip
 
@@ -148,6 +154,7 @@ def _result(test: Test, kept: Values) -> Values:
         },
         "seconds": ended.seconds,
         "finished": time.strftime(STAMP, time.gmtime()),
+        "finished_at": int(time.time()),
         "log": test.log,
     }
     return result

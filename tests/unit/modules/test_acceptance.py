@@ -418,7 +418,20 @@ def test_one_failure_is_the_failure_of_the_host(run_module, accept, program, roo
 
 def test_in_check_mode_no_record_is_written(run_module, root):
     answer = run_module("acceptance_record", level="quick", tests=[], root=str(root), _check=True)
-    assert answer["changed"] and not (root / FOLDER).exists()
+    assert answer["changed"] and "ansible_facts" not in answer and not (root / FOLDER).exists()
+
+
+def test_a_record_is_as_old_as_its_oldest_test(run_module, accept, program, root, runs):
+    accept(program(samples.rccl_tests()))
+    kept = state.load(str(root / FOLDER))
+    kept["tests"]["rccl_all_reduce"]["finished_at"] = 1_700_000_000
+    state.save(str(root / FOLDER), "state.json", kept)
+    options = {"level": "quick", "plan": "p1", "tests": [{"name": "rccl_all_reduce"}], "root": str(root)}
+    first = run_module("acceptance_record", **options)
+    assert first["ansible_facts"]["amd_acceptance"]["finished_at"] == 1_700_000_000 and first["changed"]
+    assert not run_module("acceptance_record", **options)["changed"]
+    assert accept(program(samples.rccl_tests()))["result"]["resumed"] and runs() == 1
+    assert not accept(program(samples.rccl_tests()), max_age=30)["result"]["resumed"] and runs() == 2
 
 
 @pytest.mark.parametrize(
