@@ -2,13 +2,14 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """The facts ``amd_rocm`` and ``amd_host``, as the modules rocm_facts and host_facts return them.
 
-A key that may be null is ``... | None`` here. The RETURN documentation of the modules has the same keys and
-says "null" for the same ones; tests/unit/modules/test_fact_types.py holds both to this file.
+A key that may be null is ``... | None`` here. tests/unit/modules/test_fact_types.py holds RETURN to it.
 """
 
 from __future__ import annotations
 
 import typing as t
+
+from .facts_acceptance import Acceptance
 
 
 class Problem(t.TypedDict):
@@ -362,17 +363,6 @@ class RdmaPort(t.TypedDict):
 class Network(t.TypedDict):
     interfaces: list[Interface]  # Interfaces that have an address or an RDMA device.
     rdma: list[RdmaPort]  # Ports of RDMA devices.
-
-
-class Acceptance(t.TypedDict):
-    level: str  # quick, full or burn_in.
-    verdict: str  # pass, fail or incomplete.
-    finished: str  # When it was written.
-    age_hours: int | None  # How long ago that is.
-    plan: str  # What of the plan it holds for.
-    failed: list[str]  # Names of the tests that failed.
-    warnings: int  # How many figures are worth a look.
-    changed: list[str]  # What is another one since, in words.
 
 
 class AmdHost(t.TypedDict):
