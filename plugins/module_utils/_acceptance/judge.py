@@ -61,11 +61,12 @@ def judge(ended: Ended, parsed: Parsed, thresholds: t.Sequence[Threshold], limit
     for each in thresholds:
         metric = parsed.metrics.get(each.metric)
         if metric is None:
-            missing.append(f"no figure {each.metric}, which {each.least:g} is asked of")
+            missing.append(f"no figure {each.metric}, which {each.least:.10g} is asked of")
         elif metric.value < each.least:
-            failed.append(f"{_figure(each.metric, metric)}, at least {each.least:g} is asked")
+            failed.append(f"{_figure(each.metric, metric)}, at least {each.least:.10g} is asked")
     if failed:
-        return Verdict("fail", failed + missing)
+        # Of a program that was ended nobody expects the rest.
+        return Verdict("fail", failed + (missing if ended.code == 0 else []))
     if missing:
         return Verdict("error", missing)
     return Verdict("pass" if thresholds or parsed.own else "recorded", warnings=siblings(parsed.metrics))
@@ -78,7 +79,7 @@ def _exit(code: int | None) -> str:
 def _figure(name: str, metric: Metric) -> str:
     which = [device for device, value in metric.each.items() if value == metric.value]
     of = f" of device {which[0]}" if which else ""
-    return f"{name}{of} is {metric.value:g} {metric.unit}"
+    return f"{name}{of} is {metric.value:.10g} {metric.unit}"
 
 
 def siblings(metrics: t.Mapping[str, Metric]) -> list[str]:
@@ -90,8 +91,8 @@ def siblings(metrics: t.Mapping[str, Metric]) -> list[str]:
         middle = statistics.median(metric.each.values())
         slow = [device for device, value in metric.each.items() if value < OF_SIBLINGS * middle]
         found += [
-            f"{name} of device {device} is {metric.each[device]:g} {metric.unit}, "
-            f"its siblings have {middle:g}"
+            f"{name} of device {device} is {metric.each[device]:.10g} {metric.unit}, "
+            f"its siblings have {middle:.10g}"
             for device in slow[:MOST]
         ]
     return found
@@ -106,8 +107,8 @@ def far_from(name: str, metric: Metric, others: t.Sequence[float], whose: str, s
     if not far:
         return ""
     return (
-        f"{name} is {metric.value:g} {metric.unit}; {whose} is {middle:g} "
-        f"({min(others):g} to {max(others):g})"
+        f"{name} is {metric.value:.10g} {metric.unit}; {whose} is {middle:.10g} "
+        f"({min(others):.10g} to {max(others):.10g})"
     )
 
 

@@ -74,8 +74,9 @@ class Test:
         return _health.facts(self.tree, detect(self.tree)["gpus"], self._dmesg)
 
     def empty(self, verdict: str, *reasons: str) -> Values:
-        at = int(time.time())
-        now = time.strftime(STAMP, time.gmtime(at))
+        # What was not run has no time: it would be another one in each run.
+        at = 0 if verdict == "skip" else int(time.time())
+        now = time.strftime(STAMP, time.gmtime(at)) if at else ""
         return {
             "name": self.name, "title": self.options["title"], "verdict": verdict, "reasons": list(reasons),
             "warnings": [], "metrics": {}, "seconds": 0.0, "started": now, "finished": now, "finished_at": at,
@@ -117,7 +118,8 @@ def perform(test: Test) -> tuple[Values, bool]:
             return {**before, "resumed": True}, False
         result = {**_result(test, kept), **wanted, "resumed": False}
         _remember(test, kept, result)
-    return result, True
+    # What cannot run is the same the next time.
+    return result, result["verdict"] != "skip"
 
 
 def _result(test: Test, kept: Values) -> Values:

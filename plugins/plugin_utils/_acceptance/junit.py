@@ -52,7 +52,7 @@ def _case(suite: xml.Element, host: str, test: t.Mapping[str, t.Any]) -> None:
         xml.SubElement(case, ELEMENTS[test["verdict"]], words).text = "\n".join(reasons)
     lines = [f"{name} {each['value']} {each['unit']}" for name, each in test["metrics"].items()]
     lines += [
-        f"at least {each['least']:g} is asked of {each['metric']} ({each['source']})"
+        f"at least {each['least']:.10g} is asked of {each['metric']} ({each['source']})"
         for each in test["thresholds"]
     ]
     lines += [f"warning: {each}" for each in test["warnings"]]

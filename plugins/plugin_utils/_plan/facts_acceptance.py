@@ -1,6 +1,6 @@
 # Copyright: (c) 2026, the amdgpu.fleet authors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What a host passed, as the fact ``amd_host`` tells it: a summary of the record that the role acceptance wrote."""
+"""What a host passed, as the fact ``amd_host`` tells it: a summary of what the role acceptance wrote."""
 
 from __future__ import annotations
 

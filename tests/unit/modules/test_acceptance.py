@@ -179,7 +179,7 @@ def test_one_run_for_each_device_and_the_best_of_several(accept, program, tmp_pa
         "thresholds": [{"metric": "copy", "least": 4177285}],
     }  # fmt: skip
     result = accept(program("", speeds), **options)["result"]
-    assert result["verdict"] == "fail" and "copy of device 1 is 3.9e+06" in result["reasons"][0]
+    assert result["verdict"] == "fail" and "copy of device 1 is 3900000" in result["reasons"][0]
     assert result["metrics"]["copy"]["each"] == {"0": 4200000, "1": 3900000, "2": 4200000}
     options["thresholds"] = []
     result = accept(program("", speeds), **options)["result"]
