@@ -97,8 +97,8 @@ options:
     type: dict
     default: {}
   secret_file:
-    description: File of root's with the key of the server that is asked. The program has it as
-      C(OPENAI_API_KEY).
+    description: File of root's with the key of the server that is asked, where it asks for one. The program
+      has it as C(OPENAI_API_KEY).
     type: path
   plan:
     description: What of the plan the result holds for, in any word.

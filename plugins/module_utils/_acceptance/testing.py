@@ -192,7 +192,8 @@ def environment(options: Values) -> dict[str, str]:
     given = {"PATH": f"{os.environ.get('PATH', '')}:/usr/local/bin:/usr/bin:/bin", "LC_ALL": "C.UTF-8",
              "HOME": "/root"}  # fmt: skip
     given.update({name: str(value) for name, value in options["environment"].items()})
-    if options["secret_file"]:
+    # A server that asks for no key has no such file.
+    if options["secret_file"] and os.path.exists(options["secret_file"]):
         with open(options["secret_file"], encoding="utf-8") as file:
             key = re.search(r"^(?:VLLM|LLAMA)_API_KEY=[^\S\n]*(\S.*)$", file.read(), re.M)
         if key:

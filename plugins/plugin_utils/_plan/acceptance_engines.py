@@ -75,7 +75,7 @@ def _benchmark(server: ServerPlan, words: t.Sequence[str], load: t.Mapping[str, 
             command=["{program}", *program[1:], *arguments, *place],
             output=output,
             environment={"HF_HUB_OFFLINE": "1", "VLLM_NO_USAGE_STATS": "1"},
-            secret_file=_key(server),
+            secret_file=server.secret_file,
         )
     container = server.unit.rpartition(".")[0]
     return EngineTest(
@@ -87,12 +87,8 @@ def _benchmark(server: ServerPlan, words: t.Sequence[str], load: t.Mapping[str, 
         ],
         output="",
         environment={},
-        secret_file=_key(server),
+        secret_file=server.secret_file,
     )
-
-
-def _key(server: ServerPlan) -> str:
-    return server.secret_file if server.exposed else ""
 
 
 def _cut(server: ServerPlan, load: t.Mapping[str, int]) -> dict[str, int]:
