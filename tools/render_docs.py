@@ -317,6 +317,7 @@ def context() -> dict[str, Any]:
             (gfx, entry) for gfx, profile in known.items() for entry in profile["host"]["avoid_kernel"]
         ),
         "driver_names": sorted(drivers, key=version_key, reverse=True),
+        "acceptance": read_part("acceptance"),
         "rocm_releases": dict(
             sorted(releases["rocm"]["releases"].items(), key=lambda item: version_key(item[0]), reverse=True)
         ),

@@ -17,6 +17,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 TYPES = ROOT / "plugins/plugin_utils/_plan/facts_host.py"
 HEALTH_TYPES = TYPES.with_name("facts_health.py")
+ACCEPTANCE_TYPES = TYPES.with_name("facts_acceptance.py")
 FACTS = {
     "rocm_facts": {"amd_rocm": "AmdRocm"},
     "host_facts": {"amd_gpus": "", "amd_rocm": "", "amd_host": "AmdHost", "amd_health": ""},
@@ -36,7 +37,7 @@ Field = tuple[str, str, str]
 
 def read_types() -> dict[str, list[Field]]:
     """Each TypedDict: its keys with annotation and comment."""
-    return {**_types_of(TYPES), **_types_of(HEALTH_TYPES)}
+    return {**_types_of(TYPES), **_types_of(HEALTH_TYPES), **_types_of(ACCEPTANCE_TYPES)}
 
 
 def _types_of(path: Path) -> dict[str, list[Field]]:

@@ -18,8 +18,8 @@ GIB = 1 << 30
 
 
 class ActionModule(ActionBase):
-    """Waits for a job of Ansible and says how large its folder has become; its documentation is that of the
-    module of the same name."""
+    """Waits for a job of Ansible and says how large its folder has become, or how long it takes already; its
+    documentation is that of the module of the same name."""
 
     TRANSFERS_FILES = False
 
@@ -27,17 +27,21 @@ class ActionModule(ActionBase):
         super().run(tmp, task_vars)
         words = {"type": "str", "required": True}
         _spec, arguments = self.validate_argument_spec(
-            argument_spec={"jid": words, "folder": words, "what": words}
+            argument_spec={"jid": words, "folder": {"type": "str", "default": ""}, "what": words}
         )
         who = f"{(task_vars or {}).get('inventory_hostname', '')}: {arguments['what']}"
-        look, shown = FIRST_LOOK, time.monotonic() - LINE
+        start = time.monotonic()
+        look, shown = FIRST_LOOK, start - LINE
         while True:
             status = self._status(arguments["jid"], "status", task_vars)
             if status.get("finished") or status.get("failed"):
                 break
             if time.monotonic() - shown >= LINE:
                 shown = time.monotonic()
-                show(f"{who}: {self._size(arguments['folder'])}")
+                folder, seconds = arguments["folder"], shown - start
+                show(
+                    f"{who}: {self._size(folder) if folder else f'{seconds:.0f} s' if seconds else 'started'}"
+                )
             time.sleep(look)
             look = min(2 * look, LATER_LOOK)
         self._status(arguments["jid"], "cleanup", task_vars)

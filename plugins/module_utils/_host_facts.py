@@ -25,6 +25,7 @@ from . import (
     _security,
     _serving,
 )
+from ._acceptance import summary
 from ._reader import Reader
 from ._tree import Tree, memory_bytes
 from ._write import WriteError
@@ -77,6 +78,7 @@ def facts(reader: Reader, questions: dict[str, t.Any]) -> dict[str, t.Any]:
         "ports": _serving.ports(tree, questions["ports"]),
         "paths": _model.paths(tree, questions["paths"]),
         "serve_units": _serving.serve_units(tree),
+        "acceptance": summary.of(tree),
         "environments": _serving.environments(tree, questions["search_paths"]),
         "programs": _serving.programs(tree, questions["programs"]),
         "venvs": _serving.venvs(tree),

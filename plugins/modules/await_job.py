@@ -25,9 +25,10 @@ options:
     type: str
     required: true
   folder:
-    description: The folder that grows. C(.cache/expected_bytes) in it may say how large it will be.
+    description: The folder that grows. C(.cache/expected_bytes) in it may say how large it will be. Without a
+      folder the seconds since the start are printed.
     type: str
-    required: true
+    default: ""
   what:
     description: What to call it.
     type: str

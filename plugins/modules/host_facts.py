@@ -385,6 +385,18 @@ ansible_facts:
                       type: str}
                     problem: {description: "What keeps it from being served, or null.", type: str}
         serve_units: {description: Files of the units that this collection wrote., type: list, elements: str}
+        acceptance:
+          description: "What the host passed, where the role acceptance recorded it, or null."
+          type: dict
+          contains:
+            level: {description: "quick, full or burn_in.", type: str}
+            verdict: {description: "pass, fail or incomplete.", type: str}
+            finished: {description: When it was written., type: str}
+            age_hours: {description: "How long ago that is, or null.", type: int}
+            plan: {description: What of the plan it holds for., type: str}
+            failed: {description: Names of the tests that failed., type: list, elements: str}
+            warnings: {description: How many figures are worth a look., type: int}
+            changed: {description: "What is another one since, in words.", type: list, elements: str}
         environments:
           description: What each virtual environment that was asked for holds.
           type: dict

@@ -80,6 +80,7 @@ def test_every_page_has_a_template() -> None:
     assert {path.name for path in PAGES} == {
         "variables.md",
         "findings.md",
+        "acceptance.md",
         "support-matrix.md",
         "environment.md",
         "guides.md",

@@ -346,6 +346,24 @@ def _epel() -> list[Package]:
     return [Package("dkms", "3.2.2-1.el9", files={"usr/sbin/dkms": _DKMS})]
 
 
+# What acceptance tests run: it prints what the real ones print (acceptance.py), as /etc/bed-acceptance says.
+_TEST = """#!/usr/bin/python3
+import sys
+sys.path.insert(0, "/usr/lib/bed")
+from testbed import acceptance
+sys.exit(acceptance.main(sys.argv))
+"""
+
+
+def _acceptance() -> list[Package]:
+    extras = "opt/rocm/extras-7/bin"
+    return [
+        Package("amdrocm7-rvs", "7.14.0-1", files={f"{extras}/rvs": _TEST, f"{extras}/TransferBench": _TEST}),
+        Package("amdrocm-rccl-test", "10.0.0-4", files={"usr/bin/all_reduce_perf": _TEST}),
+        Package("rocm-bandwidth-test", "2.6.0-1", files={"usr/bin/rocm-bandwidth-test": _TEST}),
+    ]
+
+
 def _debian() -> list[Package]:
     """What a host needs from its distribution for the driver, without a compiler behind it."""
     releases = ("6.1.0-40-amd64", "6.12.57+deb13-amd64", KERNEL)
@@ -354,6 +372,7 @@ def _debian() -> list[Package]:
         Package("firmware-amd-graphics", "20251125-1", files={"lib/firmware/amdgpu/README": "firmware\n"}),
         Package("dkms", "3.9.0-1", files={"usr/sbin/dkms": _DKMS}),
         Package("amd-container-toolkit", "1.3.0", files={"usr/bin/amd-ctk": _AMD_CTK}),
+        *_acceptance(),
         # Older than Debian's own: for hosts that cannot reach those.
         *(Package(name, "0~bed") for name in ("libatomic1", "libquadmath0")),
         *(

@@ -109,6 +109,7 @@ RANGES = {
     "serve_idle_memory_percent": (0, 100),
     "kubernetes_cache_gib": (1, 1 << 20),
     "kubernetes_user_id": (1, 1 << 31),
+    "acceptance_max_age": (0, 36500),
 }
 LINE = re.compile(r"[^\x00-\x1f\x7f\x85\u2028\u2029]*")
 NUMA = re.compile(r"auto|none|[0-9]{1,3}")

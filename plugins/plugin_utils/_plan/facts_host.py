@@ -2,13 +2,14 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """The facts ``amd_rocm`` and ``amd_host``, as the modules rocm_facts and host_facts return them.
 
-A key that may be null is ``... | None`` here. The RETURN documentation of the modules has the same keys and
-says "null" for the same ones; tests/unit/modules/test_fact_types.py holds both to this file.
+A key that may be null is ``... | None`` here. tests/unit/modules/test_fact_types.py holds RETURN to it.
 """
 
 from __future__ import annotations
 
 import typing as t
+
+from .facts_acceptance import Acceptance
 
 
 class Problem(t.TypedDict):
@@ -391,6 +392,7 @@ class AmdHost(t.TypedDict):
     ports: dict[str, Port]  # Who holds each port that was asked for.
     paths: dict[str, ModelPath]  # What each model folder that was asked for holds.
     serve_units: list[str]  # Files of the units that this collection wrote.
+    acceptance: Acceptance | None  # What the host passed, where the role acceptance recorded it.
     environments: dict[str, Environment]  # What each virtual environment that was asked for holds.
     programs: dict[str, str | None]  # Where each program that was asked for is.
     venvs: Venvs  # Virtual environments below /opt/vllm.

@@ -7,6 +7,7 @@ from __future__ import annotations
 import dataclasses
 import typing as t
 
+from .acceptance import AcceptancePlan
 from .devices import DevicesPlan
 from .driver import DriverPlan
 from .findings import Finding
@@ -46,6 +47,7 @@ class Plan:
     health: HealthPlan | None = None
     # Where a cluster runs the servers of this host.
     kubernetes: KubernetesPlan | None = None
+    acceptance: AcceptancePlan | None = None
 
     def without_packages(self) -> Plan:
         """The same with nothing for a package manager to do."""

@@ -12,6 +12,7 @@ import difflib
 import typing as t
 
 from . import (
+    acceptance,
     declarative,
     devices,
     driver,
@@ -130,6 +131,9 @@ def _sections(host: Host) -> Plan:
         findings=[],
         settings=host.settings,
         health=health.section(host),
+        acceptance=acceptance.section(
+            host, acceptance.Sections(kernel_plan, driver_plan, rocm_plan, partition_plan, serve_plan)
+        ),
     )
     plan = kubernetes.section(host, plan, planned)
     if place.is_inside(host):

@@ -137,7 +137,8 @@ def questions(wants: Wants, catalog: Catalog) -> dict[str, t.Any]:
         "search_paths": [*every.search_paths, model.client(catalog)] if servers else [],
         "ports": sorted(ports),
         "user": wants.serve_user if servers else "",
-        "network": any(server.nodes for server in servers),
+        "network": any(server.nodes for server in servers)
+        or (wants.plan_acceptance and bool(wants.acceptance_peer)),
     }
 
 

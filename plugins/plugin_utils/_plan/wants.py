@@ -88,6 +88,7 @@ class Wants:
     plan_catalog: Values
     plan_mirror: Mirror
     plan_preflight: bool
+    plan_acceptance: bool
 
     kernel_arguments_present: list[str]
     kernel_arguments_absent: list[str]
@@ -187,6 +188,13 @@ class Wants:
     kubernetes_user_id: int
     kubernetes_taint: bool
     kubernetes_pool: str
+    acceptance_level: str
+    acceptance_required: str
+    acceptance_max_age: int
+    acceptance_tests: list[str]
+    acceptance_skip: list[str]
+    acceptance_thresholds: Values
+    acceptance_peer: str
 
     # Not a variable: the members of the groups that instances name, from the inventory.
     inventory_nodes: dict[str, list[Member]]

@@ -9,7 +9,13 @@ import typing as t
 from pathlib import Path
 
 from ansible_collections.amdgpu.fleet.plugins.plugin_utils._report.record import unasked
-from ansible_collections.amdgpu.fleet.plugins.plugin_utils._report.shapes import Record, Run, count, empty
+from ansible_collections.amdgpu.fleet.plugins.plugin_utils._report.shapes import (
+    Record,
+    Run,
+    count,
+    empty,
+    no_acceptance,
+)
 from ansible_collections.amdgpu.fleet.plugins.plugin_utils._report.words import natural
 
 LOST = "the host could not be reached any more; the line UNREACHABLE of this run names the task"
@@ -95,7 +101,7 @@ def _whole(record: Record) -> bool:
         "deployed": {"kind", "name", "version", "digest", "place"},
     }
     entries = t.cast("dict[str, list[t.Any]]", record)
-    return all(
+    return no_acceptance().keys() <= record["acceptance"].keys() and all(
         isinstance(each, dict) and keys <= each.keys()
         for name, keys in needed.items()
         for each in entries[name]

@@ -12,7 +12,7 @@ from pathlib import Path
 import jinja2
 from markupsafe import Markup, escape
 
-from ansible_collections.amdgpu.fleet.plugins.plugin_utils._report import groups, plans, table
+from ansible_collections.amdgpu.fleet.plugins.plugin_utils._report import accepted, groups, plans, table
 from ansible_collections.amdgpu.fleet.plugins.plugin_utils._report import words as say
 from ansible_collections.amdgpu.fleet.plugins.plugin_utils._report.shapes import (
     BY_FINDINGS,
@@ -78,7 +78,12 @@ def _render(records: list[Record], run: Run, title: str, whole: bool) -> str:
         undefined=jinja2.StrictUndefined, finalize=_harmless,
     )  # fmt: skip
     environment.filters.update(
-        code=code, gib=say.gib, plural=say.plural, number=number, age=lambda at: say.age(at, run.at)
+        accepted=accepted.sentence,
+        code=code,
+        gib=say.gib,
+        plural=say.plural,
+        number=number,
+        age=lambda at: say.age(at, run.at),
     )
     template = environment.get_template("report.html.j2")
     text = template.render(

@@ -8,7 +8,7 @@ from __future__ import annotations
 import typing as t
 
 from ansible_collections.amdgpu.fleet.plugins.plugin_utils._plan import reboot
-from ansible_collections.amdgpu.fleet.plugins.plugin_utils._report import deployed, serving
+from ansible_collections.amdgpu.fleet.plugins.plugin_utils._report import accepted, deployed, serving
 from ansible_collections.amdgpu.fleet.plugins.plugin_utils._report.shapes import (
     BY_FINDINGS,
     Endpoint,
@@ -29,7 +29,7 @@ KNOWN = (
     "os", "kernel", "memory_bytes", "driver", "rocm", "profile", "title", "gpus", "gpu_list", "gfx",
     "gpu_count",
     "partition_modes", "partitions",
-    "usable_bytes", "settings", "deployed",
+    "usable_bytes", "settings", "deployed", "acceptance",
 )  # fmt: skip
 
 
@@ -79,6 +79,7 @@ def of_host(host: str, variables: Vars, run: Run, address: str = "", before: Rec
     record["findings"] = [each for each in found if each.get("mended_by") not in put_right]
     record["applied"] = [each for each in found if each.get("mended_by") in put_right]
     record["mended"] = _mended(found, variables)
+    record["acceptance"] = accepted.of(facts)
     record["failure"] = _failure(str(variables.get("fleet_failure") or ""), record["findings"])
     record["known_at"] = run.at if system else ""
     if not system:
@@ -154,7 +155,7 @@ def _take_over(record: Record, before: Record | None) -> None:
         return
     new, old = t.cast("dict[str, t.Any]", record), t.cast("dict[str, t.Any]", before)
     for key in KNOWN:
-        if not new[key]:
+        if not new[key] or new[key] == accepted.NONE:
             new[key] = old[key]
     record["known_at"] = before["known_at"] or before["at"]
     if not record["endpoints"]:

@@ -82,6 +82,19 @@ class Component(t.TypedDict):
     place: str
 
 
+class Acceptance(t.TypedDict):
+    """What the host passed, in short."""
+
+    level: str
+    # pass, fail or incomplete; empty where there is no record.
+    verdict: str
+    finished: str
+    failed: list[str]
+    warnings: int
+    # What is another one since then, in words.
+    changed: list[str]
+
+
 class Past(t.TypedDict):
     """One earlier run, for the history of a host."""
 
@@ -129,6 +142,7 @@ class Record(t.TypedDict):
     reboot: list[str]
     endpoints: list[Endpoint]
     history: list[Past]
+    acceptance: Acceptance
     # Whether the run is on the host itself, and cannot reboot it.
     local: bool
     # Which boot of the host it was, and whether the run took everything back.
@@ -151,13 +165,17 @@ class Run(t.NamedTuple):
     inventory: list[str]
 
 
+def no_acceptance() -> Acceptance:
+    return Acceptance(level="", verdict="", finished="", failed=[], warnings=0, changed=[])
+
+
 def empty(host: str) -> Record:
     """A host of which nothing is known."""
     return Record(
         host=host, at="", run="", command="", inventory=[], known_at="", failure="", os="", kernel="",
         memory_bytes=0, driver={}, rocm="", profile="", title="", gpus="", gpu_list=[], gfx=[], gpu_count=0,
         partition_modes=[], partitions=0, usable_bytes=0, findings=[], mended=[], applied=[], settings=[],
-        deployed=[], reboot=[], endpoints=[], history=[], local=False, boot_id="",
+        deployed=[], reboot=[], endpoints=[], history=[], local=False, boot_id="", acceptance=no_acceptance(),
         teardown=False, asked=False, waiting=False,
     )  # fmt: skip
 

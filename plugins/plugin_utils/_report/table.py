@@ -7,7 +7,7 @@ from __future__ import annotations
 import json
 import shlex
 
-from ansible_collections.amdgpu.fleet.plugins.plugin_utils._report import groups
+from ansible_collections.amdgpu.fleet.plugins.plugin_utils._report import accepted, groups
 from ansible_collections.amdgpu.fleet.plugins.plugin_utils._report.shapes import (
     BY_FINDINGS,
     Record,
@@ -25,7 +25,10 @@ FEW = 20
 def table(records: list[Record], run: Run, page: str) -> str:
     """``page`` is the line that says where the report lies."""
     rows = [list(HEADER), *(_row(record, run) for record in _shown(records))]
-    widths = [max(len(row[column]) for row in rows) for column in range(len(HEADER))]
+    if any(record["acceptance"]["verdict"] for record in _shown(records)):
+        words = ["ACCEPTANCE", *(line(accepted.word(record)) for record in _shown(records))]
+        rows = [[*row[:-1], word, row[-1]] for row, word in zip(rows, words)]
+    widths = [max(len(cell) for cell in column) for column in zip(*rows)]
     lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths)).rstrip() for row in rows]
     left_out = len(records) - (len(rows) - 1)
     if left_out:

@@ -153,8 +153,9 @@ def test_units_that_systemd_does_not_tell_of_are_work(compare, tmp_path):
 def test_every_role_says_what_it_would_set_and_asks_before_it_works(role):
     variables = yaml.safe_load((REPOSITORY / "roles" / role / "vars/main.yml").read_text(encoding="utf-8"))
     assert {f"__{role}_work", f"__{role}_parts"} <= set(variables)
-    first = yaml.safe_load((REPOSITORY / "roles" / role / "tasks/main.yml").read_text(encoding="utf-8"))[0]
-    assert first["when"] == f"'{role}' not in plan_unchanged"
+    tasks = yaml.safe_load((REPOSITORY / "roles" / role / "tasks/main.yml").read_text(encoding="utf-8"))
+    (applies,) = [task for task in tasks if task.get("ansible.builtin.include_tasks") == "apply.yml"]
+    assert applies["when"] == f"'{role}' not in plan_unchanged"
 
 
 def test_every_role_that_site_applies_after_the_plan_is_compared():

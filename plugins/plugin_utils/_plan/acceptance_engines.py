@@ -1,0 +1,115 @@
+# Copyright: (c) 2026, the amdgpu.fleet authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The benchmarks of the engines themselves, for each server that is wanted: with its model, its key, and the
+program of its own environment or container."""
+
+from __future__ import annotations
+
+import dataclasses
+import typing as t
+
+from .host import Host
+from .serve import ServePlan, ServerPlan
+
+# A container has a file system of its own: the result comes back as the end of what is printed.
+IN_CONTAINER = (
+    'f=$(mktemp -d) && "$@" --result-dir "$f" --result-filename b.json && cat "$f/b.json" && rm -r "$f"'
+)
+# Tokens of a context that are left free: a random prompt can come out a little longer than asked for.
+SPARE = 32
+
+
+@dataclasses.dataclass(frozen=True)
+class EngineTest:
+    """What one server adds to a test of the catalog."""
+
+    server: str
+    programs: list[str]
+    command: list[str]
+    # The file below the folder of logs that has the result; empty where it is printed.
+    output: str
+    environment: dict[str, str]
+    secret_file: str
+
+
+def engine_tests(
+    host: Host, serve: ServePlan, entry: t.Mapping[str, t.Any], load: t.Mapping[str, int]
+) -> list[EngineTest]:
+    """``entry``: of the catalog; ``load``: how much is asked for at this level."""
+    found = []
+    for server in serve.instances:
+        # Containers of another account are not root's to look into, and a worker answers nobody.
+        apart = server.kind != "venv" and serve.user and serve.user["name"] not in ("", "root")
+        if server.engine != entry["engine"] or server.worker or not server.completes or apart:
+            continue
+        if entry["group"] == "model":
+            words = {"model": _model_file(host, server)}
+            found.append(_plain(server, [_filled(word, words) for word in entry["command"]]))
+        else:
+            found.append(_benchmark(server, entry["command"], load))
+    return found
+
+
+def _plain(server: ServerPlan, command: list[str]) -> EngineTest:
+    return EngineTest(server.name, [], command, "", {}, "")
+
+
+def _benchmark(server: ServerPlan, words: t.Sequence[str], load: t.Mapping[str, int]) -> EngineTest:
+    values = {
+        "url": server.url,
+        "served_name": server.served_name,
+        "model": server.model,
+        **{key: str(value) for key, value in _cut(server, load).items()},
+    }
+    arguments = [_filled(word, values) for word in words]
+    start = server.launch.command
+    # What starts the engine's command line, as it starts the server.
+    program = start[: start.index("serve")] if "serve" in start else start
+    if server.kind == "venv":
+        output = f"{server.name}.json"
+        # Its own folder has it: what that is called on the host the module knows.
+        place = ["--result-dir", "{output}", "--result-filename", output]
+        return EngineTest(
+            server=server.name,
+            programs=program[:1],
+            command=["{program}", *program[1:], *arguments, *place],
+            output=output,
+            environment={"HF_HUB_OFFLINE": "1", "VLLM_NO_USAGE_STATS": "1"},
+            secret_file=server.secret_file,
+        )
+    container = server.unit.rpartition(".")[0]
+    return EngineTest(
+        server=server.name,
+        programs=["podman"],
+        command=[
+            *("{program}", "exec", "--env", "OPENAI_API_KEY", "--env", "HF_HUB_OFFLINE=1", container),
+            *("sh", "-c", IN_CONTAINER, "benchmark", *(program or ["vllm"]), *arguments),
+        ],
+        output="",
+        environment={},
+        secret_file=server.secret_file,
+    )
+
+
+def _cut(server: ServerPlan, load: t.Mapping[str, int]) -> dict[str, int]:
+    """The load, with lengths that the context of the server has room for."""
+    context = server.options.get("max-model-len")
+    if not isinstance(context, int) or isinstance(context, bool):
+        return dict(load)
+    room = max(context - SPARE, 2)
+    if load["input"] + load["generated"] <= room:
+        return dict(load)
+    return {**load, "input": max(room * 2 // 3, 1), "generated": max(room // 3, 1)}
+
+
+def _model_file(host: Host, server: ServerPlan) -> str:
+    """The file that llama.cpp is given, of a folder too."""
+    known = host.system["paths"].get(server.model)
+    gguf = known["gguf"] if known else None
+    return (gguf["file"] if gguf else None) or server.model
+
+
+def _filled(word: str, values: t.Mapping[str, str]) -> str:
+    for name, value in values.items():
+        word = word.replace("{" + name + "}", value)
+    return word
