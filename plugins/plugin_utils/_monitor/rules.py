@@ -71,8 +71,8 @@ def _of_gpu(name: str, rule: t.Mapping[str, t.Any], catalog: Catalog) -> Alert:
     known = catalog.known_issues[rule["finding"]]
     # How many errors there are changes, and with it the series; the alert stays the same one.
     query = (
-        r'{{ with printf "amdgpu_fleet_gpu_evidence{host=\"%s\",gpu=\"%s\",rule=\"%s\"}" $labels.host $labels.gpu '
-        r'$labels.rule | query }}{{ . | first | label "seen" }}{{ end }}'
+        r'{{ with printf "amdgpu_fleet_gpu_evidence{host=\"%s\",gpu=\"%s\",rule=\"%s\"}" '
+        r'$labels.host $labels.gpu $labels.rule | query }}{{ . | first | label "seen" }}{{ end }}'
     )
     return Alert(
         name="AmdgpuGpu" + "".join(part.capitalize() for part in name.split("_")),

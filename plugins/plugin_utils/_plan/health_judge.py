@@ -1,8 +1,8 @@
 # Copyright: (c) 2026, the amdgpu.fleet authors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What is wrong with the GPUs of one host, by the rules of the catalog. The planner says it as findings, and the
-collector of the role monitor as metrics: both judge here. The collector runs on hosts, where neither the catalog
-nor YAML is."""
+"""What is wrong with the GPUs of one host, by the rules of the catalog. The planner says it as findings, the
+collector of the role monitor as metrics: both judge here. The collector runs on hosts, where neither the
+catalog nor YAML is."""
 
 from __future__ import annotations
 
