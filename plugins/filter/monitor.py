@@ -59,8 +59,8 @@ def monitor_targets(
         return [dict(each._asdict()) for each in targets.targets(hosts, hostvars, own)]
     except (AttributeError, KeyError, OverflowError, TypeError, ValueError) as error:
         raise AnsibleFilterError(
-            f"amdgpu.fleet.monitor_targets: serve_instances of a host is not a list of instances, each with a "
-            f"name and numbers as port and count ({error}). Correct it in the inventory."
+            f"amdgpu.fleet.monitor_targets: serve_instances of a host is not a list of instances, each with "
+            f"a name and numbers as port and count ({error}). Correct it in the inventory."
         ) from error
 
 

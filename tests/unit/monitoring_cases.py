@@ -146,16 +146,16 @@ CASES = {
         (6, 23),
     ),
     "InferenceAvailabilityFast": Case({f"up{{{SCRAPED}}}": "1x29 0x9 1x99"}, 38, OF_SERVER, (20, 60)),
-    "InferenceAvailabilitySlow": Case({f"up{{{SCRAPED}}}": "1x29 0x9 1x99"}, 38, OF_SERVER, (20, 110)),
-    "InferenceAvailabilityTrend": Case({f"up{{{SCRAPED}}}": "1x29 0x3 1x700"}, 60, OF_SERVER, (20, 500)),
+    "InferenceAvailabilitySlow": Case({f"up{{{SCRAPED}}}": "1x29 0x9 1x99"}, 52, OF_SERVER, (20, 110)),
+    "InferenceAvailabilityTrend": Case({f"up{{{SCRAPED}}}": "1x29 0x3 1x700"}, 110, OF_SERVER, (20, 500)),
     "InferenceErrorsFast": Case(
         {REQUESTS % "2xx": "0+60x200", REQUESTS % "5xx": "0x19 0+60x9 540x200"}, 29, OF_SERVER, (10, 60)
     ),
     "InferenceErrorsSlow": Case(
-        {REQUESTS % "2xx": "0+60x200", REQUESTS % "5xx": "0x19 0+60x9 540x200"}, 29, OF_SERVER, (10, 100)
+        {REQUESTS % "2xx": "0+60x200", REQUESTS % "5xx": "0x19 0+60x9 540x200"}, 42, OF_SERVER, (10, 100)
     ),
     "InferenceErrorsTrend": Case(
-        {REQUESTS % "2xx": "0+60x600", REQUESTS % "5xx": "0x19 0+6x19 114x600"}, 45, OF_SERVER, (10, 500)
+        {REQUESTS % "2xx": "0+60x600", REQUESTS % "5xx": "0x19 0+6x19 114x600"}, 110, OF_SERVER, (10, 500)
     ),
     "GatewayDown": Case(
         {f"up{{{GATEWAY}}}": "1x4 0x4 1x9"},

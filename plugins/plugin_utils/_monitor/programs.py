@@ -1,6 +1,6 @@
 # Copyright: (c) 2026, the amdgpu.fleet authors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What the role monitor puts on a host: the collector, with the code of the doctor that judges, and its limits."""
+"""What the role monitor puts on a host: the collector, with the code that judges for the doctor."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, the amdgpu.fleet authors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What Prometheus scrapes, from the inventory. Nothing is asked of a host, and nothing that a play found out is
-read, so that ansible-pull and slices of a job give the same."""
+"""What Prometheus scrapes, from the inventory. Nothing is asked of a host, and nothing that a play found out
+is read, so that ansible-pull and slices of a job give the same."""
 
 from __future__ import annotations
 
