@@ -46,6 +46,7 @@ ROLES = (
     "model",
     "vllm",
     "gateway",
+    "monitor",
     "report",
 )
 # The long form names the plugin or the role that an option belongs to.
