@@ -14,9 +14,11 @@ from typing import Any
 import promql_parser
 import pytest
 import yaml
+from ansible.errors import AnsibleFilterError
 from monitoring_cases import CASES, RECORDS
 
-from ansible_collections.amdgpu.fleet.plugins.plugin_utils._monitor import dashboards, rules
+from ansible_collections.amdgpu.fleet.plugins.filter.monitor import monitor_targets
+from ansible_collections.amdgpu.fleet.plugins.plugin_utils._monitor import dashboards, rules, targets
 from ansible_collections.amdgpu.fleet.plugins.plugin_utils._plan.catalog import Catalog, CatalogError
 
 CATALOG = Catalog()
@@ -303,3 +305,64 @@ def test_promtool_takes_every_expression_of_a_dashboard(tmp_path):
     path.write_text(yaml.safe_dump({"groups": [{"name": "panels", "rules": recorded}]}), encoding="utf-8")
     done = promtool("check", "rules", path)
     assert done.returncode == 0, done.stdout + done.stderr
+
+
+# --- targets
+
+HOSTVARS: dict[str, dict[str, Any]] = {
+    "rack1": {
+        "monitor_address": "10.0.0.1", "serve_api_key": "key-of-rack1",
+        "serve_instances": [
+            {"name": "chat", "model": "/m", "host": "10.0.0.1", "count": 2},
+            {"name": "smol", "engine": "auto", "model": "/m/smol.GGUF", "host": "0.0.0.0", "port": 9000},
+        ],
+    },
+    "halo": {"ansible_host": "10.0.0.2", "serve_instances": [{"name": "chat", "model": "/m", "served_name": "c"}]},
+    "edge": {"group_names": ["gateway"], "monitor_host": False, "gateway_metrics_port": 8405},
+    "made": {"monitor_address": "::", "ansible_host": "fd00::3", "monitor_amd_exporter_image": "x@sha256:0",
+             "serve_instances": [{"name": "s", "engine": "llama_cpp", "model": "/x", "host": "fd00::3"}]},
+}  # fmt: skip
+
+
+def scrape(own: str) -> dict[tuple[str, str], targets.Target]:
+    return {
+        (each.host, each.labels.get("unit", each.job)): each
+        for each in targets.targets(list(HOSTVARS), HOSTVARS, own)
+    }
+
+
+def test_targets_come_from_the_inventory() -> None:
+    found = scrape("halo")
+    assert found["rack1", "amdgpu_host"].address == "10.0.0.1:9100"
+    assert [found["rack1", f"vllm-chat-{at}.service"].address for at in (0, 1)] == [
+        "10.0.0.1:8000",
+        "10.0.0.1:8001",
+    ]
+    smol = found["rack1", "llama-cpp-smol.service"]
+    assert (smol.job, smol.address, smol.key) == ("llama_cpp", "rack1:9000", "key-of-rack1")
+    # vLLM's metrics ask for no key, and none is sent.
+    assert found["rack1", "vllm-chat-0.service"].key == ""
+    assert found["halo", "vllm-chat.service"].labels == {
+        "job": "vllm", "host": "halo", "unit": "vllm-chat.service", "model": "c"}  # fmt: skip
+    # Its own loopback.
+    assert (found["halo", "amdgpu_host"].address, found["halo", "amdgpu_host"].reason) == (
+        "127.0.0.1:9100",
+        "",
+    )
+    assert found["made", "amdgpu_host"].address == "[fd00::3]:9100"
+    assert found["made", "amd"].address == "[fd00::3]:5000"
+    assert ("edge", "amdgpu_host") not in found
+
+
+def test_what_cannot_be_scraped_says_why() -> None:
+    found = scrape("rack1")
+    assert "monitor_address" in found["halo", "amdgpu_host"].reason
+    assert "serve_instances" in found["halo", "vllm-chat.service"].reason
+    assert "gateway_metrics_address" in found["edge", "haproxy"].reason
+    assert "made on the host" in found["made", "llama-cpp-s.service"].reason
+    assert found["rack1", "llama-cpp-smol.service"].address == "127.0.0.1:9000"
+
+
+def test_an_inventory_that_does_not_fit_is_one_sentence() -> None:
+    with pytest.raises(AnsibleFilterError, match="serve_instances of a host is not a list"):
+        monitor_targets(["a"], {"a": {"serve_instances": [{"name": "x", "port": "many"}]}})

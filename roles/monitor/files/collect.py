@@ -32,24 +32,25 @@ def dmesg():
 
 
 def add_gpus(page, root, settings):
+    """Numbers first: what stops the judgement leaves them."""
     tree = Tree(root)
     facts = _gpus.detect(tree)
-    health = _health.facts(tree, facts["gpus"], dmesg if root == "/" else lambda: None)
-    judged = health_judge.judge(facts, health, settings["health"])
     gpus = {gpu["index"]: gpu for gpu in facts["gpus"]}
     page.add("amdgpu_fleet_gpus_found", len(gpus))
+    health = _health.facts(tree, facts["gpus"], dmesg if root == "/" else lambda: None)
     for one in health["gpus"]:
         gpu = gpus[one["index"]]
         exposition.of_gpu(page, gpu, one)
         unread = len(health_judge.troubling(one)) + add_memory(page, tree, gpu, one["asleep"])
         page.add("amdgpu_fleet_gpu_unread", unread, {"gpu": gpu["index"], "pci": gpu["pci_address"]})
+    exposition.of_log(page, health["log"])
+    judged = health_judge.judge(facts, health, settings["health"])
     for verdict in judged.verdicts:
         exposition.of_verdict(page, gpus[verdict.index], verdict.verdict)
         for evidence in verdict.reasons:
             exposition.of_evidence(page, gpus[verdict.index], evidence, settings["accept"])
     for evidence in judged.of_no_gpu:
         exposition.of_evidence(page, None, evidence, settings["accept"])
-    exposition.of_log(page, health["log"])
 
 
 def add_memory(page, tree, gpu, asleep):
