@@ -67,6 +67,10 @@ def of_gpus(catalog: Catalog) -> list[Alert]:
     return [_of_gpu(name, rule, catalog) for name, rule in rules.items() if rule["verdict"] != "ok"]
 
 
+def name_of_gpu_alert(rule: str) -> str:
+    return "AmdgpuGpu" + "".join(part.capitalize() for part in rule.split("_"))
+
+
 def _of_gpu(name: str, rule: t.Mapping[str, t.Any], catalog: Catalog) -> Alert:
     known = catalog.known_issues[rule["finding"]]
     # How many errors there are changes, and with it the series; the alert stays the same one.
@@ -75,7 +79,7 @@ def _of_gpu(name: str, rule: t.Mapping[str, t.Any], catalog: Catalog) -> Alert:
         r'$labels.host $labels.gpu $labels.rule | query }}{{ . | first | label "seen" }}{{ end }}'
     )
     return Alert(
-        name="AmdgpuGpu" + "".join(part.capitalize() for part in name.split("_")),
+        name=name_of_gpu_alert(name),
         expr=f'max by ({BY}) (amdgpu_fleet_gpu_evidence{{rule="{name}"}}) > 0',
         duration="0s",
         hold=HOLD.get(name, ""),
