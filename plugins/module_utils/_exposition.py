@@ -41,7 +41,7 @@ class Page:
         for name, samples in self._families.items():
             lines.append(f"# HELP {name} {self._meaning.get(name, name)}")
             lines.append(f"# TYPE {name} {'counter' if name.endswith(COUNTER) else 'gauge'}")
-            lines += [f"{name}{labels} {value:.17g}" for labels, value in samples.items()]
+            lines += [f"{name}{labels} {value:.15g}" for labels, value in samples.items()]
         return "".join(f"{line}\n" for line in lines)
 
 
