@@ -23,8 +23,10 @@ import yaml
 from ansible_collections.amdgpu.fleet.plugins.module_utils import _os
 from ansible_collections.amdgpu.fleet.plugins.module_utils._boot import choose
 from ansible_collections.amdgpu.fleet.plugins.module_utils._boot import refused as refusing
+from ansible_collections.amdgpu.fleet.plugins.plugin_utils._monitor import rules
 from ansible_collections.amdgpu.fleet.plugins.plugin_utils._plan import packaging, place
 from ansible_collections.amdgpu.fleet.plugins.plugin_utils._plan.catalog import (
+    Catalog,
     read_part,
     version_key,
     with_base,
@@ -46,6 +48,7 @@ ROLES = (
     "model",
     "vllm",
     "gateway",
+    "monitor",
     "report",
 )
 # The long form names the plugin or the role that an option belongs to.
@@ -272,6 +275,43 @@ def together(entries: Iterable[tuple[str, Any]]) -> list[tuple[list[str], Any]]:
     return groups
 
 
+def monitoring() -> dict[str, Any]:
+    """What docs/monitoring.md is made of: the catalog, and alerts with their texts filled in."""
+    catalog = Catalog()
+    known = catalog.known_issues
+    entries = [
+        {part: known.get(each["finding"], {}).get(part, "") for part in ("title", "why", "remedy")} | each
+        for each in catalog.monitoring["alerts"]
+    ]
+    health = catalog.health
+    verdicts = {
+        rules.name_of_gpu_alert(name): rule["verdict"]
+        for name, rule in [
+            *health["rules"].items(),
+            *((f"log_{k}", rule) for k, rule in health["log"].items()),
+        ]
+    }
+    return {
+        "monitoring": catalog.monitoring,
+        "catalog_alerts": [
+            {
+                **each,
+                **{part: placeholders(rules.fill(each[part], catalog)) for part in ("expected", "remedy")},
+            }
+            for each in entries
+        ],
+        "gpu_alerts": [
+            {
+                "name": each.name,
+                "verdict": verdicts[each.name],
+                "finding": each.finding,
+                "remedy": each.remedy,
+            }
+            for each in rules.of_gpus(catalog)
+        ],
+    }
+
+
 def context() -> dict[str, Any]:
     gpus, releases, vllm = (
         load("roles/plan/files/catalog/gpus.yml"),
@@ -296,6 +336,7 @@ def context() -> dict[str, Any]:
         "tested": load("roles/plan/files/catalog/tested.yml"),
         **load("roles/plan/files/catalog/guides.yml"),
         **hosts(),
+        **monitoring(),
         "bare_metal": together(
             (gfx, profile["serving"]["environment_bare_metal"]) for gfx, profile in known.items()
         ),

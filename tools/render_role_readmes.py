@@ -39,6 +39,7 @@ EXAMPLES: dict[str, dict[str, Any]] = {
     "serve": {"serve_instances": [{"name": "chat", "model": "Qwen/Qwen3-14B-AWQ"}]},
     "gateway": {"gateway_replicas": [{"name": "rack1", "address": "192.0.2.11"}]},
     "acceptance": {"acceptance_level": "full", "acceptance_install": True},
+    "monitor": {"monitor_address": "192.0.2.11"},
     "report": {"report_directory": "/srv/fleet/reports"},
     "kubernetes": {"kubernetes_directory": "/srv/gitops/fleet", "kubernetes_flavor": "openshift"},
 }

@@ -11,7 +11,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
 # The picture is made from a run of the demo.
-MADE_LATER = {"docs/images/report.png"}
+MADE_LATER = {"docs/images/report.png", "docs/images/monitoring.png"}
 # Galaxy shows README files away from the repository, so they link to it by its address.
 OURS = re.compile(
     r"https://(?:github\.com/amdgpu-fleet/amdgpu\.fleet/blob/main|raw\.githubusercontent\.com/amdgpu-fleet/amdgpu\.fleet/main)/?"

@@ -24,17 +24,16 @@ except ImportError:
 FOLDER = Path(__file__).resolve().parents[3] / "roles" / "plan" / "files" / "catalog"
 PROFILE = re.compile(r"[\w.-]{1,64}")
 FILES = (
-    *(
-        "gpus",
-        "releases",
-        "vllm",
-        "llama_cpp",
-        "podman",
-        "kubernetes",
-        "known_issues",
-        "health",
-        "acceptance",
-    ),
+    "gpus",
+    "releases",
+    "vllm",
+    "llama_cpp",
+    "podman",
+    "kubernetes",
+    "known_issues",
+    "health",
+    "acceptance",
+    "monitoring",
 )
 # Computed by tools/catalog_refresh.
 GENERATED = ("options", "environment", "quantization", "attention", "parsers", "recipes")

@@ -8,8 +8,9 @@ from __future__ import annotations
 import dataclasses
 import typing as t
 
-from .facts import Gpu
-from .facts_health import AmdHealth, Counters, GpuHealth
+if t.TYPE_CHECKING:
+    from .facts_gpu import Gpu
+    from .facts_health import AmdHealth, Counters, GpuHealth
 
 DAY = 86400
 HEAT = ("prochot", "socket_thm", "vr_thm", "hbm_thm")
@@ -30,6 +31,8 @@ class Evidence:
     # Where the limit is known from, and what to do.
     source: str
     action: str
+    # Its entry in the catalog, for those who count rules and not findings.
+    rule: str
 
 
 @dataclasses.dataclass(frozen=True)
@@ -57,7 +60,9 @@ class Case:
 
     def evidence(self, rule: str, seen: str, limit: str) -> Evidence:
         known = self.rules[rule]
-        return Evidence(known["finding"], known["verdict"], seen, limit, known["source"], known["action"])
+        return Evidence(
+            known["finding"], known["verdict"], seen, limit, known["source"], known["action"], rule
+        )
 
 
 def case(gpu: Gpu, health: GpuHealth, facts: AmdHealth, catalog: t.Mapping[str, t.Any]) -> Case:

@@ -7,8 +7,9 @@ from __future__ import annotations
 import collections
 import typing as t
 
-from .health_checks import Case, Evidence
-from .host import Host
+if t.TYPE_CHECKING:
+    from .health_checks import Case, Evidence
+    from .host import Host
 
 
 def check_count(host: Host) -> None:

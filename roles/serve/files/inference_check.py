@@ -3,10 +3,26 @@
 and 0 or 1."""
 
 import argparse
+import json
 import os
 import sys
+import time
 
 from inference import NoAnswer, Server
+
+
+def note(options: argparse.Namespace, success: bool, seconds: float, result: "dict | None") -> None:
+    """For the collector of the role monitor, which may read at any moment: never half of it."""
+    if not options.status:
+        return
+    told = {"unit": options.unit, "model": options.model, "success": success, "timestamp_seconds": round(time.time(), 3),
+            "seconds": round(seconds, 3), "interval_seconds": options.interval}
+    first = (result or {}).get("time_to_first_token_ms")
+    if first is not None:
+        told["first_token_seconds"] = first / 1000
+    with open(f"{options.status}.tmp", "w", encoding="utf-8") as file:
+        json.dump(told, file)
+    os.replace(f"{options.status}.tmp", options.status)
 
 
 def main() -> int:
@@ -16,7 +32,11 @@ def main() -> int:
     parser.add_argument("--timeout", type=float, default=60, help="seconds for each answer")
     parser.add_argument("--no-completion", action="store_true", help="the server embeds or classifies: its name and health must do")
     parser.add_argument("--key-variable", default="API_KEY", help="the variable that has the key")
+    parser.add_argument("--status", help="file that says for metrics how it went")
+    parser.add_argument("--unit", default="", help="the unit that is asked, for that file")
+    parser.add_argument("--interval", type=float, default=0, help="seconds between two of these, for that file")
     options = parser.parse_args()
+    started = time.monotonic()
     key = os.environ.get(options.key_variable)  # not an argument, which everybody can see
     try:
         server = Server(options.url, key, options.timeout)
@@ -29,9 +49,11 @@ def main() -> int:
         # A server may repeat the key in what it answers.
         text = str(error).replace(key, "(the key)") if key else str(error)
         print(f"{options.url} does not serve {options.model}: {text}", file=sys.stderr)
+        note(options, False, time.monotonic() - started, None)
         return 1
     told = ": {tokens} tokens, the first after {time_to_first_token_ms} ms".format(**result) if result else ""
     print(f"{server.url} serves {options.model}{told}")
+    note(options, True, time.monotonic() - started, result)
     return 0
 
 
