@@ -8,7 +8,7 @@ from __future__ import annotations
 import dataclasses
 import typing as t
 
-from .facts import Gpu
+from .facts_gpu import Gpu
 from .facts_health import AmdHealth, Counters, GpuHealth
 
 DAY = 86400

@@ -8,7 +8,9 @@ import collections
 import typing as t
 
 from .health_checks import Case, Evidence
-from .host import Host
+
+if t.TYPE_CHECKING:
+    from .host import Host
 
 
 def check_count(host: Host) -> None:
