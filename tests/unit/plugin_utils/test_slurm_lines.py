@@ -15,16 +15,15 @@ SLURMD = (
     "UpTime=0-04:17:53\n"
 )
 SITE = "ClusterName=x\nTaskPlugin=task/cgroup,task/affinity\nNodeName=cpu1 CPUs=4\n"
-PATH = "/etc/slurm/slurm.conf"
 
 
 @pytest.fixture
 def of_host(read_facts):
-    def make(name: str, change=None, printed: str = SLURMD, site: str = SITE, **wanted) -> dict:
+    def make(name: str, change=None, printed: str = SLURMD, site: str = SITE, gres_conf: str = "", **wanted) -> dict:
         facts = read_facts(name)
         if change:
             change(facts)
-        return slurm.plain(facts_module.of(facts), {"node_name": "n1", **wanted}, printed, site, PATH)
+        return slurm.plain(facts_module.of(facts), {"node_name": "n1", **wanted}, slurm.Seen(printed, site, gres_conf))
 
     return make
 
@@ -39,7 +38,7 @@ def of_gpus(tmp_path, find_facts):
         host["gpus"] = [{**first, "count": 1, **gpu} for gpu in gpus]
         write_tree(host, tmp_path)
         facts = find_facts("host_facts", tmp_path)
-        return slurm.plain(facts_module.of(facts), {"node_name": "n1", **wanted}, SLURMD, SITE, PATH)
+        return slurm.plain(facts_module.of(facts), {"node_name": "n1", **wanted}, slurm.Seen(SLURMD, SITE))
 
     return make
 
@@ -219,6 +218,10 @@ def lost_render_node(facts):
         ("mi300x-8", None, {"site": "TaskPlugin=task/affinity\n"}, "has TaskPlugin=task/affinity"),
         ("mi300x-8", None, {"site": "ClusterName=x\n"}, "has TaskPlugin=.its default."),
         ("mi300x-8", None, {"site": SITE + "HealthCheckProgram=/usr/sbin/nhc\n"}, "has HealthCheckProgram=/usr/sbin/nhc"),
+        ("mi300x-8", None, {"site": SITE + "NodeName=n1,n2 CPUs=4\n"}, "has a line NodeName=n1,n2"),
+        ("mi300x-8", None, {"gres_conf": "AutoDetect=rsmi\n"}, "'AutoDetect=rsmi', and the GPUs would be counted"),
+        ("mi300x-8", None, {"gres_conf": "Name=gpu File=/dev/x\n"}, "the GPUs would be counted twice"),
+        ("mi300x-8", None, {"node_words": "Weight=1 #x"}, "slurm_node_words: 'Weight=1 #x' is not words"),
         ("mi300x-8-cpx", None, {"site": SITE + "Prolog=/etc/p\n", "partition_mode": "CPX"}, "has Prolog=/etc/p"),
     ],
 )
@@ -235,6 +238,14 @@ def test_what_the_site_chose_is_kept(of_host):
     site = SITE + "GresTypes=nic,shard\nHealthCheckProgram=/usr/sbin/nhc\n"
     assert of_host("mi300x-8", site=site, health=False)["settings"] == ["GresTypes=nic,shard,gpu"]
     assert of_host("mi300x-8", site="TaskPlugin=task/none\n", constrain_devices=False)["node"]
+
+
+def test_lines_of_other_nodes_and_other_resources_stay(of_host):
+    ours = "# BEGIN amdgpu.fleet\nName=gpu File=/dev/dri/renderD128\n# END amdgpu.fleet\n"
+    others = "AutoDetect=off\nName=nic File=/dev/x\nNodeName=n9 Name=gpu File=/dev/y\n# Name=gpu\n"
+    plan = of_host("mi300x-8", gres_conf=others + ours, node_words="Weight=10 State=UNKNOWN")
+    assert plan["node"].endswith("gfx942 Weight=10 State=UNKNOWN")
+    assert len(plan["devices"]) == 8
 
 
 def test_our_own_block_is_not_the_sites():

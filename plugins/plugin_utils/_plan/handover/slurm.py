@@ -9,7 +9,7 @@ import typing as t
 
 from ..facts import Facts
 from . import gres, slurm_conf, slurm_wants
-from .slurm_wants import Cpus, HandoverError, SlurmWants
+from .slurm_wants import HandoverError, SlurmWants
 
 HOME = "/usr/local/lib/amdgpu-fleet/slurm"
 HEALTH_PROGRAM = f"{HOME}/health"
@@ -28,23 +28,39 @@ class SlurmPlan:
     gres: list[str]
     # gpu:mi300x:8
     counted: str
-    # The render node of each partition, by the PCI address of its GPU: what the health check expects to see.
+    # The render nodes of each GPU, by its PCI address: what the health check expects to see.
     expected: dict[str, list[str]]
+    # The PCI address of the GPU behind each index of Slurm.
+    devices: list[str]
     reason: list[str]
 
 
-def plan(facts: Facts, wanted: SlurmWants, cpus: Cpus, site: str, path: str) -> SlurmPlan:
-    """``site``: the text of the site's slurm.conf, which is at ``path``."""
+@dataclasses.dataclass(frozen=True)
+class Seen:
+    """What the role read: what ``slurmd -C`` printed, and the site's files in ``directory``."""
+
+    slurmd: str
+    slurm_conf: str
+    gres_conf: str = ""
+    directory: str = "/etc/slurm"
+
+
+def plan(facts: Facts, wanted: SlurmWants, seen: Seen) -> SlurmPlan:
+    """All of it, or the reason why there is none (``HandoverError``)."""
     _refuse(facts, wanted)
+    cpus = slurm_wants.cpus(seen.slurmd)
     found = gres.devices(facts.gpus, wanted.gpu_type)
     if not found:
         raise HandoverError(
             "no GPU of this host is driven by amdgpu and shown by KFD, so Slurm has nothing to hand out. Bring "
             "the host up with the playbook site first."
         )
-    theirs = slurm_conf.settings(site)
+    theirs = slurm_conf.settings(seen.slurm_conf)
     ours = settings(wanted)
+    path = f"{seen.directory}/slurm.conf"
     slurm_conf.refuse(theirs, path, ours, wanted.constrain_devices)
+    slurm_conf.refuse_node(seen.slurm_conf, path, wanted.node_name)
+    slurm_conf.refuse_gres(seen.gres_conf, f"{seen.directory}/gres.conf", wanted.node_name)
     if cpus.memory_mib <= wanted.memory_reserve_mib:
         raise HandoverError(
             f"slurm_memory_reserve_mib: {wanted.memory_reserve_mib} leaves nothing of the {cpus.memory_mib} MiB "
@@ -55,6 +71,7 @@ def plan(facts: Facts, wanted: SlurmWants, cpus: Cpus, site: str, path: str) -> 
     words += [f"NodeAddr={wanted.node_address}"] if wanted.node_address else []
     words += [*cpus.words, f"RealMemory={cpus.memory_mib - wanted.memory_reserve_mib}", f"Gres={counted}"]
     words.append(f"Feature={','.join(_features(facts, found, wanted))}")
+    words += [wanted.node_words] if wanted.node_words else []
     return SlurmPlan(
         node_name=wanted.node_name,
         node=" ".join(words),
@@ -67,6 +84,7 @@ def plan(facts: Facts, wanted: SlurmWants, cpus: Cpus, site: str, path: str) -> 
         ),
         counted=counted,
         expected=_expected(facts, found),
+        devices=[str(facts.gpus["gpus"][device.gpu]["pci_address"]) for device in found],
         reason=list(gres.AUTODETECT),
     )
 
@@ -120,7 +138,6 @@ def _expected(facts: Facts, found: t.Sequence[gres.Device]) -> dict[str, list[st
     return used
 
 
-def plain(facts: Facts, given: t.Mapping[str, t.Any], printed: str, site: str, path: str) -> dict[str, t.Any]:
+def plain(facts: Facts, given: t.Mapping[str, t.Any], seen: Seen) -> dict[str, t.Any]:
     """The same as mappings and lists, of variables without their prefix."""
-    wanted = slurm_wants.wants(given)
-    return dataclasses.asdict(plan(facts, wanted, slurm_wants.cpus(printed), site, path))
+    return dataclasses.asdict(plan(facts, slurm_wants.wants(given), seen))

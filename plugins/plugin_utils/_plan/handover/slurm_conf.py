@@ -18,8 +18,8 @@ def settings(text: str) -> dict[str, str]:
     """The single settings of a slurm.conf, by name in lower case; the last one counts, as for Slurm. Lines of
     several words (NodeName, PartitionName) are left out."""
     found = {}
-    for line in OURS.sub("", text).replace("\\\n", " ").splitlines():
-        match = LINE.match(line.partition("#")[0])
+    for line in _theirs(text):
+        match = LINE.match(line)
         if match and not re.search(r"\s\S+=", match.group(2)):
             found[match.group(1).lower()] = match.group(2)
     return found
@@ -29,6 +29,33 @@ def gres_types(site: t.Mapping[str, str]) -> str:
     """GresTypes with gpu; a second line would take the place of the site's."""
     kinds = [kind for kind in site.get("grestypes", "").replace(" ", "").split(",") if kind]
     return ",".join(kinds if "gpu" in kinds else [*kinds, "gpu"])
+
+
+def refuse_node(text: str, path: str, name: str) -> None:
+    """Stop where the site has a line for the node: Slurm does not start with two."""
+    for line in _theirs(text):
+        match = re.match(r"\s*NodeName\s*=\s*(\S+)", line, re.IGNORECASE)
+        if match and name in match.group(1).split(","):
+            raise HandoverError(
+                f"{path} has a line NodeName={match.group(1)}, and Slurm does not start with two lines for {name}. "
+                "Take it out of there; what else it says of the node can go into slurm_node_words."
+            )
+
+
+def refuse_gres(text: str, path: str, name: str) -> None:
+    """Stop where the site lists GPUs of the node, which would be counted twice."""
+    for line in _theirs(text):
+        words = {key.lower(): value for key, value in re.findall(r"(\w+)\s*=\s*(\S+)", line)}
+        elsewhere = "nodename" in words and name not in words["nodename"].split(",")
+        detects = words.get("autodetect", "off").lower() not in ("off", "none")
+        if not elsewhere and (words.get("name", "").lower() == "gpu" or detects):
+            raise HandoverError(
+                f"{path} has the line {line.strip()!r}, and the GPUs would be counted twice. Take it out of there."
+            )
+
+
+def _theirs(text: str) -> list[str]:
+    return [line.partition("#")[0] for line in OURS.sub("", text).replace("\\\n", " ").splitlines()]
 
 
 def refuse(site: t.Mapping[str, str], path: str, ours: t.Mapping[str, str], devices: bool) -> None:

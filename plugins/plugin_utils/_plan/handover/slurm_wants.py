@@ -25,6 +25,7 @@ class SlurmWants:
     node_address: str = ""
     gpu_type: str = ""
     features: list[str] = dataclasses.field(default_factory=list)
+    node_words: str = ""
     memory_reserve_mib: int = 1024
     configless: bool = False
     constrain_devices: bool = True
@@ -58,6 +59,10 @@ def wants(given: t.Mapping[str, t.Any]) -> SlurmWants:
     for feature in wanted.features:
         if not NAME.fullmatch(feature):
             raise HandoverError(f"slurm_features: {feature!r} is not one word. Correct it in the inventory.")
+    if not re.fullmatch(r"(\w+=[^\s#]+( \w+=[^\s#]+)*)?", wanted.node_words):
+        raise HandoverError(
+            f"slurm_node_words: {wanted.node_words!r} is not words as Weight=10, one after the other. Correct it."
+        )
     if wanted.memory_reserve_mib < 0:
         raise HandoverError(
             f"slurm_memory_reserve_mib: {wanted.memory_reserve_mib} is below 0. Correct it in the inventory."
