@@ -27,6 +27,10 @@ class SlurmError(Exception):
     """What Slurm did not do; whole sentences."""
 
 
+class UnknownNode(SlurmError):
+    """Slurm does not know the node."""
+
+
 class Node(t.NamedTuple):
     """One node. ``gres``: what it has, as gpu:mi300x:8; ``started``: when its slurmd was."""
 
@@ -105,6 +109,8 @@ class Scontrol:
 
     def _ask(self, words: list[str], failed: str) -> str:
         rc, out, err = self._run([self._program, *words])
+        if "not found" in out + err:
+            raise UnknownNode(f"{failed}: it knows none of that name. The playbook handover tells it.")
         if rc != 0:
             said = one_line(err or out) or f"scontrol ended with {rc}"
             raise SlurmError(

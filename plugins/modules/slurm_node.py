@@ -59,6 +59,11 @@ options:
     description: Whether a node that Slurm set down because it was rebooted is ours to return.
     type: bool
     default: false
+  must_exist:
+    description: Whether it is an error that Slurm does not know the node. A host that is new is not handed over
+      yet.
+    type: bool
+    default: true
   timeout:
     description: Seconds until it must have no jobs, or be as it should be.
     type: int
@@ -113,6 +118,11 @@ from ansible_collections.amdgpu.fleet.plugins.module_utils._answer import hold_t
 from ansible_collections.amdgpu.fleet.plugins.module_utils._slurm_node import Change, Waits
 from ansible_collections.amdgpu.fleet.plugins.module_utils._waiting import wrong_interval
 
+# What is told of a node that Slurm does not know.
+NOBODY: dict[str, t.Any] = {
+    "states": [], "reason": "", "gres": "", "started": "", "ours": False, "waited_seconds": 0.0,
+}  # fmt: skip
+
 
 def main() -> None:
     module = AnsibleModule(
@@ -123,6 +133,7 @@ def main() -> None:
             "gres": {"type": "str", "default": ""},
             "not_started": {"type": "str", "default": ""},
             "rebooted": {"type": "bool", "default": False},
+            "must_exist": {"type": "bool", "default": True},
             "timeout": {"type": "int", "default": 3600},
             "interval": {"type": "float", "default": 5.0},
             "scontrol": {"type": "str", "default": "scontrol"},
@@ -156,6 +167,10 @@ def main() -> None:
             after = change.resume(before, params["gres"], params["not_started"], params["rebooted"])
         else:
             after = before
+    except slurm.UnknownNode as error:
+        if params["must_exist"]:
+            module.fail_json(msg=str(error))
+        module.exit_json(changed=False, **NOBODY, wrong=str(error))
     except slurm.SlurmError as error:
         module.fail_json(msg=str(error))
     result = {

@@ -37,6 +37,7 @@ OF_PLAYBOOKS = (
         "fleet_fail_on",
     ),
     *("fleet_keep", "fleet_drain_timeout"),
+    *("fleet_drain", "fleet_return_timeout", "fleet_way_back"),
     *(
         "fleet_failure",
         "fleet_stopped",

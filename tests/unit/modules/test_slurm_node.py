@@ -152,6 +152,14 @@ def test_a_controller_that_does_not_answer(slurm):
         assert "Unable to contact slurm controller" in result["msg"] and "munge" in result["msg"]
 
 
+def test_a_node_that_slurm_does_not_know(slurm):
+    slurm.is_(error="Node n1 not found")
+    for state in ("drained", "resumed", "seen"):
+        assert "The playbook handover tells it" in slurm.run(state, reason="x")["msg"]
+        result = slurm.run(state, reason="x", must_exist=False)
+        assert (result["changed"], result["states"], result["ours"]) == (False, [], False)
+
+
 def test_a_missing_program_and_wrong_arguments(slurm):
     assert "cannot be run" in slurm.run("seen", scontrol="/no/such/program")["msg"]
     assert "with a reason" in slurm.run("drained")["msg"]

@@ -51,12 +51,15 @@ def test_eight_gpus_each_one_device(of_host):
         "Gres=gpu:mi300x:8 Feature=amdgpu,gfx942"
     )
     assert plan["gres"][0] == "AutoDetect=off"
-    assert plan["settings"] == [
-        "GresTypes=gpu",
-        "HealthCheckProgram=/usr/local/lib/amdgpu-fleet/slurm/health",
-        "HealthCheckInterval=300",
-        "HealthCheckNodeState=ANY",
-    ]
+    assert plan["settings"] == {
+        "gres-types": ["GresTypes=gpu"],
+        "health": [
+            "HealthCheckProgram=/usr/local/lib/amdgpu-fleet/slurm/health",
+            "HealthCheckInterval=300",
+            "HealthCheckNodeState=ANY",
+        ],
+        "prolog": [],
+    }
     assert len(plan["expected"]) == 8 and all(len(names) == 1 for names in plan["expected"].values())
 
 
@@ -73,22 +76,29 @@ def test_the_cores_near_a_gpu_are_given_where_all_cpus_are_known(of_host):
     assert "Cores=" not in " ".join(of_host("mi300x-8", hidden)["gres"])
 
 
+def cpus(count: int, cores: int, sockets: int) -> slurm_wants.Cpus:
+    return slurm_wants.Cpus([], count, cores, sockets, 1)
+
+
 @pytest.mark.parametrize(
-    ("nodes", "cpus", "near"),
+    ("nodes", "counted", "near"),
     [
-        ({"0": "0-3", "1": "4-7"}, slurm_wants.Cpus([], 8, 8, 1), {0: "0-3", 1: "4-7"}),
+        ({"0": "0-3", "1": "4-7"}, cpus(8, 8, 2), {0: "0-3", 1: "4-7"}),
         # Two threads a core: Slurm numbers cores, and the kernel numbers CPUs.
-        ({"0": "0-3,8-11", "1": "4-7,12-15"}, slurm_wants.Cpus([], 16, 8, 1), {0: "0-3", 1: "4-7"}),
+        ({"0": "0-3,8-11", "1": "4-7,12-15"}, cpus(16, 8, 2), {0: "0-3", 1: "4-7"}),
         # Memory without CPUs (CXL, HBM of an MI300A) is no neighbour of a core.
-        ({"0": "0-3", "1": "4-7", "2": ""}, slurm_wants.Cpus([], 8, 8, 1), {0: "0-3", 1: "4-7"}),
-        ({"0": "0-7"}, slurm_wants.Cpus([], 8, 8, 1), {}),
-        ({"0": "0-2", "1": "3-7"}, slurm_wants.Cpus([], 8, 8, 1), {}),
-        ({"0": "0-3", "2": "4-7"}, slurm_wants.Cpus([], 8, 8, 1), {}),
-        ({"0": "0-3", "1": "what"}, slurm_wants.Cpus([], 8, 8, 1), {}),
+        ({"0": "0-3", "1": "4-7", "2": ""}, cpus(8, 8, 2), {0: "0-3", 1: "4-7"}),
+        # NPS2 of the CPU: Slurm refuses a node over cores that are a part of a socket.
+        ({"0": "0-1", "1": "2-3", "2": "4-5", "3": "6-7"}, cpus(8, 8, 2), {0: "0-3", 1: "0-3", 2: "4-7", 3: "4-7"}),
+        ({"0": "0-3", "1": "4-7"}, cpus(8, 8, 1), {}),
+        ({"0": "0-7"}, cpus(8, 8, 1), {}),
+        ({"0": "0-2", "1": "3-7"}, cpus(8, 8, 2), {}),
+        ({"0": "0-3", "2": "4-7"}, cpus(8, 8, 2), {}),
+        ({"0": "0-3", "1": "what"}, cpus(8, 8, 2), {}),
     ],
 )
-def test_cores_by_node_of_memory(nodes, cpus, near):
-    assert gres.cores(cpus, nodes) == near
+def test_cores_by_node_of_memory(nodes, counted, near):
+    assert gres.cores(counted, nodes) == near
 
 
 def test_partitions_are_devices_of_a_type_of_their_own(of_host):
@@ -231,12 +241,17 @@ def test_what_cannot_be_handed_over_is_refused(of_host, host, change, wanted, sa
 
 
 def test_the_prolog_is_a_pattern_that_other_nodes_do_not_have(of_host):
-    assert "Prolog=/usr/local/lib/amdgpu-fleet/slurm/prolog.d/*" in of_host("mi300x-8-cpx", partition_mode="CPX")["settings"]
+    settings = of_host("mi300x-8-cpx", partition_mode="CPX")["settings"]
+    assert settings["prolog"] == ["Prolog=/usr/local/lib/amdgpu-fleet/slurm/prolog.d/*"]
 
 
 def test_what_the_site_chose_is_kept(of_host):
     site = SITE + "GresTypes=nic,shard\nHealthCheckProgram=/usr/sbin/nhc\n"
-    assert of_host("mi300x-8", site=site, health=False)["settings"] == ["GresTypes=nic,shard,gpu"]
+    assert of_host("mi300x-8", site=site, health=False)["settings"] == {
+        "gres-types": ["GresTypes=nic,shard,gpu"],
+        "health": [],
+        "prolog": [],
+    }
     assert of_host("mi300x-8", site="TaskPlugin=task/none\n", constrain_devices=False)["node"]
 
 

@@ -115,7 +115,8 @@ def cores(cpus: Cpus, numa_nodes: t.Mapping[str, str]) -> dict[int, str]:
     """The cores near each node of memory, in Slurm's numbers; empty where they cannot be known.
 
     Slurm numbers cores socket by socket, and so come the nodes of memory. That holds where all nodes are of
-    one size and every CPU that slurmd counts is in one of them.
+    one size and every CPU that slurmd counts is in one of them. Slurm takes whole sockets alone ("doesn't
+    match socket boundaries"), so a node that is a part of one stands for all of it.
     """
     sizes = {int(name): _size(listed) for name, listed in numa_nodes.items() if name.isdigit()}
     sizes = {name: size for name, size in sizes.items() if size}
@@ -128,8 +129,14 @@ def cores(cpus: Cpus, numa_nodes: t.Mapping[str, str]) -> dict[int, str]:
         or cpus.cores % count
     ):
         return {}
-    each = cpus.cores // count
-    return {name: f"{name * each}-{(name + 1) * each - 1}" for name in sizes}
+    each, whole = cpus.cores // count, cpus.cores // cpus.sockets
+    found = {}
+    for name in sizes:
+        first = name * each // whole * whole
+        last = -(-(name + 1) * each // whole) * whole - 1
+        if (first, last) != (0, cpus.cores - 1):
+            found[name] = f"{first}-{last}"
+    return found
 
 
 def _size(listed: str) -> int:

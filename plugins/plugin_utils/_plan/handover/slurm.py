@@ -22,9 +22,9 @@ class SlurmPlan:
     """What the role slurm writes."""
 
     node_name: str
-    # The line of the node, and what slurm.conf has to say for all.
+    # The line of the node, and what slurm.conf has to say for all, by what it is about.
     node: str
-    settings: list[str]
+    settings: dict[str, list[str]]
     gres: list[str]
     # gpu:mi300x:8
     counted: str
@@ -75,10 +75,11 @@ def plan(facts: Facts, wanted: SlurmWants, seen: Seen) -> SlurmPlan:
     return SlurmPlan(
         node_name=wanted.node_name,
         node=" ".join(words),
-        settings=[
-            f"GresTypes={slurm_conf.gres_types(theirs)}",
-            *(f"{name}={value}" for name, value in ours.items()),
-        ],
+        settings={
+            "gres-types": [f"GresTypes={slurm_conf.gres_types(theirs)}"],
+            "health": [f"{name}={value}" for name, value in ours.items() if name != "Prolog"],
+            "prolog": [f"{name}={value}" for name, value in ours.items() if name == "Prolog"],
+        },
         gres=gres.lines(
             found, cpus, facts.system["numa_nodes"], wanted.node_name if wanted.configless else ""
         ),

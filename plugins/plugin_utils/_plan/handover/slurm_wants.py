@@ -41,6 +41,7 @@ class Cpus(t.NamedTuple):
     words: list[str]
     cpus: int
     cores: int
+    sockets: int
     memory_mib: int
 
 
@@ -85,12 +86,8 @@ def cpus(printed: str) -> Cpus:
             "and put right what it says."
         )
     count = int(values["CPUs"])
-    cores = count
-    if "CoresPerSocket" in values:
-        cores = (
-            int(values.get("Boards", 1))
-            * int(values.get("SocketsPerBoard", 1))
-            * int(values["CoresPerSocket"])
-        )
+    # Without them Slurm takes each CPU for a socket.
+    sockets = int(values.get("Boards", 1)) * int(values.get("SocketsPerBoard", count))
+    cores = sockets * int(values.get("CoresPerSocket", 1))
     words = [f"{name}={values[name]}" for name in names if name in values]
-    return Cpus(words, count, cores, int(values["RealMemory"]))
+    return Cpus(words, count, cores, sockets, int(values["RealMemory"]))
