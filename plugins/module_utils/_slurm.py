@@ -114,7 +114,8 @@ class Scontrol:
         if rc != 0:
             said = one_line(err or out) or f"scontrol ended with {rc}"
             raise SlurmError(
-                f"{failed}: {said}. Try `{self._program} {' '.join(words[:2])}` as root where this runs, and look "
+                f"{failed}: {said}. Try `{self._program} {' '.join(words[:2])}` as root where this runs, "
+                "and look "
                 "whether slurmctld and munge run."
             )
         return out

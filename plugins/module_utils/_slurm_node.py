@@ -48,7 +48,8 @@ class Change:
                 self._scontrol.resume(self._name)
                 kept = "It was returned to service"
             raise slurm.SlurmError(
-                f"{self._name} still runs jobs after {self._waits.timeout:g} s (`squeue --nodelist={self._name}`). "
+                f"{self._name} still runs jobs after {self._waits.timeout:g} s (`squeue "
+                f"--nodelist={self._name}`). "
                 f"{kept}, and the host was not touched. Give it longer with fleet_drain_timeout."
             )
         return last
@@ -64,8 +65,10 @@ class Change:
         problem = slurm.wrong(last, gres, not_started)
         if problem:
             raise slurm.SlurmError(
-                f"{self._name} stays drained: {problem}, after {self._waits.timeout:g} s. Look at the log of slurmd "
-                f"on it. Then `scontrol update NodeName={self._name} State=RESUME` returns it, and so does the next "
+                f"{self._name} stays drained: {problem}, after {self._waits.timeout:g} s. Look at the log "
+                "of slurmd "
+                f"on it. Then `scontrol update NodeName={self._name} State=RESUME` returns it, and so does "
+                "the next "
                 "run of the playbook site."
             )
         # What the health check found meanwhile outranks the drain before the reboot.

@@ -60,8 +60,7 @@ options:
     type: bool
     default: false
   must_exist:
-    description: Whether it is an error that Slurm does not know the node. A host that is new is not handed over
-      yet.
+    description: Whether it is an error that Slurm does not know the node. A new host is not handed over yet.
     type: bool
     default: true
   timeout:
@@ -99,12 +98,16 @@ EXAMPLES = r"""
 """
 
 RETURN = r"""
-states: {description: Its states afterwards., type: list, elements: str, returned: success, sample: [IDLE, DRAIN]}
-reason: {description: Why it is out of service., type: str, returned: success, sample: "amdgpu.fleet site: iommu=pt"}
+states: {description: Its states afterwards., type: list, elements: str, returned: success,
+  sample: [IDLE, DRAIN]}
+reason: {description: Why it is out of service., type: str, returned: success,
+  sample: "amdgpu.fleet site: iommu=pt"}
 gres: {description: What Slurm counts., type: str, returned: success, sample: "gpu:mi300x:8"}
-started: {description: When its slurmd was started., type: str, returned: success, sample: "2026-11-28T19:02:27"}
+started: {description: When its slurmd was started., type: str, returned: success,
+  sample: "2026-11-28T19:02:27"}
 ours: {description: "Whether the node is in service, or out of it by us.", type: bool, returned: success}
-wrong: {description: What keeps it from being returned; empty where nothing does., type: str, returned: success}
+wrong: {description: What keeps it from being returned; empty where nothing does., type: str,
+  returned: success}
 waited_seconds: {description: Seconds that were waited., type: float, returned: success, sample: 12.5}
 """
 

@@ -1,6 +1,6 @@
 # Copyright: (c) 2026, the amdgpu.fleet authors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Evidence against each GPU of one host and the verdict: facts and the limits of the catalog in, nothing else.
+"""Evidence against each GPU of one host, and the verdict: facts and limits of the catalog in, no more.
 
 Nodes of a cluster judge themselves with this file, so it needs the standard library alone, and imports no
 section of the plan.

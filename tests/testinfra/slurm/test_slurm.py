@@ -101,13 +101,26 @@ def test_a_job_sees_its_devices_only(host, rack):
     denied = [path for path in ours if found[path] == "Operation not permitted"]
     assert len(denied) == 6 and set(denied) < set(ours), found
     # Nobody is behind the emulated devices, so what is allowed says that no such device exists.
-    assert {found[path] for path in set(ours) - set(denied)} <= {"open", "No such device", "No such device or address"}
+    assert {found[path] for path in set(ours) - set(denied)} <= {
+        "open",
+        "No such device",
+        "No such device or address",
+    }
 
 
 def test_two_jobs_have_different_devices(host, rack):
-    host.check_output("sbatch --chdir=/tmp --nodelist=slurm-rack --gres=gpu:5 --output=/dev/null --wrap='sleep 30'")
-    wait(lambda: "R" in host.check_output("squeue --noheader --format=%t --nodelist=slurm-rack").split(), "the job")
-    allowed = [path for path, said in opened(host, "slurm-rack", "gpu:3").items() if said != "Operation not permitted"]
+    host.check_output(
+        "sbatch --chdir=/tmp --nodelist=slurm-rack --gres=gpu:5 --output=/dev/null --wrap='sleep 30'"
+    )
+    wait(
+        lambda: "R" in host.check_output("squeue --noheader --format=%t --nodelist=slurm-rack").split(),
+        "the job",
+    )
+    allowed = [
+        path
+        for path, said in opened(host, "slurm-rack", "gpu:3").items()
+        if said != "Operation not permitted"
+    ]
     assert len(set(allowed) & set(listed(rack))) == 3
     host.check_output("scancel --user=root")
     wait(lambda: not host.check_output("squeue --noheader"), "the end of the job")
@@ -131,7 +144,9 @@ def test_a_gpu_that_is_not_well_drains_its_node_and_comes_back(host, rack, halo)
     rack.check_output(f"printf 'ue: 3\\nce: 0\\nde: 0\\n' >{file}")
     wait(lambda: "DRAIN" in node(host, "slurm-rack")["State"], "the drain")
     reason = node(host, "slurm-rack")["Reason"]
-    assert reason.startswith("amdgpu.fleet health: GPU 0: 3 in umc uncorrectable (limit none) [health.ecc_uncorrectable]")
+    assert reason.startswith(
+        "amdgpu.fleet health: GPU 0: 3 in umc uncorrectable (limit none) [health.ecc_uncorrectable]"
+    )
     assert "DRAIN" not in node(host, "slurm-halo")["State"]
     rack.check_output(f"printf '{well}\\n' >{file}")
     wait(lambda: node(host, "slurm-rack")["State"] == "IDLE", "the return")
@@ -156,8 +171,13 @@ def play(name: str, *arguments: str, **variables) -> subprocess.CompletedProcess
 
 
 def test_a_node_that_runs_jobs_for_too_long_is_not_rebooted(host, rack):
-    host.check_output("sbatch --chdir=/tmp --nodelist=slurm-rack --gres=gpu:1 --output=/dev/null --wrap='sleep 600'")
-    wait(lambda: "R" in host.check_output("squeue --noheader --format=%t --nodelist=slurm-rack").split(), "the job")
+    host.check_output(
+        "sbatch --chdir=/tmp --nodelist=slurm-rack --gres=gpu:1 --output=/dev/null --wrap='sleep 600'"
+    )
+    wait(
+        lambda: "R" in host.check_output("squeue --noheader --format=%t --nodelist=slurm-rack").split(),
+        "the job",
+    )
     boot = rack.check_output("systemctl show --property=UserspaceTimestampMonotonic --value")
     done = play(
         "playbooks/site.yml",

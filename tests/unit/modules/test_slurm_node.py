@@ -46,7 +46,13 @@ class Slurm:
         self._run = run_module
 
     def is_(self, state: str = "IDLE", reason: str = "", **more) -> None:
-        node = {"state": state, "reason": reason, "gres": "gpu:mi300x:8(S:0-1)", "started": "earlier", "told": []}
+        node = {
+            "state": state,
+            "reason": reason,
+            "gres": "gpu:mi300x:8(S:0-1)",
+            "started": "earlier",
+            "told": [],
+        }
         self.path.write_text(json.dumps({**node, **more}))
 
     def run(self, state: str, **arguments) -> dict:
@@ -184,7 +190,9 @@ def test_a_reason_is_one_line_without_quotes(slurm):
     ],
 )
 def test_states_as_releases_of_slurm_write_them(state, states):
-    node = _slurm.parse(f"NodeName=n1 X=1\n   State={state} ThreadsPerCore=1\n   Reason=a [b] c [root@2026-11-28T19:02:30]\n")
+    node = _slurm.parse(
+        f"NodeName=n1 X=1\n   State={state} ThreadsPerCore=1\n   Reason=a [b] c [root@2026-11-28T19:02:30]\n"
+    )
     assert node.states == states and node.reason == "a [b] c"
 
 

@@ -6,7 +6,12 @@ from __future__ import annotations
 import pytest
 
 from ansible_collections.amdgpu.fleet.plugins.plugin_utils._plan import facts as facts_module
-from ansible_collections.amdgpu.fleet.plugins.plugin_utils._plan.handover import gres, slurm, slurm_conf, slurm_wants
+from ansible_collections.amdgpu.fleet.plugins.plugin_utils._plan.handover import (
+    gres,
+    slurm,
+    slurm_conf,
+    slurm_wants,
+)
 from ansible_collections.amdgpu.fleet.plugins.plugin_utils._plan.handover.slurm_wants import HandoverError
 from testbed.tree import load_host, write_tree
 
@@ -19,11 +24,15 @@ SITE = "ClusterName=x\nTaskPlugin=task/cgroup,task/affinity\nNodeName=cpu1 CPUs=
 
 @pytest.fixture
 def of_host(read_facts):
-    def make(name: str, change=None, printed: str = SLURMD, site: str = SITE, gres_conf: str = "", **wanted) -> dict:
+    def make(
+        name: str, change=None, printed: str = SLURMD, site: str = SITE, gres_conf: str = "", **wanted
+    ) -> dict:
         facts = read_facts(name)
         if change:
             change(facts)
-        return slurm.plain(facts_module.of(facts), {"node_name": "n1", **wanted}, slurm.Seen(printed, site, gres_conf))
+        return slurm.plain(
+            facts_module.of(facts), {"node_name": "n1", **wanted}, slurm.Seen(printed, site, gres_conf)
+        )
 
     return make
 
@@ -89,7 +98,11 @@ def cpus(count: int, cores: int, sockets: int) -> slurm_wants.Cpus:
         # Memory without CPUs (CXL, HBM of an MI300A) is no neighbour of a core.
         ({"0": "0-3", "1": "4-7", "2": ""}, cpus(8, 8, 2), {0: "0-3", 1: "4-7"}),
         # NPS2 of the CPU: Slurm refuses a node over cores that are a part of a socket.
-        ({"0": "0-1", "1": "2-3", "2": "4-5", "3": "6-7"}, cpus(8, 8, 2), {0: "0-3", 1: "0-3", 2: "4-7", 3: "4-7"}),
+        (
+            {"0": "0-1", "1": "2-3", "2": "4-5", "3": "6-7"},
+            cpus(8, 8, 2),
+            {0: "0-3", 1: "0-3", 2: "4-7", 3: "4-7"},
+        ),
         ({"0": "0-3", "1": "4-7"}, cpus(8, 8, 1), {}),
         ({"0": "0-7"}, cpus(8, 8, 1), {}),
         ({"0": "0-2", "1": "3-7"}, cpus(8, 8, 2), {}),
@@ -227,12 +240,27 @@ def lost_render_node(facts):
         ("mi300x-8", None, {"printed": "slurmd: error"}, "prints no CPUs and no RealMemory"),
         ("mi300x-8", None, {"site": "TaskPlugin=task/affinity\n"}, "has TaskPlugin=task/affinity"),
         ("mi300x-8", None, {"site": "ClusterName=x\n"}, "has TaskPlugin=.its default."),
-        ("mi300x-8", None, {"site": SITE + "HealthCheckProgram=/usr/sbin/nhc\n"}, "has HealthCheckProgram=/usr/sbin/nhc"),
+        (
+            "mi300x-8",
+            None,
+            {"site": SITE + "HealthCheckProgram=/usr/sbin/nhc\n"},
+            "has HealthCheckProgram=/usr/sbin/nhc",
+        ),
         ("mi300x-8", None, {"site": SITE + "NodeName=n1,n2 CPUs=4\n"}, "has a line NodeName=n1,n2"),
-        ("mi300x-8", None, {"gres_conf": "AutoDetect=rsmi\n"}, "'AutoDetect=rsmi', and the GPUs would be counted"),
+        (
+            "mi300x-8",
+            None,
+            {"gres_conf": "AutoDetect=rsmi\n"},
+            "'AutoDetect=rsmi', and the GPUs would be counted",
+        ),
         ("mi300x-8", None, {"gres_conf": "Name=gpu File=/dev/x\n"}, "the GPUs would be counted twice"),
         ("mi300x-8", None, {"node_words": "Weight=1 #x"}, "slurm_node_words: 'Weight=1 #x' is not words"),
-        ("mi300x-8-cpx", None, {"site": SITE + "Prolog=/etc/p\n", "partition_mode": "CPX"}, "has Prolog=/etc/p"),
+        (
+            "mi300x-8-cpx",
+            None,
+            {"site": SITE + "Prolog=/etc/p\n", "partition_mode": "CPX"},
+            "has Prolog=/etc/p",
+        ),
     ],
 )
 def test_what_cannot_be_handed_over_is_refused(of_host, host, change, wanted, said):

@@ -127,7 +127,9 @@ def test_a_fault_drains_with_the_finding_as_reason(node):
     assert node.check() == [f"update NodeName=n1 State=DRAIN Reason={UE_REASON}"]
 
 
-@pytest.mark.parametrize("name", sorted(name for name, case in CASES.items() if case["of"] == "mi300x-8" and "log" not in case))
+@pytest.mark.parametrize(
+    "name", sorted(name for name, case in CASES.items() if case["of"] == "mi300x-8" and "log" not in case)
+)
 def test_the_verdict_of_the_catalog_decides(node, name):
     case = CASES[name]
     node.host("mi300x-8")
@@ -148,7 +150,12 @@ def test_the_verdict_of_the_catalog_decides(node, name):
         ("IDLE+DRAIN", "a new power supply", {}, []),
         ("DOWN", "Not responding", UE, []),
         # The drain before a reboot becomes one that the reboot does not end.
-        ("IDLE+DRAIN", "amdgpu.fleet site: iommu=pt", UE, [f"update NodeName=n1 State=DRAIN Reason={UE_REASON}"]),
+        (
+            "IDLE+DRAIN",
+            "amdgpu.fleet site: iommu=pt",
+            UE,
+            [f"update NodeName=n1 State=DRAIN Reason={UE_REASON}"],
+        ),
         ("IDLE+DRAIN", "amdgpu.fleet site: iommu=pt", {}, []),
         # Slurm keeps the text of a reason after the node is back.
         ("IDLE", UE_REASON, {}, []),
@@ -195,7 +202,9 @@ def test_a_card_that_slurm_does_not_hand_out_drains_nothing(node):
 def test_without_an_answer_of_slurm_it_says_so(node):
     node.host("mi300x-8")
     node.install()
-    (node.bin / "scontrol").write_text("#!/bin/sh\necho 'slurm_load_node error: Unable to contact' >&2\nexit 1\n")
+    (node.bin / "scontrol").write_text(
+        "#!/bin/sh\necho 'slurm_load_node error: Unable to contact' >&2\nexit 1\n"
+    )
     done = node.run("slurm_health", f"{node.settings['slurm-health.json']!r}, {str(node.root)!r}")
     assert done.returncode == 1 and "Unable to contact" in done.stderr and "Traceback" not in done.stderr
 
@@ -213,7 +222,9 @@ def test_damaged_settings_end_in_a_sentence(node):
 
 def prolog(node, gpus: str) -> subprocess.CompletedProcess:
     environment = {"SLURM_JOB_GPUS": gpus}
-    return node.run("slurm_prolog", f"{node.settings['slurm-prolog.json']!r}, {environment!r}, {str(node.root)!r}")
+    return node.run(
+        "slurm_prolog", f"{node.settings['slurm-prolog.json']!r}, {environment!r}, {str(node.root)!r}"
+    )
 
 
 def test_the_mode_that_is_there_is_left_alone(node):
@@ -271,8 +282,10 @@ def test_what_is_shipped_is_of_python_39_and_the_standard_library():
                 names_of = [one.module or ""]
             for name in names_of:
                 top = name.partition(".")[0]
-                assert top in sys.stdlib_module_names or top == "ansible_collections" or (
-                    top == "ansible" and path.endswith("_answer.py")
+                assert (
+                    top in sys.stdlib_module_names
+                    or top == "ansible_collections"
+                    or (top == "ansible" and path.endswith("_answer.py"))
                 ), f"{path} imports {name}"
 
 
@@ -291,7 +304,9 @@ def test_a_limit_of_the_inventory_reaches_the_node():
     planned = {"node_name": "n1", "expected": {}, "devices": []}
     catalog = {"health": {"rules": {"bad_pages": {"limit": 10}}}}
     (about,) = [
-        file for file in filters.slurm_programs(planned, WANTS, catalog)["settings"] if file["path"].endswith("health.json")
+        file
+        for file in filters.slurm_programs(planned, WANTS, catalog)["settings"]
+        if file["path"].endswith("health.json")
     ]
     assert json.loads(about["content"])["limits"]["rules"]["bad_pages"]["limit"] == 10
 

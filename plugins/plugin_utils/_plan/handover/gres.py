@@ -17,7 +17,8 @@ MAKERS = ("amd", "instinct", "radeon", "pro", "ai", "graphics", "series", "vf", 
 RENDER = re.compile(r"renderD([0-9]{1,4})")
 # Why the lines are written out.
 AUTODETECT = (
-    "AutoDetect=rsmi needs a slurmd that was built with ROCm SMI, and that library on the node. It would take",
+    "AutoDetect=rsmi needs a slurmd that was built with ROCm SMI, and that library on the node. It would "
+    "take",
     "types and files from there. These are what the kernel shows.",
 )
 
@@ -41,7 +42,8 @@ def devices(gpus: AmdGpus, own_type: str) -> list[Device]:
         if len(gpu["render_nodes"]) != gpu["partitions"]:
             raise HandoverError(
                 f"GPU {gpu['index']} ({gpu['pci_address']}) shows {gpu['partitions']} KFD nodes and "
-                f"{len(gpu['render_nodes'])} render nodes, so a job could not be given each of them. Look for "
+                f"{len(gpu['render_nodes'])} render nodes, so a job could not be given each of them. Look "
+                "for "
                 "the reason with amdgpu.fleet.doctor."
             )
         kind = own_type or type_of(gpu)
@@ -63,7 +65,9 @@ def type_of(gpu: Gpu) -> str:
     return f"{name}_{mode.lower()}" if mode and mode != "SPX" and gpu["partitions"] > 1 else name
 
 
-def lines(found: t.Sequence[Device], cpus: Cpus, numa_nodes: t.Mapping[str, str], node: str = "") -> list[str]:
+def lines(
+    found: t.Sequence[Device], cpus: Cpus, numa_nodes: t.Mapping[str, str], node: str = ""
+) -> list[str]:
     """The lines of gres.conf. ``node``: the name in front of them, where one file is for several nodes."""
     prefix = f"NodeName={node} AutoDetect=off " if node else ""
     near = cores(cpus, numa_nodes)

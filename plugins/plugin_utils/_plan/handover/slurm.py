@@ -52,7 +52,8 @@ def plan(facts: Facts, wanted: SlurmWants, seen: Seen) -> SlurmPlan:
     found = gres.devices(facts.gpus, wanted.gpu_type)
     if not found:
         raise HandoverError(
-            "no GPU of this host is driven by amdgpu and shown by KFD, so Slurm has nothing to hand out. Bring "
+            "no GPU of this host is driven by amdgpu and shown by KFD, so Slurm has nothing to hand out. "
+            "Bring "
             "the host up with the playbook site first."
         )
     theirs = slurm_conf.settings(seen.slurm_conf)
@@ -63,7 +64,8 @@ def plan(facts: Facts, wanted: SlurmWants, seen: Seen) -> SlurmPlan:
     slurm_conf.refuse_gres(seen.gres_conf, f"{seen.directory}/gres.conf", wanted.node_name)
     if cpus.memory_mib <= wanted.memory_reserve_mib:
         raise HandoverError(
-            f"slurm_memory_reserve_mib: {wanted.memory_reserve_mib} leaves nothing of the {cpus.memory_mib} MiB "
+            f"slurm_memory_reserve_mib: {wanted.memory_reserve_mib} leaves nothing of the "
+            f"{cpus.memory_mib} MiB "
             "of the host. Make it smaller."
         )
     counted = gres.counted(found)
@@ -107,7 +109,8 @@ def _refuse(facts: Facts, wanted: SlurmWants) -> None:
     units = facts.system["serve_units"]
     if units:
         raise HandoverError(
-            f"{', '.join(sorted(units))} serves a model on the GPUs, and Slurm does not see what runs outside of "
+            f"{', '.join(sorted(units))} serves a model on the GPUs, and Slurm does not see what runs "
+            "outside of "
             "its jobs. Set serve_state to absent and run the playbook site, or leave the host out."
         )
     mode = wanted.partition_mode
@@ -117,7 +120,9 @@ def _refuse(facts: Facts, wanted: SlurmWants) -> None:
         if mode and gpu["supported"] and gpu["driver"] == "amdgpu" and gpu["compute_partition"] != mode
     ]
     if others:
-        seen = ", ".join(f"GPU {gpu['index']} is in {gpu['compute_partition'] or 'no mode'}" for gpu in others)
+        seen = ", ".join(
+            f"GPU {gpu['index']} is in {gpu['compute_partition'] or 'no mode'}" for gpu in others
+        )
         raise HandoverError(
             f"slurm_partition_mode is {mode}, and {seen}. gres.conf lists the devices of one mode: set "
             "partition_compute to it and run the playbook site first."

@@ -37,7 +37,8 @@ def refuse_node(text: str, path: str, name: str) -> None:
         match = re.match(r"\s*NodeName\s*=\s*(\S+)", line, re.IGNORECASE)
         if match and name in match.group(1).split(","):
             raise HandoverError(
-                f"{path} has a line NodeName={match.group(1)}, and Slurm does not start with two lines for {name}. "
+                f"{path} has a line NodeName={match.group(1)}, and Slurm does not start with two lines for "
+                f"{name}. "
                 "Take it out of there; what else it says of the node can go into slurm_node_words."
             )
 
@@ -50,7 +51,8 @@ def refuse_gres(text: str, path: str, name: str) -> None:
         detects = words.get("autodetect", "off").lower() not in ("off", "none")
         if not elsewhere and (words.get("name", "").lower() == "gpu" or detects):
             raise HandoverError(
-                f"{path} has the line {line.strip()!r}, and the GPUs would be counted twice. Take it out of there."
+                f"{path} has the line {line.strip()!r}, and the GPUs would be counted twice. Take it out "
+                "of there."
             )
 
 
@@ -69,12 +71,14 @@ def refuse(site: t.Mapping[str, str], path: str, ours: t.Mapping[str, str], devi
             )
         if theirs and theirs != value and name == "Prolog":
             raise HandoverError(
-                f"{path} has {name}={theirs}. Leave slurm_partition_mode empty and call {value} from there, or "
+                f"{path} has {name}={theirs}. Leave slurm_partition_mode empty and call {value} from "
+                "there, or "
                 "remove that line."
             )
     plugins = site.get("taskplugin", "").replace(" ", "").split(",")
     if devices and site and "task/cgroup" not in plugins:
         raise HandoverError(
-            f"{path} has TaskPlugin={site.get('taskplugin', '(its default)')}, and task/cgroup alone keeps a job "
+            f"{path} has TaskPlugin={site.get('taskplugin', '(its default)')}, and task/cgroup alone keeps "
+            "a job "
             "from the devices of others. Add it there, or set slurm_constrain_devices to false."
         )

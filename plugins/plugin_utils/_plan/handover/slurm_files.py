@@ -45,10 +45,17 @@ class Files(t.TypedDict):
 def of(planned: t.Mapping[str, t.Any], wanted: t.Mapping[str, t.Any], limits: t.Mapping[str, t.Any]) -> Files:
     """``planned``: the plan of slurm.py; ``wanted``: the variables of the role without their prefix."""
     health, mode = bool(wanted["health"]), str(wanted["partition_mode"])
-    health_settings, prolog_settings = f"{CONFIGURATION}/slurm-health.json", f"{CONFIGURATION}/slurm-prolog.json"
+    health_settings, prolog_settings = (
+        f"{CONFIGURATION}/slurm-health.json",
+        f"{CONFIGURATION}/slurm-prolog.json",
+    )
     programs = {
         "slurm_health": (HEALTH_PROGRAM, "Slurm runs it now and then (HealthCheckProgram).", health),
-        "slurm_prolog": (PROLOG.replace("*", "partition-mode"), "Slurm runs it before each job (Prolog).", bool(mode)),
+        "slurm_prolog": (
+            PROLOG.replace("*", "partition-mode"),
+            "Slurm runs it before each job (Prolog).",
+            bool(mode),
+        ),
     }
     arguments = {
         "slurm_health": f'"{health_settings}"',

@@ -90,7 +90,8 @@ def act(scontrol: _slurm.Scontrol, name: str, found: t.Sequence[str]) -> None:
     ours = node.reason.startswith(_slurm.HEALTH)
     if found:
         reason = _slurm.one_line(_slurm.HEALTH + "; ".join(found))
-        # Of a drain before a reboot the reason becomes ours, or the reboot would return a node that is not well.
+        # Of a drain before a reboot the reason becomes ours, or the reboot would return a node that is not
+        # well.
         if not node.out or node.reason.startswith(_slurm.SITE) or (ours and node.reason != reason):
             scontrol.drain(name, reason)
     elif ours and "DRAIN" in node.states:

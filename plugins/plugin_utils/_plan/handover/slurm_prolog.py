@@ -1,9 +1,9 @@
 # Copyright: (c) 2026, the amdgpu.fleet authors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The prolog of a node of Slurm: the GPUs of the job are in the partition mode that gres.conf was written for.
+"""The prolog of a node of Slurm: the GPUs of the job are in the partition mode that gres.conf is for.
 
-A GPU that was reset comes back in SPX. It is divided again before a job gets it, where nobody has it open. The
-role slurm copies this file and what it imports to the node.
+A GPU that was reset comes back in SPX. It is divided again before a job gets it, where nobody has it open.
+The role slurm copies this file and what it imports to the node.
 """
 
 from __future__ import annotations

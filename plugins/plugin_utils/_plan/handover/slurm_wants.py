@@ -62,7 +62,8 @@ def wants(given: t.Mapping[str, t.Any]) -> SlurmWants:
             raise HandoverError(f"slurm_features: {feature!r} is not one word. Correct it in the inventory.")
     if not re.fullmatch(r"(\w+=[^\s#]+( \w+=[^\s#]+)*)?", wanted.node_words):
         raise HandoverError(
-            f"slurm_node_words: {wanted.node_words!r} is not words as Weight=10, one after the other. Correct it."
+            f"slurm_node_words: {wanted.node_words!r} is not words as Weight=10, one after the other. "
+            "Correct it."
         )
     if wanted.memory_reserve_mib < 0:
         raise HandoverError(
@@ -82,7 +83,8 @@ def cpus(printed: str) -> Cpus:
     missing = [name for name in ("CPUs", "RealMemory") if name not in values]
     if missing:
         raise HandoverError(
-            f"`slurmd -C` prints no {' and no '.join(missing)} but {printed.strip()[:80]!r}. Run it on the host "
+            f"`slurmd -C` prints no {' and no '.join(missing)} but {printed.strip()[:80]!r}. Run it on the "
+            "host "
             "and put right what it says."
         )
     count = int(values["CPUs"])
