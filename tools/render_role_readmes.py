@@ -38,6 +38,7 @@ EXAMPLES: dict[str, dict[str, Any]] = {
     "model": {"model_sources": [{"model": "Qwen/Qwen3-14B-AWQ", "revision": "main"}]},
     "serve": {"serve_instances": [{"name": "chat", "model": "Qwen/Qwen3-14B-AWQ"}]},
     "gateway": {"gateway_replicas": [{"name": "rack1", "address": "192.0.2.11"}]},
+    "slurm": {"slurm_controller": "head1", "slurm_features": ["nvme"]},
     "report": {"report_directory": "/srv/fleet/reports"},
 }
 PLATFORMS = {

@@ -73,14 +73,13 @@ def lines(
     near = cores(cpus, numa_nodes)
     written = [] if node else ["AutoDetect=off"]
 
-    def alike(device: Device) -> tuple[str, int | None, int]:
+    def alike(device: Device) -> tuple[str, str | None, int]:
         # Partitions are listed GPU by GPU, so that a reader sees which belong together.
         parent = device.gpu if "_" in device.type else -1
-        return device.type, device.numa_node, parent
+        return device.type, None if device.numa_node is None else near.get(device.numa_node), parent
 
-    for (kind, numa, _parent), group in itertools.groupby(found, alike):
+    for (kind, place, _parent), group in itertools.groupby(found, alike):
         files = folded([device.render_node for device in group])
-        place = near.get(numa) if numa is not None else None
         words = [f"{prefix}Name=gpu Type={kind} File={files}"]
         words += [f"Cores={place}"] if place else []
         written.append(" ".join([*words, "Flags=amd_gpu_env"]))
