@@ -8,18 +8,35 @@ from __future__ import annotations
 import typing as t
 
 from ansible.errors import AnsibleFilterError
+from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
 
 from ansible_collections.amdgpu.fleet.plugins.plugin_utils._plain import plain
 from ansible_collections.amdgpu.fleet.plugins.plugin_utils._plan import facts as host_facts
-from ansible_collections.amdgpu.fleet.plugins.plugin_utils._plan.catalog import Catalog, CatalogError
+from ansible_collections.amdgpu.fleet.plugins.plugin_utils._plan.catalog import (
+    Catalog,
+    CatalogError,
+    read_yaml,
+)
+from ansible_collections.amdgpu.fleet.plugins.plugin_utils._plan.checks import ROLES
 from ansible_collections.amdgpu.fleet.plugins.plugin_utils._plan.handover import slurm, slurm_files
 from ansible_collections.amdgpu.fleet.plugins.plugin_utils._plan.handover.slurm_wants import HandoverError
+
+
+def _given(wants: t.Mapping[str, t.Any]) -> dict[str, t.Any]:
+    """The variables of the role with their types, for `-e` gives texts, and without their prefix."""
+    specification = read_yaml(ROLES / "slurm/meta/argument_specs.yml")
+    options = specification["argument_specs"]["main"]["options"]
+    asked = {name: value for name, value in plain(wants).items() if name in options}
+    result = ArgumentSpecValidator(options).validate(asked)
+    if result.error_messages:
+        raise AnsibleFilterError(f"{result.error_messages[0]}. Correct it in the inventory.")
+    return {name.removeprefix("slurm_"): value for name, value in result.validated_parameters.items()}
 
 
 def slurm_plan(
     facts: t.Mapping[str, t.Any], wants: t.Mapping[str, t.Any], seen: t.Mapping[str, str]
 ) -> dict[str, t.Any]:
-    given = {name.removeprefix("slurm_"): value for name, value in plain(wants).items()}
+    given = _given(wants)
     try:
         return slurm.plain(host_facts.of(plain(facts)), given, slurm.Seen(**plain(seen)))
     except HandoverError as error:
@@ -29,7 +46,7 @@ def slurm_plan(
 def slurm_programs(
     planned: t.Mapping[str, t.Any], wants: t.Mapping[str, t.Any], catalog: t.Mapping[str, t.Any]
 ) -> dict[str, list[dict[str, t.Any]]]:
-    given = {name.removeprefix("slurm_"): value for name, value in plain(wants).items()}
+    given = _given(wants)
     try:
         known = Catalog(plain(catalog))
         known.check_overrides()

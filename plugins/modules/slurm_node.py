@@ -127,6 +127,17 @@ NOBODY: dict[str, t.Any] = {
 }  # fmt: skip
 
 
+def told(node: slurm.Node, wrong: str) -> dict[str, t.Any]:
+    return {
+        "states": sorted(node.states),
+        "reason": node.reason,
+        "gres": node.gres,
+        "started": node.started,
+        "ours": not node.out or node.reason.startswith((slurm.SITE, slurm.HEALTH)),
+        "wrong": wrong,
+    }
+
+
 def main() -> None:
     module = AnsibleModule(
         argument_spec={
@@ -176,19 +187,10 @@ def main() -> None:
         module.exit_json(changed=False, **NOBODY, wrong=str(error))
     except slurm.SlurmError as error:
         module.fail_json(msg=str(error))
-    result = {
-        "changed": change.changed,
-        "states": sorted(after.states),
-        "reason": after.reason,
-        "gres": after.gres,
-        "started": after.started,
-        "ours": not after.out or after.reason.startswith((slurm.SITE, slurm.HEALTH)),
-        "wrong": slurm.wrong(after, params["gres"], params["not_started"]),
-        "waited_seconds": change.waited,
-    }
+    result = told(after, slurm.wrong(after, params["gres"], params["not_started"]))
     if module._diff:
         result["diff"] = {"before": before.shown(), "after": after.shown()}
-    module.exit_json(**result)
+    module.exit_json(changed=change.changed, waited_seconds=change.waited, **result)
 
 
 if __name__ == "__main__":
