@@ -49,13 +49,21 @@ class Site:
         return path.read_text().splitlines() if path.exists() else []
 
     def run(self, tasks: str, *arguments: str, **variables) -> tuple[int, str]:
-        boot = {"id": "now", "loader": "grub", "rebooted_for": None, "rebooted_from": None, "rebooted_into": None}
+        boot = {
+            "id": "now",
+            "loader": "grub",
+            "rebooted_for": None,
+            "rebooted_from": None,
+            "rebooted_into": None,
+        }
         facts = {"amd_host": {"boot": boot}, "kernel_reboot_reason": WHY, "plan_host": {"findings": []}}
         steps = [
             {"ansible.builtin.set_fact": {**facts, "cacheable": True}},
             {
                 "block": [{"ansible.builtin.include_tasks": str(ROOT / "playbooks/tasks" / tasks)}],
-                "rescue": [{"ansible.builtin.fail": {"msg": "WAY BACK={{ fleet_way_back | default('none') }}"}}],
+                "rescue": [
+                    {"ansible.builtin.fail": {"msg": "WAY BACK={{ fleet_way_back | default('none') }}"}}
+                ],
             },
         ]
         given = {"fleet_drain": "slurm", "__fleet_mark_path": str(self.folder / "mark"), **variables}
