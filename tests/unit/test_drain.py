@@ -58,9 +58,17 @@ class Site:
         }
         facts = {"amd_host": {"boot": boot}, "kernel_reboot_reason": WHY, "plan_host": {"findings": []}}
         steps = [
-            {"ansible.builtin.set_fact": {**facts, "cacheable": True}},
+            {"ansible.builtin.set_fact": {**facts, "cacheable": True}, "tags": ["always"]},
             {
-                "block": [{"ansible.builtin.include_tasks": str(ROOT / "playbooks/tasks" / tasks)}],
+                "block": [
+                    {
+                        "ansible.builtin.include_tasks": {
+                            "file": str(ROOT / "playbooks/tasks" / tasks),
+                            "apply": {"tags": ["reboot"]},
+                        },
+                        "tags": ["reboot"],
+                    }
+                ],
                 "rescue": [
                     {"ansible.builtin.fail": {"msg": "WAY BACK={{ fleet_way_back | default('none') }}"}}
                 ],
@@ -109,6 +117,13 @@ def test_the_node_is_drained_before_the_mark_and_a_failure_says_the_way_back(sit
     assert code == 2 and "would reboot the control node" in output, output
     assert site.told == [DRAIN] and (site.folder / "mark").exists()
     assert "WAY BACK=The node is drained: `scontrol update NodeName=gpu-01 State=RESUME` on gpu-01" in output
+
+
+def test_with_the_tag_alone_it_is_drained_and_returned_too(site):
+    assert site.run("reboot.yml", "--tags", "reboot")[0] == 2
+    assert site.told == [DRAIN]
+    assert site.run("return.yml", "--tags", "reboot")[0] == 0
+    assert site.told == [DRAIN, "update NodeName=gpu-01 State=RESUME"]
 
 
 def test_jobs_that_do_not_end_keep_the_host_from_its_reboot(site):
