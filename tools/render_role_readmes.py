@@ -40,6 +40,7 @@ EXAMPLES: dict[str, dict[str, Any]] = {
     "gateway": {"gateway_replicas": [{"name": "rack1", "address": "192.0.2.11"}]},
     "acceptance": {"acceptance_level": "full", "acceptance_install": True},
     "monitor": {"monitor_address": "192.0.2.11"},
+    "slurm": {"slurm_controller": "head1", "slurm_features": ["nvme"]},
     "report": {"report_directory": "/srv/fleet/reports"},
     "kubernetes": {"kubernetes_directory": "/srv/gitops/fleet", "kubernetes_flavor": "openshift"},
 }
