@@ -98,6 +98,9 @@ class Scan:
         for library, reference in self._references:
             library.targets, beside = kpack.of_library(reference, library.path, self._archives)
             unreadable = [name for name in beside if self._archives[name] is None]
+            known = [archive for name in beside if (archive := self._archives[name])]
+            if known and not any(reference.name in archive.libraries for archive in known):
+                library.unread.append(f"has its code in {beside[0]}, which has none of that name")
             if unreadable:
                 library.unread.append(f"has its code in {unreadable[0]}, which cannot be read")
             if not beside:

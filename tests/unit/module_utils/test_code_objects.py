@@ -215,6 +215,16 @@ def test_code_in_archives_of_kernels_counts_for_its_library(tmp_path):
     assert verdict.judge(code, "gfx1100", False).verdict == "missing"
 
 
+def test_a_name_that_no_archive_has_is_not_known(tmp_path):
+    archive = build.kpack(["gfx942"], {"lib/libtorch_hip.so.2": ["gfx942"]})
+    base = put(
+        tmp_path / "t",
+        {"torch/lib/libtorch_hip.so": KPACK_LIBRARY, "torch/.kpack/torch_gfx942.kpack": archive},
+    )
+    code = summary.short(scan.path(str(base), Limits()), ["*/libtorch_hip.so"])
+    assert verdict.judge(code, "gfx942", False).verdict == "not_known"
+
+
 def test_a_dropped_folder_of_archives_is_seen(tmp_path):
     found = scan.path(str(put(tmp_path / "t", {"torch/lib/libtorch_hip.so": KPACK_LIBRARY})), Limits())
     assert problems(found) == [
