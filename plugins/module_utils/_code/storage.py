@@ -10,7 +10,7 @@ import os
 import re
 import typing as t
 
-from .._account import image_store, storage_setting
+from .._account import additional_stores, image_store, storage_setting
 from .._tree import Tree
 from . import places
 from .blob import Damaged, NotRead
@@ -35,22 +35,27 @@ class Stored(t.NamedTuple):
 
 def find(tree: Tree, name: str, user: dict[str, t.Any] | None) -> Stored:
     """The image of this name or id."""
-    store = _store(tree, user)
-    for entry in _listed(tree, f"{store}/overlay-images/images.json"):
-        names = entry.get("names") or []
-        identifier = str(entry.get("id"))
-        if name in (identifier, f"sha256:{identifier}") or (isinstance(names, list) and name in names):
-            return Stored(identifier, _layers(tree, store, entry.get("layer")))
-    raise NotRead(f"is not in Podman's store {tree.host_path(tree.path(store))}; pull it first")
+    stores = _stores(tree, user)
+    for store in stores:
+        for entry in _listed(tree, f"{store}/overlay-images/images.json"):
+            names = entry.get("names") or []
+            identifier = str(entry.get("id"))
+            if name in (identifier, f"sha256:{identifier}") or (isinstance(names, list) and name in names):
+                return Stored(identifier, _layers(tree, stores, entry.get("layer")))
+    raise NotRead(f"is not in Podman's store {tree.host_path(tree.path(stores[0]))}; pull it first")
 
 
-def _store(tree: Tree, user: dict[str, t.Any] | None) -> str:
+def _stores(tree: Tree, user: dict[str, t.Any] | None) -> list[str]:
+    """The store, and those that it reads beside its own."""
+    configuration = tree.text("etc/containers/storage.conf") or ""
     if user:
         own = image_store(tree, user)
         if not own:
             raise NotRead("belongs to an account of which no store is known")
-        return own
-    return storage_setting(tree.text("etc/containers/storage.conf"), "graphroot") or STORE
+        configuration = tree.text(str(user["home"]), ".config/containers/storage.conf") or configuration
+    else:
+        own = storage_setting(configuration, "graphroot") or STORE
+    return [own, *additional_stores(configuration)]
 
 
 def _listed(tree: Tree, path: str) -> list[dict[str, t.Any]]:
@@ -62,21 +67,23 @@ def _listed(tree: Tree, path: str) -> list[dict[str, t.Any]]:
     return [entry for entry in found if isinstance(entry, dict)] if isinstance(found, list) else []
 
 
-def _layers(tree: Tree, store: str, top: t.Any) -> list[str]:
-    listed = _listed(tree, f"{store}/overlay-layers/layers.json")
-    parents = {str(entry.get("id")): entry.get("parent") for entry in listed}
+def _layers(tree: Tree, stores: t.Sequence[str], top: t.Any) -> list[str]:
+    """The folders of the layers. One of another store may be below one of the own."""
+    known: dict[str, tuple[str, t.Any]] = {}
+    for store in stores:
+        for entry in _listed(tree, f"{store}/overlay-layers/layers.json"):
+            known.setdefault(str(entry.get("id")), (store, entry.get("parent")))
     folders: list[str] = []
     while top:
         # A name from a file leads nowhere else.
-        if not ID.fullmatch(str(top)) or str(top) not in parents or len(folders) >= MOST_LAYERS:
+        if not ID.fullmatch(str(top)) or str(top) not in known or len(folders) >= MOST_LAYERS:
             raise Damaged(f"has a layer {str(top)[:80]} that Podman's store does not list")
+        store, parent = known[str(top)]
         folder = tree.path(store, "overlay", str(top), "diff")
         if not os.path.isdir(folder) or os.path.islink(folder):
             raise NotRead(f"has the layer {str(top)[:12]}, which is not unpacked as a folder")
         folders.append(folder)
-        top = parents[str(top)]
-    if len(set(folders)) < len(folders):
-        raise Damaged("has layers that are each other's parents")
+        top = parent
     return folders
 
 

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import sys
 import zipfile
@@ -449,6 +450,27 @@ def test_an_image_in_podmans_store(tmp_path):
         assert of(found) == {**{name: SHOWN[name] for name in sorted(SHOWN)}, "opt/old/e.so": ["gfx942"]}
     absent = scan.image(Tree(str(tmp_path)), "docker.io/other:1", None, Limits())
     assert problems(absent) == ["is not in Podman's store /var/lib/containers/storage; pull it first"]
+
+
+def test_an_image_in_a_store_that_is_read_beside_the_own(tmp_path):
+    image = build.store(tmp_path / "srv/shared", "docker.io/t:1", [LOWER, UPPER])
+    settings = tmp_path / "etc/containers/storage.conf"
+    settings.parent.mkdir(parents=True)
+    shared = "/srv/shared/var/lib/containers/storage"
+    settings.write_text(f'[storage.options]\nadditionalimagestores = ["{shared}"]\n', encoding="utf-8")
+    found = scan.image(Tree(str(tmp_path)), "docker.io/t:1", None, Limits())
+    assert found.identity == image
+    assert of(found) == {name: SHOWN[name] for name in sorted(SHOWN)}
+
+
+def test_layers_that_are_each_others_parents_end(tmp_path):
+    build.store(tmp_path, "t:1", [LOWER, UPPER])
+    listed = tmp_path / "var/lib/containers/storage/overlay-layers/layers.json"
+    layers = json.loads(listed.read_text(encoding="utf-8"))
+    layers[0]["parent"] = layers[1]["id"]
+    listed.write_text(json.dumps(layers), encoding="utf-8")
+    (problem,) = problems(scan.image(Tree(str(tmp_path)), "t:1", None, Limits()))
+    assert problem.endswith("that Podman's store does not list")
 
 
 def test_a_layer_of_another_name_than_an_id_leads_nowhere(tmp_path):
