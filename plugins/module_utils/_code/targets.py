@@ -20,7 +20,8 @@ MACHINES = {
     0x5A: "gfx1251", 0x51: "gfx9-generic", 0x5F: "gfx9-4-generic", 0x52: "gfx10-1-generic",
     0x53: "gfx10-3-generic", 0x54: "gfx11-generic", 0x59: "gfx12-generic",
 }  # fmt: skip
-# What the HIP runtime takes for a GPU where there is no code of its own. Source: clr, hip_comgr_helper.cpp.
+# What the HIP runtime takes for a GPU where there is no code of its own. Source: clr, the
+# map of generic targets beside its loader of fat binaries.
 GENERIC = {
     "gfx9-generic": ("gfx900", "gfx902", "gfx904", "gfx906", "gfx909", "gfx90c"),
     "gfx9-4-generic": ("gfx940", "gfx941", "gfx942", "gfx950"),
