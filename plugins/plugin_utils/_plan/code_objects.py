@@ -79,7 +79,7 @@ def _judged(host: Host, install: Install, code: CodeCheck, asked: tuple[CodeObje
         seen = f"{place(install)} without code for {gfx}: {found.reason}"
         own = install.container or install.venv
         remedy = f"{code.remedy}; correct {own.variables}" if own else code.remedy
-        host.findings.add(FINDING, seen, f"code for {gfx}", why=WHY, remedy=remedy)
+        host.findings.add("serve.code_objects", seen, f"code for {gfx}", why=WHY, remedy=remedy)
 
 
 def _note(host: Host, install: Install, gfx: str, reason: str) -> None:

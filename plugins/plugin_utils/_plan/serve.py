@@ -10,18 +10,7 @@ import typing as t
 from . import engines, model, model_links, rootless
 from .assignment import NO_DEVICES, Assignment, Numa, numa
 from .catalog import Catalog
-from .engines.protocol import (
-    Build,
-    CodeCheck,
-    Engine,
-    Image,
-    Instance,
-    Launch,
-    Links,
-    Questions,
-    Together,
-    Venv,
-)
+from .engines.protocol import Build, Engine, Image, Instance, Launch, Links, Questions, Together, Venv
 from .facts import User
 from .host import Host
 from .kernel import ForOthers
@@ -57,7 +46,7 @@ class Install:
     container: Image | None
     venv: Venv | None
     links: Links
-    code: CodeCheck | None = None
+    code: engines.protocol.CodeCheck | None = None
 
 
 @dataclasses.dataclass(frozen=True)
