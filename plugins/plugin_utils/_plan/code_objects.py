@@ -49,6 +49,7 @@ def _wanted(host: Host, install: Install, servers: t.Sequence[ServerPlan]) -> Co
         gfx=gfx,
         required=engines.ENGINES[install.engine].libraries(host.catalog),
         xnack=any(server.environment.get("HSA_XNACK") == "1" for server in servers),
+        known=place(install) in host.system.get("code_objects", {}),
         refuse=FINDING not in host.wants.plan_accept,
         user=host.system["user"]["name"] if install.container and host.system["user"] else "",
         remedy=_remedy(host, install, gfx),
@@ -59,10 +60,9 @@ def _held(host: Host, install: Install, code: CodeCheck) -> None:
     name = place(install) or ""
     known = host.system.get("code_objects", {}).get(name)
     if not install.present or known is None:
-        why = "it is looked at when it was fetched, before it serves"
-        if install.present:
-            why = f"nobody looked when {name} was installed; gpu_code_objects with record does"
-        _note(host, install, ", ".join(code.gfx), f"not known whether it has code: {why}")
+        when = "before it serves" if install.present else "when it was fetched, before it serves"
+        reason = f"not known whether {name} has code for it: it is looked at {when}"
+        _note(host, install, ", ".join(code.gfx), reason)
         return
     for gfx in code.gfx:
         _judged(host, install, code, (known, gfx))

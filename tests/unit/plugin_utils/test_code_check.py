@@ -67,9 +67,9 @@ def test_an_image_with_the_code_says_how(plan_with, target, how):
 @pytest.mark.parametrize(
     ("present", "known", "reason"),
     [
-        (False, None, "it is looked at when it was fetched"),
+        (False, None, "it is looked at when it was fetched, before it serves"),
         (False, code("gfx942"), "it is looked at when it was fetched"),
-        (True, None, f"nobody looked when {OWN} was installed"),
+        (True, None, f"not known whether {OWN} has code for it: it is looked at before it serves"),
         (True, code("gfx942", complete=False, required=False), "is compressed with zstd"),
     ],
 )
@@ -98,6 +98,12 @@ def test_what_is_installed_is_told_what_it_must_have(plan_with):
     assert install["code"]["gfx"] == ["gfx942"]
     assert "*/vllm/_rocm_C.*so" in install["code"]["required"]
     assert (install["code"]["refuse"], install["code"]["user"]) == (True, "")
+
+
+@pytest.mark.parametrize("known", [None, code("gfx942")])
+def test_what_is_there_is_looked_at_once(plan_with, known):
+    (install,) = plan_with("mi300x-8", known)["serve"]["installs"]
+    assert install["code"]["known"] is (known is not None)
 
 
 def test_nobody_asks_a_build_for_the_cpu(plan_with):

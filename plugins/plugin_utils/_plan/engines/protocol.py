@@ -87,6 +87,8 @@ class CodeCheck:
     required: list[str]
     # Whether its GPUs retry page faults.
     xnack: bool
+    # Whether what is there was looked at already.
+    known: bool
     # Whether an engine without the code is refused, or the inventory accepts it.
     refuse: bool
     # Who reads the store that has the image: root, or this account.
