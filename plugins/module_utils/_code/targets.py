@@ -19,6 +19,8 @@ MACHINES = {
     0x4A: "gfx1151", 0x55: "gfx1152", 0x58: "gfx1153", 0x48: "gfx1200", 0x4E: "gfx1201", 0x49: "gfx1250",
     0x5A: "gfx1251", 0x51: "gfx9-generic", 0x5F: "gfx9-4-generic", 0x52: "gfx10-1-generic",
     0x53: "gfx10-3-generic", 0x54: "gfx11-generic", 0x59: "gfx12-generic",
+    0x5B: "gfx12-5-generic", 0x5C: "gfx1172", 0x5D: "gfx1170", 0x5E: "gfx1171", 0x62: "gfx11-7-generic",
+    0x63: "gfx13-generic",
 }  # fmt: skip
 # What the HIP runtime takes for a GPU where there is no code of its own. Source: clr, the
 # map of generic targets beside its loader of fat binaries.
@@ -100,7 +102,7 @@ def serves(target: str, wanted: str, xnack: bool) -> str | None:
     GPU retries page faults, which HSA_XNACK=1 asks for.
     """
     name = gfx(target)
-    if name == PORTABLE:
+    if name == PORTABLE or (name.endswith("-generic") and name not in GENERIC):
         return UNKNOWN
     if FAMILY.fullmatch(name):
         stem = name.rstrip("x")

@@ -306,6 +306,9 @@ def test_kernels_of_aotriton_are_for_families_too(tmp_path):
         ("gfx942:sramecc+:xnack-", "gfx942", False, "exact"),
         ("gfx1250:gfx1250-b0-specific+", "gfx1250", False, "not known"),
         ("amdgcnspirv", "gfx942", False, "not known"),
+        ("gfx12-5-generic", "gfx1250", False, "generic"),
+        # What a generic target covers that came later.
+        ("gfx13-generic", "gfx942", False, "not known"),
     ],
 )
 def test_what_runs_on_what(target, gfx, xnack, how):
