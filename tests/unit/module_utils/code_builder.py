@@ -177,9 +177,12 @@ def docker_archive(layers: Sequence[bytes]) -> bytes:
     return tar({**names, "manifest.json": manifest})
 
 
-def store(root: Path, name: str, layers: Sequence[Mapping[str, bytes | None]]) -> str:
+STORE = "var/lib/containers/storage"
+
+
+def store(root: Path, name: str, layers: Sequence[Mapping[str, bytes | None]], place: str = STORE) -> str:
     """An image in Podman's store below ``root``; its id."""
-    base = root / "var/lib/containers/storage"
+    base = root / place
     ids = [hashlib.sha256(f"{name} {index}".encode()).hexdigest() for index in range(len(layers))]
     for identifier, files in zip(ids, layers, strict=True):
         for path, data in files.items():

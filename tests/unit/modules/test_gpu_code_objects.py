@@ -59,6 +59,17 @@ def test_an_image_is_read_once(ask, tmp_path):
     assert not ask(**asked, _check=True)["changed"]
 
 
+def test_an_image_of_an_account(ask, tmp_path):
+    home = tmp_path / "home/fleet"
+    image = build.store(home, "localhost/vllm:1", LAYERS, ".local/share/containers/storage")
+    (tmp_path / "etc").mkdir()
+    (tmp_path / "etc/passwd").write_text("fleet:x:1001:1001::/home/fleet:/bin/sh\n", encoding="utf-8")
+    (place,) = ask(image="localhost/vllm:1", user="fleet")["places"]
+    assert (place["identity"], place["targets"]) == (image, ["gfx942", "gfx1201"])
+    (roots,) = ask(image="localhost/vllm:1")["places"]
+    assert roots["identity"] == ""
+
+
 def test_an_image_under_the_same_name_is_another_one(ask, tmp_path):
     build.store(tmp_path, "localhost/vllm:1", LAYERS)
     asked = {"image": "localhost/vllm:1", "gfx": ["gfx1151"], "record": True}

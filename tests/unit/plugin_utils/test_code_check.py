@@ -106,6 +106,12 @@ def test_what_is_there_is_looked_at_once(plan_with, known):
     assert install["code"]["known"] is (known is not None)
 
 
+def test_an_inventory_says_which_libraries_are_needed(plan_with):
+    catalog = {"vllm": {"libraries": {"paths": ["*/mine/_C.so"]}}}
+    (install,) = plan_with("mi300x-8", None, plan_catalog=catalog)["serve"]["installs"]
+    assert install["code"]["required"] == ["*/mine/_C.so"]
+
+
 def test_nobody_asks_a_build_for_the_cpu(plan_with):
     plan = plan_with("mi300x-8", code("gfx90a"), serve_accelerator="cpu")
     assert said(plan, "serve.code_objects") == []
