@@ -410,7 +410,7 @@ ansible_facts:
                 libraries: {description: How many libraries have code., type: int}
                 nvidia: {description: How many have code for GPUs of NVIDIA., type: int}
                 sets:
-                  description: Libraries by what they have code for.
+                  description: Libraries by what they have code for; none where there are required ones.
                   type: list
                   elements: dict
                   contains:

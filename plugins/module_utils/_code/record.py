@@ -82,12 +82,17 @@ def recall_all(
         for digest in digests:
             code = recall(tree, digest.rpartition(":")[2], "")
             if code:
-                found[image] = code
+                found[image] = _brief(code)
     for folder in folders:
         code = recall(tree, folder, fingerprint(tree.path(folder))) if tree.exists(name(folder)) else None
         if code:
-            found[folder] = code
+            found[folder] = _brief(code)
     return found
+
+
+def _brief(code: Code) -> Code:
+    """A fact has no more than what decides."""
+    return {**code, "sets": []} if code["required"] else code
 
 
 def _checked(code: dict[str, t.Any]) -> Code:

@@ -25,7 +25,7 @@ class CodeObjects(t.TypedDict):
     reasons: list[str]  # Why not.
     libraries: int  # How many libraries have code.
     nvidia: int  # How many have code for GPUs of NVIDIA.
-    sets: list[CodeSet]  # Libraries by what they have code for.
+    sets: list[CodeSet]  # Libraries by what they have code for; none where there are required ones.
     required: list[CodeRequired]  # Those that the engine does not start without.
 
 

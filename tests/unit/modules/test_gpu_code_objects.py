@@ -96,6 +96,7 @@ def test_a_virtual_environment_is_remembered_until_its_packages_change(ask, tmp_
     assert ask(path=[path], record=True, required=REQUIRED)["changed"]
     known = record.recall_all(tree, {}, [path])[path]
     assert [each["targets"] for each in known["required"]] == [["gfx942", "gfx1201"]]
+    assert known["sets"] == []
     assert not ask(path=[path], record=True, required=REQUIRED)["changed"]
     (packages / "torch-2.13.0.dist-info").mkdir()
     assert record.recall_all(tree, {}, [path]) == {}
