@@ -14,7 +14,7 @@ import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from .machine import CACHE, debian_sources, digest, podman, run, step
+from .machine import CACHE, LABEL, debian_sources, digest, exclusive, podman, run, step
 
 PACKAGES = "clang-22,clang-tools-22,lld-22,llvm-22"
 FOLDER = "/work"
@@ -41,6 +41,13 @@ def prepare() -> str:
     reference = f"localhost/amdgpu-fleet/clang:{digest(sources, PACKAGES)}"
     if podman("images", "--quiet", reference).strip():
         return reference
+    with exclusive(f"{LABEL}-clang"):
+        if not podman("images", "--quiet", reference).strip():
+            _build(reference, sources)
+    return reference
+
+
+def _build(reference: str, sources: str) -> None:
     CACHE.mkdir(parents=True, exist_ok=True)
     with step("building the image of the compiler"), tempfile.TemporaryDirectory(dir=CACHE) as scratch:
         archive, listed = Path(scratch) / "root.tar", Path(scratch) / "debian.sources"
@@ -48,7 +55,6 @@ def prepare() -> str:
         run(["mmdebstrap", "--variant=minbase", f"--include={PACKAGES}", "bookworm", archive, listed])
         path = "PATH=/usr/lib/llvm-22/bin:/usr/bin:/bin"
         podman("import", "--quiet", "--change", f"ENV {path}", archive, reference)
-    return reference
 
 
 def tool(folder: Path, *command: str, environment: Mapping[str, str] | None = None) -> str:

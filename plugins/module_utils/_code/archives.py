@@ -23,6 +23,8 @@ DIGEST = re.compile(r"(sha256|sha512):([0-9a-f]{64,128})")
 # Long names are a member of their own. No name has a megabyte.
 _NAMES = (tarfile.XHDTYPE, tarfile.XGLTYPE, tarfile.SOLARIS_XHDTYPE, *tarfile.GNU_TYPES)
 LONGEST_NAMES = 1 << 20
+# A compressed layer is unpacked to its end. The largest images have some 100 GB.
+MOST_BYTES = 1 << 40
 PLATFORM = {"os": "linux", "architecture": "amd64"}
 
 
@@ -151,9 +153,13 @@ def files(store: Store, say: Say, limits: Limits) -> t.Iterator[Entry]:
 
 
 def _members(archive: tarfile.TarFile, layers: Layers, say: Say, limits: Limits) -> t.Iterator[Entry]:
-    for member in archive:
+    size = 0
+    for count, member in enumerate(archive):
         # Else it keeps all of them.
         archive.members = []  # type: ignore[attr-defined]
+        size += member.size
+        if count >= limits.files or size > MOST_BYTES:
+            raise NotRead(f"has a layer of more than {limits.files} files or {MOST_BYTES} bytes")
         name = posixpath.normpath(member.name)
         if name.startswith(("/", "../")) or name == "..":
             say(member.name, "is named outside of its layer, and was not read")

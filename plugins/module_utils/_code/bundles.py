@@ -23,6 +23,8 @@ CHUNK = 64 << 10
 # Of a compressed bundle: what is read, and what is wanted of it. The table of 28 targets has 2 kB.
 PAYLOAD_HEAD, TABLE_HEAD = 256 << 10, 128 << 10
 ZLIB, ZSTD = 0, 1
+# A bundle of version 1 is unpacked to find its end. A few bytes can stand for gigabytes.
+MOST_INFLATED = 4 << 30
 
 
 @dataclasses.dataclass
@@ -35,6 +37,8 @@ class Fat:
     # What could not be read, and what is wrong; each kind once.
     unread: dict[str, int] = dataclasses.field(default_factory=dict)
     problems: list[str] = dataclasses.field(default_factory=list)
+    # Bytes that were unpacked to find the end of bundles.
+    inflated: int = 0
 
     def cannot(self, why: str) -> None:
         self.unread[why] = self.unread.get(why, 0) + 1
@@ -171,7 +175,7 @@ def _compressed(found: Fat, blob: Blob, start: int, end: int) -> int | None:
         if packed.method == ZLIB:
             head = _inflated(data)
             if packed.end is None:
-                after = _end_of_zlib(blob, packed.start, end)
+                after = _end_of_zlib(found, blob, (packed.start, end), packed.size)
         elif packed.method == ZSTD:
             if packed.end is None:
                 found.cannot("has zstd of version 1, which does not say where it ends")
@@ -223,9 +227,9 @@ def _inflated(data: bytes) -> bytes:
         raise Damaged(f"holds zlib that does not decode ({error})") from error
 
 
-def _end_of_zlib(blob: Blob, start: int, end: int) -> int:
+def _end_of_zlib(found: Fat, blob: Blob, place: tuple[int, int], size: int) -> int:
     """Where a stream ends that does not say it. Nothing of it is kept."""
-    stream, at = zlib.decompressobj(), start
+    stream, (at, end), before = zlib.decompressobj(), place, found.inflated
     while at < end:
         data = blob.read(at, min(CHUNK, end - at))
         if not data:
@@ -233,8 +237,14 @@ def _end_of_zlib(blob: Blob, start: int, end: int) -> int:
         at += len(data)
         try:
             while data:
-                stream.decompress(data, 1 << 20)
+                found.inflated += len(stream.decompress(data, 1 << 20))
                 data = stream.unconsumed_tail
+                if found.inflated - before > size:
+                    raise Damaged(f"has a compressed bundle of more than the {size} bytes that it says")
+                if found.inflated > MOST_INFLATED:
+                    raise NotRead(
+                        f"is compressed in a way of which {MOST_INFLATED} bytes are unpacked, not more"
+                    )
         except zlib.error as error:
             raise Damaged(f"holds zlib that does not decode ({error})") from error
         if stream.eof:

@@ -42,6 +42,8 @@ def find(tree: Tree, name: str, user: dict[str, t.Any] | None) -> Stored:
             identifier = str(entry.get("id"))
             if name in (identifier, f"sha256:{identifier}") or (isinstance(names, list) and name in names):
                 return Stored(identifier, _layers(tree, stores, entry.get("layer")))
+    if tree.denied:
+        raise NotRead("cannot be looked for: Podman's store may not be read; become root")
     raise NotRead(f"is not in Podman's store {tree.host_path(tree.path(stores[0]))}; pull it first")
 
 

@@ -148,6 +148,28 @@ def test_lists_that_say_they_are_endless_cost_nothing():
     assert peak < 8 << 20
 
 
+def test_a_bundle_that_unpacks_to_more_than_it_says(monkeypatch):
+    bomb = build.compressed(build.bundle(["gfx942"]) + b"\0" * (64 << 20), 1)
+    lying = bomb[:8] + struct.pack("<I", 1 << 20) + bomb[12:]
+    (problem,) = look(build.library(lying)).problems
+    assert problem["problem"] == f"has a compressed bundle of more than the {1 << 20} bytes that it says"
+    monkeypatch.setattr(bundles, "MOST_INFLATED", 32 << 20)
+    found = look(build.library(bomb, build.bundle(["gfx1030"])))
+    assert not found.complete
+    assert "bytes are unpacked, not more" in found.libraries[0].unread[0]
+
+
+def test_a_layer_of_more_files_than_are_read(tmp_path):
+    base = tmp_path / "image"
+    for name, data in build.layout([build.tar({f"{number}.txt": b"a" for number in range(20)})]).items():
+        (base / name).parent.mkdir(parents=True, exist_ok=True)
+        (base / name).write_bytes(data)
+    found = scan.path(str(base), Limits(files=10))
+    assert [entry["problem"] for entry in found.problems] == [
+        "has a layer of more than 10 files or 1099511627776 bytes"
+    ]
+
+
 def test_a_name_of_a_gigabyte_in_a_layer_is_refused(tmp_path):
     member = tarfile.TarInfo("x" * 200)
     header = bytearray(member.tobuf(tarfile.GNU_FORMAT)[:512])
