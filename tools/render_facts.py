@@ -2,8 +2,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Write the RETURN documentation of rocm_facts, host_facts and gpu_health from the types of their facts.
 
-Usage: tools/render_facts.py [--check]. The types stand in plugins/plugin_utils/_plan/facts_host.py and
-facts_health.py: a key, its type, and a comment that describes it.
+Usage: tools/render_facts.py [--check]. The types stand in plugins/plugin_utils/_plan/facts_host.py,
+facts_engines.py and facts_health.py: a key, its type, and a comment that describes it.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ ROOT = Path(__file__).resolve().parents[1]
 TYPES = ROOT / "plugins/plugin_utils/_plan/facts_host.py"
 HEALTH_TYPES = TYPES.with_name("facts_health.py")
 ACCEPTANCE_TYPES = TYPES.with_name("facts_acceptance.py")
+ENGINE_TYPES = TYPES.with_name("facts_engines.py")
 FACTS = {
     "rocm_facts": {"amd_rocm": "AmdRocm"},
     "host_facts": {"amd_gpus": "", "amd_rocm": "", "amd_host": "AmdHost", "amd_health": ""},
@@ -37,7 +38,8 @@ Field = tuple[str, str, str]
 
 def read_types() -> dict[str, list[Field]]:
     """Each TypedDict: its keys with annotation and comment."""
-    return {**_types_of(TYPES), **_types_of(HEALTH_TYPES), **_types_of(ACCEPTANCE_TYPES)}
+    files = (TYPES, HEALTH_TYPES, ACCEPTANCE_TYPES, ENGINE_TYPES)
+    return {name: fields for path in files for name, fields in _types_of(path).items()}
 
 
 def _types_of(path: Path) -> dict[str, list[Field]]:

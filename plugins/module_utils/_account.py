@@ -57,6 +57,12 @@ def storage_setting(text: str | None, key: str) -> str | None:
     return match.group(1) if match else None
 
 
+def additional_stores(text: str | None) -> list[str]:
+    """Stores of images that are read beside the own, in containers-storage.conf(5)."""
+    match = re.search(r"^\s*additionalimagestores\s*=\s*\[(.*?)\]", text or "", re.M | re.S)
+    return re.findall(r"\"([^\"]+)\"", match.group(1)) if match else []
+
+
 def _passwd(tree: Tree, name: str) -> tuple[int | None, str | None]:
     for line in (tree.text("etc/passwd") or "").splitlines():
         fields = line.split(":")

@@ -26,6 +26,7 @@ from . import (
     _serving,
 )
 from ._acceptance import summary
+from ._code import record
 from ._reader import Reader
 from ._tree import Tree, memory_bytes
 from ._write import WriteError
@@ -50,6 +51,7 @@ def facts(reader: Reader, questions: dict[str, t.Any]) -> dict[str, t.Any]:
     tree = reader.tree
     numbers, members = _access.groups(tree)
     account = _account.account(tree, questions["user"])
+    podman = _podman.podman(tree, reader.packages, questions["images"], account)
     numa_balancing = tree.number("proc/sys/kernel/numa_balancing")
     return {
         "os": reader.os,
@@ -73,13 +75,14 @@ def facts(reader: Reader, questions: dict[str, t.Any]) -> dict[str, t.Any]:
         "devices": _access.devices(tree),
         "groups": numbers,
         "group_members": members,
-        "podman": _podman.podman(tree, reader.packages, questions["images"], account),
+        "podman": podman,
         "user": account,
         "ports": _serving.ports(tree, questions["ports"]),
         "paths": _model.paths(tree, questions["paths"]),
         "serve_units": _serving.serve_units(tree),
         "acceptance": summary.of(tree),
         "environments": _serving.environments(tree, questions["search_paths"]),
+        "code_objects": record.recall_all(tree, podman["image_digests"], questions["search_paths"]),
         "programs": _serving.programs(tree, questions["programs"]),
         "venvs": _serving.venvs(tree),
         "network": _network.network(tree) if questions["network"] else None,

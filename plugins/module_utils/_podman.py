@@ -9,7 +9,7 @@ import re
 import stat
 import typing as t
 
-from ._account import image_store, storage_setting
+from ._account import additional_stores, image_store, storage_setting
 from ._tree import Tree
 
 QUADLET_GENERATORS = (
@@ -59,9 +59,7 @@ def _stored_images(tree: Tree, user: dict[str, t.Any] | None) -> dict[str, list[
         own = image_store(tree, user)
         stores = [own] if own else []
     else:
-        configuration = tree.text("etc/containers/storage.conf") or ""
-        match = re.search(r"^\s*additionalimagestores\s*=\s*\[(.*?)\]", configuration, re.M | re.S)
-        stores = [IMAGE_STORE, *(re.findall(r"\"([^\"]+)\"", match.group(1)) if match else [])]
+        stores = [IMAGE_STORE, *additional_stores(tree.text("etc/containers/storage.conf"))]
     names: dict[str, list[str]] = {}
     for store in stores:
         data = tree.raw(store, "overlay-images/images.json", limit=16 << 20)

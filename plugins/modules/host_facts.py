@@ -409,6 +409,35 @@ ansible_facts:
                 vllm: {description: "Version of vLLM, or null.", type: str}
                 torch: {description: "Version of torch, or null.", type: str}
                 checked: {description: Whether it is complete and was checked on this hardware., type: bool}
+        code_objects:
+          description: What images and virtual environments have code for.
+          type: dict
+          contains:
+            NAME:
+              description: Each of them.
+              type: dict
+              contains:
+                complete: {description: Whether everything could be read., type: bool}
+                reasons: {description: Why not., type: list, elements: str}
+                libraries: {description: How many libraries have code., type: int}
+                nvidia: {description: How many have code for GPUs of NVIDIA., type: int}
+                sets:
+                  description: Libraries by what they have code for; none where there are required ones.
+                  type: list
+                  elements: dict
+                  contains:
+                    targets: {description: "What they have code for, as in gfx90a:xnack- or gfx11-generic.",
+                      type: list, elements: str}
+                    count: {description: How many libraries have code for these., type: int}
+                    names: {description: The first of them., type: list, elements: str}
+                required:
+                  description: Those that the engine does not start without.
+                  type: list
+                  elements: dict
+                  contains:
+                    path: {description: A library without whose code the engine does not start., type: str}
+                    targets: {description: What it has code for., type: list, elements: str}
+                    unread: {description: "Why not all of it is known, or null.", type: str}
         programs: {description: Where each program that was asked for is., type: dict}
         venvs:
           description: Virtual environments below /opt/vllm.

@@ -10,6 +10,7 @@ from __future__ import annotations
 import typing as t
 
 from .facts_acceptance import Acceptance
+from .facts_engines import CodeObjects, Environment, Venvs
 
 
 class Problem(t.TypedDict):
@@ -331,20 +332,6 @@ class ModelPath(t.TypedDict):
     gguf: Gguf | None  # What a GGUF file, or the one in the folder, says of itself.
 
 
-class Environment(t.TypedDict):
-    python: str | None  # Version of Python.
-    vllm: str | None  # Version of vLLM.
-    torch: str | None  # Version of torch.
-    checked: bool  # Whether it is complete and was checked on this hardware.
-
-
-class Venvs(t.TypedDict):
-    current: str | None  # Environment that serves.
-    previous: str | None  # Environment that served before.
-    found: list[str]  # Environments that we made.
-    uv: list[str]  # Environments of the installer.
-
-
 class Interface(t.TypedDict):
     name: str  # Name.
     up: bool  # Whether it is up.
@@ -394,6 +381,7 @@ class AmdHost(t.TypedDict):
     serve_units: list[str]  # Files of the units that this collection wrote.
     acceptance: Acceptance | None  # What the host passed, where the role acceptance recorded it.
     environments: dict[str, Environment]  # What each virtual environment that was asked for holds.
+    code_objects: dict[str, CodeObjects]  # What images and virtual environments have code for.
     programs: dict[str, str | None]  # Where each program that was asked for is.
     venvs: Venvs  # Virtual environments below /opt/vllm.
     network: Network | None  # Interfaces and RDMA devices, where they were asked for.

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import dataclasses
 
-from .engines.protocol import Image, Links, Venv
+from .engines.protocol import CodeCheck, Image, Links, Venv
 from .host import Host
 
 
@@ -26,6 +26,8 @@ class Install:
     container: Image | None
     venv: Venv | None
     links: Links
+    # What code for GPUs it must have; None where nobody can know.
+    code: CodeCheck | None = None
 
 
 def pulled(host: Host, install: Install) -> str:

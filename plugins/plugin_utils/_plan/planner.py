@@ -13,6 +13,7 @@ import typing as t
 
 from . import (
     acceptance,
+    code_objects,
     declarative,
     devices,
     driver,
@@ -112,7 +113,7 @@ def _sections(host: Host) -> Plan:
     rocm_plan = rocm.section(host, policy)
     partition_plan, planned = partition.section(host, serve.units(host.wants))
     model_plan = model.section(host, serve.unindexed(host.wants))
-    serve_plan = serve.section(host, planned, for_others)
+    serve_plan = code_objects.check(host, serve.section(host, planned, for_others))
     devices_plan = devices.section(host, serve_plan.container or bool(serve_plan.handed_over))
     plan = Plan(
         host=host.name,

@@ -79,6 +79,24 @@ class Venv:
 
 
 @dataclasses.dataclass(frozen=True)
+class CodeCheck:
+    """What an image or environment must have code for, when it is installed."""
+
+    gfx: list[str]
+    # Libraries without whose code the engine does not start, as patterns of their paths.
+    required: list[str]
+    # Whether its GPUs retry page faults.
+    xnack: bool
+    # Whether what is there was looked at already.
+    known: bool
+    # Whether an engine without the code is refused, or the inventory accepts it.
+    refuse: bool
+    # Who reads the store that has the image: root, or this account.
+    user: str
+    remedy: str
+
+
+@dataclasses.dataclass(frozen=True)
 class Build:
     """One release of an engine for one accelerator (``rocm``, ``vulkan`` or ``cpu``)."""
 
@@ -257,6 +275,12 @@ class Engine(t.Protocol):
 
     def has_code(self, host: Host) -> bool:
         """Whether it has code for what this host computes on."""
+
+    def libraries(self, catalog: Catalog) -> list[str]:
+        """Libraries without whose code for a GPU it does not start, as patterns of their paths."""
+
+    def images_for(self, catalog: Catalog, gfx: str) -> list[str]:
+        """Images that are known to have code for an architecture, the best first."""
 
     def own(self, wants: Wants) -> Own:
         """What the inventory brings along."""

@@ -49,6 +49,12 @@ class LlamaCpp:
     def has_code(self, host: Host) -> bool:
         return True
 
+    def libraries(self, catalog: Catalog) -> list[str]:
+        return [str(pattern) for pattern in catalog.llama_cpp["libraries"]["paths"]]
+
+    def images_for(self, catalog: Catalog, gfx: str) -> list[str]:
+        return builds.images_for(catalog, gfx)
+
     def own(self, wants: Wants) -> Own:
         return Own(image=bool(wants.llama_cpp_image or wants.llama_cpp_image_archive), packages=True)
 

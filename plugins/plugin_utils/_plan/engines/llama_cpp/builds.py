@@ -108,6 +108,14 @@ def candidates(wants: Wants, catalog: Catalog) -> list[str]:
     return sorted({images.pinned(source, digest) for source, digest in named if source})
 
 
+def images_for(catalog: Catalog, gfx: str) -> list[str]:
+    """Images that are known to have code for an architecture; the one for ROCm before the one that needs
+    none."""
+    known = catalog.llama_cpp["images"]
+    return [str(known[name]["image"]) for name in ("hip", "vulkan") if known[name]["gfx"] == "all"
+            or gfx in known[name]["gfx"]]  # fmt: skip
+
+
 def runs_bare(host: Host, build: LlamaBuild) -> bool:
     """Whether the host has the program."""
     return bool(host.system["programs"].get(build.program))

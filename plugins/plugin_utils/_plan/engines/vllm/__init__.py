@@ -58,6 +58,12 @@ class Vllm:
     def has_code(self, host: Host) -> bool:
         return builds.has_code(host)
 
+    def libraries(self, catalog: Catalog) -> list[str]:
+        return [str(pattern) for pattern in catalog.vllm["libraries"]["paths"]]
+
+    def images_for(self, catalog: Catalog, gfx: str) -> list[str]:
+        return builds.images_for(catalog, gfx)
+
     def own(self, wants: Wants) -> Own:
         return Own(bool(wants.vllm_image_archive or wants.vllm_image), bool(wants.vllm_pip_arguments))
 

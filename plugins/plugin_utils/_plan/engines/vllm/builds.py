@@ -151,6 +151,19 @@ def lacks(image: str, catalog: Catalog, gfx: str) -> bool:
     return gfx in entry.get("without", []) or entry["gpus"] not in ("all", family)
 
 
+def images_for(catalog: Catalog, gfx: str) -> list[str]:
+    """Images that are known to have code for an architecture: vLLM's newest, then AMD's newest."""
+    found = []
+    for version in sorted(catalog.vllm["versions"], key=version_key, reverse=True):
+        release = catalog.vllm["versions"][version]
+        variant = release["variants"].get(release["default_variant"], {})
+        if gfx in release["prebuilt_gfx"] and variant.get("image"):
+            found.append(str(variant["image"]))
+            break
+    amd = [entry["image"] for entry in catalog.vllm["amd_images"] if not lacks(entry["image"], catalog, gfx)]
+    return [*found, *amd[:1]]
+
+
 def _variant(image: str, variants: dict[str, t.Any]) -> str | None:
     """The build that the tag of vLLM's own image ends with."""
     return next((name for name in variants if images.tag(image).endswith(f"-{name}")), None)
