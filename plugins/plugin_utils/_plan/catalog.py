@@ -23,7 +23,7 @@ except ImportError:
 
 FOLDER = Path(__file__).resolve().parents[3] / "roles" / "plan" / "files" / "catalog"
 PROFILE = re.compile(r"[\w.-]{1,64}")
-FILES = ("gpus", "releases", "vllm", "llama_cpp", "podman", "known_issues", "health")
+FILES = ("gpus", "releases", "vllm", "llama_cpp", "podman", "known_issues", "health", "builds")
 # Computed by tools/catalog_refresh.
 GENERATED = ("options", "environment", "quantization", "attention", "parsers", "recipes")
 # Parts that do not lie in a file of their name.
