@@ -84,6 +84,7 @@ def test_every_page_has_a_template() -> None:
         "environment.md",
         "guides.md",
         "hosts.md",
+        "builds.md",
     }
 
 

@@ -217,7 +217,7 @@ def _parts(recipe: Entry, builds: Entry, gfx: list[str]) -> tuple[dict[str, Entr
 
 def _named(builds: Entry, key: str, name: str) -> Entry:
     source: Entry = builds["sources"][key]
-    return {**source, "name": name or key.partition("-")[0], "folder": source.get("folder", ""),
+    return {**source, "name": name or key.partition("-")[0], "folder": source.get("folder", ""), "patches": source.get("patches", []),
             "number": source["commit"][1:] if re.fullmatch(r"b\d+", source.get("commit", "")) else "0"}  # fmt: skip
 
 
