@@ -29,7 +29,12 @@ class ActionModule(ActionBase):
         super().run(tmp, task_vars)
         words = {"type": "str", "required": True}
         _spec, arguments = self.validate_argument_spec(
-            argument_spec={"jid": words, "folder": words, "what": words, "log": {"type": "str", "default": ""}}
+            argument_spec={
+                "jid": words,
+                "folder": words,
+                "what": words,
+                "log": {"type": "str", "default": ""},
+            }
         )
         who = f"{(task_vars or {}).get('inventory_hostname', '')}: {arguments['what']}"
         look, shown = FIRST_LOOK, time.monotonic() - LINE
@@ -39,7 +44,9 @@ class ActionModule(ActionBase):
                 break
             if time.monotonic() - shown >= LINE:
                 shown = time.monotonic()
-                how_far = self._last_line(arguments["log"]) if arguments["log"] else self._size(arguments["folder"])
+                how_far = (
+                    self._last_line(arguments["log"]) if arguments["log"] else self._size(arguments["folder"])
+                )
                 show(f"{who}: {how_far}")
             time.sleep(look)
             look = min(2 * look, LATER_LOOK)

@@ -17,11 +17,15 @@ from ansible_collections.amdgpu.fleet.plugins.plugin_utils._plan.catalog import 
 FIELDS = {field.name for field in dataclasses.fields(build.Request)}
 
 
-def build_plan(wants: t.Mapping[str, t.Any], plan_catalog: dict[str, t.Any] | None = None) -> dict[str, t.Any]:
+def build_plan(
+    wants: t.Mapping[str, t.Any], plan_catalog: dict[str, t.Any] | None = None
+) -> dict[str, t.Any]:
     given = plain(dict(wants))
     strange = sorted(set(given) - FIELDS)
     if strange:
-        raise AnsibleFilterError(f"amdgpu.fleet.build_plan: there is no {strange[0]}. There are {', '.join(sorted(FIELDS))}.")
+        raise AnsibleFilterError(
+            f"amdgpu.fleet.build_plan: there is no {strange[0]}. There are {', '.join(sorted(FIELDS))}."
+        )
     try:
         return dataclasses.asdict(build.plan(build.Request(**given), Catalog(plain(plan_catalog or {}))))
     except (build.BuildError, CatalogError) as error:

@@ -13,8 +13,12 @@ from urllib.parse import quote
 # Run inside the image by its own shell. An image has one of the package managers, and often no other.
 SCRIPT = r"""
 sed -n 's/^ID=/os\t/p' /etc/os-release
-if command -v dpkg-query >/dev/null; then dpkg-query --show --showformat='deb\t${Package}\t${Version}\t${Architecture}\n'; fi
-if command -v rpm >/dev/null && [ -d /var/lib/rpm -o -d /usr/lib/sysimage/rpm ]; then rpm --query --all --queryformat 'rpm\t%{NAME}\t%{VERSION}-%{RELEASE}\t%{ARCH}\n'; fi
+if command -v dpkg-query >/dev/null; then
+  dpkg-query --show --showformat='deb\t${Package}\t${Version}\t${Architecture}\n'
+fi
+if command -v rpm >/dev/null && [ -d /var/lib/rpm -o -d /usr/lib/sysimage/rpm ]; then
+  rpm --query --all --queryformat 'rpm\t%{NAME}\t%{VERSION}-%{RELEASE}\t%{ARCH}\n'
+fi
 for python in python3 /usr/bin/python3 /opt/vllm/bin/python3; do
   if command -v "$python" >/dev/null; then "$python" -c '
 import importlib.metadata
@@ -36,8 +40,19 @@ def parse(text: str) -> tuple[str, list[tuple[str, str, str, str]]]:
             system = fields[1].strip("\"'")
         elif len(fields) == 4 and fields[0] in ("deb", "rpm", "pypi"):
             kind, name, version, architecture = fields
-            if FIELD.fullmatch(name) and FIELD.fullmatch(version) and (not architecture or FIELD.fullmatch(architecture)):
-                found.add((kind, re.sub(r"[-_.]+", "-", name).lower() if kind == "pypi" else name, version, architecture))
+            if (
+                FIELD.fullmatch(name)
+                and FIELD.fullmatch(version)
+                and (not architecture or FIELD.fullmatch(architecture))
+            ):
+                found.add(
+                    (
+                        kind,
+                        re.sub(r"[-_.]+", "-", name).lower() if kind == "pypi" else name,
+                        version,
+                        architecture,
+                    )
+                )
     return (system if FIELD.fullmatch(system) else ""), sorted(found)
 
 
@@ -49,7 +64,7 @@ def purl(system: str, package: tuple[str, str, str, str]) -> str:
 
 
 def document(image: t.Mapping[str, t.Any], text: str) -> dict[str, t.Any]:
-    """CycloneDX 1.5. The same image gives the same document: there is no time in it, and no number by chance."""
+    """CycloneDX 1.5. The same image gives the same document: no time is in it, and no number by chance."""
     system, packages = parse(text)
     components = [
         {

@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""How many compilers of a build run at once: so many that the memory lasts, whatever the number of processors."""
+"""How many compilers of a build run at once: so many that the memory lasts."""
 
 from __future__ import annotations
 
@@ -38,15 +38,16 @@ def size(free_bytes: int, cpus: int, steps: t.Mapping[str, float], reserve_gib: 
         fitting = int(limit // (gib * GIB))
         if fitting < 1:
             raise SizeError(
-                f"One job of {step} takes {gib:g} GiB, and {max(limit, 0) / GIB:.1f} GiB are free beside the reserve of "
-                f"{reserve_gib:g} GiB. Stop what uses the memory, build on a larger host, or set build_memory_gib."
+                f"One job of {step} takes {gib:g} GiB, and {max(limit, 0) / GIB:.1f} GiB are free beside the "
+                f"reserve of {reserve_gib:g} GiB. Stop what uses the memory, build on a larger host, or set "
+                f"build_memory_gib."
             )
         jobs[step] = max(1, min(cpus, fitting, most or fitting))
     return Size(jobs, max(limit, GIB))
 
 
 def free_memory(tree: Tree) -> int | None:
-    """What the kernel says is available, or what is left of the limit of a cgroup above this process where that is less."""
+    """What the kernel says is available, or what a cgroup above this process leaves where that is less."""
     available = tree.pairs("proc/meminfo", separator=":").get("MemAvailable", "").split()
     kib = whole(available[0]) if available else None
     if kib is None:

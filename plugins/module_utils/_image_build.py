@@ -4,8 +4,8 @@
 
 """An image built by Podman from a Containerfile, when an input of it changed and at no other time.
 
-What was built says its inputs itself, in labels. What was made of it (packages, archive, push) stands in a record
-beside the log.
+What was built says its inputs itself, in labels. What was made of it (packages, archive, push) stands in a
+record beside the log.
 """
 
 from __future__ import annotations
@@ -34,7 +34,8 @@ class ImageError(Exception):
 
 
 class Run(t.Protocol):
-    """Run a program: return code, standard output, standard error. With ``log`` all output goes there as it comes."""
+    """Run a program: return code, standard output, standard error. With ``log`` its output goes there as it
+    comes."""
 
     def __call__(self, words: t.Sequence[str], log: str = "") -> tuple[int, str, str]: ...
 
@@ -99,7 +100,9 @@ class Podman:
             found = json.loads(out)[0]
             return Image(found["Id"], found.get("Digest") or "", found.get("Labels") or {})
         except (ValueError, KeyError, IndexError, TypeError) as error:
-            raise ImageError(f"podman image inspect {name} answered what is no description of an image.") from error
+            raise ImageError(
+                f"podman image inspect {name} answered what is no description of an image."
+            ) from error
 
     def __call__(self, what: str, *words: str, auth: bool = False, log: str = "") -> str:
         subcommand, *rest = words
@@ -126,7 +129,12 @@ def look(wanted: Wanted, run: Run) -> State:
     elif base is not None and image.labels.get(BASE) != base.id:
         why = "its base is another one now"
     if why or image is None:
-        return State(image, record, why, ["build", "sbom", *(["push"] if wanted.push else []), *(["archive"] if wanted.archive else [])])
+        return State(
+            image,
+            record,
+            why,
+            ["build", "sbom", *(["push"] if wanted.push else []), *(["archive"] if wanted.archive else [])],
+        )
     return State(image, record, "", [*_missing(wanted, image, record, podman)])
 
 
@@ -141,7 +149,11 @@ def _missing(wanted: Wanted, image: Image, record: dict[str, t.Any], podman: Pod
             yield "push"
     if wanted.archive:
         archived = record.get("archives", {}).get(wanted.archive) if mine else None
-        if not archived or not os.path.exists(wanted.archive) or os.path.getsize(wanted.archive) != archived["bytes"]:
+        if (
+            not archived
+            or not os.path.exists(wanted.archive)
+            or os.path.getsize(wanted.archive) != archived["bytes"]
+        ):
             yield "archive"
 
 
@@ -170,7 +182,11 @@ def _build(wanted: Wanted, size: _build_size.Size, podman: Podman) -> Image:
         podman(f"Naming the base {wanted.base_pull}", "tag", wanted.base_pull, wanted.base)
         base = podman.image(wanted.base)
     assert base is not None  # noqa: S101 - it has just been named
-    inside, file, log = f"{wanted.folder}/inside", f"{wanted.folder}/Containerfile", f"{wanted.folder}/build.log"
+    inside, file, log = (
+        f"{wanted.folder}/inside",
+        f"{wanted.folder}/Containerfile",
+        f"{wanted.folder}/build.log",
+    )
     # The folder is also the context of the build, which is to see nothing else of the host.
     context = f"{wanted.folder}/context"
     for folder in (inside, context):
@@ -202,7 +218,9 @@ def _build(wanted: Wanted, size: _build_size.Size, podman: Podman) -> Image:
         raise ImageError(_why(log, wanted, size)) from error
     image = podman.image(wanted.name)
     if image is None or image.labels.get(INPUTS) != wanted.inputs:
-        raise ImageError(f"podman build said that it built {wanted.name}, and no such image is there. See {log}.")
+        raise ImageError(
+            f"podman build said that it built {wanted.name}, and no such image is there. See {log}."
+        )
     return image
 
 
@@ -212,12 +230,16 @@ def _why(log: str, wanted: Wanted, size: _build_size.Size) -> str:
     end = "; ".join(lines[-_SHOWN_LINES:])[-600:]
     if any(_KILLED.search(line) for line in lines[-60:]):
         jobs = ", ".join(f"{count} of {step}" for step, count in size.jobs.items())
+        gib = size.memory_bytes / _build_size.GIB
         return (
-            f"{wanted.name} was not built: a program of it was killed, most likely because {size.memory_bytes / _build_size.GIB:.1f} GiB "
-            f"were not enough for jobs ({jobs}). Set build_jobs to fewer, or build on a larger host; finished steps "
-            f"are kept. The end of {log}: {end}"
+            f"{wanted.name} was not built: a program of it was killed, most likely because {gib:.1f} GiB "
+            f"were not enough for its jobs ({jobs}). Set build_jobs to fewer, or build on a larger host; finished "
+            f"steps are kept. The end of {log}: {end}"
         )
-    return f"{wanted.name} was not built. Finished steps are kept, the next run goes on behind them. The end of {log}: {end}"
+    return (
+        f"{wanted.name} was not built. Finished steps are kept, the next run goes on behind them. The end of "
+        f"{log}: {end}"
+    )
 
 
 def _end_of(log: str) -> list[str]:
@@ -256,7 +278,14 @@ def _archive(wanted: Wanted, image: Image, podman: Podman, record: dict[str, t.A
     if os.path.exists(partial):
         os.unlink(partial)
     # By its name, which the archive takes along.
-    podman(f"Writing {wanted.archive}", "save", "--quiet", "--format=docker-archive", f"--output={partial}", wanted.name)
+    podman(
+        f"Writing {wanted.archive}",
+        "save",
+        "--quiet",
+        "--format=docker-archive",
+        f"--output={partial}",
+        wanted.name,
+    )
     digest = hashlib.sha256()
     with open(partial, "rb") as file:
         for block in iter(lambda: file.read(1 << 20), b""):
@@ -275,7 +304,10 @@ def remove(wanted: Wanted, run: Run, check_mode: bool) -> list[str]:
         if not check_mode:
             podman(f"Removing {wanted.name}", "rmi", wanted.name)
     archives = sorted({*record.get("archives", {}), *([wanted.archive] if wanted.archive else [])})
-    files = [f"{wanted.folder}/{name}" for name in ("record.json", "sbom.json", "build.log", "digest", "Containerfile", "inside/env")]
+    files = [
+        f"{wanted.folder}/{name}"
+        for name in ("record.json", "sbom.json", "build.log", "digest", "Containerfile", "inside/env")
+    ]
     for path in (*archives, *files):
         if os.path.exists(path):
             gone.append(path)

@@ -63,7 +63,7 @@ options:
     type: dict
     default: {}
   mounts:
-    description: Files and folders of the host that the build can read. What is in them is no input of the image.
+    description: Files and folders of the host that the build can read. What they hold is no input.
     type: list
     elements: dict
     default: []
@@ -200,8 +200,8 @@ jobs:
   returned: where it is built
   sample: {vllm: 7}
 memory_bytes:
-  description: The limit of the build. Null where the kernel has no memory controller for containers; then the number
-    of jobs alone keeps it from taking more.
+  description: The limit of the build. Null where the kernel has no memory controller for containers; then the
+    number of jobs alone keeps it from taking more.
   type: int
   returned: where it is built
   sample: 25769803776
@@ -250,7 +250,11 @@ SPEC: dict[str, Any] = {
 
 
 def wanted(params: dict[str, Any]) -> _image_build.Wanted:
-    names = {name: params[name] for name in _image_build.Wanted._fields if name not in ("mounts", "labels", "exports")}
+    names = {
+        name: params[name]
+        for name in _image_build.Wanted._fields
+        if name not in ("mounts", "labels", "exports")
+    }
     return _image_build.Wanted(
         **names,
         mounts=[(mount["source"], mount["target"]) for mount in params["mounts"]],
@@ -267,7 +271,12 @@ def runner(module: AnsibleModule) -> _image_build.Run:
         with open(log, "w", encoding="utf-8") as file:
             environment = {**os.environ, "LC_ALL": "C.UTF-8"}
             done = subprocess.run(
-                list(words), stdin=subprocess.DEVNULL, stdout=file, stderr=subprocess.STDOUT, env=environment, check=False
+                list(words),
+                stdin=subprocess.DEVNULL,
+                stdout=file,
+                stderr=subprocess.STDOUT,
+                env=environment,
+                check=False,
             )
         return done.returncode, "", ""
 
@@ -278,7 +287,10 @@ def size(module: AnsibleModule) -> _build_size.Size:
     params = module.params
     free = int(params["memory_gib"] * _build_size.GIB) or _build_size.free_memory(Tree())
     if free is None:
-        module.fail_json(msg="How much memory is free is not known: /proc/meminfo has no MemAvailable. Set build_memory_gib.")
+        module.fail_json(
+            msg="How much memory is free is not known: /proc/meminfo has no MemAvailable. Set "
+            "build_memory_gib."
+        )
     steps = {name: float(gib) for name, gib in params["steps"].items()}
     # A number that was given is the limit itself.
     reserve = 0.0 if params["memory_gib"] else params["reserve_gib"]
@@ -298,7 +310,7 @@ def present(module: AnsibleModule) -> None:
     if state.steps and not module.check_mode:
         record = _image_build.make(want, state, limits, run)
         image = _image_build.Podman(run).image(want.name)
-    before = {name: value for name, value in sorted((state.image.labels if state.image else {}).items())}
+    before = state.image.labels if state.image else {}
     after = {**want.labels, _image_build.INPUTS: want.inputs} if state.steps else before
     module.exit_json(
         changed=bool(state.steps),

@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, the amdgpu.fleet authors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""An image to build: a recipe of the catalog, resolved for a set of GPUs, as the template of its Containerfile
-reads it. Nothing here looks at a host."""
+"""An image to build: a recipe of the catalog, resolved for a set of GPUs, as the template of its
+Containerfile reads it. Nothing here looks at a host."""
 
 from __future__ import annotations
 
@@ -111,8 +111,10 @@ def plan(request: Request, catalog: Catalog) -> Build:
     base = _base(request, recipe, builds)
     source = _named(builds, recipe["source"], "") if "source" in recipe else {}
     wheel = _kernels_wheel(request, recipe)
-    version = source.get("version") or recipe.get("version", "")
-    title = f"{request.recipe}{f' ({request.variant})' if request.variant else ''}, {', '.join(gfx) or 'no GPU'}"
+    version = source.get("release") or source.get("version") or recipe.get("version", "")
+    title = (
+        f"{request.recipe}{f' ({request.variant})' if request.variant else ''}, {', '.join(gfx) or 'no GPU'}"
+    )
     environment = {**recipe.get("environment", {}), **request.environment}
     for name in environment:
         if not VARIABLE.fullmatch(name):
@@ -193,7 +195,9 @@ def _gfx(request: Request, recipe: Entry) -> list[str]:
         )
     if not chosen:
         seen = f"; the fleet has {', '.join(map(str, request.fleet_gfx))}" if request.fleet_gfx else ""
-        raise BuildError(f"build_gfx: {request.recipe} is to be told the GPUs{seen}. It knows {', '.join(known)}")
+        raise BuildError(
+            f"build_gfx: {request.recipe} is to be told the GPUs{seen}. It knows {', '.join(known)}"
+        )
     return chosen
 
 
@@ -203,22 +207,29 @@ def _parts(recipe: Entry, builds: Entry, gfx: list[str]) -> tuple[dict[str, Entr
     for name in recipe.get("parts", []):
         part = _named(builds, name, name)
         known = [each for each in gfx if each in part.get("gfx", gfx)]
-        if not known:
-            if "flash_attention" == name:
-                raise BuildError(f"build_gfx: {name} has no code for {', '.join(gfx)}, only for {', '.join(part['gfx'])}")
-            notes.append(f"{name} is left out: it has no code for {', '.join(gfx)}.")
-            continue
-        parts[name] = {**part, "gfx": known}
-    for each, refused in recipe.get("refused_parts", {}).items():
-        if each in gfx:
-            notes += [f"{each}: {text}." for text in refused.values()]
+        without = [each for each in gfx if each not in known]
+        if without and part.get("wanted_by_name"):
+            raise BuildError(
+                f"build_gfx: {name} has no code for {', '.join(without)}, only for {', '.join(part['gfx'])}"
+            )
+        if without:
+            notes.append(f"{name} has no code for {', '.join(without)}.")
+        if known:
+            parts[name] = {**part, "gfx": known}
+    notes += [f"{each}: {text}." for each, text in recipe.get("warnings", {}).items() if each in gfx]
     return parts, notes
 
 
 def _named(builds: Entry, key: str, name: str) -> Entry:
     source: Entry = builds["sources"][key]
-    return {**source, "name": name or key.partition("-")[0], "folder": source.get("folder", ""), "patches": source.get("patches", []),
-            "number": source["commit"][1:] if re.fullmatch(r"b\d+", source.get("commit", "")) else "0"}  # fmt: skip
+    numbered = re.fullmatch(r"b(\d+)", source.get("commit", ""))
+    return {
+        **source,
+        "name": name or key.partition("-")[0],
+        "folder": source.get("folder", ""),
+        "patches": source.get("patches", []),
+        "number": numbered[1] if numbered else "0",
+    }
 
 
 def _base(request: Request, recipe: Entry, builds: Entry) -> Base:
@@ -232,7 +243,10 @@ def _base(request: Request, recipe: Entry, builds: Entry) -> Base:
     elif request.base:
         if not IMAGE.fullmatch(request.base) or "/" not in request.base:
             known = f"is none of {', '.join(names)} and " if names else ""
-            raise BuildError(f"build_base: {request.base!r} {known}no image with its registry, as in docker.io/library/debian:13")
+            raise BuildError(
+                f"build_base: {request.base!r} {known}no image with its registry, as in "
+                f"docker.io/library/debian:13"
+            )
         image, digest = request.base, None
     digest = request.base_digest or digest
     if digest and not DIGEST.fullmatch(digest):
@@ -248,7 +262,9 @@ def _base(request: Request, recipe: Entry, builds: Entry) -> Base:
     preload: Entry = own.get("tcmalloc", {})
     if request.tcmalloc:
         if not preload:
-            raise BuildError(f"build_tcmalloc: what TCMalloc is called on the base of {request.recipe} is not known")
+            raise BuildError(
+                f"build_tcmalloc: what TCMalloc is called on the base of {request.recipe} is not known"
+            )
         run.append(preload["package"])
     return Base(
         # A name of this build's own: it means the same image whether that came from a mirror or not.
@@ -268,7 +284,10 @@ def _kernels_wheel(request: Request, recipe: Entry) -> dict[str, str]:
     if recipe.get("kernels") != "wheel":
         return {}
     if not request.kernels_wheel:
-        raise BuildError(f"build_kernels_wheel: the variant {request.variant} of {request.recipe} needs the wheel with the kernels, a file on the build host")
+        raise BuildError(
+            f"build_kernels_wheel: the variant {request.variant} of {request.recipe} needs the wheel with "
+            f"the kernels, a file on the build host"
+        )
     name = request.kernels_wheel.rpartition("/")[2]
     version = re.match(r"vllm(?:_cpu)?-([0-9.]+)(?:[+-])", name)
     wanted = recipe["source"].partition("-")[2]
@@ -291,7 +310,9 @@ def _image(request: Request, gfx: list[str], version: str) -> str:
     return f"localhost/amdgpu-fleet/{request.recipe}:{'-'.join(words)[:120] or 'latest'}"
 
 
-def _labels(request: Request, builds: Entry, base: Base, sources: t.Mapping[str, Entry], gfx: list[str]) -> dict[str, str]:
+def _labels(
+    request: Request, builds: Entry, base: Base, sources: t.Mapping[str, Entry], gfx: list[str]
+) -> dict[str, str]:
     labels = {
         "org.opencontainers.image.title": request.recipe,
         "org.opencontainers.image.base.name": base.name,
@@ -305,18 +326,31 @@ def _labels(request: Request, builds: Entry, base: Base, sources: t.Mapping[str,
     for name, source in sources.items():
         if source:
             what = source["commit"] if source["kind"] == "git" else f"sha256:{source['sha256']}"
-            labels[f"{LABEL}.source.{name}"] = f"{source.get('url') or source['package']} {source.get('version', '')} {what}".replace("  ", " ")
+            labels[f"{LABEL}.source.{name}"] = (
+                f"{source.get('url') or source['package']} {source.get('version', '')} {what}".replace(
+                    "  ", " "
+                )
+            )
     return labels
 
 
 def _exports(request: Request, builds: Entry) -> dict[str, str]:
-    """Variables of every step. They say where things come from, not what they are: hashes and commits do that."""
+    """Variables of every step. They say where things come from; hashes and commits say what they are."""
     mirror, sdk = request.mirror, builds["sdk"]
     url, index = mirror.get("url", ""), mirror.get("pip_index", "")
-    exports = {"ROCM_INDEX": address_below(url, sdk["index"]), "ROCM_EXTRA_INDEX": address_below(url, sdk["extra_index"])}
+    exports = {
+        "ROCM_INDEX": address_below(url, sdk["index"]),
+        "ROCM_EXTRA_INDEX": address_below(url, sdk["extra_index"]),
+    }
     if index:
         exports["PIP_INDEX_URL"] = index
-    hosts = sorted({address.partition("://")[2].partition("/")[0].partition(":")[0] for address in (index, url) if address.startswith("http://")})
+    hosts = sorted(
+        {
+            address.partition("://")[2].partition("/")[0].partition(":")[0]
+            for address in (index, url)
+            if address.startswith("http://")
+        }
+    )
     if hosts:
         exports["PIP_TRUSTED_HOST"] = " ".join(hosts)
     if request.find_links:
@@ -335,5 +369,8 @@ def _exports(request: Request, builds: Entry) -> dict[str, str]:
 def _quoted(name: str, value: str) -> str:
     text = str(value)
     if re.search(r'["\\\n$]', text):
-        raise BuildError(f"build_environment: {name} holds a quote, a backslash, a dollar or a line end, which a Containerfile reads as its own")
+        raise BuildError(
+            f"build_environment: {name} holds a quote, a backslash, a dollar or a line end, which a "
+            f"Containerfile reads as its own"
+        )
     return text

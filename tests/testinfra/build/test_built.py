@@ -19,7 +19,9 @@ IMAGE = "localhost/amdgpu-fleet/vllm-cpu:0.32.0-kernels"
 FOLDER = "/var/lib/amdgpu-fleet/builds/vllm-cpu-0.32.0-kernels"
 BASE = "localhost/amdgpu-fleet/debian12:latest"
 # The first step is what a cache is told by.
-TWO_STEPS = "FROM localhost/amdgpu-fleet/base:small\nRUN date +%N > /one\nRUN . /run/amdgpu-fleet/env && {then}\n"
+TWO_STEPS = (
+    "FROM localhost/amdgpu-fleet/base:small\nRUN date +%N > /one\nRUN . /run/amdgpu-fleet/env && {then}\n"
+)
 
 
 @pytest.fixture
@@ -39,7 +41,9 @@ def module(host):
                    "amdgpu.fleet.image_build", "--args", json.dumps(arguments)]  # fmt: skip
         environment = {**os.environ, "ANSIBLE_LOAD_CALLBACK_PLUGINS": "1", "ANSIBLE_STDOUT_CALLBACK": "ansible.builtin.json",
                        "ANSIBLE_CONFIG": str(REPOSITORY / "ansible.cfg")}  # fmt: skip
-        done = subprocess.run(command, cwd=REPOSITORY, env=environment, capture_output=True, text=True, check=False)
+        done = subprocess.run(
+            command, cwd=REPOSITORY, env=environment, capture_output=True, text=True, check=False
+        )
         text = done.stdout[done.stdout.index("{") :]
         return done.returncode, json.loads(text)["plays"][0]["tasks"][0]["hosts"]["build-host"]
 
@@ -53,7 +57,10 @@ def inspect(host, name: str) -> dict[str, Any]:
 
 def test_the_labels_say_every_input(host):
     labels = inspect(host, IMAGE)["Labels"]
-    assert labels["io.amdgpu-fleet.build.recipe"] == "vllm-cpu" and labels["io.amdgpu-fleet.build.variant"] == "kernels"
+    assert (
+        labels["io.amdgpu-fleet.build.recipe"] == "vllm-cpu"
+        and labels["io.amdgpu-fleet.build.variant"] == "kernels"
+    )
     assert "sha256:d2c957d5eee3d098" in labels["io.amdgpu-fleet.build.source.vllm"]
     assert labels["org.opencontainers.image.base.name"] == "localhost/vllm-cpu:0.32.0"
     assert labels["io.amdgpu-fleet.build.base_id"] == inspect(host, "localhost/vllm-cpu:0.32.0")["Id"]

@@ -15,7 +15,9 @@ WRITTEN = Path(os.environ["MOLECULE_EPHEMERAL_DIRECTORY"]) / "builds/vllm-cpu-0.
 BODY = json.dumps(
     {
         "model": "smol",
-        "messages": [{"role": "user", "content": "What is the capital of France? Answer in one short sentence."}],
+        "messages": [
+            {"role": "user", "content": "What is the capital of France? Answer in one short sentence."}
+        ],
         "max_tokens": 16,
         "temperature": 0,
     }
@@ -31,11 +33,15 @@ def test_the_unit_runs_the_digest_that_was_pushed(host):
 
 
 def test_what_serves_was_built_from_the_source(host):
-    wheel = host.check_output("podman exec vllm-smol sh -c 'cat /opt/vllm/lib/python3.11/site-packages/vllm-0.32.0+cpu.dist-info/WHEEL'")
+    wheel = host.check_output(
+        "podman exec vllm-smol sh -c 'cat /opt/vllm/lib/python3.11/site-packages/vllm-0.32.0+cpu.dist-info/WHEEL'"
+    )
     # The wheel of the index has the tag cp38-abi3.
     assert "Tag: cp311-cp311-linux_x86_64" in wheel.splitlines()
 
 
 def test_it_knows_the_capital_of_france(host):
-    answer = host.check_output("curl -sS --fail-with-body --json %s http://127.0.0.1:8000/v1/chat/completions", BODY)
+    answer = host.check_output(
+        "curl -sS --fail-with-body --json %s http://127.0.0.1:8000/v1/chat/completions", BODY
+    )
     assert "Paris" in json.loads(answer)["choices"][0]["message"]["content"]

@@ -45,7 +45,9 @@ def test_a_bound_of_the_operator_only_lowers() -> None:
 
 
 def test_a_job_that_does_not_fit_is_refused() -> None:
-    with pytest.raises(_build_size.SizeError, match="One job of flash_attention takes 9 GiB, and 8.0 GiB are free"):
+    with pytest.raises(
+        _build_size.SizeError, match="One job of flash_attention takes 9 GiB, and 8.0 GiB are free"
+    ):
         _build_size.size(12 * GIB, 8, {"flash_attention": 9}, 4)
 
 
@@ -85,7 +87,11 @@ def test_packages_are_listed_once_and_garbage_is_left_out() -> None:
     )  # fmt: skip
     system, packages = _build_sbom.parse(text)
     assert system == "rhel"
-    assert packages == [("deb", "libfoo", "1:2.0~rc+1", "amd64"), ("pypi", "pyyaml", "6.0", ""), ("rpm", "bash", "5.1.8-9.el9", "x86_64")]
+    assert packages == [
+        ("deb", "libfoo", "1:2.0~rc+1", "amd64"),
+        ("pypi", "pyyaml", "6.0", ""),
+        ("rpm", "bash", "5.1.8-9.el9", "x86_64"),
+    ]
     assert _build_sbom.purl(system, packages[0]) == "pkg:deb/rhel/libfoo@1%3A2.0~rc%2B1?arch=amd64"
     assert _build_sbom.purl(system, packages[1]) == "pkg:pypi/pyyaml@6.0"
     assert _build_sbom.parse("")[1] == []

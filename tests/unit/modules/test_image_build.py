@@ -119,7 +119,10 @@ def host(tmp_path: Path, run_module: Callable[..., dict[str, Any]]) -> Host:
 
 
 def test_create_update_and_delete_in_twelve_steps(host: Host) -> None:
-    for changes, steps in (({}, ["build", "sbom"]), ({"containerfile": "FROM localhost/base:1\nRUN false\n"}, ["build", "sbom"])):
+    for changes, steps in (
+        ({}, ["build", "sbom"]),
+        ({"containerfile": "FROM localhost/base:1\nRUN false\n"}, ["build", "sbom"]),
+    ):
         before = host.state
         first = host(check=True, **changes)
         assert first["changed"] and first["steps"] == steps and host.state == before
@@ -140,7 +143,10 @@ def test_what_the_build_is_given(host: Host) -> None:
     (words,) = host.asked("build")
     folder = host.folder / "builds/vllm"
     assert "--format=docker" in words and "--isolation=oci" in words and "--network=host" in words
-    assert f"--volume={folder}/inside:/run/amdgpu-fleet:ro" in words and "--volume=/srv/wheels:/run/links/0:ro" in words
+    assert (
+        f"--volume={folder}/inside:/run/amdgpu-fleet:ro" in words
+        and "--volume=/srv/wheels:/run/links/0:ro" in words
+    )
     assert words[-1] == str(folder / "context") and not any(word.startswith("--device") for word in words)
     assert not any("mirror" in word for word in words)
     environment = folder / "inside/env"
@@ -161,7 +167,9 @@ def test_a_mirror_and_free_memory_are_no_inputs_and_a_base_is_one(host: Host) ->
     host.put(state)
     again = host()
     assert again["changed"] and again["reason"] == "its base is another one now"
-    assert host(labels={"org.opencontainers.image.title": "other"})["reason"] == "it was built from other inputs"
+    assert (
+        host(labels={"org.opencontainers.image.title": "other"})["reason"] == "it was built from other inputs"
+    )
 
 
 def test_a_base_that_was_removed_is_no_reason_to_build(host: Host) -> None:
@@ -173,7 +181,11 @@ def test_a_base_that_was_removed_is_no_reason_to_build(host: Host) -> None:
 
 
 def test_push_by_digest_and_again_when_the_registry_lost_it(host: Host) -> None:
-    made = host(push="registry:5000/fleet/vllm:1", push_arguments=["--compression-format=zstd"], auth_file="/etc/auth.json")
+    made = host(
+        push="registry:5000/fleet/vllm:1",
+        push_arguments=["--compression-format=zstd"],
+        auth_file="/etc/auth.json",
+    )
     assert made["reference"].startswith("registry:5000/fleet/vllm@sha256:")
     (words,) = host.asked("push")
     assert "--authfile=/etc/auth.json" in words and "--compression-format=zstd" in words
@@ -190,9 +202,14 @@ def test_an_archive_is_whole_or_not_there(host: Host) -> None:
     assert made["archive"] == {
         "path": str(archive),
         "bytes": 10,
-        "sha256": "ad7cb5f5ce4dfba7d12a14a8b01ba5dd6dc3a7e6f2c1b9fd0d4f87b7d4a1f4e3" if False else made["archive"]["sha256"],
+        "sha256": "ad7cb5f5ce4dfba7d12a14a8b01ba5dd6dc3a7e6f2c1b9fd0d4f87b7d4a1f4e3"
+        if False
+        else made["archive"]["sha256"],
     }
-    assert "--format=docker-archive" in host.asked("save")[0] and host.asked("save")[0][-1] == "localhost/fleet/vllm:1"
+    assert (
+        "--format=docker-archive" in host.asked("save")[0]
+        and host.asked("save")[0][-1] == "localhost/fleet/vllm:1"
+    )
     assert not host(archive=str(archive))["changed"]
     archive.write_text("half")
     assert host(archive=str(archive))["steps"] == ["archive"] and archive.read_text() == "an archive"
@@ -226,7 +243,9 @@ def test_a_build_that_fails_says_why_and_leaves_the_old_image(host: Host) -> Non
 
 def test_a_step_that_does_not_fit_is_refused_before_anything(host: Host) -> None:
     refused = host(steps={"vllm": 3, "flash_attention": 9}, memory_gib=8)
-    assert refused["failed"] and refused["msg"].startswith("One job of flash_attention takes 9 GiB, and 8.0 GiB are free")
+    assert refused["failed"] and refused["msg"].startswith(
+        "One job of flash_attention takes 9 GiB, and 8.0 GiB are free"
+    )
     assert host.asked("build") == [] and host.asked("pull") == []
 
 

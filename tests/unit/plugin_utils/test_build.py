@@ -64,8 +64,15 @@ def test_a_containerfile_is_pinned_and_needs_no_gpu(name: str, words: dict[str, 
     text = containerfile(made)
     # A comment or an empty line within a step would end it.
     steps = re.findall(r"^RUN (?:.*\\\n)*.*$", text, re.MULTILINE)
-    assert text.count("\nRUN ") == len(steps) and not any("\\\n\n" in step or "\\\n#" in step for step in steps)
-    assert "/dev/kfd" not in text and "privileged" not in text and "insecure" not in text and "HSA_OVERRIDE" not in text
+    assert text.count("\nRUN ") == len(steps) and not any(
+        "\\\n\n" in step or "\\\n#" in step for step in steps
+    )
+    assert (
+        "/dev/kfd" not in text
+        and "privileged" not in text
+        and "insecure" not in text
+        and "HSA_OVERRIDE" not in text
+    )
     for step in steps:
         if "git clone" in step:
             assert "git checkout" in step
@@ -131,19 +138,31 @@ def test_what_cannot_be_built_is_refused(words: dict[str, Any], message: str) ->
 
 
 def test_flash_attention_is_refused_where_it_has_no_code() -> None:
-    override = {"builds": {"recipes": {"vllm-source-only": {"variants": {"ck": {"parts": ["triton", "flash_attention"]}}}}}}
+    override = {
+        "builds": {
+            "recipes": {"vllm-source-only": {"variants": {"ck": {"parts": ["triton", "flash_attention"]}}}}
+        }
+    }
     with pytest.raises(build.BuildError, match="flash_attention has no code for gfx1103"):
         build.plan(build.Request("vllm-source-only", "ck", ["gfx1103"]), Catalog(override))
 
 
 def test_a_mirror_changes_where_things_come_from_and_no_input() -> None:
-    mirror = {"url": "http://mirror:8080", "registry": "mirror:5000", "pip_index": "http://mirror/simple", "hub": ""}
+    mirror = {
+        "url": "http://mirror:8080",
+        "registry": "mirror:5000",
+        "pip_index": "http://mirror/simple",
+        "hub": "",
+    }
     plain, mirrored = resolve("vllm-strix"), resolve("vllm-strix", mirror=mirror)
     assert containerfile(plain) == containerfile(mirrored) and plain.labels == mirrored.labels
     assert plain.base.image == mirrored.base.image
     assert mirrored.base.pull == "mirror:5000/library/ubuntu:24.04"
     assert mirrored.exports["ROCM_INDEX"] == "http://mirror:8080/stable.repo.amd.com/rocm/whl-next/"
-    assert mirrored.exports["PIP_INDEX_URL"] == "http://mirror/simple" and mirrored.exports["PIP_TRUSTED_HOST"] == "mirror"
+    assert (
+        mirrored.exports["PIP_INDEX_URL"] == "http://mirror/simple"
+        and mirrored.exports["PIP_TRUSTED_HOST"] == "mirror"
+    )
     assert mirrored.exports["GIT_CONFIG_KEY_0"] == "url.http://mirror:8080/github.com/.insteadOf"
 
 
@@ -158,13 +177,17 @@ def test_a_base_of_ones_own_and_its_digest() -> None:
 def test_tcmalloc_is_preloaded_only_where_it_is_asked_for_and_is_there() -> None:
     assert "LD_PRELOAD" not in containerfile(resolve("vllm-strix"))
     text = containerfile(resolve("vllm-strix", base="ubi", tcmalloc=True))
-    assert text.index("RUN test -e /usr/lib64/libtcmalloc_minimal.so.4") < text.index("ENV LD_PRELOAD=/usr/lib64/")
+    assert text.index("RUN test -e /usr/lib64/libtcmalloc_minimal.so.4") < text.index(
+        "ENV LD_PRELOAD=/usr/lib64/"
+    )
     assert " gperftools-libs " in text
 
 
 def test_labels_name_every_source() -> None:
     labels = resolve("vllm-rdna4", variant="ck").labels
-    assert labels["io.amdgpu-fleet.build.gfx"] == "gfx1201" and labels["io.amdgpu-fleet.build.variant"] == "ck"
+    assert (
+        labels["io.amdgpu-fleet.build.gfx"] == "gfx1201" and labels["io.amdgpu-fleet.build.variant"] == "ck"
+    )
     assert SHA256.search(labels["io.amdgpu-fleet.build.source.vllm"])
     assert labels["io.amdgpu-fleet.build.source.flash_attention"].endswith(" 5301a359")
     assert labels["io.amdgpu-fleet.build.torch"] == "2.13.0+rocm10.0.0"
@@ -173,7 +196,9 @@ def test_labels_name_every_source() -> None:
 def test_every_gpu_of_the_catalog_has_a_recipe() -> None:
     """vLLM's source knows more GPUs than its images: each that a profile is there for can be had."""
     profiles = {path.stem for path in (ROOT / "roles/plan/files/catalog/profiles").glob("gfx*.yml")}
-    rocm = {gfx for recipe in BUILDS["recipes"].values() if recipe["engine"] == "vllm" for gfx in recipe["gfx"]}
+    rocm = {
+        gfx for recipe in BUILDS["recipes"].values() if recipe["engine"] == "vllm" for gfx in recipe["gfx"]
+    }
     assert profiles <= rocm
     assert profiles <= set(BUILDS["recipes"]["llama-hip"]["gfx"])
 
