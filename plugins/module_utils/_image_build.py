@@ -233,8 +233,8 @@ def _why(log: str, wanted: Wanted, size: _build_size.Size) -> str:
         gib = size.memory_bytes / _build_size.GIB
         return (
             f"{wanted.name} was not built: a program of it was killed, most likely because {gib:.1f} GiB "
-            f"were not enough for its jobs ({jobs}). Set build_jobs to fewer, or build on a larger host; finished "
-            f"steps are kept. The end of {log}: {end}"
+            f"were not enough for its jobs ({jobs}). Set build_jobs to fewer, or build on a larger host; "
+            f"finished steps are kept. The end of {log}: {end}"
         )
     return (
         f"{wanted.name} was not built. Finished steps are kept, the next run goes on behind them. The end of "
