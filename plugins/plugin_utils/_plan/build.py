@@ -146,7 +146,7 @@ def plan(request: Request, catalog: Catalog) -> Build:
         image=request.name or _image(request, gfx, str(version)),
         labels=_labels(request, builds, base, {recipe["engine"]: source, **parts}, gfx),
         mounts=_mounts(request, wheel),
-        exports=_exports(request, builds),
+        exports=_exports(request, builds, recipe.get("torch_index", "")),
         steps={
             step: float(memory["steps"][part.get("step", step)]["gib"])
             for step, part in {recipe["engine"]: source, **parts}.items()
@@ -334,7 +334,7 @@ def _labels(
     return labels
 
 
-def _exports(request: Request, builds: Entry) -> dict[str, str]:
+def _exports(request: Request, builds: Entry, extra_index: str) -> dict[str, str]:
     """Variables of every step. They say where things come from; hashes and commits say what they are."""
     mirror, sdk = request.mirror, builds["sdk"]
     url, index = mirror.get("url", ""), mirror.get("pip_index", "")
@@ -344,6 +344,8 @@ def _exports(request: Request, builds: Entry) -> dict[str, str]:
     }
     if index:
         exports["PIP_INDEX_URL"] = index
+    if extra_index:
+        exports["PIP_EXTRA_INDEX_URL"] = address_below(url, extra_index)
     hosts = sorted(
         {
             address.partition("://")[2].partition("/")[0].partition(":")[0]

