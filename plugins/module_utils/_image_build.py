@@ -53,6 +53,7 @@ class Wanted(t.NamedTuple):
     mounts: list[tuple[str, str]]
     folder: str
     arguments: list[str]
+    run_arguments: list[str]
     auth_file: str
     push: str
     push_arguments: list[str]
@@ -254,8 +255,8 @@ def _end_of(log: str) -> list[str]:
 
 
 def _sbom(wanted: Wanted, image: Image, podman: Podman, _record: dict[str, t.Any]) -> dict[str, t.Any]:
-    words = ("--rm", "--network=none", "--entrypoint=/bin/sh", image.id, "-c", _build_sbom.SCRIPT)
-    text = podman(f"Listing the packages in {wanted.name}", "run", *words)
+    words = ["--rm", "--network=none", *wanted.run_arguments, "--entrypoint=/bin/sh", image.id]
+    text = podman(f"Listing the packages in {wanted.name}", "run", *words, "-c", _build_sbom.SCRIPT)
     document = _build_sbom.document({"id": image.id, "name": wanted.name, "labels": image.labels}, text)
     write_text(f"{wanted.folder}/sbom.json", json.dumps(document, indent=1) + "\n")
     return {"packages": len(document["components"])}
@@ -353,5 +354,7 @@ def _record(folder: str) -> dict[str, t.Any]:
 
 
 def _last(text: str) -> str:
+    """The line that says what was wrong. Behind the one of an unknown argument comes a hint at the help."""
     lines = [line.strip() for line in text.splitlines() if line.strip()]
-    return (lines[-1] if lines else "no reason was given").rstrip(".")[-500:]
+    errors = [line for line in lines if line.startswith("Error:")]
+    return ([*lines, *errors] or ["no reason was given"])[-1].rstrip(".")[-500:]

@@ -101,6 +101,11 @@ options:
     type: list
     elements: str
     default: []
+  run_arguments:
+    description: More arguments for C(podman run), which lists the packages.
+    type: list
+    elements: str
+    default: []
   push:
     description: Where the image is pushed to, as C(registry/repository:tag). Empty pushes nothing.
     type: str
@@ -242,6 +247,7 @@ SPEC: dict[str, Any] = {
     "jobs": {"type": "int", "default": 0},
     "folder": {"type": "path", "required": True},
     "arguments": {"type": "list", "elements": "str", "default": []},
+    "run_arguments": {"type": "list", "elements": "str", "default": []},
     "push": {"type": "str", "default": ""},
     "push_arguments": {"type": "list", "elements": "str", "default": []},
     "auth_file": {"type": "path", "default": "", "no_log": False},

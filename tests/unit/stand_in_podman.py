@@ -26,7 +26,7 @@ if command == "image":
     print(json.dumps([image]))
 elif command == "pull":
     if words[-1] not in state["remote"]:
-        print("Error: manifest unknown", file=sys.stderr)
+        print("Error: manifest unknown\\nSee 'podman pull --help'.", file=sys.stderr)
         sys.exit(125)
     state["images"][words[-1]] = {{"Id": state["remote"][words[-1]], "Digest": "sha256:" + "d" * 64, "Labels": {{}}}}
     save()

@@ -77,7 +77,11 @@ def test_create_update_and_delete_in_twelve_steps(host: Host) -> None:
 
 
 def test_what_the_build_is_given(host: Host) -> None:
-    made = host(mounts=[{"source": "/srv/wheels", "target": "/run/links/0"}], arguments=["--network=host"])
+    made = host(
+        run_arguments=["--privileged"],
+        mounts=[{"source": "/srv/wheels", "target": "/run/links/0"}],
+        arguments=["--network=host"],
+    )
     (words,) = host.asked("build")
     folder = host.folder / "builds/vllm"
     assert "--format=docker" in words and "--isolation=oci" in words and "--network=host" in words
@@ -87,6 +91,8 @@ def test_what_the_build_is_given(host: Host) -> None:
     )
     assert words[-1] == str(folder / "context") and not any(word.startswith("--device") for word in words)
     assert not any("mirror" in word for word in words)
+    listed = host.asked("run")[0]
+    assert "--network=none" in listed and "--privileged" in listed and "--privileged" not in words
     environment = folder / "inside/env"
     assert "export PIP_INDEX_URL=http://mirror/simple\n" in environment.read_text()
     assert f"export JOBS_vllm={made['jobs']['vllm']}\n" in environment.read_text()
