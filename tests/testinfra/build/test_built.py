@@ -39,13 +39,17 @@ def module(host):
         }
         command = [str(REPOSITORY / ".venv/bin/ansible"), "--inventory", INVENTORY, "build-host", "--module-name",
                    "amdgpu.fleet.image_build", "--args", json.dumps(arguments)]  # fmt: skip
-        environment = {**os.environ, "ANSIBLE_LOAD_CALLBACK_PLUGINS": "1", "ANSIBLE_STDOUT_CALLBACK": "ansible.builtin.json",
-                       "ANSIBLE_CONFIG": str(REPOSITORY / "ansible.cfg")}  # fmt: skip
+        environment = {
+            **os.environ,
+            "ANSIBLE_CONFIG": str(REPOSITORY / "ansible.cfg"),
+            "ANSIBLE_CALLBACK_RESULT_FORMAT": "json",
+            "ANSIBLE_NOCOLOR": "1",
+        }
         done = subprocess.run(
             command, cwd=REPOSITORY, env=environment, capture_output=True, text=True, check=False
         )
-        text = done.stdout[done.stdout.index("{") :]
-        return done.returncode, json.loads(text)["plays"][0]["tasks"][0]["hosts"]["build-host"]
+        assert "{" in done.stdout, done.stdout + done.stderr
+        return done.returncode, json.loads(done.stdout[done.stdout.index("{") : done.stdout.rindex("}") + 1])
 
     yield run
     assert run(state="absent", archive="/var/tmp/small.tar")[0] == 0
