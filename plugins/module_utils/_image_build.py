@@ -112,9 +112,10 @@ class Podman:
             raise ImageError(f"{what} failed: {_last(err or out)}.")
         return out
 
-    def answers(self, *words: str) -> bool:
-        subcommand, *rest = words
-        return self._run(["podman", subcommand, *self._auth, *rest])[0] == 0
+    def registry_has(self, reference: str) -> bool:
+        """Podman 4 reads the manifest of an image and then says that it is no list: the registry has it."""
+        rc, out, err = self._run(["podman", "manifest", "inspect", *self._auth, reference])
+        return rc == 0 or "single image" in out + err
 
 
 def look(wanted: Wanted, run: Run) -> State:
@@ -146,7 +147,7 @@ def _missing(wanted: Wanted, image: Image, record: dict[str, t.Any], podman: Pod
         yield "sbom"
     if wanted.push:
         pushed = record.get("pushed", {}).get(wanted.push) if mine else None
-        if not pushed or not podman.answers("manifest", "inspect", f"{_repository(wanted.push)}@{pushed}"):
+        if not pushed or not podman.registry_has(f"{_repository(wanted.push)}@{pushed}"):
             yield "push"
     if wanted.archive:
         archived = record.get("archives", {}).get(wanted.archive) if mine else None

@@ -56,7 +56,10 @@ elif command == "push":
     state["pushed"].append(words[-1].removeprefix("docker://").rsplit(":", 1)[0] + "@" + digest)
     save()
 elif command == "manifest":
-    sys.exit(0 if words[-1] in state["pushed"] else 125)
+    # As Podman 4 says it of an image that is there.
+    single = "Error: Treating single images as manifest lists is not implemented"
+    print(single if words[-1] in state["pushed"] else "Error: manifest unknown", file=sys.stderr)
+    sys.exit(125)
 elif command == "save":
     pathlib.Path(named["output"]).write_text("an archive")
 elif command == "rmi":
