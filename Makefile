@@ -15,7 +15,7 @@ export ANSIBLE_CONFIG := $(CURDIR)/ansible.cfg
 
 CERTIFY := .cache/certify/venv
 
-.PHONY: help setup demo demo-down test test-vm test-matrix lint certify sanity site changelog unit scenario scenarios bench docs build clean catalog-refresh
+.PHONY: help setup demo demo-down test test-vm test-matrix lint certify sanity site changelog unit scenario scenarios bench docs build build-llama clean catalog-refresh
 
 help: ## This list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 14
@@ -109,6 +109,10 @@ catalog-refresh: setup ## Compute from vLLM's source distributions what of the c
 
 build: setup ## Build the collection into build/
 	@$(BIN)/ansible-galaxy collection build --force --output-path build
+
+build-llama: setup ## Compile llama.cpp with the role build and ask its server; a quarter of an hour on two processors
+	@molecule/shared/bed prepare --engine
+	@$(BIN)/python tests/builds/llama
 
 clean: ## Remove everything that was made here, the emulated hosts included
 	@[ ! -d .cache/bed ] || $(BED) down --all

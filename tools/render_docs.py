@@ -334,6 +334,7 @@ def context() -> dict[str, Any]:
         "issues": issues,
         "issue_groups": list(dict.fromkeys(name.partition(".")[0] for name in issues)),
         "tested": load("roles/plan/files/catalog/tested.yml"),
+        "builds": read_part("builds"),
         **load("roles/plan/files/catalog/guides.yml"),
         **hosts(),
         **monitoring(),

@@ -37,6 +37,7 @@ EXAMPLES: dict[str, dict[str, Any]] = {
     "partition": {"partition_compute": "CPX", "partition_memory": "NPS4"},
     "model": {"model_sources": [{"model": "Qwen/Qwen3-14B-AWQ", "revision": "main"}]},
     "serve": {"serve_instances": [{"name": "chat", "model": "Qwen/Qwen3-14B-AWQ"}]},
+    "build": {"build_recipe": "vllm-strix", "build_push": "registry.example.net/fleet/vllm:0.33.0-gfx1151"},
     "gateway": {"gateway_replicas": [{"name": "rack1", "address": "192.0.2.11"}]},
     "acceptance": {"acceptance_level": "full", "acceptance_install": True},
     "monitor": {"monitor_address": "192.0.2.11"},

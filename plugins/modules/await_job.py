@@ -33,6 +33,11 @@ options:
     description: What to call it.
     type: str
     required: true
+  log:
+    description: A log of the job. Its last line is printed in the place of the size.
+    type: str
+    default: ""
+    version_added: 1.0.0
 """
 
 EXAMPLES = r"""

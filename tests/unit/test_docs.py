@@ -86,6 +86,7 @@ def test_every_page_has_a_template() -> None:
         "guides.md",
         "hosts.md",
         "monitoring.md",
+        "builds.md",
     }
 
 

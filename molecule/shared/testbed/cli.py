@@ -9,7 +9,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from . import closed, engine, hosts, images, llama_cpp, machine, needs, real_model, repository
+from . import builds, closed, engine, hosts, images, llama_cpp, machine, needs, real_model, repository
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -83,6 +83,7 @@ def _prepare(options: argparse.Namespace) -> None:
         real_model.prepare()
         llama_cpp.prepare()
         closed.prepare()
+        builds.prepare()
 
 
 def _up(options: argparse.Namespace) -> None:

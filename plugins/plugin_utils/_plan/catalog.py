@@ -34,6 +34,7 @@ FILES = (
     "health",
     "acceptance",
     "monitoring",
+    "builds",
 )
 # Computed by tools/catalog_refresh.
 GENERATED = ("options", "environment", "quantization", "attention", "parsers", "recipes")

@@ -12,13 +12,19 @@ from .wants import Wants
 def address(wants: Wants, public: str) -> str:
     """The mirror keeps what lies at ``https://HOST/PATH`` below its base as ``HOST/PATH``, as apt-mirror and
     wget do."""
-    base = wants.plan_mirror.url
+    return address_below(wants.plan_mirror.url, public)
+
+
+def address_below(base: str, public: str) -> str:
     return f"{base.rstrip('/')}/{public.partition('://')[2]}" if base and "://" in public else public
 
 
 def image(wants: Wants, public: str) -> str:
     """An image keeps its path and tag in the mirror's registry."""
-    registry = wants.plan_mirror.registry
+    return image_from(wants.plan_mirror.registry, public)
+
+
+def image_from(registry: str, public: str) -> str:
     return f"{registry.rstrip('/')}/{public.partition('/')[2]}" if registry and public else public
 
 
