@@ -88,9 +88,6 @@ def test_slurm_counts_the_gpus(host, rack):
     shown = host.check_output("sinfo --noheader --Node --format='%N %G %T'")
     assert "slurm-rack gpu:mi300x:8" in shown
     assert len(listed(rack)) == 8
-
-
-def test_slurmd_reads_the_lines_as_they_are_meant(rack):
     printed = rack.run("slurmd -G").stderr
     assert re.search(r"Gres Name=gpu Type=mi300x Count=8 .*ENV_RSMI", printed) and "error" not in printed
 
