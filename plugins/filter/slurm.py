@@ -45,7 +45,7 @@ def slurm_plan(
 
 def slurm_programs(
     planned: t.Mapping[str, t.Any], wants: t.Mapping[str, t.Any], catalog: t.Mapping[str, t.Any]
-) -> dict[str, list[dict[str, t.Any]]]:
+) -> slurm_files.Files:
     given = _given(wants)
     try:
         known = Catalog(plain(catalog))

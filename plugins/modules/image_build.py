@@ -272,7 +272,8 @@ def wanted(params: dict[str, Any]) -> _image_build.Wanted:
 def runner(module: AnsibleModule) -> _image_build.Run:
     def run(words: Sequence[str], log: str = "") -> tuple[int, str, str]:
         if not log:
-            return module.run_command(list(words), environ_update={"LC_ALL": "C.UTF-8"})
+            rc, out, err = module.run_command(list(words), environ_update={"LC_ALL": "C.UTF-8"})
+            return rc, out, err
         # As it comes, for whoever waits to see how far it is.
         with open(log, "w", encoding="utf-8") as file:
             environment = {**os.environ, "LC_ALL": "C.UTF-8"}
@@ -297,6 +298,7 @@ def size(module: AnsibleModule) -> _build_size.Size:
             msg="How much memory is free is not known: /proc/meminfo has no MemAvailable. Set "
             "build_memory_gib."
         )
+        raise AssertionError  # fail_json ends the module
     steps = {name: float(gib) for name, gib in params["steps"].items()}
     # A number that was given is the limit itself.
     reserve = 0.0 if params["memory_gib"] else params["reserve_gib"]

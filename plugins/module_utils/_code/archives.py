@@ -128,7 +128,8 @@ class Part:
 
 def _tar(file: t.IO[bytes], mode: str) -> tarfile.TarFile:
     try:
-        return tarfile.open(fileobj=file, mode=mode, tarinfo=Member)  # type: ignore[call-overload]
+        opened: tarfile.TarFile = tarfile.open(fileobj=file, mode=mode, tarinfo=Member)  # type: ignore[call-overload] # noqa: SIM115
+        return opened
     except tarfile.TarError as error:
         raise Damaged(f"is no tar that can be read ({error})") from error
 

@@ -8,10 +8,11 @@ from . import model
 from .driver import DriverPlan
 from .engines import ENGINES
 from .host import Host
+from .installs import Install
 from .model import ModelPlan
 from .repository import Repository
 from .rocm import RocmPlan
-from .serve import Install, ServePlan
+from .serve import ServePlan
 
 
 def check(host: Host, driver: DriverPlan, rocm: RocmPlan, models: ModelPlan, serve: ServePlan) -> None:

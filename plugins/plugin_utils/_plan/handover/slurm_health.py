@@ -18,6 +18,7 @@ from ....module_utils import _gpus, _health, _slurm
 from ....module_utils._tree import Tree
 from .. import health_judge
 from ..facts_gpu import AmdGpus
+from ..health_checks import Evidence
 
 OUT_OF_SERVICE = ("drain", "replace")
 
@@ -63,7 +64,7 @@ def reasons(tree: Tree, settings: Settings, dmesg: t.Callable[[], str | None]) -
     return found + _bad("", judged.of_no_gpu, settings["accept"])
 
 
-def _bad(place: str, evidence: t.Sequence[health_judge.Evidence], accept: t.Sequence[str]) -> list[str]:
+def _bad(place: str, evidence: t.Sequence[Evidence], accept: t.Sequence[str]) -> list[str]:
     order = health_judge.ORDER.index
     return [
         f"{place}{each.seen} (limit {each.limit}) [{each.finding}]"
