@@ -124,7 +124,9 @@ def _check_names(host: Host) -> None:
     names += [("acceptance_thresholds", name.partition(".")[0]) for name in wants.acceptance_thresholds]
     for variable, name in names:
         if name not in known:
-            raise WantsError(f"{variable}: there is no test {name!r}. Tests are {', '.join(sorted(known))}.")
+            raise WantsError(
+                f"{variable}: there is no test {name!r}. Choose from {', '.join(sorted(known))}."
+            )
     for name, least in wants.acceptance_thresholds.items():
         number = isinstance(least, (int, float)) and not isinstance(least, bool) and least >= 0
         if not name.partition(".")[2] or not (number or least is None):

@@ -10,14 +10,13 @@ import typing as t
 from . import engines, model, model_links, rootless
 from .assignment import NO_DEVICES, Assignment, Numa, numa
 from .catalog import Catalog
-from .engines import pins
 from .engines.protocol import Build, Engine, Instance, Launch, Links, Questions, Together
 from .facts import User
 from .host import Host
-from .installs import Install, pulled
+from .installs import Install, install, pulled
 from .kernel import ForOthers
 from .places import Places
-from .podman import QUADLET, PodmanPlan, check_release, close_store, plan_podman
+from .podman import PodmanPlan, check_release, close_store, plan_podman
 from .wants import INVENTORY, Server, Wants
 
 UNIT_FILES = {
@@ -167,7 +166,7 @@ def section(host: Host, planned: t.Mapping[int, int], kernel: ForOthers) -> Serv
     if not usable:
         return ServePlan(wants.serve_state, accelerator=accelerator)
     podman = plan_podman(host, usable)
-    installs = {name: _install(host, podman, engines.ENGINES[name], build) for name, build in usable.items()}
+    installs = {name: install(host, podman, engines.ENGINES[name], build) for name, build in usable.items()}
     assignment, places = Assignment(host, planned), Places(host)
     instances = []
     for server in wants.serve_instances:
@@ -291,62 +290,6 @@ def _settled(host: Host, podman: PodmanPlan, installs: t.Mapping[str, Install]) 
     if any(install.container for install in installs.values()):
         check_release(host, podman)
     return dataclasses.replace(podman, quadlet=quadlet, open_store=store)
-
-
-def _install(host: Host, podman: PodmanPlan, engine: Engine, build: Build) -> Install:
-    kind = _kind(host, podman, build)
-    engine.check_host(host, build, kind)
-    if kind != "venv" and not build.image:
-        seen, expected = f"serve_kind {kind}", f"an image of {engine.title} for {build.accelerator}"
-        host.findings.add("serve.image", seen, expected)
-    release = f"{build.version} ({build.variant})"
-    host.note("serve", "version", release, build.reason, build.source)
-    image = engine.image(host, build) if kind != "venv" else None
-    venv = engine.venv(host, build) if kind == "venv" else None
-    if image:
-        pins.check_image(host, engine.name, image)
-    if venv:
-        pins.check_venv(host, engine.name, venv)
-    return Install(
-        engine=engine.name,
-        title=engine.title,
-        accelerator=build.accelerator,
-        version=build.version,
-        variant=build.variant,
-        kind=kind,
-        # A program of the host is there, or a finding says that it is not.
-        present=venv.present if venv else image.present if image else True,
-        container=image,
-        venv=venv,
-        links=engine.links(host, build) if venv else Links(),
-    )
-
-
-def _kind(host: Host, podman: PodmanPlan, build: Build) -> str:
-    want, rootless_user = host.wants.serve_kind, host.wants.serve_user
-    if want == "quadlet" and not podman.quadlet:
-        seen = f"Podman {podman.version or 'not installed'}"
-        host.findings.add("serve.quadlet", seen, f"Podman {QUADLET} or later")
-    if (want == "podman" or (want == "auto" and rootless_user)) and not podman.version:
-        host.findings.add("serve.podman", "Podman not installed", "Podman")
-    source: str | None = None
-    if want != "auto":
-        kind, reason, source = want, "asked for", INVENTORY
-    elif rootless_user:
-        kind = "podman"
-        reason = "a service of the system can run Podman as another user; units of Quadlet there are root's"
-    elif podman.quadlet and build.image:
-        kind, source = "quadlet", "podman-systemd.unit(5)"
-        reason = f"Podman {podman.version} generates units"
-    elif podman.version and build.image:
-        kind = "podman"
-        reason = f"Podman {podman.version} generates no units: a service around podman run"
-    else:
-        kind = "venv"
-        no_image = f"there is no image of {engines.ENGINES[build.engine].title} for {build.accelerator}"
-        reason = "there is no Podman here" if build.image else no_image
-    host.note("serve", "kind", kind, reason, source)
-    return kind
 
 
 def _server(

@@ -30,7 +30,7 @@ def holding(option: dict, text: str) -> object:
         entry = {
             "name": "a",
             "model": "m",
-            **{key: text for key, each in option["options"].items() if each["type"] == "str"},
+            **{key: text for key, each in option["options"].items() if each["type"] in ("str", "path")},
         }
         entry = {key: value for key, value in entry.items() if key in option["options"]}
         return [entry] if option["type"] == "list" else entry

@@ -19,7 +19,7 @@ from ansible.template import Templar, trust_as_template
 
 ROLES = Path(__file__).resolve().parents[3] / "roles"
 # Podman's own service is not ours to confine.
-OF_PODMAN = ("server.container.j2",)
+OF_PODMAN = ("server.container.j2", "amd-exporter.service.j2")
 # The gateway begins as root and talks to everybody.
 MOST = {"gateway.service.j2": 30}
 TOGETHER = {"group": "rack", "addresses": ["10.0.0.1", "10.0.0.2"], "lifeline": 29000, "rank": 0}
