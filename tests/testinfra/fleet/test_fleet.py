@@ -74,7 +74,10 @@ def test_the_broken_host_is_named_and_left_alone_and_the_others_finish():
 def on(name: str, command: str) -> str:
     """What a command printed on a host."""
     words = ["ansible", name, "-i", INVENTORY, "-b", "-o", "-m", "ansible.builtin.shell", "-a", command]
-    done = subprocess.run(words, cwd=REPOSITORY, capture_output=True, text=True, timeout=120, check=True)
+    environment = {**os.environ, "ANSIBLE_NOCOLOR": "1", "ANSIBLE_FORCE_COLOR": "0"}
+    done = subprocess.run(
+        words, cwd=REPOSITORY, env=environment, capture_output=True, text=True, timeout=120, check=True
+    )
     return done.stdout.partition("(stdout) ")[2].strip()
 
 
