@@ -1,4 +1,3 @@
-#!/usr/bin/env python3
 # SPDX-License-Identifier: GPL-3.0-or-later
 """The file trees of the hosts of this scenario, each with a model of a few bytes."""
 

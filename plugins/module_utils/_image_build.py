@@ -166,7 +166,8 @@ def make(wanted: Wanted, state: State, size: _build_size.Size, run: Run) -> dict
     image = state.image
     if "build" in state.steps:
         image = _build(wanted, size, podman)
-    assert image is not None  # noqa: S101 - without an image the first step is to build it
+    if image is None:
+        raise AssertionError  # without an image the first step is to build it
     record = state.record if state.record.get("id") == image.id else {"id": image.id}
     # Each step is remembered when it is done: a run that was stopped goes on behind it.
     for step, do in (("sbom", _sbom), ("push", _push), ("archive", _archive)):
@@ -183,7 +184,8 @@ def _build(wanted: Wanted, size: _build_size.Size, podman: Podman) -> Image:
             podman(f"Pulling the base {wanted.base_pull}", "pull", "--quiet", wanted.base_pull, auth=True)
         podman(f"Naming the base {wanted.base_pull}", "tag", wanted.base_pull, wanted.base)
         base = podman.image(wanted.base)
-    assert base is not None  # noqa: S101 - it has just been named
+    if base is None:
+        raise AssertionError  # it has just been named
     inside, file, log = (
         f"{wanted.folder}/inside",
         f"{wanted.folder}/Containerfile",

@@ -159,7 +159,6 @@ result:
 """
 
 import signal
-import sys
 import typing as t
 
 from ansible.module_utils.basic import AnsibleModule
@@ -200,6 +199,11 @@ OPTIONS: dict[str, t.Any] = {
 }
 
 
+def ended(number: int, _frame: object) -> None:
+    """Ends it as the signal would."""
+    raise SystemExit(128 + number)
+
+
 def main() -> None:
     module = AnsibleModule(argument_spec=OPTIONS, supports_check_mode=True)
     hold_to_text(module)
@@ -209,7 +213,7 @@ def main() -> None:
         module.fail_json(msg=wrong)
     # Ended from outside, it ends what it started.
     for kind in (signal.SIGTERM, signal.SIGHUP):
-        signal.signal(kind, lambda number, _frame: sys.exit(128 + number))
+        signal.signal(kind, ended)
     test = testing.Test(params, Reader(module).dmesg)
     if module.check_mode:
         before = test.known(test.wanted(), state.load(test.folder))

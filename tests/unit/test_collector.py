@@ -106,7 +106,7 @@ def test_it_judges_as_the_doctor_does(name, tmp_path, find_facts, collect):
     plan = planner.plan(find_facts("host_facts", root, health=True), {}, "host")
     said = {each["id"] for each in plan["findings"] if each["id"].startswith("health.")} - NOT_OF_ONE_GPU
     found = collect(root, gpus=gpus)
-    assert {labels["finding"] for each, labels, _ in found if each == "amdgpu_fleet_gpu_evidence"
+    assert {labels["finding"] for each, labels, _value in found if each == "amdgpu_fleet_gpu_evidence"
             and labels["finding"].startswith("health.") and labels["finding"] not in NOT_OF_ONE_GPU} == said  # fmt: skip
     for verdict in plan["health"]["gpus"]:
         assert of(found, "amdgpu_fleet_gpu_verdict", gpu=str(verdict["index"]),

@@ -195,7 +195,7 @@ def test_thresholds_are_overridden_in_the_inventory() -> None:
     (alert,) = [each for each in rules.of_catalog(own) if each.name == "InferenceSlowFirstToken"]
     assert alert.expr.endswith("> 0.7") and alert.expected == "95 % within 0.7 s"
     with pytest.raises(CatalogError, match="thresholds.ttft_p95_seconds.value"):
-        _ = Catalog({"monitoring": {"thresholds": {"ttft_p95_seconds": {"value": "soon"}}}}).monitoring
+        _part = Catalog({"monitoring": {"thresholds": {"ttft_p95_seconds": {"value": "soon"}}}}).monitoring
     unknown = Catalog({"monitoring": {"alerts": [
         {"alert": "Mine", "expr": "up > ${nothing}", "for": "0s", "severity": "info", "finding": "serve.down",
          "expected": "all"}]}})  # fmt: skip

@@ -1,4 +1,3 @@
-#!/usr/bin/env python3
 # SPDX-License-Identifier: GPL-3.0-or-later
 """A stand-in for the API server of Kubernetes. It keeps what it is sent and a list of all requests.
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 import socket
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from .machine import LABEL, BedError, podman
@@ -36,7 +36,7 @@ class Probe:
     podman: Callable[..., str] = podman
     clock: Callable[[], float] = time.monotonic
     sleep: Callable[[float], None] = time.sleep
-    connect: Callable[[str, int], str] = lambda address, port: _connect(address, port)
+    connect: Callable[[str, int], str] = field(default_factory=lambda: _connect)
 
 
 def forget_dead(probe: Probe | None = None, proc: Path = Path("/proc")) -> list[str]:

@@ -114,7 +114,7 @@ def _plain(found: Fat, blob: Blob, start: int, end: int, whole: bool = True) -> 
     if count > MOST_ENTRIES:
         raise Damaged(f"has a bundle that says it has {count} entries")
     at, last = start + MAGIC_LENGTH + 8, start
-    for _ in range(count):
+    for _number in range(count):
         offset, size, length = numbers(blob, at, "<QQQ", what)
         if length > LONGEST_ID:
             raise Damaged(f"has a bundle with a name of {length} bytes")

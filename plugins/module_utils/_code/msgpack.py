@@ -62,7 +62,7 @@ class _Unpacker:
             return self._take(self._number(_BYTES[kind]))
         if 0x90 <= kind <= 0x9F or kind in _LISTS:
             length = kind & 0x0F if kind <= 0x9F else self._number(_LISTS[kind])
-            return [self.value(depth + 1) for _ in range(length)]
+            return [self.value(depth + 1) for _each in range(length)]
         if 0x80 <= kind <= 0x8F or kind in _MAPS:
             length = kind & 0x0F if kind <= 0x8F else self._number(_MAPS[kind])
             return self._map(length, depth)
@@ -70,7 +70,7 @@ class _Unpacker:
 
     def _map(self, length: int, depth: int) -> dict[str, t.Any]:
         found = {}
-        for _ in range(length):
+        for _each in range(length):
             key = self.value(depth + 1)
             found[str(key)] = self.value(depth + 1)
         return found

@@ -125,7 +125,7 @@ def test_two_jobs_have_different_devices(host, rack):
 
 def test_the_reboot_drained_waited_and_returned(host, rack):
     """What reboot.yml did before: the job went on to its end, and the node is in service."""
-    assert rack.check_output("cat /tmp/long.out") == "whole"
+    assert rack.check_output("cat /var/tmp/long.out") == "whole"
     seen = node(host, "slurm-rack")
     assert seen["State"] == "IDLE"
     assert re.match("amdgpu.fleet site: reboot for .*nosmt is not in effect", seen["Reason"])

@@ -95,7 +95,7 @@ def test_what_is_cut_off_is_never_taken_for_whole(name, data):
 @given(data=st.data())
 def test_bytes_that_changed_end_in_no_traceback(name, data):
     changed = bytearray(EVERY[name])
-    for _ in range(data.draw(st.integers(1, 8))):
+    for _time in range(data.draw(st.integers(1, 8))):
         changed[data.draw(st.integers(0, len(changed) - 1))] = data.draw(st.integers(0, 255))
     for target in all_targets(look(bytes(changed))):
         assert targets.normal(target) == target

@@ -87,7 +87,7 @@ def test_junit_has_a_case_for_each_test():
             "rack\x1b[31m",
             result(),
             result("rccl", "fail", reasons=["too \x00slow", "and wrong"],
-                 thresholds=[{"metric": "local", "least": 304, "unit": "GB/s", "source": "AMD <guide> & more"}]),
+                   thresholds=[{"metric": "local", "least": 304, "unit": "GB/s", "source": "AMD <guide> & more"}]),
             result("a2a", "error", reasons=[], warnings=["odd"]),
             result("stream", "skip", reasons=["not installed"], metrics={}),
         )
