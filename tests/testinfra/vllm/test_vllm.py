@@ -275,7 +275,7 @@ def test_a_container_reaches_nothing_of_another_instance(host, kind):
         "&& podman volume create vllm-other-cache && "
         "touch $(podman volume inspect --format '{{.Mountpoint}}' vllm-other-cache)/planted-other-cache"
     )
-    other = host.run("PLANTED_OTHER=1 sh -c 'sleep 600 & echo $!'").stdout.strip()
+    other = host.run("PLANTED_OTHER=1 sh -c 'sleep 600 </dev/null >/dev/null 2>&1 & echo $!'").stdout.strip()
     tried = host.check_output("podman exec vllm-tiny sh -c %s", inside.script(inside.OF_CONTAINER))
     host.check_output(f"kill {other}; podman volume rm vllm-other-cache; rm /etc/vllm/other.secret")
     got = [name for name, reached in inside.answers(tried).items() if reached]
