@@ -229,8 +229,9 @@ def refused(command: list[str], file: File, temporary: str, run: Run) -> None:
             f"{file.path}: validate cannot run {command[0]}: {disk.why(error)}; nothing was changed."
         ) from error
     if code != 0:
-        lines = [line.strip() for line in (err + "\n" + out).splitlines() if line.strip()] or ["no message"]
-        # Some programs say who they are first.
+        # Some programs say first who they are, or what they read.
+        spoken = [line.strip() for line in (err + "\n" + out).splitlines() if line.strip()]
+        lines = [line for line in spoken if "Loading source unit file" not in line] or ["no message"]
         said = next(
             (
                 line

@@ -55,7 +55,7 @@ def ours(result: t.Mapping[str, t.Any], *names: str) -> dict[str, t.Any]:
     facts = facts if isinstance(facts, dict) else {}
     try:
         own = {
-            name: _harmless.everywhere(fitting(facts[name], _shape(name, facts[name]), name))
+            name: _harmless.everywhere(_held(name, facts[name]))
             for name in names
             if isinstance(facts.get(name), dict)
         }
@@ -64,6 +64,11 @@ def ours(result: t.Mapping[str, t.Any], *names: str) -> dict[str, t.Any]:
     if own:
         kept["ansible_facts"] = own
     return kept
+
+
+def _held(name: str, fact: dict[str, t.Any]) -> t.Any:
+    """The fact as its type says. One without a type here is held to its own by the caller."""
+    return fitting(fact, _shape(name, fact), name) if name in SHAPES else fact
 
 
 def _shape(name: str, fact: dict[str, t.Any]) -> t.Any:

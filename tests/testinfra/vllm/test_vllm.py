@@ -312,7 +312,8 @@ def test_a_service_reaches_nothing_of_another_instance(host, kind):
     done = host.run("sh -c %s", script)
     said = host.check_output("journalctl --no-pager --output=cat --unit vllm-other.service")
     host.check_output(
-        "rm -r /run/systemd/system/vllm-other.service /var/lib/private/vllm-other; systemctl daemon-reload"
+        "rm -r /run/systemd/system/vllm-other.service /var/lib/private/vllm-other; "
+        "rm -rf /var/lib/vllm-other /var/cache/vllm-other /var/cache/private/vllm-other; systemctl daemon-reload"
     )
     assert done.rc == 0 and inside.answers(said).keys() == inside.OF_SERVICE.keys(), done.stderr + said
     assert [name for name, reached in inside.answers(said).items() if reached] == ["writes-its-own-state"]
