@@ -336,7 +336,11 @@ def test_the_collector_may_do_little(host):
     rack = machine("monitor-rack")
     names = "Result,CapabilityBoundingSet,RestrictAddressFamilies,ProtectSystem"
     shown = rack.check_output(f"systemctl show amdgpu-collector.service --property={names}")
-    assert set(shown.splitlines()) == {
+    # systemd 252 writes an empty list as nothing; no restriction at all would be "~".
+    assert {
+        "RestrictAddressFamilies=none" if line == "RestrictAddressFamilies=" else line
+        for line in shown.splitlines()
+    } == {
         "Result=success",
         "ProtectSystem=strict",
         "RestrictAddressFamilies=none",
