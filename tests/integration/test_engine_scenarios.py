@@ -6,7 +6,7 @@ from __future__ import annotations
 import pytest
 from scenarios import ENGINE, run
 
-LIMIT_SECONDS = 1800
+LIMIT_SECONDS = 3000
 
 
 @pytest.mark.parametrize("scenario", ENGINE)

@@ -6,7 +6,7 @@ from __future__ import annotations
 import pytest
 from scenarios import OTHERS, run
 
-LIMIT_SECONDS = 900
+LIMIT_SECONDS = 1500
 
 
 @pytest.mark.parametrize("scenario", OTHERS)
