@@ -172,3 +172,13 @@ def test_a_misspelt_fact_or_variable_fails_the_type_check(tmp_path: Path) -> Non
     assert 'TypedDict "AmdRocm" has no key "podmann"' in done.stdout
     assert 'TypedDict "AmdHost" has no key "podmann"' in done.stdout
     assert '"Wants" has no attribute "vllm_start_timout"' in done.stdout
+
+
+def test_no_two_test_modules_of_one_run_have_one_name() -> None:
+    """``make test`` collects both folders in one process, where pytest knows a module by its name alone."""
+    names = [
+        path.name
+        for folder in ("unit", "integration")
+        for path in (ROOT / "tests" / folder).rglob("test_*.py")
+    ]
+    assert sorted(set(names)) == sorted(names)
