@@ -75,3 +75,14 @@ def test_memory_is_that_of_a_program_and_its_forks(bench: ModuleType) -> None:
     watch.ended.set()
     watch.join()
     assert 64 < watch.most / 1024 < 110
+
+
+def test_plans_records_and_report_of_many_hosts_are_measured() -> None:
+    """The smallest fleet that has every kind; how time grows is seen with 1,000 hosts only, in `make bench`."""
+    program = PROGRAM.with_name("scale")
+    done = subprocess.run([sys.executable, program, "5"], capture_output=True, text=True, check=True)
+    hosts, plans, records, report, page, memory, each = [
+        cell.strip() for cell in done.stdout.splitlines()[-1].strip("|").split("|")
+    ]
+    assert hosts == "5" and float(page.removesuffix(" MB")) > 0.04
+    assert all(float(cell.split()[0]) > 0 for cell in (plans, memory, each)) and records and report
