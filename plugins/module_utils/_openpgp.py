@@ -3,8 +3,8 @@
 """Fingerprints and expiry of OpenPGP public keys, so that a repository key can be checked on a host that has
 no gpg.
 
-Only the fingerprint is computed here (RFC 4880, 12.2), and the date of expiry read; signatures are verified
-by apt and dnf.
+Only the fingerprint is computed here (RFC 9580, 5.5.4), of keys of version 4 and 6, and the date of
+expiry read; signatures are verified by apt and dnf.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ SIGNATURE, PUBLIC_KEY, PUBLIC_SUBKEY = 2, 6, 14
 # Kinds of signatures that a key gives itself: over a user id, or over the key alone.
 OF_THE_KEY = (0x10, 0x11, 0x12, 0x13, 0x1F)
 # Kinds of subpackets.
-CREATED, KEY_EXPIRES, ISSUER = 2, 9, 16
+CREATED, KEY_EXPIRES, ISSUER, ISSUER_FINGERPRINT = 2, 9, 16, 33
 ARMOR = re.compile(
     # Whatever comes from the network: no part of it may match in two ways.
     rb"^-----BEGIN PGP PUBLIC KEY BLOCK-----\r?\n(?:[^\r\n:]+: [^\r\n]*\r?\n)*\r?\n"
@@ -90,9 +90,17 @@ def expires_at(data: bytes) -> int | None:
             break  # what follows is about another key
         if tag == PUBLIC_KEY:
             key = body
-        elif tag == SIGNATURE and key and body[:1] == b"\4" and len(body) > 5 and body[1] in OF_THE_KEY:
+        elif (
+            tag == SIGNATURE
+            and key
+            and body[:1] in (b"\4", b"\6")
+            and len(body) > 9
+            and body[1] in OF_THE_KEY
+        ):
             hashed, unhashed = _subpackets(body)
-            issuer = {**unhashed, **hashed}.get(ISSUER, b"")
+            issued = {**unhashed, **hashed}
+            # Version 6 names its issuer by the whole fingerprint, behind the version of the key.
+            issuer = issued.get(ISSUER) or issued.get(ISSUER_FINGERPRINT, b"")[1:]
             created = int.from_bytes(hashed.get(CREATED, b""), "big")
             if (not issuer or _fingerprint(key).endswith(issuer.hex().upper())) and created >= latest:
                 seconds = int.from_bytes(hashed.get(KEY_EXPIRES, b""), "big")
@@ -103,10 +111,12 @@ def expires_at(data: bytes) -> int | None:
 def _fingerprint(body: bytes) -> str:
     if not body:
         raise NotAKey("the key is truncated")
-    # The length is hashed as two bytes.
-    if body[:1] != b"\4" or len(body) > 0xFFFF:
-        raise NotAKey("only version 4 keys are understood")
-    return hashlib.sha1(b"\x99" + len(body).to_bytes(2, "big") + body).hexdigest().upper()  # noqa: S324
+    if body[:1] == b"\4" and len(body) <= 0xFFFF:
+        whole = b"\x99" + len(body).to_bytes(2, "big") + body
+        return hashlib.sha1(whole).hexdigest().upper()  # noqa: S324
+    if body[:1] == b"\6":
+        return hashlib.sha256(b"\x9b" + len(body).to_bytes(4, "big") + body).hexdigest().upper()
+    raise NotAKey("only keys of version 4 and 6 are understood")
 
 
 def _packets(data: bytes) -> t.Iterator[tuple[int, bytes]]:
@@ -124,12 +134,12 @@ def _packets(data: bytes) -> t.Iterator[tuple[int, bytes]]:
 
 
 def _subpackets(signature: bytes) -> tuple[dict[int, bytes], dict[int, bytes]]:
-    """The hashed and the unhashed subpackets of a signature of version 4, by kind (RFC 4880, 5.2.3.1)."""
+    """The hashed and the unhashed subpackets of a signature of version 4 or 6, by kind (RFC 9580, 5.2.3)."""
     parts: list[dict[int, bytes]] = []
-    position = 4
+    position, count = 4, 4 if signature[0] == 6 else 2
     for _part in ("hashed", "unhashed"):
-        end = position + 2 + int.from_bytes(signature[position : position + 2], "big")
-        position, found = position + 2, {}
+        end = position + count + int.from_bytes(signature[position : position + count], "big")
+        position, found = position + count, {}
         while position < min(end, len(signature)):
             length, size = signature[position], 1
             if 192 <= length < 255:

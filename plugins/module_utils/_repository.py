@@ -130,8 +130,11 @@ class Repository(t.NamedTuple):
             )
         if self.kind == "deb" and not self.suite:
             raise RepositoryError("suite is missing: a repository of Debian packages has suites. Give suite.")
-        if not re.fullmatch(r"[0-9A-F]{40}", self.fingerprint):
-            raise RepositoryError(f"fingerprint must be 40 hexadecimal digits, not {self.fingerprint!r}.")
+        if not re.fullmatch(r"[0-9A-F]{40}|[0-9A-F]{64}", self.fingerprint):
+            raise RepositoryError(
+                f"fingerprint must be 40 hexadecimal digits (64 of a key of version 6), not "
+                f"{self.fingerprint!r}."
+            )
 
     def check_index(self, data: bytes) -> None:
         """Raise where the answer is not that of a repository, or not of one whose packages can be trusted."""

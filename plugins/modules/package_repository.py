@@ -61,8 +61,8 @@ options:
       O(state=present).
     type: str
   fingerprint:
-    description: Fingerprint of the key, 40 hexadecimal digits; spaces are ignored. Required when
-      O(state=present).
+    description: Fingerprint of the key, 40 hexadecimal digits, or 64 of a key of version 6; spaces
+      are ignored. Required when O(state=present).
     type: str
   repo_gpgcheck:
     description:

@@ -28,7 +28,7 @@ _CONVERSION = (list, tuple, dict)
 
 _ADDRESS = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*:/[^\s'\"\\<>`]+)?")
 _WEB = re.compile(r"(https?://[^\s'\"\\<>`]+)?")
-_FINGERPRINT = re.compile(r"((\s*[0-9A-Fa-f]){40}\s*)?")
+_FINGERPRINT = re.compile(r"((\s*[0-9A-Fa-f]){40}((\s*[0-9A-Fa-f]){24})?\s*)?")
 _PATH = re.compile(r"(/[\w./+@,=-]*)?")
 _PROGRAM = re.compile(r"(/[\w./+@,=-]+|[\w][\w.+-]*)?")
 _VERSION = re.compile(r"([\w][\w.+-]*)?")
@@ -45,10 +45,10 @@ _OPTION = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,127}")
 FORMS: dict[str, tuple[re.Pattern[str], str]] = {
     "driver_repository_uri": (_ADDRESS, _AN_ADDRESS),
     "driver_repository_key_url": (_ADDRESS, _AN_ADDRESS),
-    "driver_repository_fingerprint": (_FINGERPRINT, "40 hexadecimal digits"),
+    "driver_repository_fingerprint": (_FINGERPRINT, "40 hexadecimal digits, or 64 of a key of version 6"),
     "rocm_repository_uri": (_ADDRESS, _AN_ADDRESS),
     "rocm_repository_key_url": (_ADDRESS, _AN_ADDRESS),
-    "rocm_repository_fingerprint": (_FINGERPRINT, "40 hexadecimal digits"),
+    "rocm_repository_fingerprint": (_FINGERPRINT, "40 hexadecimal digits, or 64 of a key of version 6"),
     "partition_stop_services[]": (
         re.compile(r"[A-Za-z0-9:_.\\@][A-Za-z0-9:_.\\@-]{0,255}"),
         "the name of a unit",

@@ -130,6 +130,42 @@ def test_the_expiry_of_a_subkey_and_a_signature_of_another_key_are_not_the_keys(
     assert expires_at(gpg("--export", fingerprint) + gpg("--export", other)) is None
 
 
+# The certificate of RFC 9580, appendix A.3, and the same one after the signature of its primary key.
+VERSION_6 = b"""-----BEGIN PGP PUBLIC KEY BLOCK-----
+
+xioGY4d/4xsAAAAg+U2nu0jWCmHlZ3BqZYfQMxmZu52JGggkLq2EVD34laPCsQYf
+GwoAAABCBYJjh3/jAwsJBwUVCg4IDAIWAAKbAwIeCSIhBssYbE8GCaaX5NUt+mxy
+KwwfHifBilZwj2Ul7Ce62azJBScJAgcCAAAAAK0oIBA+LX0ifsDm185Ecds2v8lw
+gyU2kCcUmKfvBXbAf6rhRYWzuQOwEn7E/aLwIwRaLsdry0+VcallHhSu4RN6HWaE
+QsiPlR4zxP/TP7mhfVEe7XWPxtnMUMtf15OyA51YBM4qBmOHf+MZAAAAIIaTJINn
++eUBXbki+PSAld2nhJh/LVmFsS+60WyvXkQ1wpsGGBsKAAAALAWCY4d/4wKbDCIh
+BssYbE8GCaaX5NUt+mxyKwwfHifBilZwj2Ul7Ce62azJAAAAAAQBIKbpGG2dWTX8
+j+VjFM21J0hqWlEg+bdiojWnKfA5AQpWUtWnNwDEM0g12vYxoWM8Y81W+bHBw805
+I8kWVkXU6vFOi+HWvv/ira7ofJu16NnoUkhclkUrk0mXubZvyl4GBg==
+-----END PGP PUBLIC KEY BLOCK-----
+"""
+CREATED_6 = 0x63877FE3
+
+
+def test_a_key_of_version_6_is_known_by_its_longer_fingerprint():
+    assert fingerprints(VERSION_6) == ["CB186C4F0609A697E4D52DFA6C722B0C1F1E27C18A56708F6525EC27BAD9ACC9"]
+
+
+def test_when_a_key_of_version_6_expires():
+    assert expires_at(VERSION_6) is None
+    # Its direct key signature with one subpacket more, "expires after 1000 seconds"; nobody verifies it here.
+    key = dearmored(VERSION_6)
+    start = key.index(b"\xc2\xb1\x06\x1f")
+    old = key[start + 2 : start + 2 + 0xB1]
+    hashed = int.from_bytes(old[4:8], "big")
+    lasts = b"\x05\x09" + (1000).to_bytes(4, "big")
+    new = old[:4] + (hashed + len(lasts)).to_bytes(4, "big") + lasts + old[8:]
+    assert (
+        expires_at(key[:start] + b"\xc2" + bytes([len(new)]) + new + key[start + 2 + 0xB1 :])
+        == CREATED_6 + 1000
+    )
+
+
 def test_several_keys_are_all_named(keys):
     (first, one, armored_one), (second, two, armored_two) = keys.values()
     assert fingerprints(one + two) == fingerprints(armored_one + armored_two) == [first, second]
@@ -184,11 +220,11 @@ def test_a_secret_key_and_a_signature_are_no_public_keys(gpg, keys, tmp_path):
         (b"", "no public key"),
         (b"<html>404</html>", "not an OpenPGP key"),
         (b"\x99\x00\x00", "truncated"),
-        (b"\x99\x00\x03\x06ab", "version 4"),
+        (b"\x99\x00\x03\x05ab", "version 4 and 6"),
         (b"\x99\xff\xff\x04ab", "truncated"),
         (b"\x9b\x04ab", "no length"),
         (b"\xc6\xe1\x04ab", "partial length"),
-        (b"\xc6\xff\x00\x01\x00\x01\x04" + b"\0" * 65536, "version 4"),
+        (b"\xc6\xff\x00\x01\x00\x01\x04" + b"\0" * 65536, "version 4 and 6"),
         (b"-----BEGIN PGP PUBLIC KEY BLOCK-----\n\nabcde\n-----END PGP PUBLIC KEY BLOCK-----\n", "damaged"),
         (
             b"-----BEGIN PGP PUBLIC KEY BLOCK-----\n\nmQ!!\xff$$AA\n-----END PGP PUBLIC KEY BLOCK-----\n",
