@@ -24,6 +24,8 @@ FOLDER = "/var/lib/amdgpu-fleet/acceptance"
 BEHAVIOUR = "/etc/bed-acceptance"
 DEVICE = ("bandwidth", "transferbench_a2a", "transferbench_p2p", "rccl_all_reduce")
 testinfra_hosts = ["ansible://accept-rack"]
+# All of them: pytest puts tests of one parametrized fixture together, and would change the order otherwise.
+pytestmark = pytest.mark.usefixtures("host")
 
 
 def command(playbook: str, *arguments: str, **variables) -> list[str]:
