@@ -126,7 +126,7 @@ def _of_zfs(root: str) -> bool:
 
 
 def zfsbootmenu(root: str) -> bool:
-    """It starts the kernel by kexec, so the variables name its own image, and the line bears no mark of it."""
+    """It starts the kernel by kexec, so the variables name its own image and the line bears no mark."""
     folders = firmware.boot_path(root).lower().split("\\")
     if any(each == "zbm" or each.startswith("zfsbootmenu") for each in folders):
         return True
