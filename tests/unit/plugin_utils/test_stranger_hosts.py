@@ -175,3 +175,47 @@ def test_dom0_of_xen_is_no_guest(host, find_facts, tmp_path):
         (tmp_path / "x" / path).write_text(text)
     place = find_facts("host_facts", tmp_path / "x")["amd_host"]["place"]
     assert (place["kind"], place["machine"]) == ("host", None)
+
+
+# --- the kernel log
+
+CARD = "amdgpu 0000:03:00.0: "
+LOGS = [
+    (CARD + "amdgpu: hw_init of IP block <psp> failed -22", "gpu.init_failed"),
+    (CARD + "sw_init of IP block <gfx_v12_0> failed -2", "gpu.init_failed"),
+    (CARD + "PSP load tmr failed!", "gpu.init_failed"),
+    (CARD + "PSP firmware loading failed", "gpu.init_failed"),
+    (CARD + "failed to load ucode RLC_G(0x1A)", "gpu.init_failed"),
+    (CARD + "Error initializing doorbell aperture", "gpu.init_failed"),
+    (CARD + "Failed to allocate kernel doorbells, err=-12", "gpu.init_failed"),
+    (CARD + "XGMI: Failed to add node 0, hive 0x123 ret: -22", "gpu.init_failed"),
+    (CARD + 'ip discovery firmware "amdgpu/ip_discovery.bin" too large', "gpu.discovery"),
+    (CARD + "[drm] *ERROR* ring kiq_0.2.1.0 test failed (-110)", "gpu.start_timeout"),
+    (CARD + "GPU reset end with ret = -19", "gpu.hang"),
+    (CARD + "VRAM is lost due to GPU reset!", "gpu.hang"),
+    (CARD + "failed to reset user queue", "gpu.ring_reset"),
+    (CARD + "{3}GPU reset for umc RAS poison consumption is issued!", "gpu.hardware_error"),
+    (CARD + "VF1 access timeout", "gpu.host_side"),
+    (CARD + "Unable to change power state from D3cold to D0, device inaccessible", "gpu.link_error"),
+    (
+        "pci 0000:03:00.0: BAR 0: failed to assign [mem size 0x400000000 64bit pref]",
+        "gpu.address_space",
+    ),
+    (CARD + 'Optional firmware "amdgpu/isp.bin" was not found', None),
+    (CARD + "psp gfx command LOAD_IP_FW(0x6) failed and response status is (0xFFFF000D)", None),
+    (CARD + "{3}RAS poison is created, no user action is needed.", None),
+    (CARD + "Capping GTT to 128000M to not exceed available system memory", None),
+    ("pci 0000:00:01.1: BAR 13: failed to assign [io  size 0x1000]", None),
+    ("nvidia 0000:04:00.0: probe with driver nvidia failed with error -12", None),
+    ("nvme 0000:01:00.0: Unable to change power state from D3cold to D0, device inaccessible", None),
+    ("snd_hda_intel 0000:03:00.1: Unable to change power state from D3hot to D0", None),
+    ("radeon 0000:01:00.0: ring 0 stalled for more than 10000msec", None),
+]
+
+
+@pytest.mark.parametrize(("line", "identifier"), LOGS)
+def test_wordings_of_the_kernel(host, line, identifier):
+    gone = ["sys/class/kfd/kfd/topology/nodes/1"]
+    known = set(found(host("rx9070xt", None, gone)))
+    seen = set(found(host("rx9070xt", {"var/log/dmesg": f"[    4.1] {line}\n"}, gone))) - known
+    assert seen == ({identifier} if identifier else set())
