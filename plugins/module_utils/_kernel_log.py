@@ -32,7 +32,10 @@ _TROUBLE = re.compile(
     r"|records:\s?\d+ exceed|reaches threshold|will not be initialized"
     # Modules and their parameters.
     r"|unknown parameter|is rejected|is restricted|version magic|Unknown symbol|disagrees about version"
-    r"|Capping GTT|Problem resizing BAR",
+    r"|Capping GTT|Problem resizing BAR"
+    # What went wrong after all, in words of their own.
+    r"|reset end with ret = -|firmware .{1,60} too (large|small)|poison consumption is issued"
+    r"|device inaccessible",
     re.I,
 )
 _STAMP = re.compile(r"^(<\d+>)?(\[[\s\d.]+\]\s*|\w{3}\s+\d+ [\d:]+ \S+ kernel: (\[[\s\d.]+\]\s*)?)?")

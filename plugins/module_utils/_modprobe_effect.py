@@ -12,7 +12,8 @@ from typing import Any
 from ._modprobe import State, equal, meant
 from ._write import below
 
-INITRAMFS = ("initrd*", "initramfs*", "booster-*.img", "*/*/initrd*", "*/*/initramfs*")
+# A unified kernel image holds an initramfs, and so modprobe.d of the time when it was built.
+INITRAMFS = ("initrd*", "initramfs*", "booster-*.img", "*/*/initrd*", "*/*/initramfs*", "EFI/Linux/*.efi")
 IMAGE_FOLDERS = ("/boot", "/efi", "/boot/efi")
 
 

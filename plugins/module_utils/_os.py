@@ -35,6 +35,8 @@ def operating_system(tree: Tree) -> dict[str, t.Any]:
     manager = next((found for names, found in FAMILIES if set(names) & set(identity)), None)
     # A family is a hint; what lies on the disk decides where it says nothing or is not there.
     managers = [name for name, paths in MANAGERS.items() if any(tree.exists(path) for path in paths)]
+    if _apt_of_rpm(tree):
+        managers = [name for name in managers if name != "apt"]
     if managers and manager not in managers:
         manager = managers[0]
     return {
@@ -52,6 +54,12 @@ def operating_system(tree: Tree) -> dict[str, t.Any]:
         "machine": _noted(tree, "machine") if tree.root else os.uname().machine,
         "glibc": _noted(tree, "glibc") if tree.root else _glibc(),
     }
+
+
+def _apt_of_rpm(tree: Tree) -> bool:
+    """ALT and PCLinuxOS have an apt-get of their own, for packages of rpm."""
+    rpm = any(tree.exists(path) for path in ("var/lib/rpm", "usr/lib/sysimage/rpm"))
+    return rpm and not tree.exists("var/lib/dpkg/status")
 
 
 def _noted(tree: Tree, name: str) -> str | None:

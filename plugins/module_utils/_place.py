@@ -26,7 +26,10 @@ MANAGERS = (
     "openvz",
     "rkt",
     "oci",
+    "kubernetes",
 )
+# Where container managers keep the layers of images.
+STORES = r"/(containerd|docker|containers/storage|crio|kubelet|buildkit)\b"
 WHOLE_RANGE = ["0", "0", "4294967295"]
 # Vendors that DMI names in virtual machines.
 MACHINES = {
@@ -60,6 +63,7 @@ def place(tree: Tree, release: str | None) -> dict[str, t.Any]:
 def _container(tree: Tree, release: str | None) -> tuple[str | None, list[str], list[str]]:
     """Its manager, the signs that decide alone, and those that do not."""
     certain: dict[str, str | None] = {}
+    mounts = tree.text("proc/self/mountinfo") or ""
     for path in ("run/host/container-manager", "run/systemd/container"):
         if tree.exists(path):
             certain[f"/{path}"] = tree.word(path, limit=40)
@@ -69,6 +73,11 @@ def _container(tree: Tree, release: str | None) -> tuple[str | None, list[str], 
     for path, name in (("run/.containerenv", "podman"), ("dev/.lxc", "lxc"), ("dev/incus/sock", "incus")):
         if tree.exists(path):
             certain[f"/{path}"] = name
+    if b"KUBERNETES_SERVICE_HOST=" in _environment(tree):
+        certain["KUBERNETES_SERVICE_HOST of the first process"] = "kubernetes"
+    layers = re.search(r" / / (?:\S+ )+- (?:overlay|fuse-overlayfs) .*lowerdir=(\S+)", mounts)
+    if layers and re.search(STORES, layers.group(1)):
+        certain["layers of an image below /"] = None
     if tree.exists("proc/vz") and not tree.exists("proc/bc"):
         certain["/proc/vz"] = "openvz"
     others: dict[str, str | None] = {}
@@ -76,7 +85,7 @@ def _container(tree: Tree, release: str | None) -> tuple[str | None, list[str], 
     for path, name in ((".dockerenv", "docker"), ("dev/lxd/sock", "lxd")):
         if tree.exists(path):
             others[f"/{path}"] = name
-    if re.search(r" /proc/\S+ .* - fuse\.lxcfs ", tree.text("proc/self/mountinfo") or ""):
+    if re.search(r" /proc/\S+ .* - fuse\.lxcfs ", mounts):
         others["lxcfs below /proc"] = "lxc"
     mapped = (tree.text("proc/self/uid_map") or "").split()
     if mapped and mapped != WHOLE_RANGE:
@@ -102,6 +111,8 @@ def _kernels(tree: Tree) -> bool:
 
 def _machine(tree: Tree) -> str | None:
     """The kind of a virtual machine. Bare metal of a cloud has the name of the cloud and no such flag."""
+    if "control_d" in (tree.word("proc/xen/capabilities") or ""):
+        return None  # dom0 of Xen: the hypervisor is its own
     data = tree.raw("proc/cpuinfo", limit=8192) or b""
     if not re.search(rb"^flags\s*:.*\bhypervisor\b", data, re.M):
         return None

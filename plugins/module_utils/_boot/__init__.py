@@ -73,7 +73,8 @@ def _found(host: Host, asked: Wanted) -> str:
         return found.loader
     if found.refused is None:
         raise BootError(nothing_found(host.root))
-    if found.refused.system == "bootc" and host.tool("rpm-ostree") and not refused.enterprise(host.root):
+    layered = found.refused.system in ("bootc", "OSTree") and host.tool("rpm-ostree")
+    if layered and not refused.enterprise(host.root):
         return ostree.NAME
     if found.refused == refused.PLAIN_LIMINE:
         limine.refuse_plain(host.root, asked)

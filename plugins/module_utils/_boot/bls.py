@@ -10,20 +10,30 @@ from collections.abc import Sequence
 
 from .. import _cmdline as cmdline
 from .._cmdline import Wanted
+from .._write import below, read_text
 from .base import TOOLS, Host, Loader, Plan, exists
-from .entries import Style, entry_files, entry_lines, perform_entries, plan_entries
-from .next_boot import entry_release
+from .entries import Style, entry_files, entry_lines, perform_entries, plan_entries, shares_entries
+from .next_boot import GRUB_CFG, entry_release, menu
 
 
 def detect(root: str) -> bool:
     grub2 = exists(root, "/boot/grub2") or any(exists(root, f"{folder}/grubby") for folder in TOOLS)
-    return grub2 and bool(entry_files(root))
+    return grub2 and bool(entry_files(root)) and not _menu_of_its_own(root)
+
+
+def _menu_of_its_own(root: str) -> bool:
+    """A grub.cfg that starts kernels itself reads no entries (GRUB_ENABLE_BLSCFG=false)."""
+    texts = [read_text(below(root, path)) or "" for path in GRUB_CFG]
+    return not any("blscfg" in text for text in texts) and any(
+        entry.arguments for text in texts for entry in menu(text)
+    )
 
 
 def commands(host: Host, asked: Wanted, before: Sequence[str], after: Sequence[str]) -> list[list[str]]:
     new = [entry for entry in after if entry not in before] or cmdline.missing(before, asked)
     old = [entry for entry in before if entry not in after]
-    tool = host.tool("grubby")
+    # grubby edits the entries of other systems too.
+    tool = None if shares_entries(host.root) else host.tool("grubby")
     command = (tool or []) + ["--update-kernel=ALL"]
     command += [f"--remove-args={cmdline.join(old)}"] if old else []
     command += [f"--args={cmdline.join(new)}"] if new else []

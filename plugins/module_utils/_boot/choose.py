@@ -17,6 +17,7 @@ from . import (
     bls,
     firmware,
     grub,
+    grub_config,
     limine,
     ostree,
     proxmox,
@@ -44,8 +45,7 @@ LOADERS: dict[str, Loader] = {
         sdbootutil.LOADER,
     )
 }
-REFIND = ("/boot/refind_linux.conf", "/boot/efi/EFI/refind/refind.conf", "/efi/EFI/refind/refind.conf")
-SYSLINUX = ("/boot/extlinux/extlinux.conf", "/boot/extlinux.conf", "/boot/syslinux/syslinux.cfg")
+GRUBS = (grub.LOADER.name, bls.LOADER.name, suse.LOADER.name)
 
 
 class Found(NamedTuple):
@@ -59,6 +59,9 @@ def find(root: str) -> Found:
     system = refused.system(root)
     if system:
         return Found(None, system)
+    owner = refused.owner(root)
+    if owner:
+        return Found(None, owner)
     found = _owner(root) or _by_firmware(root) or _by_files(root)
     if found.loader == limine.NAME and not limine.tools(root):
         return Found(None, refused.PLAIN_LIMINE)
@@ -87,6 +90,9 @@ def _by_firmware(root: str) -> Found | None:
     if started.family == "uki":
         return Found(limine.NAME if limine.detect(root) else systemd_boot.LOADER.name, None)
     if started.family == "systemd-boot":
+        seen = exists(root, KERNEL_CMDLINE) or systemd_boot.detect(root) or uki.images(root)
+        if not seen:
+            return Found(None, _without_files(systemd_boot.LOADER.name, started.seen))
         return Found(systemd_boot.LOADER.name, None)
     if started.family == "grub":
         # GRUB that reads loader entries of the EFI system partition needs no grub.cfg of the host.
@@ -111,13 +117,12 @@ def _by_files(root: str) -> Found:
             f"its files are there beside those of {' and '.join(names[1:])}, and nothing tells them apart"
         )
         return Found(None, Refusal(names[0], reason, "remove what is left of the loader that is not used"))
-    if names:
+    trace = refused.trace(root)
+    # What /etc/default/grub says nobody boots without a grub.cfg.
+    if names and not (trace and names[0] in GRUBS and running.line(root) and not _lines(root, names[0])):
         return Found(names[0], None)
-    if any(exists(root, path) for path in REFIND):
-        return Found(None, refused.LOADERS["rEFInd"])
-    syslinux = next((path for path in SYSLINUX if exists(root, path)), None)
-    if syslinux:
-        return Found(None, Refusal("SYSLINUX", "this boot loader is not known", syslinux))
+    if trace:
+        return Found(None, trace)
     last = exists(root, KERNEL_CMDLINE) or uki.images(root)
     return Found(systemd_boot.LOADER.name if last else None, None)
 
@@ -140,7 +145,7 @@ def _families(root: str) -> list[str]:
 def _fits(root: str, name: str) -> bool:
     """Can the running line have come from these files? GRUB alone says which file it started."""
     by_grub = any(entry.startswith("BOOT_IMAGE=") for entry in running.line(root))
-    if by_grub is not (name in (grub.LOADER.name, bls.LOADER.name, suse.LOADER.name)):
+    if by_grub is not (name in GRUBS):
         return False
     given = _lines(root, name)
     return bool(given) and not running.unexplained(root, given)
@@ -155,15 +160,29 @@ def _lines(root: str, name: str) -> list[list[str]]:
 
 def _stranger(root: str, name: str) -> Refusal | None:
     """The running line has what these files cannot have given it."""
-    strange = running.unexplained(root, _lines(root, name))
+    given = _lines(root, name)
+    if name in GRUBS and not given and running.standing(root) and not _grub_by_its_words(root):
+        standing = " ".join(running.standing(root))[:200]
+        reason = f"no grub.cfg that can be seen gives {standing} of /proc/cmdline"
+        where = (
+            "grub.cfg, once its partition is mounted, or the configuration of what else starts this kernel"
+        )
+        return Refusal("GRUB without grub.cfg", reason, where)
+    strange = running.unexplained(root, given)
+    strange += running.not_of_grub(root) if name in GRUBS else []
     if not strange:
         return None
-    return Refusal(
+    return refused.trace(root) or Refusal(
         name,
         f"its files do not give {' '.join(strange)[:200]} of /proc/cmdline, so another loader or another"
         f" configuration started this system",
         "the configuration that holds these arguments, or name the loader in boot_loader if it is this one",
     )
+
+
+def _grub_by_its_words(root: str) -> bool:
+    """Without a grub.cfg: the running line is GRUB's, and its generator is there to write one."""
+    return running.of_grub(root) and grub_config.generates(root)
 
 
 def nothing_found(root: str) -> str:

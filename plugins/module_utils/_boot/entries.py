@@ -7,7 +7,6 @@ from."""
 
 from __future__ import annotations
 
-import glob
 import os
 import re
 from collections.abc import Callable, Sequence
@@ -21,6 +20,7 @@ from .grub_defaults import edit_defaults
 from .grub_files import evaluate, grubenv
 from .next_boot import ENTRIES, GRUBENV, default_loader_entry, loader_named
 from .record import Record
+from .shared import files_of_loader, of_this_system
 from .steps import write_files, write_record
 
 Files = dict[str, tuple["str | None", "str | None"]]
@@ -45,11 +45,7 @@ class Draft(NamedTuple):
 
 
 def entry_files(root: str) -> list[str]:
-    for folder in ENTRIES:
-        found = sorted(glob.glob(os.path.join(glob.escape(below(root, folder)), "*.conf")))
-        if found:
-            return found
-    return []
+    return files_of_loader(root, ENTRIES, "*.conf")
 
 
 def starts_linux(text: str) -> bool:
@@ -100,7 +96,18 @@ def default_file(root: str, saved: bool, files: Sequence[str]) -> str:
 
 
 def linux_entries(root: str) -> list[str]:
-    return [place for place in entry_files(root) if starts_linux(read_text(place) or "")]
+    """The entries of kernels, without those of another system on the same partition."""
+    return of_this_system(root, _every_linux(root))
+
+
+def _every_linux(root: str) -> dict[str, list[str] | None]:
+    texts = {place: read_text(place) or "" for place in entry_files(root)}
+    return {place: options_of(text) for place, text in texts.items() if starts_linux(text)}
+
+
+def shares_entries(root: str) -> bool:
+    """Are there entries of another system? A tool that edits all of them is not for this host."""
+    return len(linux_entries(root)) < len(_every_linux(root))
 
 
 def entry_lines(root: str) -> list[list[str]]:

@@ -21,8 +21,8 @@ SHIMS = re.compile(r"(shim|grub|mm)[a-z0-9]*\.efi")
 
 
 class Started(NamedTuple):
-    """family: grub, systemd-boot, uki, limine, rEFInd, EFI stub, the name of another loader, or None where
-    that is not known. seen: the variable that says so. visible: are there variables at all?"""
+    """family: grub, systemd-boot, uki, limine, rEFInd, LILO, EFI stub, the name of another loader, or None
+    where that is not known. seen: the variable that says so. visible: are there variables at all?"""
 
     family: str | None
     seen: str
@@ -47,8 +47,10 @@ def _family_of(path: str) -> str | None:
     """By the folder: what a shim loaded, its own name does not tell."""
     parts = path.lower().strip("\\").split("\\")
     folder, name = parts[:-1], parts[-1]
-    if "limine" in folder or name.startswith("limine"):
+    if any("limine" in each for each in parts):
         return "limine"
+    if name.startswith("elilo"):
+        return "LILO"
     if "refind" in folder or name.startswith("refind"):
         return "rEFInd"
     if "systemd" in folder:

@@ -13,7 +13,7 @@ from typing import NamedTuple
 from .. import _cmdline as cmdline
 from .._cmdline import Wanted
 from .._write import below, follow, read_text
-from .base import BootError, Host, Kept, Plan, checked, exists
+from .base import TOOLS, BootError, Host, Kept, Plan, checked, exists
 from .grub_dropin import DROPIN_EMPTY
 from .grub_files import Grub, evaluate, grubenv, sources
 from .next_boot import GRUB_CFG, default_entry, menu
@@ -51,6 +51,11 @@ def generator(host: Host) -> Generator:
         tool = host.tool("grub2-mkconfig", "grub-mkconfig")
         command = tool + ["-o", path] if tool else None
     return Generator(command, place)
+
+
+def generates(root: str) -> bool:
+    names = ("update-grub", "grub2-mkconfig", "grub-mkconfig")
+    return any(exists(root, f"{folder}/{name}") for folder in TOOLS for name in names)
 
 
 def carried(host: Host, place: str, default: str) -> list[str] | None:
@@ -124,9 +129,25 @@ def plan_config(host: Host, loader: str, asked: Wanted, settled: Settled, tool: 
     commands = [tool.command] if tool.command and (changed or stale is not None) else []
     actions += [f"run {cmdline.join(command)}" for command in commands]
     touched = [tool.config, tool.config + ".new"] if tool.config else []
+    # A reboot would not bring what only grub.cfg can.
+    blind = tool.command is None and not _shown(host, tool.config, settled, asked)
     return Plan(
-        loader, before, settled.after, settled.files, commands, actions, warnings, touched, settled.kept
+        loader,
+        before,
+        settled.after,
+        settled.files,
+        commands,
+        actions,
+        warnings,
+        touched,
+        settled.kept,
+        blind=blind,
     )
+
+
+def _shown(host: Host, config: str | None, settled: Settled, asked: Wanted) -> bool:
+    seen = carried(host, config, settled.now.default) if config else None
+    return seen is not None and cmdline.satisfied(seen, asked)
 
 
 def perform(host: Host, decided: Plan, asked: Wanted) -> None:

@@ -9,6 +9,8 @@ limine.conf is generated, and with ENABLE_ENROLL_LIMINE_CONFIG a change by hand 
 
 from __future__ import annotations
 
+import glob
+import os
 import re
 from typing import NamedTuple
 
@@ -36,7 +38,7 @@ PLACES = tuple(
 
 
 def detect(root: str) -> bool:
-    return bool(configurations(root)) or tools(root)
+    return bool(configurations(root)) or tools(root) or old_configuration(root)
 
 
 def tools(root: str) -> bool:
@@ -45,7 +47,18 @@ def tools(root: str) -> bool:
 
 
 def configurations(root: str) -> list[str]:
-    return [path for path in PLACES if exists(root, path)]
+    """Beside the executable, whatever its folder is called; limine.cfg is the format before 8."""
+    known = [path for path in PLACES if exists(root, path)]
+    folders = [glob.escape(below(root, f"{mount}/EFI")) for mount in MOUNTS]
+    found = [place for folder in folders for place in sorted(glob.glob(f"{folder}/*/limine.conf"))]
+    base = os.path.realpath(root)
+    others = ["/" + os.path.relpath(place, base) for place in found]
+    return [*known, *(path for path in others if path not in known)]
+
+
+def old_configuration(root: str) -> bool:
+    """The format before Limine 8, which nothing here reads."""
+    return any(exists(root, path.replace(".conf", ".cfg")) for path in PLACES)
 
 
 def configuration(root: str) -> tuple[str, str] | None:

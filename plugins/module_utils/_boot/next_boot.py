@@ -147,10 +147,16 @@ def variable(root: str, name: str) -> str:
     return loader_variable(read_bytes(below(root, LOADER_VARIABLE.format(name))))
 
 
+def reads_all_folders(root: str) -> bool:
+    """Does systemd-boot say that it was here? GRUB reads one folder."""
+    return variable(root, "LoaderInfo").startswith("systemd-boot")
+
+
 def loader_named(root: str) -> str:
     """What systemd-boot is told to take from now on; the empty text where it is left to it."""
     named = ""
-    for folder in LOADER_FOLDERS:
+    # The EFI system partition before the boot partition, which has entries and no loader.conf.
+    for folder in (*LOADER_FOLDERS[1:], LOADER_FOLDERS[0]):
         text = read_text(below(root, f"{folder}/loader.conf"))
         named = named or named_entry(lambda name: variable(root, name), text, once=False)
     return named
@@ -208,16 +214,21 @@ def entry_release(tree: Tree) -> str | None:
 
 def loader_release(tree: Tree, named: str = "") -> str | None:
     """Of loader entries."""
+
+    def variable_of(name: str) -> str:
+        return loader_variable(tree.raw(LOADER_VARIABLE.format(name)))
+
+    files: list[str] = []
     for folder in LOADER_FOLDERS:
-        files = [
-            f"{folder}/entries/{name}" for name in tree.names(folder, "entries") if name.endswith(".conf")
-        ]
-        if files:
-            named = named or named_entry(
-                lambda name: loader_variable(tree.raw(LOADER_VARIABLE.format(name))),
-                tree.text(folder, "loader.conf"),
-            )
-            text = tree.text(default_loader_entry(files, named)) or ""
-            words = dict(re.findall(r"^(version|linux)[ \t]+(\S+)", text, re.MULTILINE))
-            return installed_release(tree, words.get("linux", ""), words.get("version", ""))
-    return None
+        names = [name for name in tree.names(folder, "entries") if name.endswith(".conf")]
+        files += [f"{folder}/entries/{name}" for name in names]
+        if files and not variable_of("LoaderInfo").startswith("systemd-boot"):
+            break
+    if not files:
+        return None
+    folders = (*LOADER_FOLDERS[1:], LOADER_FOLDERS[0])
+    texts = (tree.text(folder, "loader.conf") for folder in folders)
+    named = named or named_entry(variable_of, next(filter(None, texts), None))
+    text = tree.text(default_loader_entry(files, named)) or ""
+    words = dict(re.findall(r"^(version|linux)[ \t]+(\S+)", text, re.MULTILINE))
+    return installed_release(tree, words.get("linux", ""), words.get("version", ""))

@@ -13,9 +13,10 @@ import re
 from collections.abc import Callable
 from typing import NamedTuple
 
+from .. import _cmdline as cmdline
 from .._write import below, read_bytes, read_text
-from . import running
-from .base import TOOLS, exists
+from . import firmware, running
+from .base import TOOLS, exists, release_ids
 
 
 class Refusal(NamedTuple):
@@ -48,10 +49,24 @@ def _argument(root: str, *names: str) -> bool:
 
 
 def _bootc(root: str) -> bool:
-    """An image of RHEL's kind may hold rpm-ostree too; what it changes is not the image's."""
+    """An image of RHEL's kind may hold rpm-ostree too; what it changes is not the image's. RHEL for Edge has
+    rpm-ostree and no bootc."""
     if not exists(root, "/run/ostree-booted") or _core_os_of_openshift(root):
         return False
-    return enterprise(root) or not _has(root, "rpm-ostree")
+    if enterprise(root):
+        return _has(root, "bootc") or not _has(root, "rpm-ostree")
+    family = set(release_ids(root))
+    of_fedora = not family or bool(family & {"fedora", "rhel", "centos"})
+    return not _has(root, "rpm-ostree") and (of_fedora or _has(root, "bootc"))
+
+
+def _ostree(root: str) -> bool:
+    """Deployments that neither rpm-ostree nor bootc makes."""
+    return (
+        exists(root, "/run/ostree-booted")
+        and not _core_os_of_openshift(root)
+        and not _has(root, "bootc", "rpm-ostree")
+    )
 
 
 def enterprise(root: str) -> bool:
@@ -81,6 +96,48 @@ def _raspberry(root: str) -> bool:
     return model.startswith(b"Raspberry Pi") or exists(root, "/boot/firmware/cmdline.txt")
 
 
+def _live(root: str) -> bool:
+    """Booted from a medium, or with a root file system that forgets what is written."""
+    words = [cmdline.parse(entry) for entry in running.line(root)]
+    return any(
+        (name == "boot" and value in ("live", "casper"))
+        or (name == "root" and (value or "").startswith("live:"))
+        or (name == "overlayroot" and value not in ("disabled", ""))
+        or name in ("rd.live.image", "rd.live.ram", "archisobasedir", "archisolabel")
+        for name, value in words
+    )
+
+
+def _from_network(root: str) -> bool:
+    """A boot server gives kernel and line; the files of a loader came with the image."""
+    words = [cmdline.parse(entry) for entry in running.line(root)]
+    far = re.compile(r"(live:)?(nfs4?|https?|tftp|iscsi|nbd)(:.*)?|wwclient|/dev/(nfs|nbd\d.*)")
+    return any(
+        (name == "root" and far.fullmatch(value or ""))
+        or (name == "BOOT_IMAGE" and re.match(r"\((tftp|http|https|pxe)\b", value or ""))
+        or name in ("nfsroot", "imgurl", "wwid", "wwinit.uri")
+        for name, value in words
+    )
+
+
+def _of_zfs(root: str) -> bool:
+    values = [entry.lower() for entry in running.line(root)]
+    return any(re.match(r"root=(zfs[:=]|zfs$)|zfs=", value) for value in values)
+
+
+def zfsbootmenu(root: str) -> bool:
+    """It starts the kernel by kexec, so the variables name its own image and the line bears no mark."""
+    folders = firmware.boot_path(root).lower().split("\\")
+    if any(each == "zbm" or each.startswith("zfsbootmenu") for each in folders):
+        return True
+    if not _of_zfs(root) or _argument(root, "BOOT_IMAGE", "initrd"):
+        return False
+    places = [f"{esp}/EFI/{name}" for esp in ("/boot/efi", "/efi", "/boot") for name in ("ZBM", "zbm")]
+    return _has(root, "generate-zbm", "zbm-kcl") or any(
+        exists(root, path) for path in ("/etc/zfsbootmenu", *places, "/boot/efi/EFI/zfsbootmenu")
+    )
+
+
 _IMAGE = "its kernel arguments and packages belong to the image that it boots"
 _DECLARED = "it is built from a configuration, and what is written beside that is lost at the next build"
 SYSTEMS = (
@@ -101,6 +158,11 @@ SYSTEMS = (
         _core_os_of_openshift,
     ),
     System(Refusal("bootc", _IMAGE, "/usr/lib/bootc/kargs.d/*.toml in the image"), _bootc),
+    System(
+        Refusal("Endless OS", _IMAGE, "ostree admin instutil set-kargs --merge"),
+        lambda root: _ostree(root) and _id(root) in ("endless", "eos"),
+    ),
+    System(Refusal("OSTree", _IMAGE, "ostree admin instutil set-kargs --merge"), _ostree),
     System(
         Refusal("composefs", _IMAGE, "the kernel arguments of the image build"),
         lambda root: _argument(root, "composefs") and not exists(root, "/run/ostree-booted"),
@@ -138,6 +200,15 @@ SYSTEMS = (
         lambda root: _id(root) == "flatcar",
     ),
     System(
+        Refusal("frzr", _IMAGE, "the image: each deployment writes its loader entry anew"),
+        lambda root: _has(root, "frzr-deploy", "frzr") or _id(root) == "chimeraos",
+    ),
+    System(
+        Refusal("sealed image", _IMAGE, "the kernel arguments of the image build"),
+        lambda root: _argument(root, "roothash", "usrhash", "verity.usr", "verity.root"),
+    ),
+    System(Refusal("live system", "what is written is gone after a reboot", "an installed system"), _live),
+    System(
         Refusal(
             "transactional-update",
             "its root is read-only and changes in snapshots",
@@ -152,6 +223,29 @@ SYSTEMS = (
 
 # Loaders that start this system and are not ours to write, by what the firmware says.
 LOADERS = {
+    "ZFSBootMenu": Refusal(
+        "ZFSBootMenu",
+        "the line is a property of the root dataset",
+        "zfs set org.zfsbootmenu:commandline, or zbm-kcl, on the dataset of /",
+    ),
+    "clr-boot-manager": Refusal(
+        "clr-boot-manager",
+        "it writes the loader entries anew at each update",
+        "/etc/kernel/cmdline.d/*.conf, then clr-boot-manager update",
+    ),
+    "network boot": Refusal(
+        "network boot",
+        "kernel and arguments come from a server at each boot",
+        "the configuration of the boot server",
+    ),
+    "LILO": Refusal(
+        "LILO",
+        "its configuration is written by hand",
+        "append= in /etc/lilo.conf (then run lilo) or elilo.conf",
+    ),
+    "SYSLINUX": Refusal(
+        "SYSLINUX", "this boot loader is not known", "the APPEND line of extlinux.conf or syslinux.cfg"
+    ),
     "rEFInd": Refusal(
         "rEFInd", "its configuration is written by hand", "the first line of /boot/refind_linux.conf"
     ),
@@ -170,6 +264,31 @@ def system(root: str) -> Refusal | None:
     """The system whose owner has to write the arguments; None where they are ours to write."""
     found = next((each.refusal for each in SYSTEMS if each.recognise(root)), None)
     return found._replace(whole=True) if found else None
+
+
+REFIND = ("/boot/refind_linux.conf", "/boot/efi/EFI/refind/refind.conf", "/efi/EFI/refind/refind.conf")
+SYSLINUX = ("/boot/extlinux/extlinux.conf", "/boot/extlinux.conf", "/boot/syslinux/syslinux.cfg")
+LILO = ("/etc/lilo.conf", "/etc/elilo.conf")
+
+
+def owner(root: str) -> Refusal | None:
+    """What stands between the firmware and the kernel, whatever other loaders left behind."""
+    owners = (
+        ("ZFSBootMenu", zfsbootmenu),
+        ("network boot", _from_network),
+        ("clr-boot-manager", lambda root: _has(root, "clr-boot-manager")),
+    )
+    return next((LOADERS[name] for name, here in owners if here(root)), None)
+
+
+def trace(root: str) -> Refusal | None:
+    """A loader that is not ours to write, by its files alone."""
+    places = (("LILO", LILO), ("rEFInd", REFIND), ("SYSLINUX", SYSLINUX))
+    for name, paths in places:
+        path = next((path for path in paths if exists(root, path)), None)
+        if path:
+            return LOADERS[name]._replace(where=path) if name == "SYSLINUX" else LOADERS[name]
+    return None
 
 
 def unknown(name: str) -> Refusal:

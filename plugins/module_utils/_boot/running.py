@@ -17,7 +17,7 @@ from .._write import below, read_bytes, read_text
 from .record import RECORD, RecordError, parse
 
 STANDING = re.compile(
-    r"root|resume|zfs|cryptdevice|luks\.(uuid|name)|rd\.luks\.(uuid|name)|rd\.(lvm\.(lv|vg)|md\.uuid)"
+    r"root|boot|resume|zfs|cryptdevice|luks\.(uuid|name)|rd\.luks\.(uuid|name)|rd\.(lvm\.(lv|vg)|md\.uuid)"
 )
 
 
@@ -27,11 +27,29 @@ def line(root: str) -> list[str]:
     return cmdline.for_kernel(cmdline.split(text.decode("utf-8", "replace")))
 
 
+def not_of_grub(root: str) -> list[str]:
+    """GRUB names the kernel by its path, from / or with a disk before it. LILO names a label, PXE a file."""
+    return [entry for entry in line(root) if re.match(r"BOOT_IMAGE=(?![/(])", entry)]
+
+
+def of_grub(root: str) -> bool:
+    return any(re.match(r"BOOT_IMAGE=[/(]", entry) for entry in line(root))
+
+
 def unexplained(root: str, lines: list[list[str]]) -> list[str]:
     """Arguments of the running kernel that none of these lines can have given it."""
     lines = [each for each in lines if each]
     if not lines:
         return []
+    return _not_in(root, lines)
+
+
+def standing(root: str) -> list[str]:
+    """What only a source that is right can have given."""
+    return _not_in(root, [])
+
+
+def _not_in(root: str, lines: list[list[str]]) -> list[str]:
     given = [entry for each in lines for entry in each] + _pending(root)
     return [
         entry

@@ -18,7 +18,8 @@ from .. import _cmdline as cmdline
 from .._cmdline import Wanted
 from .._write import below, follow, read_text
 from .base import KERNEL_CMDLINE, BootError, Host, Kept, Plan, called, checked, first_line, the_record
-from .next_boot import LOADER_FOLDERS, loader_named, version_key
+from .next_boot import LOADER_FOLDERS, entry_id, loader_named, variable, version_key
+from .shared import files_of_loader, of_this_system
 from .steps import write_files, write_record
 
 FOLDERS = tuple(f"{os.path.dirname(folder)}/EFI/Linux" for folder in LOADER_FOLDERS)
@@ -69,12 +70,16 @@ def release(place: str) -> str:
 
 
 def images(root: str) -> list[str]:
-    """The images of the EFI system partition that a boot loader lists."""
-    for folder in FOLDERS:
-        found = sorted(glob.glob(os.path.join(glob.escape(below(root, folder)), "*.efi")))
-        if found:
-            return found
-    return []
+    """The images that a boot loader lists, without those of another system on the same partition."""
+    found = files_of_loader(root, FOLDERS, "*.efi")
+    return of_this_system(root, {place: _readable(place) for place in found}) if len(found) > 1 else found
+
+
+def _readable(image: str) -> list[str] | None:
+    try:
+        return cmdline.split(arguments(image))
+    except ImageError:
+        return None
 
 
 def image_id(place: str) -> str:
@@ -125,7 +130,14 @@ def builders(root: str, tool: Callable[[str], list[str] | None]) -> list[list[st
 def default_image(root: str, entries: Sequence[str]) -> str:
     """The unified kernel image of the next boot; the empty text where a loader entry is taken instead."""
     found, name = images(root), loader_named(root)
-    return default(found, name) if found and (not entries or named(found, name)) else ""
+    if not found:
+        return ""
+    other = any(
+        name and fnmatch.fnmatchcase(entry_id(place), name.removesuffix(".conf")) for place in entries
+    )
+    # Entries may lie beside the image that started this system; nothing reads them then.
+    by_stub = bool(variable(root, "StubInfo")) and not other
+    return default(found, name) if not entries or by_stub or named(found, name) else ""
 
 
 def inside(image: str) -> list[str]:

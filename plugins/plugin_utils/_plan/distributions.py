@@ -22,7 +22,7 @@ KERNELS = (
     (r"microsoft|WSL", "wsl"),
     (r"\+truenas", "truenas"),
     (r"uek", "ol"),
-    (r"-(xanmod|liquorix|zen|cachyos|tkg|tuxedo|fsync|surface)|-76\d{6}-", "another"),
+    (r"[-.](xanmod|liquorix|zen|cachyos|tkg|tuxedo|fsync|surface)|-76\d{6}-", "another"),
     (r"\.amzn\d", "amzn"),
     (r"\.azl\d|\.cm\d", "azurelinux"),
     (r"\.oe\d", "openEuler"),
@@ -30,7 +30,8 @@ KERNELS = (
     (r"\.el\d", "rhel"),
     (r"-arch\d", "arch"),
     (r"-((cloud|rt)-)?(amd64|arm64)$", "debian"),
-    (r"^\d+\.\d+\.\d+-\d{1,4}-[a-z][a-z0-9.-]*$", "ubuntu"),
+    # The third number of Ubuntu's is always 0: 6.12.40-0-lts is one of Alpine.
+    (r"^\d+\.\d+\.0-\d{1,4}-[a-z][a-z0-9.-]*$", "ubuntu"),
 )
 # Kernels that no distribution of the tables has built.
 FOREIGN = ("proxmox", "wsl", "truenas", "another")
@@ -97,8 +98,10 @@ def kernel_remedy(system: AmdHost, floor: str) -> str:
         )
     if parent.id == "ubuntu" and parent.version == "24.04":
         return "Install linux-oem-24.04c or the HWE kernel and reboot"
-    if parent.id == "ubuntu":
+    if parent.id == "ubuntu" and parent.version in UBUNTU.values():
         return "Install the HWE kernel and reboot"
+    if parent.id == "ubuntu":
+        return f"Upgrade to a release of Ubuntu with kernel {floor} or later; this one gets no other series"
     return f"Install kernel {floor} or later and reboot"
 
 

@@ -302,6 +302,8 @@ def _pool_gib(host: Host, entry: dict[str, t.Any]) -> tuple[int | None, int]:
     memory = (host.system["memory_bytes"] or 0) // GIB
     limit = int(memory * entry["fraction"])
     gib = host.wants.kernel_gtt_gib or limit
+    if gib < 1:
+        return None, memory  # not known how much there is: a limit of 0 would be half of it
     if gib <= limit:
         return gib, memory
     seen, expected = f"{gib} GiB", f"at most {limit} of {memory} GiB"

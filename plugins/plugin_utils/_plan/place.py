@@ -58,6 +58,8 @@ def _owner(host: Host) -> str:
         )
     if manager == "systemd-nspawn":
         return "start it with --bind=/dev/kfd --bind=/dev/dri and DeviceAllow= for both"
+    if manager == "kubernetes":
+        return "request amd.com/gpu in the resources of the pod"
     return "start it with --device /dev/kfd and --device /dev/dri"
 
 

@@ -303,7 +303,7 @@ def two_of_them(root: Path) -> None:
         (refind, "rEFInd", "refind_linux.conf"),
         (efi_stub, "EFI stub", "efibootmgr"),
         (another, "OpenCore 1.0", "configuration of this boot loader"),
-        (netbooted, "grub", "the configuration that holds these arguments"),
+        (netbooted, "network boot", "the boot server"),
         (two_of_them, "limine", "left of the loader"),
     ],
 )

@@ -92,6 +92,13 @@ def test_images_of_the_efi_system_partition_are_found(tmp_path):
     assert installed_images(str(tmp_path)) == [str(tmp_path / "efi/0a1b/7.0.2-arch1-1/initrd")]
 
 
+@pytest.mark.parametrize("folder", ["efi", "boot", "boot/efi"])
+def test_a_unified_image_holds_an_initramfs(tmp_path, folder):
+    """Without the tool that builds it an option is not known to take effect, so no argument goes for it."""
+    put(tmp_path, f"{folder}/EFI/Linux/arch-linux.efi", b"MZ")
+    assert installed_images(str(tmp_path)) == [str(tmp_path / folder / "EFI/Linux/arch-linux.efi")]
+
+
 @pytest.mark.parametrize(
     ("path", "text", "writable"),
     [
