@@ -12,7 +12,14 @@ from pathlib import Path
 import jinja2
 from markupsafe import Markup, escape
 
-from ansible_collections.amdgpu.fleet.plugins.plugin_utils._report import accepted, groups, plans, table
+from ansible_collections.amdgpu.fleet.plugins.plugin_utils._report import (
+    accepted,
+    changes,
+    groups,
+    plans,
+    siblings,
+    table,
+)
 from ansible_collections.amdgpu.fleet.plugins.plugin_utils._report import words as say
 from ansible_collections.amdgpu.fleet.plugins.plugin_utils._report.shapes import (
     BY_FINDINGS,
@@ -21,6 +28,7 @@ from ansible_collections.amdgpu.fleet.plugins.plugin_utils._report.shapes import
     Past,
     Record,
     Run,
+    Unlike,
     count,
     level,
     state,
@@ -79,6 +87,7 @@ def _render(records: list[Record], run: Run, title: str, whole: bool) -> str:
     )  # fmt: skip
     environment.filters.update(
         accepted=accepted.sentence,
+        changed=changes.sentence,
         code=code,
         gib=say.gib,
         plural=say.plural,
@@ -90,6 +99,7 @@ def _render(records: list[Record], run: Run, title: str, whole: bool) -> str:
         title=title, run=run, cards=cards, anchors=anchors, plans=common, whole=whole,
         totals=_totals(records, cards), stopped=_stopped(order), reboots=groups.reboots(order),
         commands=table.next_commands([each for each in records if each["asked"]], run),
+        unlike=_unlike(records), changed=groups.changed(order),
         found=groups.of_records(order), right=groups.put_right(order),
         few=len(records) <= FEW, memory=_memory(order), models=_models(order),
     )  # fmt: skip
@@ -204,6 +214,14 @@ def _stopped(records: list[Record]) -> dict[str, list[str]]:
         if record["failure"] and not record["failure"].startswith(BY_FINDINGS):
             found.setdefault(record["failure"], []).append(record["host"])
     return found
+
+
+def _unlike(records: list[Record]) -> list[tuple[str, list[Unlike]]]:
+    """By the kind of the hosts that should be equal."""
+    kinds: dict[str, list[Unlike]] = {}
+    for each in siblings.unlike(records):
+        kinds.setdefault(each["kind"], []).append(each)
+    return list(kinds.items())
 
 
 def _memory(records: list[Record]) -> list[tuple[list[str], Endpoint]]:
