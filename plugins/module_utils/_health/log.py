@@ -31,11 +31,12 @@ KINDS = {
     "reset": re.compile(r"GPU reset(?:\(\d+\))? succeeded"),
     "heat": re.compile(r"HW CTF|GPU is throttled|over temperature|thermal shutdown", re.I),
     "link_down": re.compile(r"Link Down"),
+    "contained": re.compile(r"DPC: containment event|EDR: EDR event received"),
 }
 # What ends a reset that has begun.
 _RESET_ENDS = re.compile(r"GPU reset(?:\(\d+\))? (?:succeeded|failed)|GPU reset end|device lost from bus")
 # Lines about PCIe name the port, and no driver.
-_SUBJECT = re.compile(r"amdgpu|\[drm|pcieport|pciehp")
+_SUBJECT = re.compile(r"amdgpu|\[drm|pcieport|pciehp|EDR:")
 
 
 def hardware(log: str, addresses: t.Collection[str]) -> list[dict[str, t.Any]]:

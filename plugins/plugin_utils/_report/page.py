@@ -37,6 +37,8 @@ from ansible_collections.amdgpu.fleet.plugins.plugin_utils._report.shapes import
 TEMPLATES = Path(__file__).resolve().parents[3] / "roles" / "report" / "templates"
 # Up to this many hosts the page shows every endpoint in one table; of more, each host shows its own.
 FEW = 30
+# Of more hosts than this those that are well are folded.
+MOST_OPEN = 60
 # Bytes; a page that would be larger leaves out what the files beside it hold.
 LARGEST = 1_900_000
 VERDICTS = {"ok": "ok", "watch": "warn", "drain": "drain", "replace": "fail"}
@@ -60,6 +62,8 @@ class Card(t.NamedTuple):
     age: str
     cells: list[Cell]
     endpoints: str
+    # Colour and words of what is known of its GPUs.
+    health: list[tuple[str, str]]
     history: Markup
     plan: plans.Share
     words: str
@@ -101,7 +105,7 @@ def _render(records: list[Record], run: Run, title: str, whole: bool) -> str:
         commands=table.next_commands([each for each in records if each["asked"]], run),
         unlike=_unlike(records), changed=groups.changed(order),
         found=groups.of_records(order), right=groups.put_right(order),
-        few=len(records) <= FEW, memory=_memory(order), models=_models(order),
+        few=len(records) <= FEW, most_open=MOST_OPEN, memory=_memory(order), models=_models(order),
     )  # fmt: skip
     # Indentation is for those who read the template.
     return re.sub(r"\n\s+", "\n", re.sub(r"[^\S\n]+\n", "\n", text))
@@ -145,7 +149,8 @@ def _card(record: Record, place: int, run: Run, share: plans.Share) -> Card:
     words += [each["model"] for each in record["endpoints"]]
     return Card(
         record=record, anchor=f"h{place}", level=level(record), state=state(record), age=old,
-        cells=_cells(record), endpoints=_answering(record["endpoints"]), history=_history(record["history"]),
+        cells=_cells(record), endpoints=_answering(record["endpoints"]), health=_health(record),
+        history=_history(record["history"]),
         plan=share, words=" ".join(dict.fromkeys(" ".join(words).lower().split())),
     )  # fmt: skip
 
@@ -158,6 +163,21 @@ def _cells(record: Record) -> list[Cell]:
         about = " ".join(str(part) for part in (gpu["verdict"], gpu["evidence"]) if part)
         cells.append(Cell(css, f"GPU {gpu['index']}: {about}" if about else "", gpu["partitions"]))
     return cells
+
+
+def _health(record: Record) -> list[tuple[str, str]]:
+    """What is wrong with a GPU in words, and how many are well."""
+    known = [gpu for gpu in record["gpu_list"] if gpu["verdict"]]
+    bad = [gpu for gpu in known if gpu["verdict"] != "ok"]
+    lines = [
+        (VERDICTS[str(gpu["verdict"])], f"GPU {gpu['index']}: {gpu['verdict']}, {gpu['evidence']}")
+        for gpu in bad
+        if gpu["verdict"] in VERDICTS
+    ]
+    well = len(known) - len(bad)
+    return (
+        [*lines, ("ok", f"{say.plural(well, 'GPU')} {'is' if well == 1 else 'are'} well")] if well else lines
+    )
 
 
 def _answering(endpoints: list[Endpoint]) -> str:

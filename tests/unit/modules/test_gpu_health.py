@@ -352,6 +352,10 @@ def test_lines_are_counted_for_each_gpu():
 
 
 def test_error_records_are_counted_by_severity():
-    assert cper.count(bed.ring(2)) == {"uncorrected": 0, "fatal": 2, "corrected": 0}
+    when = "2026-11-27T10:02:03Z"
+    assert cper.count(bed.ring(2)) == {"uncorrected": 0, "fatal": 2, "corrected": 0, "latest": when}
     assert cper.count(bed.ring(2)[:-10])["fatal"] == 1
-    assert cper.count(b"\xff" * 500) == cper.count(b"") == {"uncorrected": 0, "fatal": 0, "corrected": 0}
+    nothing = {"uncorrected": 0, "fatal": 0, "corrected": 0, "latest": None}
+    assert cper.count(b"\xff" * 500) == cper.count(b"") == nothing
+    damaged = bed.ring(1).replace(bytes((27, 11, 26, 20)), b"\xff" * 4)
+    assert cper.count(damaged) == {**nothing, "fatal": 1}
