@@ -15,7 +15,7 @@ export ANSIBLE_CONFIG := $(CURDIR)/ansible.cfg
 
 CERTIFY := .cache/certify/venv
 
-.PHONY: help setup demo demo-down test test-vm test-matrix lint certify sanity site changelog unit scenario scenarios bench docs build build-llama clean catalog-refresh
+.PHONY: help setup browser demo demo-down test test-vm test-matrix lint certify sanity site changelog unit scenario scenarios bench docs build build-llama clean catalog-refresh
 
 help: ## This list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 14
@@ -38,6 +38,11 @@ $(VENV)/.path: tools/molecule_path.pth $(VENV)/.done
 	@mkdir -p $(@D)
 	@ln -sfn ../../.. $@
 
+# What draws the report for the tests of its page.
+browser: setup
+	@command -v chromium >/dev/null || command -v chromium-browser >/dev/null || command -v google-chrome >/dev/null \
+		|| { echo "==> installing Chromium"; $(SUDO) apt-get update -qq && $(SUDO) apt-get install -y -qq --no-install-recommends chromium; }
+
 demo: setup ## Bring up three emulated hosts and ask a real model on each a question
 	@molecule/shared/with-bed inventories/demo/bed.yml \
 		$(BIN)/ansible-playbook playbooks/demo.yml -i inventories/demo/hosts.yml
@@ -45,7 +50,7 @@ demo: setup ## Bring up three emulated hosts and ask a real model on each a ques
 demo-down: setup ## Remove the hosts of the demo
 	@$(BED) down --all
 
-test: setup ## Everything but what takes too long: test-vm, and the scenarios accept, build, monitor
+test: setup browser ## Everything but what takes too long: test-vm, and the scenarios accept, build, monitor
 	@echo "==> linters, what Galaxy checks, and ansible-test sanity, two at a time: each prints when it ends"
 	@$(MAKE) --no-print-directory --jobs=2 --output-sync=target sanity lint certify
 	@echo "==> Molecule scenarios, vLLM's own parser and unit tests, in two lanes: scenarios with an engine, and everything else"
@@ -91,7 +96,7 @@ scenario: setup ## One Molecule scenario whole: make scenario S=devices
 	@[ -f "molecule/$(S)/molecule.yml" ] || { echo "make scenario S=NAME, one of:" molecule/*/molecule.yml | sed -E 's#molecule/([^/]+)/molecule.yml#\1#g'; exit 2; }
 	@molecule/shared/with-bed - $(BIN)/molecule test --scenario-name $(S)
 
-scenarios: setup ## All Molecule scenarios
+scenarios: setup browser ## All Molecule scenarios
 	@molecule/shared/with-bed - $(BIN)/pytest $(LANES) -m "not vm" tests/integration
 
 bench: setup ## What detection, the plan and runs over 1, 8 and 32 hosts cost; the table goes into docs/cost.md

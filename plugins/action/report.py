@@ -13,7 +13,14 @@ from ansible_collections.amdgpu.fleet.plugins.plugin_utils import _harmless
 from ansible_collections.amdgpu.fleet.plugins.plugin_utils._display import show
 from ansible_collections.amdgpu.fleet.plugins.plugin_utils._plan.findings import sentence
 from ansible_collections.amdgpu.fleet.plugins.plugin_utils._report import folder as folders
-from ansible_collections.amdgpu.fleet.plugins.plugin_utils._report import merge, outputs, page, run, table
+from ansible_collections.amdgpu.fleet.plugins.plugin_utils._report import (
+    log,
+    merge,
+    outputs,
+    page,
+    run,
+    table,
+)
 from ansible_collections.amdgpu.fleet.plugins.plugin_utils._report.record import of_host
 from ansible_collections.amdgpu.fleet.plugins.plugin_utils._report.shapes import Record, Run
 from ansible_collections.amdgpu.fleet.plugins.plugin_utils._shape import ShapeError, fitting
@@ -22,8 +29,9 @@ from ansible_collections.amdgpu.fleet.plugins.plugin_utils._shape import ShapeEr
 OF_TASKS = (
     "plan_host", "ansible_facts", "ansible_check_mode", "fleet_failure", "fleet_findings_before",
     "fleet_rebooted", "fleet_serving", "fleet_teardown", "fleet_gpu_health", "devices_applied",
-    "rocm_removed", "__serve_probes", "__serve_seen", "serve_installed_wheels",
-    "kernel_reboot_required", "kernel_reboot_reason", "firmware_reboot_reason", "driver_reboot_reason",
+    "fleet_compared", "plan_compared", "rocm_removed", "__serve_probes", "__serve_seen",
+    "serve_installed_wheels", "kernel_reboot_required", "kernel_reboot_reason", "firmware_reboot_reason",
+    "driver_reboot_reason",
 )  # fmt: skip
 # From the inventory, so they may be templates.
 OF_INVENTORY = ("ansible_connection", "plan_accept", "plan_catalog")
@@ -67,7 +75,8 @@ class ActionModule(ActionBase):
         known = {name: variables[name] for name in OF_TASKS if name in variables}
         known |= {name: self._templar.template(variables[name]) for name in OF_INVENTORY if name in variables}
         record = _record_of(host, known, now, address, merge.read_one(path))
-        problem = _try_write({path: folders.to_json(record)})
+        past = folders.history_of(place, host)
+        problem = _try_write({path: folders.to_json(record), past: log.text(past, record)})
         stops = [sentence(each) for each in t.cast("list[dict[str, t.Any]]", record["findings"])]
         return {
             "changed": False,

@@ -36,6 +36,19 @@ def finding(host: str, identifier: str, seen: str = "") -> dict:
     }  # fmt: skip
 
 
+CHANGES = {
+    "gpus": ("fail", "a GPU that is gone is seen by nothing else"),
+    "drift": ("warn", "somebody changed what the roles had set; `amdgpu.fleet.site` sets it right"),
+    "kernel": ("ok", "results of earlier tests were those of another one"),
+    "correctable": ("ok", "nothing is lost; a number that keeps rising foretells a failure"),
+}
+
+
+def change(kind: str, what: str, before: str, now: str) -> dict:
+    severity, why = CHANGES[kind]
+    return {"kind": kind, "what": what, "before": before, "now": now, "why": why, "severity": severity}
+
+
 def settings(kind: str, host: str) -> list[dict]:
     return [
         {"role": "kernel", "setting": "argument", "value": "iommu=pt" if kind == "rack" else "ttm.pages_limit=29360128",
@@ -70,6 +83,11 @@ def record(number: int, run: Run = RUN) -> Record:
         gpu_list=[{**gpu, "index": index, "verdict": None} for index in range(amount)],
         partitions=amount * gpu["partitions"], usable_bytes=amount * gpu["memory_bytes"], settings=settings(kind, name),
     )  # fmt: skip
+    known["seen"]["versions"] = {
+        "os": known["os"], "kernel": known["kernel"], "driver": "dkms 31.10" if kind == "rack" else "inbox", "gpus": str(amount),
+        "memory": "2048 GiB" if kind == "rack" else "128 GiB", "vbios": "113-M3000100-102" if kind == "rack" else "113-STRXLGEN-001",
+        "link_width": "x16", "firmware smc": "0x00556900",
+    }  # fmt: skip
     endpoint = {
         "name": "chat", "url": f"http://10.20.{number // 250}.{number % 250 + 1}:8000", "unit": "vllm-chat.service",
         "target": f"10.20.{number // 250}.{number % 250 + 1}:8000", "model": "Qwen3-235B-A22B-FP8" if kind == "rack" else "gpt-oss-120b",
@@ -110,6 +128,19 @@ def _trouble(known: Record, number: int) -> None:
             "the host could not be reached any more; the line UNREACHABLE of this run names the task"
         )
         known["known_at"] = "2026-11-27T06:00:00Z"
+    if number % 57 == 6 and len(known["gpu_list"]) > 1:
+        known["gpu_list"].pop()
+        known["seen"]["versions"]["gpus"] = str(len(known["gpu_list"]))
+        known["changes"].append(change("gpus", "GPUs", "8", "7"))
+    if number % 83 == 11:
+        known["seen"]["versions"]["firmware smc"] = "0x00556800"
+    if number % 29 == 3:
+        known["changes"].append(change("kernel", "kernel", "6.12.9-generic", "6.18.9-generic"))
+    if number % 61 == 5:
+        known["changes"].append(change("correctable", "GPU 3: corrected errors (umc)", str(number // 2), str(number)))
+    if number % 31 == 8:
+        known["seen"]["drift"] = {"serve": "/etc/vllm/chat.env differs from the plan"}
+        known["changes"].append(change("drift", "not as planned any more (serve)", "as planned", "/etc/vllm/chat.env differs"))
     if number % 71 == 10:
         known["reboot"] = ["iommu=pt is not in effect in the running kernel"]
 

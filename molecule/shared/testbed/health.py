@@ -9,16 +9,17 @@ fault a GPU is idle and well.
 
 from __future__ import annotations
 
+import os
 import struct
 from typing import Any
 
 from .devices import PCI, RENDER_BASE, Gpu, stable_number
+from .gpu_metrics import metrics_of
 from .writer import Writer
 
 BLOCKS = ("umc", "sdma", "gfx", "mmhub", "xgmi_wafl", "vcn", "jpeg")
 WATTS = {"AMD Instinct MI300X": 750, "AMD Instinct MI325X": 1000, "AMD Instinct MI300A": 550}
 WATTS |= {"AMD Instinct MI350X": 1000, "AMD Instinct MI355X": 1400}
-SAMPLES = 1_000_000
 # What a description may say, and what it is without.
 FAULTS: dict[str, Any] = {
     "link_width": None,
@@ -44,6 +45,10 @@ FAULTS: dict[str, Any] = {
     "asleep": False,
     "metrics": None,
     "unreadable": [],
+    # The board's own switch and the port above it: width and speed of that link, and what the port can do.
+    "bridge": {},
+    # Files of the GPU with other contents; a number of bytes is as many letters.
+    "raw": {},
 }
 
 
@@ -67,12 +72,43 @@ def write_health(out: Writer, gpu: Gpu, siblings: int, card: int) -> None:
     out.file(f"{folder}/gpu_metrics", metrics_of(gpu, faults))
     if faults["fatal_records"]:
         out.file(f"sys/kernel/debug/dri/{card}/amdgpu_ring_cper", ring(faults["fatal_records"]))
+    for name, content in faults["raw"].items():
+        out.file(f"{folder}/{name}", content if isinstance(content, (str, bytes)) else b"x" * content)
     for name in faults["unreadable"]:
         # Reading a folder fails for root too.
         path = out.root / folder / name
         if path.exists():
             path.unlink()
         path.mkdir(parents=True)
+    if faults["bridge"]:
+        _put_behind_a_switch(out, gpu, {"width": 16, "speed": None, "slot_width": 16, **faults["bridge"]})
+
+
+def _put_behind_a_switch(out: Writer, gpu: Gpu, link: dict[str, Any]) -> None:
+    """As sysfs nests devices: a port of the host, the two bridges of the board, and the GPU, whose own link is
+    full whatever the slot gives."""
+    flat, bus = out.root / PCI / gpu.address, gpu.address.split(":")[1]
+    full = gpu.product.link_speed
+    slow = f"{link['speed']} GT/s PCIe" if link["speed"] else full
+    port, upper, lower = "0000:00:01.1", f"0000:{bus}:1e.0", f"0000:{bus}:1f.0"
+    parent = "sys/devices/pci0000:00"
+    for address, vendor, width, most, speed in (
+        (port, 0x1022, link["width"], link["slot_width"], slow),
+        (upper, 0x1002, link["width"], 16, slow),
+        (lower, 0x1002, 16, 16, full),
+    ):
+        parent = f"{parent}/{address}"
+        out.files(parent, {"vendor": f"0x{vendor:04x}", "class": "0x060400", "current_link_width": width,
+                           "max_link_width": most, "current_link_speed": speed, "max_link_speed": full})  # fmt: skip
+        out.link(f"{PCI}/{address}", parent)
+    place = out.root / parent / gpu.address
+    links = {path: path.resolve() for path in flat.rglob("*") if path.is_symlink()}
+    flat.rename(place)
+    flat.symlink_to(os.path.relpath(place, flat.parent))
+    for path, target in links.items():
+        moved = place / path.relative_to(flat)
+        moved.unlink()
+        moved.symlink_to(os.path.relpath(target, moved.parent))
 
 
 def _write_link(out: Writer, gpu: Gpu, folder: str, faults: dict[str, Any]) -> None:
@@ -144,85 +180,10 @@ def _write_sensors(out: Writer, gpu: Gpu, folder: str, faults: dict[str, Any]) -
         out.file(f"{hwmon}/power1_cap_max", own * 1_000_000)
 
 
-def metrics_of(gpu: Gpu, faults: dict[str, Any]) -> bytes:
-    """The table as the driver of this GPU writes it, or as ``metrics`` says."""
-    product = gpu.product
-    usual = "1.7" if product.xccs > 1 else "1.3"
-    if product.apu and not product.instinct:
-        usual = "3.0" if product.gfx_target_version >= 110500 else "2.1"
-    wanted = str(faults["metrics"] or usual)
-    throttled = {name: int(share * SAMPLES) for name, share in faults["throttled"].items()}
-    if wanted == "garbage":
-        return bytes(range(1, 100))
-    table = {"1.3": _v1_3, "1.7": _v1_7, "1.9": _v1_9, "2.1": _v2_1, "3.0": _v3_0}[
-        wanted.removesuffix(" cut")
-    ]
-    data = table(faults, throttled)
-    return data[:-20] if wanted.endswith(" cut") else data
-
-
-def _table(size: int, version: tuple[int, int], fields: dict[int, tuple[str, int]]) -> bytes:
-    """A table in which every field that is not given is unset: all ones."""
-    data = bytearray(b"\xff" * size)
-    struct.pack_into("<HBB", data, 0, size, *version)
-    for offset, (kind, value) in fields.items():
-        struct.pack_into(f"<{kind}", data, offset, value)
-    return bytes(data)
-
-
-def _v1_3(faults: dict[str, Any], _throttled: dict[str, int]) -> bytes:
-    fields = {16: ("H", faults["busy"]), 54: ("H", 500), 58: ("H", 96), 112: ("Q", faults["throttle_bits"])}
-    return _table(120, (1, 3), fields)
-
-
-def _v1_7(faults: dict[str, Any], throttled: dict[str, int]) -> bytes:
-    fields = {12: ("H", faults["busy"]), 40: ("I", SAMPLES), 68: ("H", 16), 70: ("H", 320)}
-    for offset, name in ((44, "prochot"), (48, "ppt"), (52, "socket_thm"), (56, "vr_thm"), (60, "hbm_thm")):
-        fields[offset] = ("I", throttled.get(name, 0))
-    fields |= {
-        72: ("H", 16),
-        74: ("H", 32),
-        104: ("Q", faults["recoveries"]),
-        112: ("Q", faults["replays"] or 0),
-    }
-    for number in range(8):
-        status = 2 if number == 7 else 0 if number < faults["xgmi_down"] else 1
-        fields[264 + 2 * number] = ("H", status)
-        fields[296 + 2 * number] = ("H", 132)
-    return _table(2208, (1, 7), fields)
-
-
-def _v1_9(faults: dict[str, Any], throttled: dict[str, int]) -> bytes:
-    """A list: unit, type, id and number of values in one word, then the values."""
-    u16, u32, u64 = (2, "H"), (4, "I"), (6, "Q")
-    status = [2 if number == 7 else 0 if number < faults["xgmi_down"] else 1 for number in range(8)]
-    values: list[tuple[int, tuple[int, str], int, list[int]]] = [
-        (2, u16, 0, [45]), (3, u16, 3, [151]), (10, u16, 4, [faults["busy"]]), (0, u32, 9, [SAMPLES]),
-        (0, u16, 16, [16]), (7, u16, 17, [320]), (0, u16, 18, [16]), (0, u16, 19, [32]),
-        (0, u64, 24, [faults["recoveries"]]), (0, u64, 25, [faults["replays"] or 0]), (0, u16, 31, status),
-        (1, u16, 33, [132] * 8), (0, u64, 900, [7, 7]),
-    ]  # fmt: skip
-    names = {"prochot": 10, "ppt": 11, "socket_thm": 12, "vr_thm": 13, "hbm_thm": 14}
-    values += [(0, u32, number, [throttled.get(name, 0)]) for name, number in names.items()]
-    data = struct.pack("<i", len(values))
-    for unit, (kind, letter), identifier, numbers in values:
-        data += struct.pack("<Q", unit << 24 | kind << 20 | identifier << 10 | len(numbers))
-        data += struct.pack(f"<{len(numbers)}{letter}", *numbers)
-    return struct.pack("<HBB", 4 + len(data), 1, 9) + data
-
-
-def _v2_1(faults: dict[str, Any], _throttled: dict[str, int]) -> bytes:
-    return _table(120, (2, 1), {4: ("H", 4150), 28: ("H", faults["busy"]), 76: ("H", 800)})
-
-
-def _v3_0(faults: dict[str, Any], _throttled: dict[str, int]) -> bytes:
-    fields = {4: ("H", 4150), 42: ("H", faults["busy"]), 112: ("I", 19000), 174: ("H", 600), 186: ("H", 1000)}
-    return _table(264, (3, 0), fields)
-
-
 def ring(fatal: int) -> bytes:
     """Records of severity fatal as the driver keeps them."""
-    body = bytes(96)
+    # Of 2026-11-27, 10:02:03.
+    body = bytes((3, 2, 10, 1, 27, 11, 26, 20)) + bytes(88)
     head = struct.pack("<4sHIHIII", b"CPER", 0x100, 0xFFFFFFFF, 1, 1, 0, 24 + len(body))
     records = (head + body) * fatal
     return struct.pack("<III", 0, len(records), len(records)) + records

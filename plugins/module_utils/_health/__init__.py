@@ -20,6 +20,8 @@ DEBUG = "sys/kernel/debug/dri"
 NO_THRESHOLD = (0, 0xFFFFFFFF)
 MIB = 1 << 20
 ASLEEP = "the GPU sleeps to save power, and reading would wake it"
+# No sensor of a GPU shows more degrees.
+HIGHEST = 255
 RESIDENCIES = ("accumulation", "prochot", "ppt", "socket_thm", "vr_thm", "hbm_thm")
 PCIE = (
     "replay", "rollover", "nak_sent", "nak_received", "l0_to_recovery", "other_end_recovery",
@@ -92,7 +94,7 @@ def _fill(tree: Tree, gpu: t.Mapping[str, t.Any], seen: Reading, found: dict[str
         seen.unread["links"] = "the link of a virtual function is its owner's"
     else:
         found["links"] = link.links(tree, seen)
-        found["pcie_errors"] = link.errors(tree, seen.folder)
+        found["pcie_errors"] = link.errors(tree, seen)
     found["serial_number"] = seen.word("serial_number")
     found["vbios"] = seen.word("vbios_version", "vbios")
     found["firmware"] = sensors.firmware(seen)
@@ -100,10 +102,10 @@ def _fill(tree: Tree, gpu: t.Mapping[str, t.Any], seen: Reading, found: dict[str
         found["asleep"] = True
         seen.unread["sensors"] = ASLEEP
         return
-    found["busy_percent"] = seen.number("gpu_busy_percent", "busy_percent")
+    found["busy_percent"] = seen.count("gpu_busy_percent", "busy_percent", most=100)
     found["ras"] = sensors.ras(seen)
     found["bad_pages"] = sensors.bad_pages(seen, _threshold(tree, gpu))
-    found["replay_count"] = seen.number("pcie_replay_count", "replay_count")
+    found["replay_count"] = seen.count("pcie_replay_count", "replay_count")
     found["xgmi"] = sensors.xgmi(seen)
     folder = sensors.hwmon(seen)
     if folder:
@@ -180,7 +182,7 @@ def _metrics(seen: Reading, found: dict[str, t.Any]) -> None:
     known = {each["name"] for each in found["temperatures"]}
     for name, field in (("edge", "edge"), ("junction", "hotspot"), ("mem", "mem")):
         degrees = number(fields, field)
-        if degrees and name not in known:
+        if degrees and degrees <= HIGHEST and name not in known:
             found["temperatures"].append(
                 {"name": name, "celsius": degrees, "critical": None, "emergency": None}
             )
@@ -192,6 +194,6 @@ def _add_xgmi(xgmi: dict[str, t.Any], fields: t.Mapping[str, metrics.Value]) -> 
     xgmi["width"] = metrics.number(fields, "xgmi_width")
     xgmi["speed"] = metrics.number(fields, "xgmi_speed")
     status = fields.get("xgmi_status")
-    if isinstance(status, list):
+    if isinstance(status, list) and any(each is not None for each in status):
         # 2 is a link that the board does not have.
         xgmi["links_up"], xgmi["links_down"] = status.count(1), status.count(0)

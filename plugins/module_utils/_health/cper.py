@@ -4,7 +4,9 @@
 
 from __future__ import annotations
 
+import datetime
 import struct
+import typing as t
 
 MARK = b"CPER"
 _HEADER = struct.Struct("<4sHIHIII")
@@ -12,10 +14,11 @@ _SEVERITIES = {0: "uncorrected", 1: "fatal", 2: "corrected"}
 MAX_RECORDS = 4096
 
 
-def count(data: bytes) -> dict[str, int]:
-    """How many records there are of each severity. A record that is damaged ends the count: what follows it
-    cannot be trusted."""
-    found = dict.fromkeys(_SEVERITIES.values(), 0)
+def count(data: bytes) -> dict[str, t.Any]:
+    """How many records there are of each severity, and when the latest was made. A record that is damaged
+    ends the count: what follows it cannot be trusted."""
+    found: dict[str, t.Any] = dict.fromkeys(_SEVERITIES.values(), 0)
+    latest = None
     # Two pointers and a reserved word come first.
     offset = 12
     for _number in range(MAX_RECORDS):
@@ -25,5 +28,18 @@ def count(data: bytes) -> dict[str, int]:
         if mark != MARK or severity not in _SEVERITIES or not _HEADER.size <= length <= len(data) - offset:
             break
         found[_SEVERITIES[severity]] += 1
+        latest = _time(data[offset + _HEADER.size : offset + min(length, _HEADER.size + 8)]) or latest
         offset += length
-    return found
+    return {**found, "latest": latest}
+
+
+def _time(stamp: bytes) -> str | None:
+    """Seconds, minutes, hours, a flag, day, month, year and century, one byte each."""
+    if len(stamp) < 8:
+        return None
+    second, minute, hour, _flag, day, month, year, century = stamp
+    try:
+        when = datetime.datetime(100 * century + year, month, day, hour, minute, second)
+    except ValueError:
+        return None
+    return when.strftime("%Y-%m-%dT%H:%M:%SZ")

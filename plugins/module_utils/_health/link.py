@@ -44,8 +44,8 @@ def links(tree: Tree, gpu: Reading) -> list[dict[str, t.Any]]:
         width, speed = _lanes(device, "current_link_width"), _speed(device, "current_link_speed")
         widths = [_lanes(end, "max_link_width") for end in (device, partner) if end]
         speeds = [_speed(end, "max_link_speed") for end in (device, partner) if end]
-        if number == 0:
-            gpu.unread.update({f"link.{name}": why for name, why in device.unread.items()})
+        place = "" if number == 0 else f"{os.path.basename(folder)}."
+        gpu.unread.update({f"link.{place}{name}": why for name, why in device.unread.items()})
         found.append(
             {
                 "device": os.path.basename(folder),
@@ -93,15 +93,19 @@ def _speed(device: Reading, name: str) -> float | None:
     return float(match.group(1))
 
 
-def errors(tree: Tree, folder: str) -> dict[str, int | None]:
+def errors(tree: Tree, gpu: Reading) -> dict[str, int | None]:
     """Errors that PCIe itself reports (AER) of the GPU and the bridges of its board, by how bad they are."""
     totals: dict[str, int | None] = {}
     for kind, name in (("correctable", "COR"), ("nonfatal", "NONFATAL"), ("fatal", "FATAL")):
         counts = []
-        for each in chain(tree, folder) or [folder]:
-            text = Reading(tree, each).text(f"aer_dev_{kind}") or ""
-            match = re.search(rf"^TOTAL_ERR_{name} (\d{{1,18}})$", text, re.M)
+        for each in chain(tree, gpu.folder) or [gpu.folder]:
+            device = Reading(tree, each)
+            text = device.text(f"aer_dev_{kind}")
+            match = re.search(rf"^TOTAL_ERR_{name} (\d{{1,18}})$", text or "", re.M)
             if match:
                 counts.append(int(match.group(1)))
+            elif each == gpu.folder or text is not None:
+                reason = device.unread.get(f"aer_dev_{kind}", "holds no sum of errors")
+                gpu.fail(f"pcie_errors.{kind}", reason)
         totals[kind] = sum(counts) if counts else None
     return totals

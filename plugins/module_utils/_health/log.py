@@ -23,13 +23,20 @@ KINDS = {
     "poison": re.compile(r"Poison is created|poison is consumed", re.I),
     "reset_failed": re.compile(r"GPU reset(?:\(\d+\))? failed|Mode2 reset failed|GPU reset end with ret = -"),
     "vram_lost": re.compile(r"VRAM is lost due to GPU reset"),
+    "power_firmware": re.compile(r"SMU: (?:No response|I'm not done)"),
+    "hang": re.compile(r"GPU hang|MES.* failed to respond|Failed to evict process queues"),
+    "ring": re.compile(r"ring \S+ timeout"),
+    "reset_begun": re.compile(r"GPU reset begin"),
     "lost": re.compile(r"device lost from bus|Card not present|GPU has fallen off"),
     "reset": re.compile(r"GPU reset(?:\(\d+\))? succeeded"),
     "heat": re.compile(r"HW CTF|GPU is throttled|over temperature|thermal shutdown", re.I),
     "link_down": re.compile(r"Link Down"),
+    "contained": re.compile(r"DPC: containment event|EDR: EDR event received"),
 }
+# What ends a reset that has begun.
+_RESET_ENDS = re.compile(r"GPU reset(?:\(\d+\))? (?:succeeded|failed)|GPU reset end|device lost from bus")
 # Lines about PCIe name the port, and no driver.
-_SUBJECT = re.compile(r"amdgpu|\[drm|pcieport|pciehp")
+_SUBJECT = re.compile(r"amdgpu|\[drm|pcieport|pciehp|EDR:")
 
 
 def hardware(log: str, addresses: t.Collection[str]) -> list[dict[str, t.Any]]:
@@ -40,10 +47,13 @@ def hardware(log: str, addresses: t.Collection[str]) -> list[dict[str, t.Any]]:
         line = _STAMP.sub("", raw).strip()[:MAX_LENGTH]
         if not _SUBJECT.search(line):
             continue
+        gpu = next((address for address in _ADDRESS.findall(line) if address in addresses), None)
+        if _RESET_ENDS.search(line):
+            # Only one that never ended is told.
+            found.pop(("reset_begun", gpu), None)
         kind = next((name for name, pattern in KINDS.items() if pattern.search(line)), None)
         if kind is None:
             continue
-        gpu = next((address for address in _ADDRESS.findall(line) if address in addresses), None)
         count = found[kind, gpu]["count"] + 1 if (kind, gpu) in found else 1
         found[kind, gpu] = {"kind": kind, "gpu": gpu, "count": count, "line": line}
     return list(found.values())[-MAX_ENTRIES:]

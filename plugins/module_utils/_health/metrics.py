@@ -45,6 +45,16 @@ _V1_6: Layout = {
     "replay": (104, "Q", 0), "rollover": (112, "Q", 0), "nak_sent": (120, "I", 0),
     "nak_received": (124, "I", 0), "gfxclk": (264, "H", 8),
 }  # fmt: skip
+# The same version as the kernel first had it, with the activity of the codecs in front.
+_V1_6_FIRST: Layout = {
+    "hotspot": (4, "H", 0), "mem": (6, "H", 0), "power": (10, "H", 0), "busy": (12, "H", 0),
+    "accumulation": (104, "I", 0), "prochot": (108, "I", 0), "ppt": (112, "I", 0),
+    "socket_thm": (116, "I", 0), "vr_thm": (120, "I", 0), "hbm_thm": (124, "I", 0),
+    "throttle_status": (128, "I", 0), "pcie_width": (136, "H", 0), "pcie_speed": (138, "H", 0),
+    "xgmi_width": (140, "H", 0), "xgmi_speed": (142, "H", 0), "l0_to_recovery": (168, "Q", 0),
+    "replay": (176, "Q", 0), "rollover": (184, "Q", 0), "nak_sent": (192, "I", 0),
+    "nak_received": (196, "I", 0), "gfxclk": (336, "H", 8), "uclk": (376, "H", 0),
+}  # fmt: skip
 _V1_7: Layout = {
     "hotspot": (4, "H", 0), "mem": (6, "H", 0), "power": (10, "H", 0), "busy": (12, "H", 0),
     "accumulation": (40, "I", 0), "prochot": (44, "I", 0), "ppt": (48, "I", 0), "socket_thm": (52, "I", 0),
@@ -69,20 +79,20 @@ _V3_0: Layout = {
     "socket_thm": (252, "I", 0), "gfx_thm": (248, "I", 0), "core_thm": (244, "I", 0),
 }  # fmt: skip
 _INDEPENDENT: Layout = {"throttle_bits": (120, "Q", 0)}
-# (format, content revision): the sizes that the layout is known for. Another size is another layout.
-TABLES: dict[tuple[int, int], tuple[tuple[int, ...], Layout]] = {
-    (1, 3): ((120,), _V1_3),
-    (1, 4): ((288,), _V1_4),
-    (1, 5): ((360,), _V1_5),
-    (1, 6): ((1664,), _V1_6),
-    (1, 7): ((2208,), {**_V1_7, "other_end_recovery": (2200, "I", 0)}),
-    (1, 8): ((3872,), {**_V1_7, "other_end_recovery": (3864, "I", 0)}),
-    (2, 0): ((120,), _V2_0),
-    (2, 1): ((120,), _V2_1),
-    (2, 2): ((128,), {**_V2_1, **_INDEPENDENT}),
-    (2, 3): ((152,), {**_V2_1, **_INDEPENDENT}),
-    (2, 4): ((168,), {**_V2_1, **_INDEPENDENT}),
-    (3, 0): ((264,), _V3_0),
+# (format, content revision): the layout by the size of the table. Another size is another layout.
+TABLES: dict[tuple[int, int], dict[int, Layout]] = {
+    (1, 3): {120: _V1_3},
+    (1, 4): {288: _V1_4},
+    (1, 5): {360: _V1_5},
+    (1, 6): {1664: _V1_6, 384: _V1_6_FIRST},
+    (1, 7): {2208: {**_V1_7, "other_end_recovery": (2200, "I", 0)}},
+    (1, 8): {3872: {**_V1_7, "other_end_recovery": (3864, "I", 0)}},
+    (2, 0): {120: _V2_0},
+    (2, 1): {120: _V2_1},
+    (2, 2): {128: {**_V2_1, **_INDEPENDENT}},
+    (2, 3): {152: {**_V2_1, **_INDEPENDENT}},
+    (2, 4): {168: {**_V2_1, **_INDEPENDENT}},
+    (3, 0): {264: _V3_0},
 }
 # 1.9 is a list that describes itself: what its ids are called.
 _ATTRIBUTES = {
@@ -94,6 +104,7 @@ _ATTRIBUTES = {
 _TYPES = "BbHhIiQq"
 _WHOLE_GTS = 6
 MAX_ATTRIBUTES = 512
+PERCENT = 100
 
 
 def parse(data: bytes) -> tuple[str, dict[str, Value]]:
@@ -106,13 +117,14 @@ def parse(data: bytes) -> tuple[str, dict[str, Value]]:
         return version, _self_describing(data)
     if (format_revision, content_revision) not in TABLES:
         raise TableError(f"is of version {version}, which is not known")
-    sizes, layout = TABLES[format_revision, content_revision]
-    if size not in sizes:
-        raise TableError(f"of version {version} has {size} bytes, and {sizes[0]} are known")
+    layouts = TABLES[format_revision, content_revision]
+    if size not in layouts:
+        known = " or ".join(map(str, layouts))
+        raise TableError(f"of version {version} has {size} bytes, and {known} are known")
     if len(data) < size:
         raise TableError(f"is cut off after {len(data)} of {size} bytes")
     fields: dict[str, Value] = {}
-    for name, (offset, kind, count) in layout.items():
+    for name, (offset, kind, count) in layouts[size].items():
         values = _values(data, offset, kind, max(count, 1))
         fields[name] = values if count else values[0]
     return version, _scaled(fields)
@@ -136,6 +148,10 @@ def _scaled(fields: dict[str, Value]) -> dict[str, Value]:
             scaled[plain] = value // (100 if unit == "centi" else 1000) if isinstance(value, int) else None
         else:
             scaled[name] = value
+    busy = scaled.get("busy")
+    if isinstance(busy, int) and busy > PERCENT:
+        # Some APUs count in hundredths of a percent.
+        scaled["busy"] = busy // 100 if busy <= 100 * PERCENT else None
     return scaled
 
 

@@ -24,6 +24,8 @@ _REASONS = {
 # The driver answers with text instead of an error while it starts and resets.
 _NOT_NOW = re.compile(r"currently inaccessible", re.I)
 MISSING = "is missing"
+# All ones, which is what firmware and drivers show where they have no value.
+NO_VALUE = (0xFFFF, 0xFFFFFFFF, 0xFFFFFFFFFFFFFFFF)
 
 
 class Reading:
@@ -91,6 +93,16 @@ class Reading:
         except ValueError:
             self.fail(about or name, "does not hold a number")
             return None
+
+    def count(self, name: str, about: str = "", most: int | None = None) -> int | None:
+        """A number that is never negative, and at most ``most``; what stands for no value is none."""
+        number = self.number(name, about)
+        if number is None:
+            return None
+        if number < 0 or (number in NO_VALUE if most is None else number > most):
+            self.fail(about or name, f"shows {number}, which is no value")
+            return None
+        return number
 
     def fail(self, about: str, reason: str) -> None:
         """Remember why a value is unknown."""

@@ -8,16 +8,19 @@ from __future__ import annotations
 import re
 import typing as t
 
-from .reading import MISSING, Reading
+from .reading import MISSING, NO_VALUE, Reading
 
 _BLOCK = re.compile(r"(?:aca_([a-z0-9_]{1,24})|([a-z0-9_]{1,24})_err_count)")
-_COUNT = re.compile(r"^(ue|ce|de)\s*:\s*(\d{1,18})\s*$", re.M)
+_COUNT = re.compile(r"^(ue|ce|de)\s*:\s*(\S{1,40})\s*$", re.M)
 _NAMES = {"ue": "uncorrectable", "ce": "correctable", "de": "deferred"}
 _EVENT = re.compile(r"^(Fatal Error|Poison Creation|Poison Consumption)\s*:\s*count:\s*(\d{1,18})", re.M)
 _PAGE = re.compile(r"^0x[0-9a-f]{1,16}\s*:\s*0x[0-9a-f]{1,16}\s*:\s*([RPF])\s*$", re.M | re.I)
 _TEMPERATURES = range(1, 12)
 # Above this a limit is a value that nobody filled.
 HIGHEST_LIMIT = 150
+# What no GPU draws, in watts, and no clock reaches, in MHz.
+MOST_WATTS = 5000
+MOST_MHZ = 10_000
 NO_RAS = "is missing: the GPU or this driver has no RAS"
 
 
@@ -48,10 +51,14 @@ def _counts(gpu: Reading, name: str, block: str) -> dict[str, int | None] | None
     text = gpu.text(f"ras/{name}", f"ras.{block}")
     if text is None:
         return None
-    found = {kind: int(count) for kind, count in _COUNT.findall(text)}
+    shown = dict(_COUNT.findall(text))
+    found = {kind: int(count) for kind, count in shown.items() if re.fullmatch(r"\d{1,20}", count)}
+    found = {kind: count for kind, count in found.items() if count not in NO_VALUE}
     if not found:
         gpu.fail(f"ras.{block}", "holds no counters")
         return None
+    for kind in shown.keys() - found.keys():
+        gpu.fail(f"ras.{block}.{kind}", f"shows {shown[kind]}, which is no value")
     return {_NAMES[kind]: found.get(kind) for kind in ("ce", "ue", "de")}
 
 
@@ -89,7 +96,7 @@ def xgmi(gpu: Reading) -> dict[str, t.Any] | None:
     return {
         "hive_id": gpu.word("xgmi_hive_info/xgmi_hive_id", "xgmi.hive_id"),
         "nodes": nodes or len((hops or "").split()) or None,
-        "error": gpu.number("xgmi_error", "xgmi.error"),
+        "error": gpu.count("xgmi_error", "xgmi.error", most=2),
         "width": None,
         "speed": None,
         "links_up": None,
@@ -146,7 +153,7 @@ def power(gpu: Reading, folder: str) -> dict[str, int | None]:
         path = f"power1_{name}"
         micro[name] = gpu.number(f"{folder}/{path}", f"power.{name}") if path in present else None
         # Nothing is drawn by no GPU and allowed to none: 0 stands for unknown.
-        if not micro[name] or (micro[name] or 0) < 0:
+        if not 0 < (micro[name] or 0) <= 1_000_000 * MOST_WATTS:
             micro[name] = None
     if micro["average"] is None and micro["input"] is None:
         gpu.fail("power.watts", "is not shown")
@@ -167,7 +174,8 @@ def clocks(gpu: Reading, folder: str) -> dict[str, int | None]:
     for number in (1, 2):
         if f"freq{number}_input" in present:
             label = gpu.word(f"{folder}/freq{number}_label")
-            hertz = gpu.number(f"{folder}/freq{number}_input")
+            path = f"{folder}/freq{number}_input"
+            hertz = gpu.count(path, f"clock.{number}", most=1_000_000 * MOST_MHZ)
             found["memory" if label == "mclk" else "gfx"] = None if hertz is None else hertz // 1_000_000
     return found
 

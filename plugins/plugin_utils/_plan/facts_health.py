@@ -102,6 +102,7 @@ class Records(t.TypedDict):
     uncorrected: int  # Error records (CPER) of that severity.
     fatal: int  # Error records (CPER) of that severity.
     corrected: int  # Error records (CPER) of that severity.
+    latest: str | None  # When the latest was made. Its AFID is known to AMD's library alone.
 
 
 class GpuHealth(t.TypedDict):

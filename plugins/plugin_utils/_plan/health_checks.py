@@ -237,7 +237,8 @@ def _records(one: Case, log: t.Sequence[str]) -> t.Iterator[Evidence]:
     if not records or records["fatal"] <= one.limit("error_records"):
         return
     blocks = ras["blocks"].values() if ras else ()
-    seen = f"{records['fatal']} fatal records"
+    when = f", the latest record of {records['latest']}" if records["latest"] else ""
+    seen = f"{records['fatal']} fatal records{when}"
     if (
         any(counts["uncorrectable"] or counts["deferred"] for counts in blocks)
         or (ras and ras["fatal_events"])

@@ -51,8 +51,14 @@ def file_of(folder: Path, host: str) -> Path:
     return folder / "hosts" / f"{'_' if name.startswith('.') else ''}{name}.json"
 
 
+def history_of(folder: Path, host: str) -> Path:
+    """Where the lines of a host's runs are."""
+    return folder / "history" / f"{file_of(folder, host).stem}.jsonl"
+
+
 def write(path: Path, text: str) -> None:
     """All or nothing: a reader never sees half of it."""
+    path.parent.mkdir(exist_ok=True)
     handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     try:
         with os.fdopen(handle, "w", encoding="utf-8", errors="replace") as file:

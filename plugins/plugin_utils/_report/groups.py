@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import typing as t
 
-from ansible_collections.amdgpu.fleet.plugins.plugin_utils._report.shapes import Finding, Record
+from ansible_collections.amdgpu.fleet.plugins.plugin_utils._report.shapes import Change, Finding, Record
 
 ORDER = {"fail": 0, "warn": 1, "ok": 2}
 
@@ -75,6 +75,26 @@ def put_right(records: list[Record]) -> dict[str, list[Group]]:
         for each in record["applied"]
     ]
     return {"mended": group(mended), "set right": group(applied)}
+
+
+class Changed(t.NamedTuple):
+    """Hosts with the same change since their last run."""
+
+    first: Change
+    hosts: list[str]
+
+
+def changed(records: list[Record]) -> list[Changed]:
+    """By severity, then those of most hosts first."""
+    hosts: dict[tuple[str, str, str], list[str]] = {}
+    first: dict[tuple[str, str, str], Change] = {}
+    for record in records:
+        for each in record["changes"]:
+            key = (each["what"], each["before"], each["now"])
+            hosts.setdefault(key, []).append(record["host"])
+            first.setdefault(key, each)
+    found = [Changed(first[key], names) for key, names in hosts.items()]
+    return sorted(found, key=lambda each: (ORDER[each.first["severity"]], -len(each.hosts)))
 
 
 def reboots(records: list[Record]) -> dict[str, list[str]]:

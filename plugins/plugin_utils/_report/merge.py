@@ -15,6 +15,7 @@ from ansible_collections.amdgpu.fleet.plugins.plugin_utils._report.shapes import
     count,
     empty,
     no_acceptance,
+    nothing_seen,
 )
 from ansible_collections.amdgpu.fleet.plugins.plugin_utils._report.words import natural
 
@@ -49,12 +50,19 @@ def _asked(host: str, gone: bool, record: Record | None, run: Run) -> Record:
         "mended": [],
         "applied": [],
         "reboot": [],
+        "changes": [],
         "endpoints": [unasked(each) for each in record["endpoints"]],
     }
 
 
 def _not_asked(record: Record) -> Record:
-    return {**record, "asked": False, "waiting": False, "known_at": record["known_at"] or record["at"]}
+    return {
+        **record,
+        "asked": False,
+        "waiting": False,
+        "changes": [],
+        "known_at": record["known_at"] or record["at"],
+    }
 
 
 def removed(record: Record, inventory: t.Sequence[str], hosts: t.Collection[str]) -> bool:
@@ -99,9 +107,15 @@ def _whole(record: Record) -> bool:
         "gpu_list": {"index", "name", "partitions", "verdict"},
         "history": {"at", "state", "fail", "warn"},
         "deployed": {"kind", "name", "version", "digest", "place"},
+        "changes": {"kind", "what", "before", "now", "why", "severity"},
     }
     entries = t.cast("dict[str, list[t.Any]]", record)
-    return no_acceptance().keys() <= record["acceptance"].keys() and all(
+    shapes = (
+        (no_acceptance(), record["acceptance"]),
+        (nothing_seen(), record["seen"]),
+        (nothing_seen(), record["last"]),
+    )
+    return all(known.keys() <= stored.keys() for known, stored in shapes) and all(
         isinstance(each, dict) and keys <= each.keys()
         for name, keys in needed.items()
         for each in entries[name]

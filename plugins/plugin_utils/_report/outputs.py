@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import typing as t
 
+from ansible_collections.amdgpu.fleet.plugins.plugin_utils._report import siblings
 from ansible_collections.amdgpu.fleet.plugins.plugin_utils._report.shapes import Record, Run, count
 
 
@@ -25,6 +26,8 @@ def doctor(records: list[Record], run: Run) -> dict[str, t.Any]:
         "limit": run.limit,
         "hosts": {record["host"]: record["findings"] for record in records},
         "reboot": {record["host"]: record["reboot"] for record in records if record["reboot"]},
+        "changes": {record["host"]: record["changes"] for record in records if record["changes"]},
+        "unlike": siblings.unlike(records),
         "failures": {record["host"]: record["failure"] for record in records if record["failure"]},
         # What is said of these is older than this run.
         "not_asked": {record["host"]: record["at"] for record in records if not record["asked"]},

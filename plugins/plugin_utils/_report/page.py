@@ -12,7 +12,14 @@ from pathlib import Path
 import jinja2
 from markupsafe import Markup, escape
 
-from ansible_collections.amdgpu.fleet.plugins.plugin_utils._report import accepted, groups, plans, table
+from ansible_collections.amdgpu.fleet.plugins.plugin_utils._report import (
+    accepted,
+    changes,
+    groups,
+    plans,
+    siblings,
+    table,
+)
 from ansible_collections.amdgpu.fleet.plugins.plugin_utils._report import words as say
 from ansible_collections.amdgpu.fleet.plugins.plugin_utils._report.shapes import (
     BY_FINDINGS,
@@ -21,6 +28,7 @@ from ansible_collections.amdgpu.fleet.plugins.plugin_utils._report.shapes import
     Past,
     Record,
     Run,
+    Unlike,
     count,
     level,
     state,
@@ -29,6 +37,8 @@ from ansible_collections.amdgpu.fleet.plugins.plugin_utils._report.shapes import
 TEMPLATES = Path(__file__).resolve().parents[3] / "roles" / "report" / "templates"
 # Up to this many hosts the page shows every endpoint in one table; of more, each host shows its own.
 FEW = 30
+# Of more hosts than this those that are well are folded.
+MOST_OPEN = 60
 # Bytes; a page that would be larger leaves out what the files beside it hold.
 LARGEST = 1_900_000
 VERDICTS = {"ok": "ok", "watch": "warn", "drain": "drain", "replace": "fail"}
@@ -52,6 +62,8 @@ class Card(t.NamedTuple):
     age: str
     cells: list[Cell]
     endpoints: str
+    # Colour and words of what is known of its GPUs.
+    health: list[tuple[str, str]]
     history: Markup
     plan: plans.Share
     words: str
@@ -79,6 +91,7 @@ def _render(records: list[Record], run: Run, title: str, whole: bool) -> str:
     )  # fmt: skip
     environment.filters.update(
         accepted=accepted.sentence,
+        changed=changes.sentence,
         code=code,
         gib=say.gib,
         plural=say.plural,
@@ -90,8 +103,9 @@ def _render(records: list[Record], run: Run, title: str, whole: bool) -> str:
         title=title, run=run, cards=cards, anchors=anchors, plans=common, whole=whole,
         totals=_totals(records, cards), stopped=_stopped(order), reboots=groups.reboots(order),
         commands=table.next_commands([each for each in records if each["asked"]], run),
+        unlike=_unlike(records), changed=groups.changed(order),
         found=groups.of_records(order), right=groups.put_right(order),
-        few=len(records) <= FEW, memory=_memory(order), models=_models(order),
+        few=len(records) <= FEW, most_open=MOST_OPEN, memory=_memory(order), models=_models(order),
     )  # fmt: skip
     # Indentation is for those who read the template.
     return re.sub(r"\n\s+", "\n", re.sub(r"[^\S\n]+\n", "\n", text))
@@ -135,7 +149,8 @@ def _card(record: Record, place: int, run: Run, share: plans.Share) -> Card:
     words += [each["model"] for each in record["endpoints"]]
     return Card(
         record=record, anchor=f"h{place}", level=level(record), state=state(record), age=old,
-        cells=_cells(record), endpoints=_answering(record["endpoints"]), history=_history(record["history"]),
+        cells=_cells(record), endpoints=_answering(record["endpoints"]), health=_health(record),
+        history=_history(record["history"]),
         plan=share, words=" ".join(dict.fromkeys(" ".join(words).lower().split())),
     )  # fmt: skip
 
@@ -148,6 +163,21 @@ def _cells(record: Record) -> list[Cell]:
         about = " ".join(str(part) for part in (gpu["verdict"], gpu["evidence"]) if part)
         cells.append(Cell(css, f"GPU {gpu['index']}: {about}" if about else "", gpu["partitions"]))
     return cells
+
+
+def _health(record: Record) -> list[tuple[str, str]]:
+    """What is wrong with a GPU in words, and how many are well."""
+    known = [gpu for gpu in record["gpu_list"] if gpu["verdict"]]
+    bad = [gpu for gpu in known if gpu["verdict"] != "ok"]
+    lines = [
+        (VERDICTS[str(gpu["verdict"])], f"GPU {gpu['index']}: {gpu['verdict']}, {gpu['evidence']}")
+        for gpu in bad
+        if gpu["verdict"] in VERDICTS
+    ]
+    well = len(known) - len(bad)
+    return (
+        [*lines, ("ok", f"{say.plural(well, 'GPU')} {'is' if well == 1 else 'are'} well")] if well else lines
+    )
 
 
 def _answering(endpoints: list[Endpoint]) -> str:
@@ -204,6 +234,14 @@ def _stopped(records: list[Record]) -> dict[str, list[str]]:
         if record["failure"] and not record["failure"].startswith(BY_FINDINGS):
             found.setdefault(record["failure"], []).append(record["host"])
     return found
+
+
+def _unlike(records: list[Record]) -> list[tuple[str, list[Unlike]]]:
+    """By the kind of the hosts that should be equal."""
+    kinds: dict[str, list[Unlike]] = {}
+    for each in siblings.unlike(records):
+        kinds.setdefault(each["kind"], []).append(each)
+    return list(kinds.items())
 
 
 def _memory(records: list[Record]) -> list[tuple[list[str], Endpoint]]:

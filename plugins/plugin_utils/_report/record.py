@@ -8,7 +8,8 @@ from __future__ import annotations
 import typing as t
 
 from ansible_collections.amdgpu.fleet.plugins.plugin_utils._plan import reboot
-from ansible_collections.amdgpu.fleet.plugins.plugin_utils._report import accepted, deployed, serving
+from ansible_collections.amdgpu.fleet.plugins.plugin_utils._plan.catalog import Catalog, CatalogError
+from ansible_collections.amdgpu.fleet.plugins.plugin_utils._report import accepted, changes, deployed, serving
 from ansible_collections.amdgpu.fleet.plugins.plugin_utils._report.shapes import (
     BY_FINDINGS,
     Endpoint,
@@ -85,7 +86,20 @@ def of_host(host: str, variables: Vars, run: Run, address: str = "", before: Rec
     if not system:
         _take_over(record, before)
     record["history"] = _history(record, before)
+    _add_changes(record, facts, variables, before)
     return record
+
+
+def _add_changes(record: Record, facts: Vars, variables: Vars, before: Record | None) -> None:
+    record["seen"] = changes.seen(record, facts, variables, before)
+    if before is not None:
+        # A run that writes the record twice compares with the run before it, both times.
+        record["last"] = before["last"] if before["run"] == record["run"] else before["seen"]
+    try:
+        known = Catalog(variables.get("plan_catalog") or {}).health
+    except CatalogError:
+        known = Catalog({}).health
+    record["changes"] = changes.of(record, before, known["changes"])
 
 
 def applied(variables: Vars) -> set[str]:

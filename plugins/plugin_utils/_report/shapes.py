@@ -105,6 +105,45 @@ class Past(t.TypedDict):
     warn: int
 
 
+class Seen(t.TypedDict):
+    """What the next run compares with."""
+
+    boot_id: str
+    # By kind and name: kernel, vbios, "firmware smc".
+    versions: dict[str, str]
+    # By "kind|PCI address|detail"; what is 0 is left out.
+    counters: dict[str, int]
+    # Whether the state of the GPUs was read, so that a counter that is left out is 0.
+    health: bool
+    # Whether the host was held against its plan, and which roles have something to do.
+    compared: bool
+    drift: dict[str, str]
+
+
+class Change(t.TypedDict):
+    """One thing that is not as in the last run."""
+
+    # Its entry of the part changes of health.yml.
+    kind: str
+    what: str
+    before: str
+    now: str
+    why: str
+    severity: Severity
+
+
+class Unlike(t.TypedDict):
+    """What hosts have otherwise than most hosts of their kind."""
+
+    kind: str
+    name: str
+    hosts: list[str]
+    value: str
+    usual: str
+    # How many hosts have the usual one.
+    others: int
+
+
 class Record(t.TypedDict):
     """All that is stored of one host. ``hosts/NAME.json`` holds it."""
 
@@ -142,6 +181,10 @@ class Record(t.TypedDict):
     reboot: list[str]
     endpoints: list[Endpoint]
     history: list[Past]
+    # What this run saw, what the last one had seen, and the difference.
+    seen: Seen
+    last: Seen
+    changes: list[Change]
     acceptance: Acceptance
     # Whether the run is on the host itself, and cannot reboot it.
     local: bool
@@ -169,6 +212,10 @@ def no_acceptance() -> Acceptance:
     return Acceptance(level="", verdict="", finished="", failed=[], warnings=0, changed=[])
 
 
+def nothing_seen() -> Seen:
+    return Seen(boot_id="", versions={}, counters={}, health=False, compared=False, drift={})
+
+
 def empty(host: str) -> Record:
     """A host of which nothing is known."""
     return Record(
@@ -176,7 +223,7 @@ def empty(host: str) -> Record:
         memory_bytes=0, driver={}, rocm="", profile="", title="", gpus="", gpu_list=[], gfx=[], gpu_count=0,
         partition_modes=[], partitions=0, usable_bytes=0, findings=[], mended=[], applied=[], settings=[],
         deployed=[], reboot=[], endpoints=[], history=[], local=False, boot_id="", acceptance=no_acceptance(),
-        teardown=False, asked=False, waiting=False,
+        seen=nothing_seen(), last=nothing_seen(), changes=[], teardown=False, asked=False, waiting=False,
     )  # fmt: skip
 
 

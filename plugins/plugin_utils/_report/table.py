@@ -7,7 +7,7 @@ from __future__ import annotations
 import json
 import shlex
 
-from ansible_collections.amdgpu.fleet.plugins.plugin_utils._report import accepted, groups
+from ansible_collections.amdgpu.fleet.plugins.plugin_utils._report import accepted, changes, groups, siblings
 from ansible_collections.amdgpu.fleet.plugins.plugin_utils._report.shapes import (
     BY_FINDINGS,
     Record,
@@ -34,8 +34,8 @@ def table(records: list[Record], run: Run, page: str) -> str:
     if left_out:
         lines.append(f"{plural(left_out, 'host')} not asked in this run, as they were")
     asked = [record for record in records if record["asked"]]
-    for block in (_failures(asked), _findings(asked), _mended(asked), _reboots(asked, run), _answers(asked)):
-        lines += block
+    lines += [*_failures(asked), *_findings(asked), *_unlike(records, asked), *_changes(asked)]
+    lines += [*_mended(asked), *_reboots(asked, run), *_answers(asked)]
     return "\n".join([*lines, "", page])
 
 
@@ -120,6 +120,33 @@ def _findings(records: list[Record]) -> list[str]:
         lines += [f"     because {line(why)}" for why in each.reasons[:3]]
         lines += [f"     {line(remedy)}" for remedy in each.remedies[:3]]
     return lines
+
+
+def _unlike(records: list[Record], asked: list[Record]) -> list[str]:
+    """Hosts of this run that differ from most of their kind."""
+    here = {record["host"] for record in asked}
+    kinds: dict[tuple[str, tuple[str, ...]], list[str]] = {}
+    for each in siblings.unlike(records):
+        hosts = tuple(host for host in each["hosts"] if host in here)
+        if hosts:
+            kinds.setdefault((each["kind"], hosts), []).append(siblings.sentence(each))
+    lines = []
+    for (kind, hosts), said in kinds.items():
+        lines += ["", f"UNLIKE {names(hosts)}: not as others with {line(kind)}"]
+        lines += [f"     {line(each)}" for each in said[:8]]
+        lines += [f"     and {len(said) - 8} more; the page has them all"] if len(said) > 8 else []
+    return lines
+
+
+def _changes(records: list[Record]) -> list[str]:
+    """What is not as in the last run; of many, the worst first."""
+    found = groups.changed(records)
+    lines = []
+    for each in found[:FEW]:
+        lines += ["", f"CHANGED {names(each.hosts)}: {line(changes.sentence(each.first))}"]
+        lines.append(f"     {line(each.first['why'])}")
+    more = len(found) - FEW
+    return [*lines, "", f"and {plural(more, 'other change')}; the page has them all"] if more > 0 else lines
 
 
 def _mended(records: list[Record]) -> list[str]:

@@ -4,6 +4,7 @@
   var hosts = [].slice.call(document.querySelectorAll('details.host'));
   var rows = {};
   document.querySelectorAll('.row').forEach(function (row) { rows[row.dataset.of] = row; });
+  var rest = document.getElementById('rest');
   var chips = [].slice.call(document.querySelectorAll('.chips button'));
   function apply() {
     var words = q.value.toLowerCase().split(/\s+/).filter(Boolean);
@@ -16,7 +17,10 @@
       host.hidden = !fits;
       if (rows[host.id]) { rows[host.id].hidden = !fits; }
       left += fits;
+      // What was asked for must not be hidden in the folded part.
+      if (fits && rest && (words.length || levels.length) && rest.contains(host)) { rest.open = true; }
     });
+    if (rest) { rest.hidden = !rest.querySelector('details.host:not([hidden])'); }
     shown.textContent = left === hosts.length ? '' : left + ' of ' + hosts.length;
   }
   function target() {

@@ -7,6 +7,7 @@ import os
 import random
 import shutil
 import struct
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ import pytest
 from ansible_collections.amdgpu.fleet.plugins.module_utils._health import cper, link, log, metrics
 from ansible_collections.amdgpu.fleet.plugins.module_utils._health.reading import Reading
 from ansible_collections.amdgpu.fleet.plugins.module_utils._tree import Tree
+from testbed import gpu_metrics
 from testbed import health as bed
 
 GPU = "sys/bus/pci/devices/0000:05:00.0"
@@ -30,8 +32,7 @@ def read(run_module):
 
 
 def table(version: str, **faults: Any) -> bytes:
-    make = {"1.3": bed._v1_3, "1.7": bed._v1_7, "1.9": bed._v1_9, "2.1": bed._v2_1, "3.0": bed._v3_0}
-    return make[version]({**bed.FAULTS, **faults}, {"hbm_thm": 5})
+    return gpu_metrics.table(version, {**bed.FAULTS, "throttled": {"hbm_thm": 5e-6}, **faults})
 
 
 def test_a_gpu_that_is_well(emulated, read):
@@ -166,7 +167,32 @@ def test_fields_of_each_version(version, name, value):
     assert fields[name] == value
 
 
-@pytest.mark.parametrize("version", ["1.3", "1.7", "1.9", "2.1", "3.0"])
+@pytest.mark.parametrize("version", gpu_metrics.TABLES)
+def test_what_every_version_tells_of_a_gpu_that_works(version):
+    found, fields = metrics.parse(table(version, busy=37, recoveries=4, replays=9, xgmi_down=2))
+    number = partial(metrics.number, fields)
+    assert found == version.removesuffix("-first")
+    assert number("busy") == 37 and number("gfxclk") in (132, 500, 600, 800)
+    if found.startswith("1.") and found != "1.3":
+        assert [number(name) for name in ("hotspot", "power", "l0_to_recovery", "replay")] == [45, 151, 4, 9]
+        assert [number(f"{bus}_{what}") for bus in ("pcie", "xgmi") for what in ("width", "speed")] == [
+            16, 320, 16, 32,
+        ]  # fmt: skip
+    if "hbm_thm" in fields:
+        assert (number("accumulation"), number("hbm_thm"), number("prochot")) == (1_000_000, 5, 0)
+    if "xgmi_status" in fields:
+        assert fields["xgmi_status"] == [0, 0, 1, 1, 1, 1, 1, 2]
+    if "edge" in fields and found != "1.3":
+        assert number("edge") == 41
+
+
+@pytest.mark.parametrize("version", ["2.2", "2.3", "2.4"])
+def test_an_apu_says_what_holds_its_clocks_down(version):
+    _found, fields = metrics.parse(table(version, throttle_bits=1 << 36))
+    assert metrics.causes(metrics.number(fields, "throttle_bits")) == ["temperature"]
+
+
+@pytest.mark.parametrize("version", ["1.3", "1.6", "1.6-first", "1.7", "1.9", "2.1", "2.4", "3.0"])
 def test_a_table_that_is_cut_off_anywhere_is_refused(version):
     data = table(version)
     for length in range(len(data)):
@@ -174,9 +200,11 @@ def test_a_table_that_is_cut_off_anywhere_is_refused(version):
             metrics.parse(data[:length])
 
 
-@pytest.mark.parametrize("known", metrics.TABLES)
-def test_unset_fields_of_every_version_are_null(known):
-    (size, *_others), layout = metrics.TABLES[known]
+@pytest.mark.parametrize(
+    ("known", "size"), [(known, size) for known, layouts in metrics.TABLES.items() for size in layouts]
+)
+def test_unset_fields_of_every_version_are_null(known, size):
+    layout = metrics.TABLES[known][size]
     data = struct.pack("<HBB", size, *known) + b"\xff" * (size - 4)
     _version, fields = metrics.parse(data)
     assert all(value is None or set(value) == {None} for value in fields.values())
@@ -291,11 +319,30 @@ def test_a_link_that_nobody_knows_is_null(emulated, read, width):
         ("amdgpu 0000:05:00.0: GPU reset end with ret = 0", None),
         ("pcieport 0000:04:00.0: pciehp: Slot(1): Card not present", "lost"),
         ("usb 1-1: GPU reset(2) failed", None),
+        ("amdgpu 0000:05:00.0: amdgpu: GPU reset begin!. Source:  1", "reset_begun"),
+        ("amdgpu 0000:05:00.0: [drm:amdgpu_job_timedout [amdgpu]] *ERROR* ring gfx timeout, signaled seq=2", "ring"),
+        ("amdgpu 0000:05:00.0: amdgpu: MES failed to respond to msg=REMOVE_QUEUE", "hang"),
+        ("amdgpu 0000:05:00.0: amdgpu: SMU: No response msg_reg: 1 resp_reg: 0", "power_firmware"),
     ],
 )  # fmt: skip
 def test_lines_of_the_log(line, kind):
     found = log.hardware(f"[    1.5] {line}\n", ["0000:05:00.0"])
     assert [each["kind"] for each in found] == ([kind] if kind else [])
+
+
+def test_a_reset_that_ended_is_not_one_that_hangs():
+    begin = "amdgpu 0000:05:00.0: amdgpu: GPU reset begin!"
+    end = "amdgpu 0000:05:00.0: amdgpu: GPU reset(1) succeeded!"
+    other = end.replace("05", "06")
+    known = ["0000:05:00.0", "0000:06:00.0"]
+
+    def kinds(*lines: str) -> list[str]:
+        return [each["kind"] for each in log.hardware("\n".join(lines), known) if each["gpu"] == known[0]]
+
+    assert kinds(begin, end) == ["reset"]
+    assert kinds(begin, other) == ["reset_begun"]
+    assert kinds(begin, end, begin) == ["reset", "reset_begun"]
+    assert kinds(begin, "amdgpu 0000:05:00.0: amdgpu: GPU reset end with ret = -62") == ["reset_failed"]
 
 
 def test_lines_are_counted_for_each_gpu():
@@ -305,6 +352,10 @@ def test_lines_are_counted_for_each_gpu():
 
 
 def test_error_records_are_counted_by_severity():
-    assert cper.count(bed.ring(2)) == {"uncorrected": 0, "fatal": 2, "corrected": 0}
+    when = "2026-11-27T10:02:03Z"
+    assert cper.count(bed.ring(2)) == {"uncorrected": 0, "fatal": 2, "corrected": 0, "latest": when}
     assert cper.count(bed.ring(2)[:-10])["fatal"] == 1
-    assert cper.count(b"\xff" * 500) == cper.count(b"") == {"uncorrected": 0, "fatal": 0, "corrected": 0}
+    nothing = {"uncorrected": 0, "fatal": 0, "corrected": 0, "latest": None}
+    assert cper.count(b"\xff" * 500) == cper.count(b"") == nothing
+    damaged = bed.ring(1).replace(bytes((27, 11, 26, 20)), b"\xff" * 4)
+    assert cper.count(damaged) == {**nothing, "fatal": 1}

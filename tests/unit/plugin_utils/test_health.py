@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Hosts with one thing wrong (tests/hosts/faults/health.yml), and hosts that are well: what the plan says of
+"""Hosts with one thing wrong (tests/hosts/faults), and hosts that are well: what the plan says of
 their GPUs."""
 
 from __future__ import annotations
@@ -19,7 +19,11 @@ from testbed.products import PRODUCTS
 from testbed.tree import load_host, write_tree
 
 HOSTS = Path(__file__).resolve().parents[2] / "hosts"
-CASES: dict[str, dict[str, Any]] = yaml.safe_load((HOSTS / "faults/health.yml").read_text(encoding="utf-8"))
+CASES: dict[str, dict[str, Any]] = {
+    name: case
+    for path in sorted((HOSTS / "faults").glob("*.yml"))
+    for name, case in yaml.safe_load(path.read_text(encoding="utf-8")).items()
+}
 
 
 def judged(find_facts, root: Path, **wants: Any) -> dict[str, Any]:
@@ -27,7 +31,12 @@ def judged(find_facts, root: Path, **wants: Any) -> dict[str, Any]:
 
 
 def health_of(plan: dict[str, Any]) -> dict[str, dict[str, Any]]:
-    return {found["id"]: found for found in plan["findings"] if found["id"].startswith("health.")}
+    """By id; of a kind that there is twice the worse one, which comes first."""
+    return {found["id"]: found for found in reversed(plan["findings"]) if found["id"].startswith("health.")}
+
+
+def find_health(root: Path, find_facts) -> dict[str, Any]:
+    return find_facts("host_facts", root, health=True)["amd_health"]
 
 
 def with_fault(case: dict[str, Any], root: Path) -> int:
@@ -38,14 +47,16 @@ def with_fault(case: dict[str, Any], root: Path) -> int:
     faulty = max(count - 2, 0)
     wanted = [
         {**first, "count": faulty},
-        {**first, "count": 1, "faults": case.get("faults", {})},
+        {**first, "count": 1, "faults": case.get("faults", {}), **case.get("gpu", {})},
         {**first, "count": count - faulty - 1},
     ]
     host["gpus"] = [item for item in wanted if item["count"]] + rest
     gpus = gpus_of(host)
     index = max((number for number, gpu in enumerate(gpus) if gpu.faults), default=faulty)
     if "log" in case:
-        host["files"] = {"var/log/dmesg": f"[   9.1] amdgpu {gpus[index].address}: amdgpu: {case['log']}"}
+        place = f"amdgpu {gpus[index].address}: amdgpu: "
+        lines = [f"[   9.{number}] {place}{line}" for number, line in enumerate(case["log"].splitlines())]
+        host["files"] = {"var/log/dmesg": "\n".join(lines)}
     write_tree(host, root)
     return index
 
@@ -57,6 +68,10 @@ def test_a_fault_is_named(name, tmp_path, find_facts):
     plan = judged(find_facts, tmp_path)
     found = health_of(plan)
     assert {key: each["severity"] for key, each in found.items()} == case["finds"]
+    others = {each["id"] for each in plan["findings"]}
+    assert set(case.get("others", [])) <= others, others
+    unread = {name for gpu in find_health(tmp_path, find_facts)["gpus"] for name in gpu["unread"]}
+    assert set(case.get("null", [])) <= unread, unread
     if "seen" in case:
         assert any(case["seen"] in each["seen"] for each in found.values()), found
     for each in found.values():
