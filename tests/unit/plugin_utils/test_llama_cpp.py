@@ -188,6 +188,31 @@ def test_the_unit_holds_what_the_back_end_needs_and_nothing_else(serve):
     assert "--key-variable LLAMA_API_KEY" in check
 
 
+@pytest.mark.parametrize("kind", ["quadlet", "podman", "venv"])
+def test_it_is_told_to_stop_when_nothing_runs(serve, kind):
+    """llama-server 0.7.0 answers nothing more once it is told to."""
+
+    def program(_gpus, rocm):
+        rocm["programs"]["/usr/bin/llama-server"] = "/usr/bin/llama-server"
+
+    plan = serve(given={"host": "10.0.0.5"}, serve_kind=kind, change=program)
+    (server,) = plan["serve"]["instances"]
+    name = "server.service.j2" if kind == "venv" else "server.container.j2"
+    unit = rendered(plan, name, server)
+    if kind != "venv":
+        unit = for_podman(unit, "5.4" if kind == "quadlet" else None, KEYS)
+    wait = (
+        "-+/usr/bin/python3 /usr/local/lib/amdgpu-fleet/inference_drain.py http://10.0.0.5:8000 --seconds 60"
+    )
+    stops = lines(unit, "ExecStop")
+    assert stops[0] == f"{wait} --key-file /etc/llama-cpp/chat.secret"
+    # Podman's own comes after it: it would take the container from under it.
+    assert [stop.split()[0] for stop in stops[1:]] == (["/usr/bin/podman"] if kind == "podman" else [])
+    assert lines(unit, "TimeoutStopSec") == ["70"]
+    silent = serve(given={"options": {"metrics": False}}, serve_kind=kind, change=program)
+    assert "inference_drain" not in rendered(silent, name, silent["serve"]["instances"][0])
+
+
 # --- back ends
 
 

@@ -21,8 +21,9 @@ from .builds import LlamaBuild
 CONFIGURATION = "/etc/llama-cpp"
 # What drivers compile at first use.
 SHADERS, SHADER_CACHE = "MESA_SHADER_CACHE_DIR", "/var/cache/llama-cpp"
-# It answers no request that is under way once it is told to stop: to wait longer would save none.
-STOP_SECONDS = 20
+# It answers no request that is under way once it is told to stop: it is told when none is, and to wait longer
+# afterwards would save none.
+DRAIN_SECONDS, STOP_SECONDS = 60, 20
 
 
 class LlamaCpp:
@@ -115,6 +116,7 @@ class LlamaCpp:
             health_path="/health",
             metrics_path="/metrics",
             stop_timeout=STOP_SECONDS,
+            drain_timeout=DRAIN_SECONDS if asked.get("metrics") else 0,
             # A wrong option, a model that cannot be loaded, a port that is taken.
             no_restart=[1],
             shm_size="64m",
