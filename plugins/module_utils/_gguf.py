@@ -48,6 +48,11 @@ class GgufError(ValueError):
     """Why a file cannot be taken for what it is called; the message goes on a sentence about the file."""
 
 
+def shown(text: str) -> str:
+    """A text of a file, as a sentence can have it."""
+    return "".join(letter if letter.isprintable() else "?" for letter in text[:80])
+
+
 class Tensor(t.NamedTuple):
     """One entry of the table."""
 
@@ -190,7 +195,7 @@ def _header(reader: _Reader) -> Header:
     for _at in range(keys):
         name = reader.name()
         if name in values:
-            raise GgufError(f"says {name[:80]} twice")
+            raise GgufError(f"says {shown(name)} twice")
         values[name] = reader.value(reader.number("I"))
     alignment = values.get("general.alignment", 32)
     if not isinstance(alignment, int) or not 0 < alignment <= 1 << 20 or alignment & (alignment - 1):
@@ -208,7 +213,7 @@ def _tensors(reader: _Reader, count: int, alignment: int) -> tuple[list[Tensor],
     for _at in range(count):
         name, dimensions = reader.name(TENSOR_NAME_LIMIT), reader.number("I")
         if name in names:
-            raise GgufError(f"has the tensor {name[:80]} twice")
+            raise GgufError(f"has the tensor {shown(name)} twice")
         if not 0 < dimensions <= 4:
             raise GgufError(f"has a tensor of {dimensions} dimensions")
         sides = [reader.number("Q") for _side in range(dimensions)]
@@ -222,7 +227,7 @@ def _tensors(reader: _Reader, count: int, alignment: int) -> tuple[list[Tensor],
         if not 0 < total < 1 << 50 or offset >= 1 << 50 or sides[0] % elements:
             raise GgufError(f"has a tensor of a size that {label} cannot have")
         if offset % alignment:
-            raise GgufError(f"has the tensor {name[:80]} where none can begin")
+            raise GgufError(f"has the tensor {shown(name)} where none can begin")
         names.add(name)
         table.append(Tensor(name, label, total // elements * size))
         places.append((offset, offset + table[-1].size))

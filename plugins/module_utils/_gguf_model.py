@@ -15,6 +15,7 @@ from ansible_collections.amdgpu.fleet.plugins.module_utils._gguf import (
     GgufError,
     Header,
     read,
+    shown,
 )
 from ansible_collections.amdgpu.fleet.plugins.module_utils._tree import Tree
 
@@ -159,7 +160,7 @@ def _part(header: Header) -> str:
     """What a file is that is no model alone; empty of a model."""
     kind = header.values.get("general.type")
     if kind in PARTS or header.values.get("general.architecture") == "clip":
-        return str(kind) if isinstance(kind, str) else "a projector"
+        return shown(kind) if isinstance(kind, str) else "a projector"
     return ""
 
 
