@@ -21,10 +21,13 @@ HEADER_LIMIT = 96 << 20
 KEYS_LIMIT = 4096
 TENSORS_LIMIT = 1 << 17
 STRINGS_LIMIT = 1 << 22
+TEXTS_BLOCK = 1 << 20
 # What is kept of a text and of a list of numbers; the rest is skipped.
 TEXT_LIMIT = 256
-NAME_LIMIT = 1024
+NAME_LIMIT, TENSOR_NAME_LIMIT = 1024, 128
 LIST_LIMIT = 2048
+# Of all lists of a file together.
+NUMBERS_LIMIT = 1 << 16
 STRING, ARRAY = 8, 9
 SCALARS = {0: "B", 1: "b", 2: "H", 3: "h", 4: "I", 5: "i", 6: "f", 7: "?", 10: "Q", 11: "q", 12: "d"}
 # Elements and bytes of a block, by the number of the type (llama.cpp's gguf-py/gguf/constants.py).
@@ -45,6 +48,11 @@ class GgufError(ValueError):
     """Why a file cannot be taken for what it is called; the message goes on a sentence about the file."""
 
 
+def shown(text: str) -> str:
+    """A text of a file, as a sentence can have it."""
+    return "".join(letter if letter.isprintable() else "?" for letter in text[:80])
+
+
 class Tensor(t.NamedTuple):
     """One entry of the table."""
 
@@ -60,13 +68,15 @@ class Header(t.NamedTuple):
     tensors: list[Tensor]
     # Whether the file ends before its last tensor does.
     cut_off: bool
+    # Bytes of the header itself.
+    length: int
 
 
 class _Reader:
     """Takes bytes from the head of a file, and never more than there are."""
 
     def __init__(self, file: t.BinaryIO, size: int) -> None:
-        self.file, self.size, self.at, self.strings = file, size, 0, 0
+        self.file, self.size, self.at, self.strings, self.numbers = file, size, 0, 0, 0
         self.end = min(size, HEADER_LIMIT)
 
     def _hold(self, count: int) -> None:
@@ -91,9 +101,9 @@ class _Reader:
     def number(self, form: str) -> t.Any:
         return struct.unpack(f"<{form}", self.take(struct.calcsize(f"<{form}")))[0]
 
-    def name(self) -> str:
+    def name(self, limit: int = NAME_LIMIT) -> str:
         length = self.number("Q")
-        if not 0 < length <= NAME_LIMIT:
+        if not 0 < length <= limit:
             raise GgufError(f"has a name of {length} bytes in its header")
         return self.take(length).decode("utf-8", "replace")
 
@@ -121,18 +131,36 @@ class _Reader:
             self._hold(8 * count)
             if self.strings > STRINGS_LIMIT:
                 raise GgufError(f"has lists of {self.strings} texts in its header")
-            for _at in range(count):
-                self.skip(self.number("Q"))
+            self._skip_texts(count)
             return True
         if kind not in SCALARS:
             raise GgufError(f"has a list of the type {kind}, which no list has")
-        if count <= LIST_LIMIT:
-            self._hold(count)
+        self.numbers += count if count <= LIST_LIMIT else 0
+        if count <= LIST_LIMIT and self.numbers <= NUMBERS_LIMIT:
             return list(
                 struct.unpack(f"<{count}{SCALARS[kind]}", self.take(count * struct.calcsize(SCALARS[kind])))
             )
         self.skip(count * struct.calcsize(f"<{SCALARS[kind]}"))
         return True
+
+    def _skip_texts(self, count: int) -> None:
+        """A vocabulary: by the block, as each text for itself would take seconds."""
+        block, at = b"", 0
+        while count:
+            if at + 8 > len(block):
+                left = block[at:]
+                block, at = left + self.take(min(TEXTS_BLOCK, self.end - self.at)), 0
+                if len(block) < 8:
+                    self._hold(8)
+            (length,) = struct.unpack_from("<Q", block, at)
+            at += 8 + length
+            if at > len(block):
+                self.skip(at - len(block))
+                at = len(block)
+            count -= 1
+        # What was read ahead belongs to the next value.
+        self.file.seek(at - len(block), os.SEEK_CUR)
+        self.at += at - len(block)
 
 
 def read(path: str) -> Header:
@@ -167,22 +195,25 @@ def _header(reader: _Reader) -> Header:
     for _at in range(keys):
         name = reader.name()
         if name in values:
-            raise GgufError(f"says {name[:80]} twice")
+            raise GgufError(f"says {shown(name)} twice")
         values[name] = reader.value(reader.number("I"))
-    table, end = _tensors(reader, tensors)
     alignment = values.get("general.alignment", 32)
-    if not isinstance(alignment, int) or not 0 < alignment <= 1 << 20:
+    if not isinstance(alignment, int) or not 0 < alignment <= 1 << 20 or alignment & (alignment - 1):
         raise GgufError("has no alignment that it could have")
+    table, end = _tensors(reader, tensors, alignment)
     start = -(-reader.at // alignment) * alignment
-    return Header(values, table, cut_off=bool(table) and start + end > reader.size)
+    return Header(values, table, cut_off=bool(table) and start + end > reader.size, length=reader.at)
 
 
-def _tensors(reader: _Reader, count: int) -> tuple[list[Tensor], int]:
+def _tensors(reader: _Reader, count: int, alignment: int) -> tuple[list[Tensor], int]:
     """The table, and where the last tensor ends."""
     table: list[Tensor] = []
-    end = 0
+    names: set[str] = set()
+    places: list[tuple[int, int]] = []
     for _at in range(count):
-        name, dimensions = reader.name(), reader.number("I")
+        name, dimensions = reader.name(TENSOR_NAME_LIMIT), reader.number("I")
+        if name in names:
+            raise GgufError(f"has the tensor {shown(name)} twice")
         if not 0 < dimensions <= 4:
             raise GgufError(f"has a tensor of {dimensions} dimensions")
         sides = [reader.number("Q") for _side in range(dimensions)]
@@ -193,8 +224,15 @@ def _tensors(reader: _Reader, count: int) -> tuple[list[Tensor], int]:
         total = 1
         for side in sides:
             total *= side
-        if total >= 1 << 50 or offset >= 1 << 50 or sides[0] % elements:
+        if not 0 < total < 1 << 50 or offset >= 1 << 50 or sides[0] % elements:
             raise GgufError(f"has a tensor of a size that {label} cannot have")
+        if offset % alignment:
+            raise GgufError(f"has the tensor {shown(name)} where none can begin")
+        names.add(name)
         table.append(Tensor(name, label, total // elements * size))
-        end = max(end, offset + table[-1].size)
-    return table, end
+        places.append((offset, offset + table[-1].size))
+    places.sort()
+    # Weights that were counted twice would be more than the file has.
+    if any(after[0] < before[1] for before, after in zip(places, places[1:])):
+        raise GgufError("has tensors that lie over each other")
+    return table, places[-1][1] if places else 0

@@ -9,11 +9,19 @@ import os
 import re
 import typing as t
 
-from ansible_collections.amdgpu.fleet.plugins.module_utils._gguf import GgufError, Header, read
+from ansible_collections.amdgpu.fleet.plugins.module_utils._gguf import (
+    HEADER_LIMIT,
+    TENSORS_LIMIT,
+    GgufError,
+    Header,
+    read,
+    shown,
+)
 from ansible_collections.amdgpu.fleet.plugins.module_utils._tree import Tree
 
+DRAFT = re.compile(r"(^|[-_.])(draft|mtp|eagle3?|dflash|dspark)[-_.]")
 SPLIT = re.compile(r"(.+)-(\d{5})-of-(\d{5})\.gguf")
-FILES_LIMIT = 512
+FILES_LIMIT, FOLDERS_LIMIT = 512, 64
 LAYERS_LIMIT = 2048
 LARGEST = 10**9
 # Files of this type or architecture are no model alone.
@@ -27,8 +35,8 @@ def of_path(tree: Tree, path: str) -> dict[str, t.Any] | None:
     folder, _slash, name = path.rpartition("/")
     if os.path.isdir(tree.path(path)):
         folder = path
-        names = sorted(each for each in tree.names(path) if each.endswith(".gguf"))[:FILES_LIMIT]
-        models, projectors, drafts = _sorted(names)
+        names = _names(tree, path)
+        models, projectors, drafts = sort_names(names)
         if not names:
             return None
         if len(models) != 1:
@@ -41,9 +49,11 @@ def of_path(tree: Tree, path: str) -> dict[str, t.Any] | None:
     else:
         return None
     known = _model(tree, folder, name)
-    if projectors:
-        known["projector"] = f"{folder}/{projectors[0]}"
-        known["projector_bytes"] = _projector_bytes(tree, known["projector"])
+    if projectors and not known["problem"]:
+        beside = _model(tree, folder, projectors[0])
+        known["projector"], known["projector_bytes"] = beside["file"], beside["weights_bytes"]
+        if not beside["weights_bytes"]:
+            known["problem"] = f"has {projectors[0]} beside it, which {beside['problem']}"
     if drafts:
         known["draft"] = f"{folder}/{drafts[0]}"
     return known
@@ -61,6 +71,7 @@ def _known(**values: t.Any) -> dict[str, t.Any]:
         "heads": 0,
         "experts": 0,
         "vocabulary": 0,
+        "total_bytes": 0,
         "weights_bytes": 0,
         "embedding_bytes": 0,
         "key_width": 0,
@@ -77,27 +88,35 @@ def _known(**values: t.Any) -> dict[str, t.Any]:
     return {**empty, **values}
 
 
-def _sorted(names: list[str]) -> tuple[list[str], list[str], list[str]]:
+def _names(tree: Tree, path: str) -> list[str]:
+    """The GGUF files of a folder; of the folders in it where it has no model itself, as a Hub keeps the parts
+    of a large one."""
+    listed = tree.names(path)
+    names = [each for each in listed if each.endswith(".gguf")]
+    if not sort_names(names)[0]:
+        inner = [each for each in listed if os.path.isdir(tree.path(path, each)) and each != ".cache"]
+        names += [
+            f"{each}/{name}"
+            for each in inner[:FOLDERS_LIMIT]
+            for name in tree.names(path, each)
+            if name.endswith(".gguf")
+        ]
+    return sorted(names)[:FILES_LIMIT]
+
+
+def sort_names(names: list[str]) -> tuple[list[str], list[str], list[str]]:
     """Models (the first file of each), projectors and drafts, by what files are called."""
-    projectors = [name for name in names if "mmproj" in name.lower()]
-    drafts = [name for name in names if re.search(r"(^|[-_.])(draft|mtp|eagle3?)[-_.]", name.lower())]
-    drafts = [name for name in drafts if name not in projectors]
+    bare = {name: name.rpartition("/")[2].lower() for name in names}
+    projectors = [name for name in names if "mmproj" in bare[name]]
+    drafts = [name for name in names if DRAFT.search(bare[name]) and name not in projectors]
     models: dict[str, str] = {}
     for name in names:
-        if name not in projectors and name not in drafts:
+        if name not in projectors and name not in drafts and "imatrix" not in bare[name]:
             match = SPLIT.fullmatch(name)
             models.setdefault(f"{match.group(1)}*{match.group(3)}" if match else name, name)
     if not models and len(drafts) == 1:
         models, drafts = {drafts[0]: drafts[0]}, []
     return list(models.values()), projectors, drafts
-
-
-def _projector_bytes(tree: Tree, path: str) -> int:
-    try:
-        return sum(tensor.size for tensor in read(tree.path(path)).tensors)
-    except GgufError as error:
-        tree.problem(path, str(error))
-        return 0
 
 
 def _model(tree: Tree, folder: str, name: str) -> dict[str, t.Any]:
@@ -113,13 +132,36 @@ def _model(tree: Tree, folder: str, name: str) -> dict[str, t.Any]:
             absent = [each for each in names if not tree.exists(folder, each)]
             if absent:
                 raise GgufError(f"lacks {absent[0]}{f' and {len(absent) - 1} more' if absent[1:] else ''}")
-        headers = [read(tree.path(folder, each)) for each in names]
+        headers = _headers(tree, folder, names)
         known["files"] = number
         _check_parts(names, headers)
+        part = _part(headers[0])
+        if part:
+            known["weights_bytes"] = sum(tensor.size for tensor in headers[0].tensors)
+            raise GgufError(f"is no model but {part}: name the model")
         known.update(_numbers(headers))
     except GgufError as error:
         known["problem"] = str(error)
     return known
+
+
+def _headers(tree: Tree, folder: str, names: list[str]) -> list[Header]:
+    """Of all parts together no more is read and kept than of one file."""
+    headers: list[Header] = []
+    for name in names:
+        headers.append(read(tree.path(folder, name)))
+        length, tensors = sum(each.length for each in headers), sum(len(each.tensors) for each in headers)
+        if length > HEADER_LIMIT or tensors > TENSORS_LIMIT:
+            raise GgufError(f"has headers of {length >> 20} MiB with {tensors} tensors in its parts")
+    return headers
+
+
+def _part(header: Header) -> str:
+    """What a file is that is no model alone; empty of a model."""
+    kind = header.values.get("general.type")
+    if kind in PARTS or header.values.get("general.architecture") == "clip":
+        return shown(kind) if isinstance(kind, str) else "a projector"
+    return ""
 
 
 def _check_parts(names: list[str], headers: list[Header]) -> None:
@@ -129,9 +171,6 @@ def _check_parts(names: list[str], headers: list[Header]) -> None:
     short = next((name for name, header in zip(names, headers) if header.cut_off), None)
     if short:
         raise GgufError(f"is cut off: {short} ends before its weights do")
-    kind = headers[0].values.get("general.type")
-    if kind in PARTS or headers[0].values.get("general.architecture") == "clip":
-        raise GgufError(f"is no model but {kind if isinstance(kind, str) else 'a projector'}: name the model")
 
 
 def _numbers(headers: list[Header]) -> dict[str, t.Any]:
@@ -160,6 +199,7 @@ def _numbers(headers: list[Header]) -> dict[str, t.Any]:
         "heads": max(heads),
         "experts": _whole(values, f"{architecture}.expert_count"),
         "vocabulary": _whole(values, f"{architecture}.vocab_size"),
+        "total_bytes": total,
         # What a GPU with all layers is given. The embedding stays on the host, unless it is the output too.
         "weights_bytes": total - (embedding if "output.weight" in sizes else 0),
         "embedding_bytes": embedding,

@@ -28,8 +28,11 @@ from urllib.request import (
     UnknownHandler,
 )
 
+# As vLLM and llama.cpp's server call them.
 REQUESTS = re.compile(
-    r"^vllm:num_requests_(?:running|waiting)(?:\{[^\n]*\})? +([0-9.]+(?:[eE][+-]?[0-9]+)?)", re.M
+    r"^(?:vllm:num_requests_(?:running|waiting)|llamacpp:requests_(?:processing|deferred))"
+    r"(?:\{[^\n]*\})? +([0-9.]+(?:[eE][+-]?[0-9]+)?)",
+    re.M,
 )
 
 # Bytes of an answer, and of one line of it; more is none that was asked for.
@@ -83,6 +86,16 @@ def checked_url(url: str) -> str:
             f"https://gpu-01.example.net."
         )
     return url
+
+
+def api_key_of(path: str | None) -> str | None:
+    """The key in a file of variables; ``None`` where there is no file or no key in it."""
+    try:
+        with open(path or "", encoding="utf-8", errors="replace") as file:
+            match = re.search(r"^(?:VLLM|LLAMA)_API_KEY=[^\S\n]*(\S.*)$", file.read(65536), re.M)
+    except FileNotFoundError:
+        return None
+    return match.group(1).strip() if match else None
 
 
 class Server:
@@ -156,11 +169,11 @@ class Server:
             raise NoAnswer(f"/metrics: {error}") from error
         values = REQUESTS.findall(text)
         if not values:
-            raise NoAnswer("/metrics: vLLM's numbers of requests are not among them")
+            raise NoAnswer("/metrics: the numbers of requests are not among them")
         try:
             return round(sum(float(value) for value in values))
         except (ValueError, OverflowError) as error:
-            raise NoAnswer("/metrics: vLLM's numbers of requests are no numbers") from error
+            raise NoAnswer("/metrics: the numbers of requests are no numbers") from error
 
     def completion(self, model: str, prompt: str, max_tokens: int, timeout: float) -> dict[str, t.Any]:
         """One streamed completion: ``text``, ``tokens``, time to the first and per further token, in ms.

@@ -15,7 +15,7 @@ import tarfile
 import typing as t
 import zlib
 
-from ansible_collections.amdgpu.fleet.plugins.module_utils import _model, _model_record
+from ansible_collections.amdgpu.fleet.plugins.module_utils import _gguf_model, _model, _model_record
 from ansible_collections.amdgpu.fleet.plugins.module_utils._tree import Tree
 from ansible_collections.amdgpu.fleet.plugins.module_utils._write import why
 
@@ -95,8 +95,8 @@ def size_of(folder: str) -> int:
 
 
 def _members(archive: tarfile.TarFile, path: str) -> tuple[list[tarfile.TarInfo], int]:
-    """The files of the model in an archive, named as they lie beside its config.json, and how many bytes they
-    are."""
+    """The files of the model in an archive, named as they lie beside its config.json or its GGUF file, and
+    how many bytes they are."""
     files = [member for member in archive if not member.isdir()]
     strange = next((member for member in files if not member.isreg()), None)
     if strange is not None:
@@ -110,12 +110,14 @@ def _members(archive: tarfile.TarFile, path: str) -> tuple[list[tarfile.TarInfo]
                 f"{path} holds {member.name}, which would lie outside of the model. Pack it again with "
                 f"relative names."
             )
-    tops = sorted(
-        (os.path.dirname(member.name) for member in files if os.path.basename(member.name) == "config.json"),
-        key=len,
-    )
+    marks = [member.name for member in files if os.path.basename(member.name) == "config.json"]
+    marks = marks or [member.name for member in files if member.name.endswith(".gguf")]
+    tops = sorted((os.path.dirname(name) for name in marks), key=len)
     if not tops:
-        raise StoreError(f"{path} holds no config.json, so it is not a model. Pack the folder that has one.")
+        raise StoreError(
+            f"{path} holds no config.json and no GGUF file, so it is not a model. Pack the folder that has "
+            "one."
+        )
     prefix = f"{tops[0]}/" if tops[0] else ""
     mine = [member for member in files if member.name.startswith(prefix)]
     for member in mine:
@@ -239,15 +241,27 @@ def remember(tree: Tree, path: str, manifest: str) -> None:
     os.replace(temporary, place)
 
 
-def check_whole(folder: str, source: str, weights: bool = True) -> None:
-    """Refuse what is no model, or a part of one; of ``weights`` in a format of their own names and index say
-    nothing."""
-    tree = Tree()
-    if not tree.exists(folder, "config.json"):
-        raise StoreError(f"{source} has no config.json, so it is not a model that vLLM can serve.")
-    lacking = _model.missing(tree, folder) if weights else None
-    if lacking:
-        raise StoreError(f"{source} is not whole: it lacks {lacking}. Fetch it again from where it is.")
+def lacking(tree: Tree, path: str, weights: bool, form: str) -> str | None:
+    """What keeps a folder from being a model of this format, ``None`` where nothing does; of ``weights`` in a
+    format of their own names and index say nothing."""
+    if form == "gguf":
+        found = _gguf_model.of_path(tree, path)
+        return (
+            "has no GGUF file, so it is not a model that llama.cpp can serve"
+            if found is None
+            else found["problem"]
+        )
+    if not tree.exists(path, "config.json"):
+        return "has no config.json, so it is not a model that vLLM can serve"
+    absent = _model.missing(tree, path) if weights else None
+    return f"is not whole: it lacks {absent}" if absent else None
+
+
+def check_whole(folder: str, source: str, weights: bool = True, form: str = "safetensors") -> None:
+    """Refuse what is no model, or a part of one."""
+    wrong = lacking(Tree(), folder, weights, form)
+    if wrong:
+        raise StoreError(f"{source} {wrong}. Fetch it again from where it is, or correct model.")
 
 
 def put_in_place(partial: str, path: str) -> None:

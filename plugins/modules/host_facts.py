@@ -364,6 +364,7 @@ ansible_facts:
                     heads: {description: Attention heads., type: int}
                     experts: {description: Experts of a layer; 0 where it has none., type: int}
                     vocabulary: {description: "Size of the vocabulary, where the file says it.", type: int}
+                    total_bytes: {description: Bytes of all weights., type: int}
                     weights_bytes: {description: Bytes of the weights that a GPU with all layers holds., type:
                       int}
                     embedding_bytes: {description: "Bytes of the embedding, which the host keeps.", type: int}

@@ -7,13 +7,13 @@ from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: inference_idle
-short_description: Wait until vLLM computes nothing
+short_description: Wait until a server computes nothing
 version_added: 0.1.0
 author:
   - The amdgpu.fleet authors (@amdgpu-fleet)
 description:
-  - Waits until no request runs or waits in vLLM, as its C(/metrics) say. vLLM breaks off what runs when it is
-    stopped.
+  - Waits until no request runs or waits in the server, as its C(/metrics) say. vLLM and llama.cpp's server
+    break off what runs when they are stopped.
   - A server that does not answer has nothing to wait for. That is no error; RV(reachable) says so.
 extends_documentation_fragment:
   - amdgpu.fleet.attributes
@@ -23,6 +23,10 @@ options:
     description: Base address of the server.
     type: str
     required: true
+  api_key_file:
+    description: File of variables on the host that has the key, for a server that shows its metrics to nobody
+      else, as llama.cpp's does. One that is not there is as good as none.
+    type: path
   timeout:
     description: Seconds until it must be idle.
     type: int
@@ -57,7 +61,7 @@ import time
 from ansible.module_utils.basic import AnsibleModule
 
 from ansible_collections.amdgpu.fleet.plugins.module_utils._answer import hold_to_text
-from ansible_collections.amdgpu.fleet.plugins.module_utils._inference import NoAnswer, Server
+from ansible_collections.amdgpu.fleet.plugins.module_utils._inference import NoAnswer, Server, api_key_of
 from ansible_collections.amdgpu.fleet.plugins.module_utils._waiting import wrong_interval
 
 
@@ -65,6 +69,7 @@ def main() -> None:
     module = AnsibleModule(
         argument_spec={
             "url": {"type": "str", "required": True},
+            "api_key_file": {"type": "path", "no_log": False},
             "timeout": {"type": "int", "default": 600},
             "interval": {"type": "float", "default": 0.5},
             "validate_certs": {"type": "bool", "default": True},
@@ -77,7 +82,14 @@ def main() -> None:
     if wrong:
         module.fail_json(msg=wrong)
     try:
-        server = Server(params["url"], timeout=10, validate_certs=params["validate_certs"])
+        key = api_key_of(params["api_key_file"])
+        module.no_log_values.update({key} if key else ())  # a server may repeat it in what it answers
+        server = Server(params["url"], key, timeout=10, validate_certs=params["validate_certs"])
+    except OSError as error:
+        module.fail_json(
+            msg=f"api_key_file {params['api_key_file']} cannot be read ({error.strerror}). Run with become, "
+            "or correct the path."
+        )
     except ValueError as error:
         module.fail_json(msg=str(error))
     start = time.monotonic()

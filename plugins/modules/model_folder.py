@@ -16,6 +16,7 @@ description:
     checksum is right.
   - Space is looked at before anything is unpacked or downloaded.
   - A folder that is whole already, and was checked against O(manifest) where one is given, is left alone.
+  - A GGUF model comes as the files of one quantization, with the projector beside them.
   - From a Hub pickled weights are left out where the same folder has safetensors, as loading them would run
     what they hold.
   - From a Hub the work is done by huggingface_hub's own C(hf). An interrupted download goes on where it was,
@@ -46,6 +47,18 @@ options:
   hub:
     description: Name of the model on the Hub. Needs O(client).
     type: str
+  format:
+    description:
+      - What the model must be. C(safetensors) takes the whole repository but O(exclude), C(gguf) the files of
+        one quantization alone.
+    type: str
+    choices: [safetensors, gguf]
+    default: safetensors
+  quantization:
+    description: Which quantization of a GGUF model, such as C(Q4_K_M), or the name of its file. Not given,
+      the only one, else C(Q4_K_M), else C(Q8_0).
+    type: str
+    default: ""
   revision:
     description: Branch, tag or commit on the Hub. A commit is held to; a Hub that answers another one is
       refused.
@@ -98,6 +111,14 @@ EXAMPLES = r"""
     client: /opt/amdgpu-fleet/hub/bin/hf
   async: 86400
   poll: 30
+
+- name: One quantization of a GGUF model
+  amdgpu.fleet.model_folder:
+    path: /srv/models/unsloth/Qwen3-14B-GGUF+Q4_K_M
+    hub: unsloth/Qwen3-14B-GGUF
+    format: gguf
+    quantization: Q4_K_M
+    client: /opt/amdgpu-fleet/hub/bin/hf
 """
 
 RETURN = r"""
@@ -120,7 +141,11 @@ from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ansible_collections.amdgpu.fleet.plugins.module_utils import _model, _model_record, _model_store
+from ansible_collections.amdgpu.fleet.plugins.module_utils import (
+    _gguf_hub,
+    _model_record,
+    _model_store,
+)
 from ansible_collections.amdgpu.fleet.plugins.module_utils._answer import hold_to_text
 from ansible_collections.amdgpu.fleet.plugins.module_utils._model_store import StoreError
 from ansible_collections.amdgpu.fleet.plugins.module_utils._tree import Tree
@@ -191,13 +216,20 @@ def download(module: AnsibleModule, partial: str) -> str:
     info = hub.ask("models", "info", name, "--revision", params["revision"], "--expand", "sha")
     commit = _model_store.commit(name, info, params["revision"])
     listing = hub.ask("models", "list", name, "--revision", commit, "--recursive")
-    if params["weights"]:  # a format of its own may need them
+    chosen: list[str] = []
+    if params["format"] == "gguf":
+        found = _gguf_hub.choose(name, listing, params["quantization"])
+        # What an earlier run fetched of another quantization would be a second model.
+        _gguf_hub.clear(partial, found.all)
+        chosen, listing, excluded = found.all, found.entries, []
+    elif params["weights"]:  # a format of its own may need them
         excluded += _model_store.pickled(listing)
     expected = _model_store.listed_bytes(listing, excluded)
     _model_store.require_space(partial, expected, _model_store.size_of(partial))
     _model_store.expect(partial, expected)
     patterns = [word for pattern in excluded for word in ("--exclude", pattern)]
-    hub.run("download", name, "--revision", commit, "--local-dir", partial, "--quiet", *patterns)
+    words = [*patterns, *(["--", *chosen] if chosen else [])]
+    hub.run("download", name, "--revision", commit, "--local-dir", partial, "--quiet", *words)
     hub.run("cache", "verify", name, "--revision", commit, "--local-dir", partial)
     shutil.rmtree(f"{partial}/.cache", ignore_errors=True)
     return commit
@@ -214,7 +246,7 @@ def make(module: AnsibleModule, path: str, manifest: str | None) -> dict[str, An
             _model_store.unpack(params["archive"], params["sha256"].lower(), partial)
         else:
             result["commit"] = download(module, partial)
-        _model_store.check_whole(partial, source, params["weights"])
+        _model_store.check_whole(partial, source, params["weights"], params["format"])
         if manifest:
             _model_store.check_manifest(partial, manifest)
         _model_store.put_in_place(partial, path)
@@ -231,6 +263,8 @@ SPEC: dict[str, Any] = {
     "archive": {"type": "path"},
     "sha256": {"type": "str", "no_log": False},
     "hub": {"type": "str"},
+    "format": {"type": "str", "choices": ["safetensors", "gguf"], "default": "safetensors"},
+    "quantization": {"type": "str", "default": ""},
     "revision": {"type": "str", "default": "main"},
     "endpoint": {"type": "str"},
     "client": {"type": "path"},
@@ -269,9 +303,7 @@ def main() -> None:
         module.fail_json(msg=str(error))
     if manifest and manifest.startswith("/"):
         manifest = tree.path(manifest)
-    whole = tree.exists(params["path"], "config.json") and not (
-        params["weights"] and _model.missing(tree, params["path"])
-    )
+    whole = not _model_store.lacking(tree, params["path"], params["weights"], params["format"])
     make_it = not whole and (params["archive"] or params["hub"])
     check_it = params["manifest"] and (
         make_it or _model_record.checked_by(tree, params["path"]) != params["manifest"]
@@ -281,7 +313,7 @@ def main() -> None:
             if make_it:
                 result = make(module, place, manifest)
             else:
-                _model_store.check_whole(place, params["path"], params["weights"])
+                _model_store.check_whole(place, params["path"], params["weights"], params["format"])
                 _model_store.check_manifest(place, manifest)
             if check_it:
                 _model_store.remember(tree, params["path"], params["manifest"])

@@ -77,14 +77,13 @@ servers:
     error: {description: Why it did not answer., type: str, returned: when it does not answer}
 """
 
-import re
 import time
 
 from ansible.module_utils.basic import AnsibleModule
 
 from ansible_collections.amdgpu.fleet.plugins.module_utils import _serve_status as status
 from ansible_collections.amdgpu.fleet.plugins.module_utils._answer import hold_to_text
-from ansible_collections.amdgpu.fleet.plugins.module_utils._inference import NoAnswer
+from ansible_collections.amdgpu.fleet.plugins.module_utils._inference import NoAnswer, api_key_of
 
 SERVER = {
     "name": {"type": "str", "required": True},
@@ -98,10 +97,7 @@ SERVER = {
 
 def api_key(module: AnsibleModule, path: str | None) -> str | None:
     try:
-        with open(path or "", encoding="utf-8", errors="replace") as file:
-            match = re.search(r"^(?:VLLM|LLAMA)_API_KEY=[^\S\n]*(\S.*)$", file.read(65536), re.M)
-    except FileNotFoundError:
-        return None
+        key = api_key_of(path)
     except OSError as error:
         module.fail_json(
             msg=(
@@ -109,10 +105,9 @@ def api_key(module: AnsibleModule, path: str | None) -> str | None:
                 f"the path."
             )
         )
-    if match:
-        module.no_log_values.add(match.group(1).strip())  # a server may repeat it in what it answers
-        return match.group(1).strip()
-    return None
+    if key:
+        module.no_log_values.add(key)  # a server may repeat it in what it answers
+    return key
 
 
 def main() -> None:

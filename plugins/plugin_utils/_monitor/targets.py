@@ -8,6 +8,7 @@ from __future__ import annotations
 import typing as t
 
 from ansible_collections.amdgpu.fleet.plugins.plugin_utils._plan.checks import servers
+from ansible_collections.amdgpu.fleet.plugins.plugin_utils._plan.model import says_gguf
 
 Vars = t.Mapping[str, t.Any]
 LOOPBACK = ("127.0.0.1", "::1", "localhost")
@@ -105,7 +106,7 @@ def _engine(server: Vars) -> str:
     """``auto`` is decided on the host, by the files of the model; their names say the same."""
     engine = str(server.get("engine") or "vllm")
     if engine == "auto":
-        return "llama_cpp" if "gguf" in str(server.get("model", "")).lower() else "vllm"
+        return "llama_cpp" if says_gguf(str(server.get("model", ""))) else "vllm"
     return engine
 
 

@@ -298,6 +298,7 @@ class Gguf(t.TypedDict):
     heads: int  # Attention heads.
     experts: int  # Experts of a layer; 0 where it has none.
     vocabulary: int  # Size of the vocabulary, where the file says it.
+    total_bytes: int  # Bytes of all weights.
     weights_bytes: int  # Bytes of the weights that a GPU with all layers holds.
     embedding_bytes: int  # Bytes of the embedding, which the host keeps.
     key_width: int  # Elements of the keys of a token, in the layers that see all.

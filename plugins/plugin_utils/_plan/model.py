@@ -18,6 +18,8 @@ from .wants import INVENTORY, ModelSource, Wants, WantsError
 CLIENTS = "/opt/amdgpu-fleet"
 HUB_NAME = re.compile(r"\w[\w.-]*/\w[\w.-]*")
 NAME = re.compile(r"[\w-][\w.-]*(/[\w-][\w.-]*)?")
+# One quantization of a GGUF repository, or one file of it.
+GGUF_NAME = re.compile(r"(?P<repository>\w[\w.-]*/\w[\w.-]*):(?P<quantization>\w[\w.-]{0,127})")
 REVISION = re.compile(r"[\w.][\w.-]{0,254}")
 SHA256 = re.compile(r"[0-9a-f]{64}")
 # Paths that need no quotes or escapes in a unit and in a volume of Podman.
@@ -45,6 +47,9 @@ class Source:
     # path (somebody put it there), archive, hub, or unknown.
     kind: str
     path: str
+    # Its name on the Hub, and which quantization of it.
+    repository: str = ""
+    quantization: str = ""
 
     @property
     def fetched(self) -> bool:
@@ -62,7 +67,9 @@ class Fetch(Source):
     """A model that the role fetches or checks."""
 
     # Whether its weights have names and an index that it can be held to.
-    weights: bool
+    weights: bool = True
+    # safetensors or gguf.
+    format: str = "safetensors"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -113,11 +120,20 @@ def _source(wants: Wants, source: ModelSource) -> Source:
                 "it fetched."
             )
         return Source(**dataclasses.asdict(source), kind="path", path=name)
-    kind = "archive" if archive and NAME.fullmatch(name) else "hub" if HUB_NAME.fullmatch(name) else "unknown"
+    one = GGUF_NAME.fullmatch(name)
+    repository, quantization = (one["repository"], one["quantization"]) if one else (name, "")
+    kind = "hub" if HUB_NAME.fullmatch(repository) else "unknown"
+    if archive and NAME.fullmatch(repository):
+        kind = "archive"
     # Another revision is another folder: the one that is served stays until the unit has changed.
     mark = source.sha256[:12] if archive else revision
-    path = f"{wants.model_directory.rstrip('/')}/{name}{f'@{mark}' if mark else ''}"
-    return Source(**dataclasses.asdict(source), kind=kind, path=path)
+    path = f"{wants.model_directory.rstrip('/')}/{repository}"
+    # Units and volumes take no colon, and no name of a repository has a plus.
+    path += f"+{quantization}" if quantization else ""
+    path += f"@{mark}" if mark else ""
+    return Source(
+        **dataclasses.asdict(source), kind=kind, path=path, repository=repository, quantization=quantization
+    )
 
 
 def questions(wants: Wants, catalog: Catalog) -> list[str]:
@@ -162,8 +178,9 @@ def hub(wants: Wants) -> str:
     return wants.model_hub or wants.plan_mirror.hub
 
 
-def section(host: Host, unchecked: t.Collection[str]) -> ModelPlan:
-    """``unchecked``: models that an engine loads in a way that names and index say nothing about."""
+def section(host: Host, unchecked: t.Collection[str], formats: t.Mapping[str, str]) -> ModelPlan:
+    """``unchecked``: models that an engine loads in a way that names and index say nothing about;
+    ``formats``: what the engine of a served model loads."""
     wants = host.wants
     for name, path in (
         ("model_directory", wants.model_directory),
@@ -186,7 +203,8 @@ def section(host: Host, unchecked: t.Collection[str]) -> ModelPlan:
     for source in wanted:
         checked = source.model not in unchecked
         if _check(host, source, checked):
-            fetch.append(Fetch(**dataclasses.asdict(source), weights=checked))
+            form = _format(wants, source, formats)
+            fetch.append(Fetch(**dataclasses.asdict(source), weights=checked, format=form))
         _check_staged(host, source)
     return ModelPlan(
         wants.model_state,
@@ -198,6 +216,21 @@ def section(host: Host, unchecked: t.Collection[str]) -> ModelPlan:
         client_python=wants.model_python,
         pip_arguments=mirror.pip_arguments(wants, wants.model_pip_arguments),
     )
+
+
+def is_gguf(facts: ModelPath) -> bool:
+    """Whether it is GGUF: many repositories of it have the config.json of the model that it was made of."""
+    return bool(facts.get("gguf")) and not (facts.get("model") and facts.get("weights_bytes"))
+
+
+def says_gguf(name: str) -> bool:
+    """Whether the name of a model that is still to be fetched says that it is GGUF."""
+    return "gguf" in name.lower() or bool(GGUF_NAME.fullmatch(name))
+
+
+def _format(wants: Wants, source: Source, formats: t.Mapping[str, str]) -> str:
+    said = "gguf" if says_gguf(source.model) or source.archive and "gguf" in source.archive else "safetensors"
+    return formats.get(source.model, said)
 
 
 def _check_staged(host: Host, source: Source) -> None:
@@ -213,9 +246,9 @@ def _check(host: Host, source: Source, checked: bool) -> bool:
     """Hold one model to the host, and say whether the role must fetch or check it."""
     name, path = source.model, source.path
     facts = on_host(host, path)
-    gguf = None if facts.get("model") else facts.get("gguf")
+    gguf = facts.get("gguf") if is_gguf(facts) else None
     whole = bool(facts.get("model")) and not (facts.get("missing") and checked)
-    whole = whole or bool(gguf and not gguf["problem"])
+    whole = not gguf["problem"] if gguf else whole
     odd = next((place for place in folders(host, path) if not MODEL_PATH.fullmatch(place)), None)
     if odd is not None:
         wrong = Wrong(

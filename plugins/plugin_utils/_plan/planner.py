@@ -112,7 +112,7 @@ def _sections(host: Host) -> Plan:
     driver_plan = driver.section(host, policy, for_others.loaded_late)
     rocm_plan = rocm.section(host, policy)
     partition_plan, planned = partition.section(host, serve.units(host.wants))
-    model_plan = model.section(host, serve.unindexed(host.wants))
+    model_plan = model.section(host, serve.unindexed(host.wants), serve.formats(host.wants))
     serve_plan = code_objects.check(host, serve.section(host, planned, for_others))
     devices_plan = devices.section(host, serve_plan.container or bool(serve_plan.handed_over))
     plan = Plan(

@@ -24,7 +24,7 @@ KillMode=mixed
 SyslogIdentifier=%N
 RuntimeDirectory=%N
 Environment=PODMAN_SYSTEMD_UNIT=%n
-ExecStart={{run}}
+ExecStart={{run}}{{stop}}
 ExecStop={REMOVE}
 ExecStopPost=-{REMOVE}"""
 
@@ -54,7 +54,7 @@ def _container(text: str, release: list[int], keys: Keys) -> str:
 
 def _service(text: str, keys: Keys) -> str:
     arguments: list[str] = []
-    image = command = ""
+    image = command = stop = ""
     lines = []
     for section, line in _lines(text):
         pair = _pair(section, line, keys)
@@ -64,10 +64,13 @@ def _service(text: str, keys: Keys) -> str:
             command = pair[1]
         elif pair:
             arguments += _arguments(*pair, keys)
+        elif section == "[Service]" and line.startswith("ExecStop="):
+            # Before the container is removed, as Podman's generator has it.
+            stop += f"\n{line}"
         elif section != "[Container]":
             lines.append(line)
     run = " ".join(word for word in (RUN, *arguments, image, command) if word)
-    return "\n".join(lines).replace("[Service]", f"[Service]\n{SERVICE.format(run=run)}", 1) + "\n"
+    return "\n".join(lines).replace("[Service]", f"[Service]\n{SERVICE.format(run=run, stop=stop)}", 1) + "\n"
 
 
 def _lines(text: str) -> t.Iterator[tuple[str, str]]:

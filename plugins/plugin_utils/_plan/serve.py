@@ -147,6 +147,11 @@ def unindexed(wants: Wants) -> set[str]:
     return {server.model for server in servers if engines.of(server).loads_unindexed(wants, server)}
 
 
+def formats(wants: Wants) -> dict[str, str]:
+    """What each served model must be fetched as."""
+    return {server.model: engines.of(server).format for server in wants.serve_instances}
+
+
 def units(wants: Wants) -> list[str]:
     """The units of the servers that are wanted."""
     return sorted(

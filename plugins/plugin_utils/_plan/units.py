@@ -16,7 +16,7 @@ from .engines import ENGINES
 SYSTEMD = "/etc/systemd/system"
 # Programs that units run with the host's Python.
 PROGRAMS = "/usr/local/lib/amdgpu-fleet"
-PROGRAM_FILES = ("aiter_cache.py", "inference_check.py", "inference.py", "lifeline.py")
+PROGRAM_FILES = ("aiter_cache.py", "inference_check.py", "inference.py", "inference_drain.py", "lifeline.py")
 # The section of a unit that says where the server answers; systemd leaves such sections alone.
 SECTION = "X-Amdgpu-Fleet"
 
@@ -95,7 +95,8 @@ def restarts(path: str) -> bool:
     """Whether a change of this file is a reason to stop what answers: not where it only asks."""
     name = posixpath.basename(path)
     asks = name.startswith("inference-check-") or name == "inference-check.conf"
-    return not asks and path not in (f"{PROGRAMS}/inference.py", f"{PROGRAMS}/inference_check.py")
+    programs = [f"{PROGRAMS}/{each}.py" for each in ("inference", "inference_check", "inference_drain")]
+    return not asks and path not in programs
 
 
 def folders() -> list[str]:

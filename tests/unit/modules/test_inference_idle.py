@@ -84,13 +84,13 @@ def test_nobody_listens(idle):
 @pytest.mark.parametrize("text", ["", "<html>", "vllm:num_requests_running", "other_metric 1.0\n"])
 def test_metrics_of_something_else(idle, text):
     result = idle(text)
-    assert not result["reachable"] and "vLLM's numbers of requests are not among them" in result["seen"]
+    assert not result["reachable"] and "the numbers of requests are not among them" in result["seen"]
 
 
 @pytest.mark.parametrize("number", ["1.2.3", ".", "1e999"])
 def test_numbers_that_are_none(idle, number):
     result = idle(METRICS.format(0, 0).replace(" 0.0", f" {number}"))
-    assert not result["reachable"] and "vLLM's numbers of requests are no numbers" in result["seen"]
+    assert not result["reachable"] and "the numbers of requests are no numbers" in result["seen"]
 
 
 def test_metrics_without_an_end(idle):

@@ -188,6 +188,31 @@ def test_the_unit_holds_what_the_back_end_needs_and_nothing_else(serve):
     assert "--key-variable LLAMA_API_KEY" in check
 
 
+@pytest.mark.parametrize("kind", ["quadlet", "podman", "venv"])
+def test_it_is_told_to_stop_when_nothing_runs(serve, kind):
+    """llama-server 0.7.0 answers nothing more once it is told to."""
+
+    def program(_gpus, rocm):
+        rocm["programs"]["/usr/bin/llama-server"] = "/usr/bin/llama-server"
+
+    plan = serve(given={"host": "10.0.0.5"}, serve_kind=kind, change=program)
+    (server,) = plan["serve"]["instances"]
+    name = "server.service.j2" if kind == "venv" else "server.container.j2"
+    unit = rendered(plan, name, server)
+    if kind != "venv":
+        unit = for_podman(unit, "5.4" if kind == "quadlet" else None, KEYS)
+    wait = (
+        "-+/usr/bin/python3 /usr/local/lib/amdgpu-fleet/inference_drain.py http://10.0.0.5:8000 --seconds 60"
+    )
+    stops = lines(unit, "ExecStop")
+    assert stops[0] == f"{wait} --key-file /etc/llama-cpp/chat.secret"
+    # Podman's own comes after it: it would take the container from under it.
+    assert [stop.split()[0] for stop in stops[1:]] == (["/usr/bin/podman"] if kind == "podman" else [])
+    assert lines(unit, "TimeoutStopSec") == ["70"]
+    silent = serve(given={"options": {"metrics": False}}, serve_kind=kind, change=program)
+    assert "inference_drain" not in rendered(silent, name, silent["serve"]["instances"][0])
+
+
 # --- back ends
 
 
@@ -257,6 +282,19 @@ def test_an_unknown_release_is_refused(serve):
         ({"hf-repo": "a/b"}, "", "the role model fetches"),
         ({"cache-type-v": "q8_0", "flash-attn": "off"}, "", "Remove flash-attn, or take cache-type-v f16"),
         ({"mmproj": "/nowhere/mmproj.gguf"}, "", "Put the file there"),
+        ({"ngl": "999x"}, "", "Correct the value of gpu-layers"),
+        ({"draft-n": 4}, "", "Use spec-draft-n-max instead"),
+        ({"spec-ngram-size-n": 4}, "", "Use spec-ngram-simple-size-n instead"),
+        ({"defrag-thold": 0.1}, "", "Remove defrag-thold: it has no effect any more"),
+        ({"no-mmproj": True}, "", "Remove no-mmproj: mmproj: null does it"),
+        ({"mcp-servers-json": "{}"}, "", "clients would start programs of the host"),
+        ({"api-prefix": "/x"}, "", "the paths that prove its health would be others"),
+        ({"ctx-sise": 4096}, "", "Remove ctx-sise: did you mean ctx-size?"),
+        ({"temp": "hot"}, "", "expected a number"),
+        ({"temp": float("nan")}, "", "expected a number"),
+        ({"sleep-idle-seconds": -2}, "", "Correct the value of sleep-idle-seconds"),
+        ({"override-kv": "a=str:x y"}, "", "expected words without blanks and quotes"),
+        ({"samplers": "top_k;$(id)"}, "", "expected words without blanks and quotes"),
     ],
 )
 def test_a_wrong_option_is_refused_before_it_is_deployed(serve, options, version, told):
@@ -281,10 +319,53 @@ def test_right_options_reach_the_server(serve):
     assert variables["LLAMA_ARG_NO_MMAP"] == "1" and "LLAMA_ARG_LOAD_MODE" not in variables
 
 
-def test_a_variable_that_stands_for_an_option_is_refused(serve):
-    plan = serve(llama_cpp_environment={"LLAMA_ARG_CTX_SIZE": "1", "GGML_VK_DISABLE_COOPMAT": "1"})
-    assert "Set ctx-size in options" in found(plan, "llama.option")[0]
-    assert plan["serve"]["instances"][0]["environment"]["GGML_VK_DISABLE_COOPMAT"] == "1"
+def test_names_that_an_option_has_besides_are_the_option(serve):
+    asked = {"ngl": 20, "np": 2, "n-predict": 64, "no-kv-offload": True, "fa": "off", "reranking": False}
+    plan = serve(given={"options": asked})
+    assert found(plan, "llama.option") == []
+    variables = plan["serve"]["instances"][0]["environment"]
+    assert variables["LLAMA_ARG_N_GPU_LAYERS"] == "20" and variables["LLAMA_ARG_N_PARALLEL"] == "2"
+    assert variables["LLAMA_ARG_N_PREDICT"] == "64" and variables["LLAMA_ARG_KV_OFFLOAD"] == "0"
+    assert variables["LLAMA_ARG_FLASH_ATTN"] == "off" and variables["LLAMA_ARG_RERANKING"] == "0"
+    # The cache is in the memory of the host then.
+    assert plan["serve"]["instances"][0]["memory"]["kv_bytes"] == 0
+
+
+def test_an_option_without_a_variable_stands_on_the_command_line(serve):
+    asked = {"sleep-idle-seconds": 600, "warmup": False, "special": True, "ignore-eos": False}
+    plan = serve(given={"options": asked})
+    assert found(plan, "llama.option") == []
+    (server,) = plan["serve"]["instances"]
+    words = ["--sleep-idle-seconds", "600", "--no-warmup", "--special"]
+    assert server["launch"]["command"] == ["/app/llama-server", *words]
+    unit = for_podman(rendered(plan, "server.container.j2", server), "5.4", KEYS)
+    assert lines(unit, "Exec") == [" ".join(words)]
+
+
+@pytest.mark.parametrize(
+    ("variable", "told"),
+    [
+        ("LLAMA_ARG_CTX_SIZE", "Set ctx-size in options"),
+        # The option is not called as its variable is.
+        ("LLAMA_ARG_N_PARALLEL", "Set parallel in options"),
+        ("LLAMA_ARG_THINK", "Set reasoning-format in options"),
+        ("LLAMA_ARG_NO_KV_OFFLOAD", "Set kv-offload: false in options"),
+        ("LLAMA_ARG_NO_MMAP", "Set no-mmap in options"),
+        ("MTMD_BACKEND_DEVICE", "Set mmproj-device in options"),
+        ("LLAMA_ARG_CTXSIZE", "no option has this name"),
+    ],
+)
+def test_a_variable_that_stands_for_an_option_is_refused(serve, variable, told):
+    for name in ("llama_cpp_environment", "serve_secret_environment"):
+        plan = serve(**{name: {variable: "1"}})
+        assert told in found(plan, "llama.option")[0]
+
+
+def test_a_misspelt_variable_is_said(serve):
+    plan = serve(llama_cpp_environment={"GGML_VK_DISABLE_COOPMATS": "1", "GGML_VK_DISABLE_F16": "1"})
+    (told,) = found(plan, "llama.environment")
+    assert "GGML_VK_DISABLE_COOPMATS" in told and "call it GGML_VK_DISABLE_COOPMAT" in told
+    assert plan["serve"]["instances"][0]["environment"]["GGML_VK_DISABLE_F16"] == "1"
 
 
 def test_a_key_does_not_stand_in_an_environment(serve):
@@ -394,7 +475,10 @@ def test_the_catalog_fits_its_schema():
 
 def test_the_catalog_holds_together():
     names = set(LLAMA["options"])
-    assert not names & (set(LLAMA["removed"]) | set(LLAMA["refused"]))
+    assert not names & (set(LLAMA["removed"]) | set(LLAMA["refused"]) | set(LLAMA["aliases"]))
+    assert set(LLAMA["aliases"].values()) <= names
+    variables = [entry["variable"] for entry in LLAMA["options"].values() if "variable" in entry]
+    assert len(variables) == len(set(variables))
     assert LLAMA["default_release"] in LLAMA["releases"]
     for entry in LLAMA["removed"].values():
         assert entry["replacement"].partition(":")[0] in names

@@ -56,11 +56,11 @@ def _format(host: Host, server: Server) -> str | None:
     """What the files are, or what the name of a model says that is still to be fetched; None is anything."""
     path = model.path_of(host.wants, server.model)
     facts = model.on_host(host, path)
-    if facts.get("gguf") and not facts.get("model"):
+    if model.is_gguf(facts):
         return GGUF
     if facts.get("model"):
         return SAFETENSORS
-    return GGUF if "gguf" in server.model.lower() else None
+    return GGUF if model.says_gguf(server.model) else None
 
 
 def _refuse(host: Host, server: Server, seen: str, remedy: str) -> None:

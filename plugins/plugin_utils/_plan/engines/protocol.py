@@ -214,6 +214,8 @@ class Launch:
     metrics_path: str
     # Seconds until it is killed.
     stop_timeout: int
+    # Seconds that requests have to be answered before it is told to stop, where it would break them off.
+    drain_timeout: int
     # Exit codes after which starting again would not help.
     no_restart: list[int]
     shm_size: str

@@ -15,14 +15,15 @@ from ...facts import Gpu
 from ...host import Host
 from ...wants import Server, Wants
 from ..protocol import Cache, Image, Instance, Launch, Links, Own, Questions, Together, Venv
-from . import backend, builds, memory, options
+from . import backend, beside, builds, memory, options
 from .builds import LlamaBuild
 
 CONFIGURATION = "/etc/llama-cpp"
 # What drivers compile at first use.
 SHADERS, SHADER_CACHE = "MESA_SHADER_CACHE_DIR", "/var/cache/llama-cpp"
-# It answers no request that is under way once it is told to stop: to wait longer would save none.
-STOP_SECONDS = 20
+# It answers no request that is under way once it is told to stop: it is told when none is, and to wait longer
+# afterwards would save none.
+DRAIN_SECONDS, STOP_SECONDS = 60, 20
 
 
 class LlamaCpp:
@@ -38,7 +39,7 @@ class LlamaCpp:
     def questions(self, wants: Wants, catalog: Catalog, servers: t.Sequence[Server]) -> Questions:
         named = [{**wants.llama_cpp_options, **server.options} for server in servers]
         return Questions(
-            paths=[path for each in named for path in _files(catalog, each)],
+            paths=[path for each in named for path in beside.files(catalog.llama_cpp["paths"], each)],
             images=builds.candidates(wants, catalog),
             programs=[wants.llama_cpp_program or builds.PROGRAM],
         )
@@ -89,18 +90,18 @@ class LlamaCpp:
         return None
 
     def launch(self, instance: Instance[LlamaBuild], together: Together | None) -> Launch:
-        asked = memory.choose_context(instance, options.of_instance(instance))
+        asked = memory.choose_context(instance, beside.resolve(instance, options.of_instance(instance)))
         options.check_cache(instance, options.settings(instance, asked))
         variables = options.environment(instance, asked)
         if instance.container:
             variables[SHADERS] = SHADER_CACHE
-        named = _files(instance.host.catalog, asked)
-        for path in named:
-            if not models.on_host(instance.host, path).get("exists"):
-                remedy = f"Put the file there, or correct the options of {instance.name}"
-                instance.host.findings.add("llama.option", path, "a file of the host", remedy=remedy)
+        beside.check(instance, asked)
+        named = beside.files(instance.host.catalog.llama_cpp["paths"], asked)
         return Launch(
-            command=[instance.build.entrypoint if instance.container else instance.build.program],
+            command=[
+                instance.build.entrypoint if instance.container else instance.build.program,
+                *options.arguments(instance, asked),
+            ],
             # It reads its environment; this is for people.
             configuration=yaml.safe_dump(asked, sort_keys=True, width=10_000, allow_unicode=True),
             configuration_path=f"{CONFIGURATION}/config.yaml",
@@ -115,6 +116,7 @@ class LlamaCpp:
             health_path="/health",
             metrics_path="/metrics",
             stop_timeout=STOP_SECONDS,
+            drain_timeout=DRAIN_SECONDS if asked.get("metrics") else 0,
             # A wrong option, a model that cannot be loaded, a port that is taken.
             no_restart=[1],
             shm_size="64m",
@@ -127,18 +129,10 @@ class LlamaCpp:
         )
 
     def check_variable(self, host: Host, build: LlamaBuild, name: str) -> None:
-        if name.startswith("LLAMA_ARG_"):
-            remedy = f"Set the option in place of {name}"
-            host.findings.add("llama.option", name, "an option", remedy=remedy)
+        options.check_name(host, name)
 
     def loads_unindexed(self, wants: Wants, server: Server) -> bool:
         return False
-
-
-def _files(catalog: Catalog, named: t.Mapping[str, t.Any]) -> list[str]:
-    """Files of the host that options name: a projector, a draft, a template."""
-    values = [named.get(name) for name in catalog.llama_cpp["paths"]]
-    return list(dict.fromkeys(str(value) for value in values if str(value or "").startswith("/")))
 
 
 def _read_only(instance: Instance[LlamaBuild], named: list[str]) -> list[str]:
@@ -147,7 +141,9 @@ def _read_only(instance: Instance[LlamaBuild], named: list[str]) -> list[str]:
     folders = models.folders(instance.host, instance.path)
     if known and known["files"] > 1 and instance.path.endswith(".gguf"):
         folders = [posixpath.dirname(instance.path)]
-    return folders + [path for path in named if not any(path.startswith(f"{at}/") for at in folders)]
+    folders += [beside.mount(instance, path) for path in named]
+    outer = [path for path in folders if not any(path.startswith(f"{each}/") for each in folders)]
+    return list(dict.fromkeys(outer))
 
 
 def _probe(instance: Instance[LlamaBuild], asked: t.Mapping[str, t.Any]) -> str:

@@ -40,6 +40,26 @@ class Settings:
 
 
 @dataclasses.dataclass(frozen=True)
+class Beside:
+    """What is loaded beside the model."""
+
+    # Bytes of what turns images and sound into tokens, where devices hold it.
+    projector: int = 0
+    # A second model, which drafts tokens; its cache is as long as that of the model.
+    draft: Gguf | None = None
+    draft_key_type: str = "f16"
+    draft_value_type: str = "f16"
+    # How many tokens are drafted at once.
+    drafted: int = 0
+    # Whether it is the memory of the host that holds all of it, and whether it holds the cache.
+    on_host: bool = False
+    cache_on_host: bool = False
+
+
+ALONE = Beside()
+
+
+@dataclasses.dataclass(frozen=True)
 class Need:
     """Bytes of all devices together."""
 
@@ -75,22 +95,36 @@ def cache_bytes(model: Gguf, settings: Settings) -> int:
     return int(streams * (full + sliding))
 
 
-def need(model: Gguf, settings: Settings) -> Need:
+def need(model: Gguf, settings: Settings, beside: Beside = ALONE) -> Need:
     """What the devices must hold together."""
-    weights = model["weights_bytes"] + model["projector_bytes"]
+    weights = _weights(model, beside) + beside.projector
+    cache = cache_bytes(model, settings)
     share = max(COMPUTE_BYTES, int(COMPUTE_SHARE * weights))
+    if beside.draft:
+        weights += _weights(beside.draft, beside)
+        own = dataclasses.replace(
+            settings, key_type=beside.draft_key_type, value_type=beside.draft_value_type
+        )
+        cache += cache_bytes(beside.draft, own)
+        share += int(COMPUTE_SHARE * _weights(beside.draft, beside))
     compute = share * max(settings.batch, COMPUTE_BATCH) // COMPUTE_BATCH
     if not settings.flash:
         # The scores of every token of the batch with every cell, in four bytes.
         compute += slot_context(settings) * settings.batch * model["heads"] * 4
-    return Need(weights, cache_bytes(model, settings), model["state_bytes"] * settings.slots, compute)
+    # A draft that is refused is taken back: each of its tokens has a state of its own.
+    states = model["state_bytes"] * settings.slots * (1 + beside.drafted)
+    return Need(weights, 0 if beside.cache_on_host else cache, states, compute)
 
 
-def largest_context(model: Gguf, settings: Settings, budget: int) -> int:
+def _weights(model: Gguf, beside: Beside) -> int:
+    return model["total_bytes"] if beside.on_host else model["weights_bytes"]
+
+
+def largest_context(model: Gguf, settings: Settings, budget: int, beside: Beside = ALONE) -> int:
     """The longest context of all slots together that fits; 0 where not even the shortest does."""
     low, high = 0, (model["context"] or 1 << 20) * settings.slots // PAD
     while low < high:
         middle = (low + high + 1) // 2
         tried = dataclasses.replace(settings, context=middle * PAD)
-        low, high = (middle, high) if need(model, tried).total <= budget else (low, middle - 1)
+        low, high = (middle, high) if need(model, tried, beside).total <= budget else (low, middle - 1)
     return low * PAD

@@ -9,6 +9,7 @@ import typing as t
 
 from ...memory import gib
 from . import fit
+from .beside import beside
 from .options import SLOT_CONTEXT, Llama, model_of, settings
 
 
@@ -22,7 +23,7 @@ def choose_context(instance: Llama, options: dict[str, t.Any]) -> dict[str, t.An
     wanted = each * (1 if asked.unified else asked.slots)
     budget = _budget(instance)
     if model and not model["problem"] and budget:
-        largest = fit.largest_context(model, dataclasses.replace(asked, context=wanted), budget)
+        largest = fit.largest_context(model, asked, budget, beside(instance, options))
         wanted = min(wanted, largest) or wanted
     reason = f"{asked.slots} slots of {fit.slot_context(dataclasses.replace(asked, context=wanted))} tokens"
     instance.note("option", f"ctx-size={wanted}", reason)
@@ -53,8 +54,8 @@ def of_instance(instance: Llama, options: t.Mapping[str, t.Any]) -> dict[str, t.
         }
         instance.note("memory", "not computed", found["reason"])
         return found
-    asked = settings(instance, options)
-    need = fit.need(model, asked)
+    asked, others = settings(instance, options), beside(instance, options)
+    need = fit.need(model, asked, others)
     found = {
         "verdict": "fits",
         "reason": None,
@@ -65,7 +66,7 @@ def of_instance(instance: Llama, options: t.Mapping[str, t.Any]) -> dict[str, t.
         "kv_bytes": need.cache,
         "context": fit.slot_context(asked),
         "sequences": asked.slots,
-        "largest_context": fit.largest_context(model, asked, budget),
+        "largest_context": fit.largest_context(model, asked, budget, others),
     }
     findings, room = instance.host.findings, gib(budget)
     if not budget:
@@ -88,6 +89,7 @@ def of_instance(instance: Llama, options: t.Mapping[str, t.Any]) -> dict[str, t.
     value = f"{gib(need.weights)} of weights and {gib(need.cache)} of key-value cache in {room}"
     share = "which share one cache" if asked.unified else "with a cache of their own"
     reason = f"{asked.slots} slots of {found['context']} tokens, {share}"
+    reason += " and its draft" if others.draft else ""
     reason += f"; {gib(need.compute)} are left for the rest"
     instance.note("memory", value, reason, instance.host.catalog.llama_cpp["source"])
     return found

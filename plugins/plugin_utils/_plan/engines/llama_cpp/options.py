@@ -6,17 +6,25 @@ and values are held to the release here."""
 
 from __future__ import annotations
 
+import difflib
+import math
+import re
 import typing as t
 
 from ... import model as models
+from ...host import Host
 from ...wants import INVENTORY
 from ..protocol import Instance
 from . import backend, fit
+from .beside import projector
 from .builds import LlamaBuild
 
 Llama = Instance[LlamaBuild]
 DEVICES = {"vulkan": "Vulkan", "hip": "ROCm"}
 SLOTS, SLOT_CONTEXT = 4, 8192
+# What a unit and a pod take as it is.
+PLAIN = re.compile(r"[\w./:@,=+*^-]{1,1024}")
+_KINDS = {"int": "a whole number", "number": "a number", "bool": "true or false", "text": "one line of text"}
 
 
 def of_instance(instance: Llama) -> dict[str, t.Any]:
@@ -32,6 +40,7 @@ def of_instance(instance: Llama) -> dict[str, t.Any]:
         "parallel": SLOTS,
         "kv-unified": False,
     }
+    projector(model_of(instance), options)
     if build.gpu:
         # Without its device it ends: else it would go on, on the CPU, with no more than a warning.
         names = [f"{DEVICES[build.backend]}{at}" for at in range(max(len(instance.devices.gpus), 1))]
@@ -50,13 +59,21 @@ def of_instance(instance: Llama) -> dict[str, t.Any]:
     return {name: value for name, value in options.items() if value is not None}
 
 
+def _spelt(catalog: t.Mapping[str, t.Any], name: str, value: t.Any) -> tuple[str, t.Any]:
+    """The option under the name that the catalog has for it, and its value; ``no-`` turns a switch around."""
+    known, aliases = catalog["options"], catalog["aliases"]
+    name = aliases.get(name, name)
+    positive = aliases.get(name[3:], name[3:]) if name.startswith("no-") else ""
+    if name not in known and known.get(positive, {}).get("type") == "bool":
+        return positive, None if value is None else not value
+    return name, value
+
+
 def _known(instance: Llama, name: str, value: t.Any) -> tuple[str, t.Any]:
     """The option under its own name, or a finding and no name."""
     catalog, build = instance.host.catalog.llama_cpp, instance.build
-    known = catalog["options"]
-    if name.startswith("no-") and name not in known and known.get(name[3:], {}).get("type") == "bool":
-        name, value = name[3:], not value
-    entry, gone = known.get(name), catalog["removed"].get(name)
+    name, value = _spelt(catalog, name, value)
+    entry, gone = catalog["options"].get(name), catalog["removed"].get(name)
     if value is None and (entry or gone):
         return name, None
     what = f"--{name} with llama.cpp {build.version} (b{build.number})"
@@ -65,11 +82,15 @@ def _known(instance: Llama, name: str, value: t.Any) -> tuple[str, t.Any]:
     elif gone and (gone["below_build"] is None or build.number >= gone["below_build"]):
         _refuse(instance, what, "an option it knows", f"Use {gone['replacement']} instead")
     elif entry is None and not gone:
-        _refuse(instance, what, "an option it knows", f"Remove {name}, or correct its name")
+        close = difflib.get_close_matches(name, [*catalog["options"], *catalog["aliases"]], n=1)
+        meant = f": did you mean {close[0]}?" if close else ", or correct its name"
+        _refuse(instance, what, "an option it knows", f"Remove {name}{meant}")
     elif entry and entry.get("from_build") and build.number < entry["from_build"]:
         _refuse(instance, what, "an option it knows", f"Remove {name}: it came with b{entry['from_build']}")
-    elif entry and value is not None and not _takes(entry, value):
-        expected = " or ".join(map(str, entry.get("values", []))) or f"a value of the type {entry['type']}"
+    elif entry and not _takes(entry, value):
+        expected = " or ".join(map(str, entry.get("values", []))) or _KINDS[entry["type"]]
+        if "variable" not in entry and entry["type"] == "text":
+            expected = "words without blanks and quotes, as they stand on a command line"
         _refuse(instance, f"--{name} {value}", expected, f"Correct the value of {name}")
     else:
         return name, value
@@ -84,12 +105,31 @@ def _takes(entry: t.Mapping[str, t.Any], value: t.Any) -> bool:
     text = ("on" if value else "off") if isinstance(value, bool) else str(value)
     if text in entry.get("values", []):
         return True
+    if isinstance(value, bool) or entry["type"] == "bool":
+        return isinstance(value, bool) and entry["type"] == "bool"
     if entry["type"] == "int":
-        least = entry.get("least", 0)
-        return isinstance(value, int) and not isinstance(value, bool) and value >= least
-    if entry["type"] == "bool":
-        return isinstance(value, bool)
-    return entry["type"] == "text" and isinstance(value, (str, int, float)) and "\n" not in text
+        return isinstance(value, int) and value >= entry.get("least", 0)
+    if entry["type"] == "number":
+        return isinstance(value, (int, float)) and math.isfinite(value)
+    if entry["type"] == "text" and isinstance(value, (str, int, float)):
+        return "\n" not in text if "variable" in entry else bool(PLAIN.fullmatch(text))
+    return False
+
+
+def arguments(instance: Llama, options: t.Mapping[str, t.Any]) -> list[str]:
+    """What can stand on the command line alone; nothing of it is a secret, or needs quotes."""
+    known, words = instance.host.catalog.llama_cpp["options"], []
+    for name, value in options.items():
+        entry = known.get(name)
+        if entry is None or "variable" in entry:
+            continue
+        if value is True:
+            words.append(f"--{name}")
+        elif value is False:
+            words += [f"--{entry['negative']}"] if "negative" in entry else []
+        else:
+            words += [f"--{name}", str(value)]
+    return words
 
 
 def environment(instance: Llama, options: t.Mapping[str, t.Any]) -> dict[str, str]:
@@ -99,7 +139,8 @@ def environment(instance: Llama, options: t.Mapping[str, t.Any]) -> dict[str, st
     named: dict[str, str] = {"LLAMA_ARG_MODEL": file_of(instance)}
     for name, value in options.items():
         entry = known.get(name) or removed[name]
-        named[entry["variable"]] = _text(value, switch=entry.get("type", "bool") == "bool")
+        if "variable" in entry:
+            named[entry["variable"]] = _text(value, switch=entry.get("type", "bool") == "bool")
     if build.backend == "hip" and any(gpu["apu"] for gpu in instance.devices.gpus):
         named["GGML_CUDA_ENABLE_UNIFIED_MEMORY"] = "1"
     for name, value in {**host.wants.llama_cpp_environment, **instance.server.environment}.items():
@@ -121,13 +162,39 @@ def _text(value: t.Any, switch: bool) -> str:
 
 def check_variable(instance: Llama, name: str) -> None:
     """A variable that stands for an option would pass all checks of options."""
-    if name.startswith("LLAMA_ARG_"):
-        option = name[10:].lower().replace("_", "-")
-        _refuse(instance, name, "an option", f"Set {option} in options of the instance")
-    elif name == "HSA_OVERRIDE_GFX_VERSION" and instance.build.backend == "hip":
+    if name == "HSA_OVERRIDE_GFX_VERSION" and instance.build.backend == "hip":
         _refuse(
             instance, name, "no override", f"Remove {name}: with code of another GPU results can be wrong"
         )
+    else:
+        check_name(instance.host, name)
+
+
+def check_name(host: Host, name: str) -> None:
+    """Hold the name of a variable to what the release reads."""
+    catalog = host.catalog.llama_cpp
+    option = _option_of(catalog, name)
+    if option:
+        host.findings.add(
+            "llama.option", name, "an option", remedy=f"Set {option} in options in place of {name}"
+        )
+    elif name.startswith("LLAMA_ARG_"):
+        remedy = f"Remove {name}: no option has this name, so it would be ignored without a word"
+        host.findings.add("llama.option", name, "an option", remedy=remedy)
+    elif name.startswith(("GGML_", "LLAMA_")) and name not in catalog["environment"]["names"]:
+        close = difflib.get_close_matches(name, catalog["environment"]["names"], n=1)
+        remedy = f"Remove {name}" + (f", or call it {close[0]}" if close else "")
+        host.findings.add("llama.environment", name, "a variable that it reads", remedy=remedy)
+
+
+def _option_of(catalog: t.Mapping[str, t.Any], variable: str) -> str:
+    """The option that a variable stands for, spelt as an inventory has it; empty where there is none."""
+    by_variable = {each["variable"]: name for name, each in catalog["removed"].items()}
+    by_variable.update({e["variable"]: n for n, e in catalog["options"].items() if "variable" in e})
+    negative = variable.startswith("LLAMA_ARG_NO_") and f"LLAMA_ARG_{variable[13:]}"
+    if variable not in by_variable and negative in by_variable:
+        return f"{by_variable[negative]}: false"
+    return str(by_variable.get(variable, ""))
 
 
 def file_of(instance: Llama) -> str:

@@ -152,6 +152,7 @@ class Vllm:
             health_path="/health",
             metrics_path="/metrics",
             stop_timeout=_shutdown_timeout(arguments) + STOP_SECONDS,
+            drain_timeout=0,
             # A wrong option ends vLLM with 2.
             no_restart=[2],
             shm_size="64g" if devices > 1 else "8g",
