@@ -13,7 +13,7 @@ from ... import model as models
 from ...assignment import devices_of
 from ...catalog import version_key
 from ...memory import GIB, gib
-from . import checkpoint, fit, states
+from . import checkpoint, classes, fit, states
 from .checkpoint import Vllm
 
 # This backend prefers blocks of 64 tokens.
@@ -52,7 +52,7 @@ def of_instance(asked: Asked) -> dict[str, t.Any]:
     """The table of one instance, with its finding and the lines that the plan shows."""
     instance = asked.instance
     rules = instance.host.catalog.vllm["memory"]
-    model = _model_of(instance)
+    model = _model_of(asked)
     try:
         settings = _settings(asked, model)
         table = fit.table(model, settings, rules, cpu=not asked.rocm)
@@ -74,12 +74,13 @@ def of_instance(asked: Asked) -> dict[str, t.Any]:
     return table
 
 
-def _model_of(instance: Vllm) -> fit.Model:
+def _model_of(asked: Asked) -> fit.Model:
     """What the inventory says beats what lies on the disk."""
+    instance = asked.instance
     facts = models.on_host(instance.host, instance.path)
     return fit.Model(
         weights_bytes=int(instance.server.weights_gib * GIB) or facts.get("weights_bytes"),
-        shape=checkpoint.shape(instance),
+        shape=classes.counted(instance, asked.options, checkpoint.shape(instance)),
         quantization=checkpoint.quantization(instance),
     )
 
