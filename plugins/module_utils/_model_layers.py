@@ -100,9 +100,12 @@ def layers_of(text: dict[str, t.Any], kind: str | None, layers: int) -> Layers:
     if not chunk:
         counts.update(full=counts["full"] + counts["chunked"], chunked=0)
     state, understood = _state(text, kind) if counts["state"] else (None, ())
-    types = text.get("attn_type_list")
-    if isinstance(types, list) and len(types) == layers and all(value == 1 for value in types):
+    marks = text.get("attn_type_list")
+    if isinstance(marks, list) and len(marks) == layers and all(value == 1 for value in marks):
         understood = (*understood, "attn_type_list")
+    types = text.get("layer_types")
+    if not isinstance(types, list) or all(isinstance(name, str) and name in LAYER_TYPES for name in types):
+        understood = (*understood, "layer_types")
     told = listed or number(text, "sliding_window_pattern") or kind in PATTERNS
     if told or not window:
         understood = (*understood, "sliding_window_pattern")

@@ -43,9 +43,8 @@ UNCOUNTED = (
     "block_configs", "block_types", "layers_block_type", "sliding_window_pattern",
     "num_kv_shared_layers", "per_layer_config", "global_head_dim", "num_global_key_value_heads", "ssm_cfg",
     "state_size", "mamba_d_state",
-    "linear_attn_config", "is_encoder_decoder", "sliding_window", "sliding_window_size", "layer_group_size",
-    "mixer_types",
-    "lightning_head_dim", "mb_per_layer", "rswa_window",
+    "linear_attn_config", "is_encoder_decoder", "sliding_window", "sliding_window_size", "layer_types",
+    "layer_group_size", "mixer_types", "lightning_head_dim", "mb_per_layer", "rswa_window",
 )  # fmt: skip
 # Types whose cache is never one of keys and values of every token, whatever config.json says.
 UNLIKE = (
@@ -64,9 +63,26 @@ ENCODERS = (
 BOTH_WAYS = ("gemma3_text", "gemma4_text", "llama", "qwen2", "qwen3")
 
 
+# Parts of ModelOpt that vLLM loads by names of their own, and methods that another one loads.
+MODELOPT = {"NVFP4": "modelopt_fp4", "MIXED_PRECISION": "modelopt_mixed", "MXFP8": "modelopt_mxfp8"}
+SAME_METHOD = {"auto-round": "inc"}
+# No model has more layers.
+MOST_LAYERS = 4096
+
+
 def quantization(configuration: dict[str, t.Any]) -> str | None:
-    """How the weights are quantized, as ``quantization_config`` names it."""
-    return _word(_quantization(configuration).get("quant_method"))
+    """How the weights are quantized, by the name that vLLM looks up (its model_arch_config_convertor.py)."""
+    found = _quantization(configuration)
+    method = _word(found.get("quant_method"))
+    inside, producer = found.get("quantization"), found.get("producer")
+    if not method and isinstance(inside, dict) and isinstance(producer, dict):
+        # What ModelOpt wrote at first.
+        method = "modelopt" if producer.get("name") == "modelopt" else None
+        found = inside
+    name = method.lower().replace("compressed_tensors", "compressed-tensors") if method else None
+    if name == "modelopt":
+        return MODELOPT.get(str(found.get("quant_algo")).upper(), name)
+    return SAME_METHOD.get(name, name) if name else None
 
 
 def fp8_scales(configuration: dict[str, t.Any]) -> str | None:
@@ -104,7 +120,7 @@ def shape(configuration: dict[str, t.Any]) -> dict[str, t.Any] | None:
     kind = _word(text.get("model_type")) or _word(configuration.get("model_type"))
     layers = of_caches.layers(text, kind) or _number(text, *LAYERS)
     heads, hidden = _number(text, *HEADS), _number(text, *HIDDEN)
-    if not layers or not heads:
+    if not layers or not heads or layers > MOST_LAYERS:
         return None
     found = of_layers.layers_of(text, kind, layers)
     caches = of_caches.of(text, kind, layers)

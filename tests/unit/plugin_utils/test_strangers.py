@@ -170,9 +170,8 @@ def test_what_a_decoder_hears_has_a_cache_too():
     ],
 )
 def test_a_decoder_that_looks_both_ways_keeps_nothing(configuration):
-    table = fit.table(
-        fit.Model(2 << 30, _model.shape(configuration)), fit.Settings(usable_bytes=16 << 30), RULES
-    )
+    room = fit.Settings(usable_bytes=16 << 30, max_model_len=2048)
+    table = fit.table(fit.Model(2 << 30, _model.shape(configuration)), room, RULES)
     assert (table["verdict"], table["kv_bytes_per_token"]) == ("fits", 0)
 
 
@@ -307,3 +306,113 @@ def test_the_task_is_what_the_registry_says(architecture, task):
 )
 def test_each_task_has_its_question(architecture, labels, question):
     assert tasks.question(architecture, {}, classes.kind(CATALOG, architecture), labels) == question
+
+
+@pytest.mark.parametrize(
+    ("about", "name"),
+    [
+        ({"quant_method": "FP8"}, "fp8"),
+        ({"quant_method": "compressed_tensors"}, "compressed-tensors"),
+        ({"quant_method": "auto-round"}, "inc"),
+        ({"quant_method": "modelopt", "quant_algo": "FP8"}, "modelopt"),
+        ({"quant_method": "modelopt", "quant_algo": "NVFP4"}, "modelopt_fp4"),
+        ({"producer": {"name": "modelopt"}, "quantization": {"quant_algo": "MXFP8"}}, "modelopt_mxfp8"),
+        ({"quant_method": 8}, None),
+        ({"producer": ["modelopt"], "quantization": "x"}, None),
+    ],
+)
+def test_a_method_has_the_name_that_vllm_looks_up(about, name):
+    assert _model.quantization({"quantization_config": about}) == name
+
+
+@pytest.mark.parametrize(
+    ("host", "environment", "verdict"),
+    [
+        # 100 GiB of MXFP8 are 194 GiB in 16 bits; MI355X has kernels for it.
+        ("mi300x-8", {}, "weights"),
+        ("mi355x-8", {}, "fits"),
+        ("mi300x-8", {"VLLM_MXFP8_EMULATION_DEQUANT_AT_LOAD": "0"}, "fits"),
+    ],
+)
+def test_what_is_emulated_is_widened_as_it_is_loaded(make_plan, host, environment, verdict):
+    packed = {
+        **DENSE,
+        "architectures": ["LlamaForCausalLM"],
+        "quantization_config": {"quant_method": "mxfp8"},
+    }
+    model = hub("own/packed", packed, weights=100, gpus=[0], environment=environment)
+    assert first(make_plan(host, serve_instances=[model]))["memory"]["verdict"] == verdict
+
+
+def test_replicas_share_experts_without_expert_parallelism_too(make_plan):
+    # 48 x 128 experts of 3 x 768 x 2048 in bfloat16 are 54 of 60 GiB; over 4 replicas a device holds 6 + 13.5.
+    moe = config("qwen3_moe", 48, 32, 4, 128, 2048, num_experts=128, moe_intermediate_size=768)
+    both = [{"data-parallel-size": 4}, {"data-parallel-size": 4, "enable-expert-parallel": True}]
+    for options in both:
+        model = hub("own/moe", moe, weights=60, gpus=[0, 1, 2, 3], options=options)
+        memory = first(make_plan("mi300x-8", serve_instances=[model]))["memory"]
+        assert memory["weights_bytes"] == (60 << 30) - 3 * (48 * 128 * 3 * 768 * 2048 * 2) // 4
+    # A dense model is whole on each.
+    model = hub("own/dense", DENSE, weights=60, gpus=[0, 1, 2, 3], options={"data-parallel-size": 4})
+    assert first(make_plan("mi300x-8", serve_instances=[model]))["memory"]["weights_bytes"] == 60 << 30
+
+
+def test_a_text_that_is_encoded_is_one_batch():
+    long = config("qwen2", 28, 28, 4, 128, 3584, is_causal=False)
+    model, room = fit.Model(14 << 30, _model.shape(long)), fit.Settings(usable_bytes=17 << 30)
+    assert fit.table(model, room, RULES)["verdict"] == "unknown"
+    assert fit.table(model, room._replace(max_model_len=2048), RULES)["verdict"] == "fits"
+
+
+@pytest.mark.parametrize("kind", ["molmo2", "bagel", "moondream3"])
+def test_no_backend_is_asked_for_that_cannot_mask_a_prefix(make_plan, kind):
+    seeing = {"model_type": kind, "text_config": config(f"{kind}_text", 36, 32, 8, 128, 4096)}
+    plan = make_plan("mi300x-8", serve_instances=[hub("own/seeing", seeing, gpus=[0])])
+    assert "attention-backend" not in first(plan)["options"]
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"num_hidden_layers": 10**9},
+        {"num_hidden_layers": -1},
+        {"num_hidden_layers": "48"},
+        {"num_hidden_layers": True},
+        {"num_attention_heads": 0},
+    ],
+)
+@pytest.mark.parametrize(
+    "kind", ["gemma4_text", "deepseek_v32", "exaone4", "kimi_linear", "mimo_v2_flash", "afmoe"]
+)
+def test_numbers_that_cannot_be_are_no_shape(kind, change):
+    odd = {
+        **config(kind, 48, 32, 8, 128, 4096, **LATENT, index_topk=1, index_head_dim=128, sliding_window=128),
+        "sliding_window_pattern": "LG", "hybrid_layer_pattern": [1], "linear_attn_config": {"kda_layers": [1]},
+    }  # fmt: skip
+    assert _model.shape({**odd, **change}) is None
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"layer_types": ["gated_delta"] * 32},
+        {"layer_types": [{}] * 32},
+        {"layer_types": ["full_attention", "lightning"] * 16},
+    ],
+)
+def test_layers_of_a_kind_that_nobody_knows_are_not_counted(change):
+    assert _model.shape({**DENSE, **change})["uncounted"] == "layer_types"
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"num_kv_shared_layers": 10**8},
+        {"num_global_key_value_heads": "4", "attention_k_eq_v": True},
+        {"global_head_dim": -1},
+        {"head_dim": None},
+    ],
+)
+def test_odd_numbers_of_a_known_model_never_end_in_an_error(change):
+    odd = {**GEMMA4, "text_config": {**GEMMA4["text_config"], **change}}
+    assert cache(odd).bytes_per_token > 0

@@ -33,6 +33,8 @@ from .layout import (
 __all__ = ["Cache", "Model", "Settings", "cache_of", "state_bytes", "table", "tokens_of"]
 
 ONLINE_QUANTIZATION = ("fp8", "fp8_per_tensor", "fp8_per_block", "fp8_per_channel", "online", "mxfp8")
+# From 8 bits, of which 32 share a scale of 8 bits, to 16.
+WIDENED = 16 / (8 + 8 / 32)
 UNITS = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30}
 
 
@@ -61,7 +63,8 @@ def loaded_weights(model: Model, settings: Settings) -> int:
     loaded."""
     size, shape = model.weights_bytes or 0, model.shape or {}
     if model.quantization:
-        return size
+        kept = min(2 * _embedding(shape, settings), size)
+        return int(kept + (size - kept) * WIDENED) if settings.widened else size
     stored = shape.get("dtype") or "bfloat16"
     if stored in TWO_BYTES or stored in FOUR_BYTES:
         size = size * dtype_bytes(loaded_dtype(shape, settings.dtype)) // dtype_bytes(stored)
@@ -150,6 +153,13 @@ def table(model: Model, settings: Settings, rules: dict[str, t.Any], cpu: bool =
     if settings.expert_ways > 1 and expert_bytes(model, weights) is None:
         return {**result, "reason": "how much of the weights the experts are is not known"}
     context = settings.max_model_len or shape.get("context")
+    if shape.get("encoder") and not cpu and context and context > settings.batched_tokens:
+        # A text is one batch there, whatever the default says.
+        other = allowance(shape, settings._replace(batched_tokens=context), rules["allowance"])
+        result |= {"allowance_bytes": other, "kv_bytes": max(budget - weights - other, 0)}
+        if weights + other > budget:
+            reason = f"a batch of {context} tokens may need more than is left; max-model-len makes it smaller"
+            return {**result, "context": context, "reason": reason}
     if shape.get("encoder"):
         none = {"kv_bytes_per_token": 0, "context": context, "reason": "it only encodes and keeps no cache"}
         return {**result, **none, "kv_bytes": 0, "verdict": "fits"}

@@ -42,6 +42,8 @@ class Settings(t.NamedTuple):
     states: int = 1
     drafts: int = 0
     offload_bytes: int = 0
+    # Weights whose format the GPU has no kernels for are widened to 16 bits as they are loaded.
+    widened: bool = False
     kv_cache_bytes: int | None = None
     max_model_len: int | None = None
     # max-model-len is "auto": vLLM takes the longest context that fits.

@@ -156,7 +156,10 @@ def _finding(instance: Vllm, setting: recipes.Setting) -> None:
 
 def backend(instance: Vllm, options: t.Mapping[str, t.Any], variables: t.Mapping[str, str]) -> str | None:
     """The attention backend to ask for where vLLM's own choice is the slower one."""
-    shape, asked = checkpoint.shape(instance), options.get(BACKEND) or options.get("attention-config")
+    shape, asked = (
+        classes.counted(instance, options, checkpoint.shape(instance)),
+        options.get(BACKEND) or options.get("attention-config"),
+    )
     if not shape or asked or variables.get(AITER) != "1" or instance.server.recipe == "none":
         return None
     unlike = ("uncounted", "encoder", "state", "chunk", "vision_heads", "sliding_heads", "value_dim", "cross")
@@ -169,9 +172,13 @@ def backend(instance: Vllm, options: t.Mapping[str, t.Any], variables: t.Mapping
     if tasks.task(name, options, classes.kind(instance.host.catalog, name)) != "generate":
         return None
     known = {
-        "model_type": shape.get("type"),
-        "head_dim": shape.get("head_dim"),
-        "kv_lora_rank": shape.get("kv_lora_rank"),
+        # One that also sees, and its language model.
+        "model_type": checkpoint.model_type(instance),
+        "text_config": {
+            "model_type": shape.get("type"),
+            "head_dim": shape.get("head_dim"),
+            "kv_lora_rank": shape.get("kv_lora_rank"),
+        },
     }
     found = attention.preferred(instance.host.catalog, instance.gfx, known, instance.build.version)
     if not found or not history.option_known(instance.host.catalog, BACKEND, instance.build.version):
