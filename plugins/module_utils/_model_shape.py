@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import typing as t
 
+from ansible_collections.amdgpu.fleet.plugins.module_utils import _model_caches as of_caches
+from ansible_collections.amdgpu.fleet.plugins.module_utils import _model_defaults as defaults
 from ansible_collections.amdgpu.fleet.plugins.module_utils import _model_layers as of_layers
 from ansible_collections.amdgpu.fleet.plugins.module_utils._model_layers import LARGEST
 from ansible_collections.amdgpu.fleet.plugins.module_utils._model_layers import number as _number
@@ -41,7 +43,15 @@ UNCOUNTED = (
     "block_configs", "block_types", "layers_block_type", "sliding_window_pattern",
     "num_kv_shared_layers", "per_layer_config", "global_head_dim", "num_global_key_value_heads", "ssm_cfg",
     "state_size", "mamba_d_state",
-    "linear_attn_config", "is_encoder_decoder",
+    "linear_attn_config", "is_encoder_decoder", "sliding_window", "sliding_window_size", "layer_types",
+    "layer_group_size", "mixer_types", "lightning_head_dim", "mb_per_layer", "rswa_window",
+)  # fmt: skip
+# Types whose cache is never one of keys and values of every token, whatever config.json says.
+UNLIKE = (
+    "bailing_hybrid", "bailing_moe_linear", "bailing_moe_v3", "deepseek_v4", "deepseek_v41", "falcon_mamba",
+    "glm5_next", "glm5_next_text", "hy_v4", "inkling", "kimi_k3", "mamba", "mamba2", "minimax_m3",
+    "minicpm_sala",
+    "minimax", "minimax_m1", "minimax_text_01", "qwen4_exp", "qwen4_exp_text", "rwkv7", "zamba2",
 )  # fmt: skip
 # Models that only encode: attention goes both ways and nothing is kept of it.
 ENCODERS = (
@@ -49,73 +59,30 @@ ENCODERS = (
     "modernbert", "mpnet", "new",
     "nomic_bert", "roberta", "xlm-roberta", "xlm-roberta-flash",
 )  # fmt: skip
-# What transformers 5.20 fills in where config.json is silent; a model states only part of it.
-GEMMA3 = {
-    "num_hidden_layers": 26, "hidden_size": 2304, "num_attention_heads": 8, "num_key_value_heads": 4,
-    "head_dim": 256,
-    "intermediate_size": 9216, "vocab_size": 262208, "max_position_embeddings": 131072,
-    "sliding_window": 4096,
-}  # fmt: skip
-DELTA_NET = {
-    "linear_num_key_heads": 16, "linear_num_value_heads": 32, "linear_key_head_dim": 128,
-    "linear_value_head_dim": 128,
-    "linear_conv_kernel_dim": 4, "head_dim": 256, "full_attention_interval": 4,
-    "max_position_embeddings": 32768,
-}  # fmt: skip
-QWEN35 = {**DELTA_NET, "num_key_value_heads": 4, "vocab_size": 248320}
-QWEN35_MOE = {
-    **DELTA_NET,
-    "num_key_value_heads": 2,
-    "vocab_size": 248320,
-    "moe_intermediate_size": 512,
-    "num_experts": 256,
-}
-DEFAULTS: dict[str, dict[str, int]] = {
-    "gemma2": {
-        "num_key_value_heads": 4,
-        "head_dim": 256,
-        "sliding_window": 4096,
-        "max_position_embeddings": 8192,
-        "vocab_size": 256000,
-    },
-    "gemma3": GEMMA3,
-    "gemma3_text": GEMMA3,
-    "gpt_oss": {
-        "num_key_value_heads": 8,
-        "head_dim": 64,
-        "sliding_window": 128,
-        "max_position_embeddings": 131072,
-        "vocab_size": 201088,
-    },
-    "llama4_text": {
-        "num_key_value_heads": 8,
-        "head_dim": 128,
-        "attention_chunk_size": 8192,
-        "max_position_embeddings": 131072,
-    },
-    "qwen3_next": {
-        **DELTA_NET,
-        "num_key_value_heads": 2,
-        "vocab_size": 151936,
-        "moe_intermediate_size": 512,
-        "num_experts": 512,
-    },
-    "qwen3_5": QWEN35,
-    "qwen3_5_text": QWEN35,
-    "qwen3_5_moe": QWEN35_MOE,
-    "qwen3_5_moe_text": QWEN35_MOE,
-    "cohere2": {
-        "head_dim": 128,
-        "sliding_window": 4096,
-        "max_position_embeddings": 8192,
-        "vocab_size": 256000,
-    },
-}
+# Decoders that vLLM lets encode where config.json says so.
+BOTH_WAYS = ("gemma3_text", "gemma4_text", "llama", "qwen2", "qwen3")
+
+
+# Parts of ModelOpt that vLLM loads by names of their own, and methods that another one loads.
+MODELOPT = {"NVFP4": "modelopt_fp4", "MIXED_PRECISION": "modelopt_mixed", "MXFP8": "modelopt_mxfp8"}
+SAME_METHOD = {"auto-round": "inc"}
+# No model has more layers.
+MOST_LAYERS = 4096
 
 
 def quantization(configuration: dict[str, t.Any]) -> str | None:
-    """How the weights are quantized, as ``quantization_config`` names it."""
-    return _word(_quantization(configuration).get("quant_method"))
+    """How the weights are quantized, by the name that vLLM looks up (its model_arch_config_convertor.py)."""
+    found = _quantization(configuration)
+    method = _word(found.get("quant_method"))
+    inside, producer = found.get("quantization"), found.get("producer")
+    if not method and isinstance(inside, dict) and isinstance(producer, dict):
+        # What ModelOpt wrote at first.
+        method = "modelopt" if producer.get("name") == "modelopt" else None
+        found = inside
+    name = method.lower().replace("compressed_tensors", "compressed-tensors") if method else None
+    if name == "modelopt":
+        return MODELOPT.get(str(found.get("quant_algo")).upper(), name)
+    return SAME_METHOD.get(name, name) if name else None
 
 
 def fp8_scales(configuration: dict[str, t.Any]) -> str | None:
@@ -149,12 +116,14 @@ def shape(configuration: dict[str, t.Any]) -> dict[str, t.Any] | None:
     of one ``chunk``, ``state`` a fixed amount a sequence. ``uncounted`` names what makes the cache another
     one than these numbers say.
     """
-    text = _with_defaults(_text_part(configuration))
-    layers, heads, hidden = _number(text, *LAYERS), _number(text, *HEADS), _number(text, *HIDDEN)
-    if not layers or not heads:
-        return None
+    text = defaults.filled(configuration, _text_part(configuration))
     kind = _word(text.get("model_type")) or _word(configuration.get("model_type"))
+    layers = of_caches.layers(text, kind) or _number(text, *LAYERS)
+    heads, hidden = _number(text, *HEADS), _number(text, *HIDDEN)
+    if not layers or not heads or layers > MOST_LAYERS:
+        return None
     found = of_layers.layers_of(text, kind, layers)
+    caches = of_caches.of(text, kind, layers)
     numbers = {
         "type": kind,
         "layers": layers,
@@ -173,26 +142,34 @@ def shape(configuration: dict[str, t.Any]) -> dict[str, t.Any] | None:
         "chunk": found.chunk,
         "attention": found.counts,
         "state": found.state,
-        "encoder": True if kind in ENCODERS and text.get("is_decoder") is not True else None,
-        "uncounted": _uncounted(configuration, text, found),
+        "encoder": True if _only_encodes(text, kind) else None,
+        "uncounted": _uncounted(configuration, text, found, (*found.understood, *caches.understood)),
         **_widths(configuration, text),
+        **caches.numbers,
     }
     return {name: value for name, value in numbers.items() if value is not None}
 
 
-def _with_defaults(text: dict[str, t.Any]) -> dict[str, t.Any]:
-    """A key that is there, even as ``null``, is what the model says."""
-    kind = _word(text.get("model_type"))
-    return {**DEFAULTS.get(kind, {}), **text} if kind else text
+def _only_encodes(text: dict[str, t.Any], kind: str | None) -> bool:
+    """Whether attention goes both ways, so that nothing is kept."""
+    if text.get("is_decoder") is True:
+        return False
+    both = text.get("is_causal") is False or text.get("use_bidirectional_attention") in (True, "all")
+    return kind in ENCODERS or (kind in BOTH_WAYS and both)
 
 
 def _uncounted(
-    configuration: dict[str, t.Any], text: dict[str, t.Any], found: of_layers.Layers
+    configuration: dict[str, t.Any],
+    text: dict[str, t.Any],
+    found: of_layers.Layers,
+    understood: tuple[str, ...],
 ) -> str | None:
+    kinds = (_word(part.get("model_type")) for part in (text, configuration))
+    unlike = next((kind for kind in kinds if kind in UNLIKE), None)
     keys = [key for key in UNCOUNTED if text.get(key) or configuration.get(key)]
-    odd = next((key for key in keys if key not in found.understood), None)
-    if odd or not found.counts.get("state") or found.state:
-        return odd
+    odd = next((key for key in keys if key not in understood), None)
+    if odd or unlike or not found.counts.get("state") or found.state:
+        return odd or (f"the layers of {unlike}" if unlike else None)
     return "state of linear attention"
 
 
@@ -235,6 +212,9 @@ def _group_size(quantized: dict[str, t.Any]) -> int | None:
 def _kv_heads(text: dict[str, t.Any], heads: int) -> int:
     if text.get("multi_query") is True and not text.get("new_decoder_architecture"):
         return 1
+    inside = text.get("attn_config")
+    if isinstance(inside, dict) and _number(inside, "kv_n_heads"):
+        return min(_number(inside, "kv_n_heads") or heads, heads)
     return min(_number(text, *KV_HEADS) or heads, heads)
 
 

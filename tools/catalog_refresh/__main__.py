@@ -20,7 +20,7 @@ from typing import Any
 
 import yaml
 
-from . import environment, options, recipes, tables
+from . import architectures, environment, options, recipes, tables
 from .cited import outdated, problems
 from .render import render, write
 from .sdists import fetch
@@ -36,6 +36,8 @@ ABOUT = {
     "quantization": "Methods that the ROCm platform lists.",
     "attention": "Attention backends; rocm: the ROCm platform names it.",
     "parsers": "Parsers of tool calls and of reasoning.",
+    "architectures": "Model classes: what each is for, and what its source says of its cache; `gone` are "
+    "those that left vLLM, with the last release.",
     "recipes": "vLLM's own recipes as they concern AMD GPUs: `options` for every GPU, `amd` and `cards` "
     "over them.",
 }
@@ -68,7 +70,18 @@ def compute(roots: dict[str, Path]) -> dict[str, dict[str, Any]]:
                 kind: names(lambda source, kind=kind: tables.parsers(source, kind)) for kind in tables.PARSERS
             }
         },
+        "architectures": _architectures(sources, history),
         "recipes": {"recipes": recipes.recipes(roots[newest], newest)},
+    }
+
+
+def _architectures(sources: dict[str, Source], history: Any) -> dict[str, Any]:
+    found = history(architectures.architectures)
+    # A release that a class came back in says so by its table.
+    left = architectures.gone(list(sources.values())[-1])
+    return {
+        "architectures": found,
+        "gone_architectures": {name: last for name, last in sorted(left.items()) if name not in found},
     }
 
 

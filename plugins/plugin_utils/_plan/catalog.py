@@ -37,7 +37,15 @@ FILES = (
     "builds",
 )
 # Computed by tools/catalog_refresh.
-GENERATED = ("options", "environment", "quantization", "attention", "parsers", "recipes")
+GENERATED = (
+    "options",
+    "environment",
+    "quantization",
+    "attention",
+    "parsers",
+    "architectures",
+    "recipes",
+)
 # Parts that do not lie in a file of their name.
 PLACES = {"llama_cpp": "engines/llama_cpp"}
 # An engine's part of the catalog is a folder: one file a subject, merged into one mapping.

@@ -249,7 +249,7 @@ def test_nothing_is_said_where_nothing_is_known():
     assert sparse["verdict"] == "unknown" and "index_topk" in sparse["reason"] and sparse["weights_bytes"] > 0
     packed = table(LLAMA_8B, 16060522496, kv_dtype="nvfp4")
     assert packed["verdict"] == "unknown" and "nvfp4" in packed["reason"]
-    assert table({**DEEPSEEK_V3, "model_type": "minicpm3"}, 8 * GIB)["verdict"] == "unknown"
+    assert table({**DEEPSEEK_V3, "model_type": "sarvam_mla"}, 8 * GIB)["verdict"] == "unknown"
     # Weights alone are enough to know that they do not fit.
     assert table({**DEEPSEEK_V3, "index_topk": 2048}, 688586727753)["verdict"] == "weights"
     assert fit.table(fit.Model(200 * GIB), settings(), RULES)["verdict"] == "weights"

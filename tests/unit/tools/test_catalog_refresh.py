@@ -205,7 +205,7 @@ def test_of_an_option_given_twice_the_last_counts() -> None:
 
 def test_files_are_written_once_and_checked_without_writing(roots: dict[str, Path], tmp_path: Path) -> None:
     folder = tmp_path / "generated"
-    assert len(refresh(roots, folder, check=True)) == 6
+    assert len(refresh(roots, folder, check=True)) == 7
     assert not folder.exists()
     refresh(roots, folder, check=False)
     assert refresh(roots, folder, check=True) == []

@@ -16,7 +16,7 @@ from ...wants import Server, Wants
 from ..protocol import Cache, Image, Instance, Launch, Links, Own, Questions, Seed, Together, Venv
 from . import (
     builds,
-    checkpoint,
+    classes,
     environment,
     foresight,
     media,
@@ -213,7 +213,8 @@ def _probe(instance: Instance[VllmBuild], arguments: dict[str, t.Any]) -> str:
     asked = instance.server.probe
     if asked != "auto":
         return asked
-    known = tasks.task(checkpoint.architecture(instance), arguments)
+    name = classes.of_instance(instance, arguments)
+    known = tasks.task(name, arguments, classes.kind(instance.host.catalog, name))
     if known != "generate":
         instance.note("probe", "health", f"a model for {known} answers no completions")
     return "completion" if known == "generate" else "health"

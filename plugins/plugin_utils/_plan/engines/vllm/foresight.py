@@ -7,7 +7,7 @@ from __future__ import annotations
 import difflib
 import typing as t
 
-from . import checkpoint, fit, history
+from . import checkpoint, classes, fit, history
 from .refusals import Launched
 
 LONGER = "VLLM_ALLOW_LONG_MAX_MODEL_LEN"
@@ -39,6 +39,7 @@ METHODS = (
 
 def check(launched: Launched) -> None:
     """Hold one instance to what vLLM itself checks first."""
+    classes.check(launched)
     _check_context(launched)
     _check_parsers(launched)
     _check_types(launched)

@@ -13,7 +13,7 @@ from ... import model as models
 from ...assignment import devices_of
 from ...catalog import version_key
 from ...memory import GIB, gib
-from . import checkpoint, fit, states
+from . import checkpoint, classes, fit, states
 from .checkpoint import Vllm
 
 # This backend prefers blocks of 64 tokens.
@@ -52,7 +52,7 @@ def of_instance(asked: Asked) -> dict[str, t.Any]:
     """The table of one instance, with its finding and the lines that the plan shows."""
     instance = asked.instance
     rules = instance.host.catalog.vllm["memory"]
-    model = _model_of(instance)
+    model = _model_of(asked)
     try:
         settings = _settings(asked, model)
         table = fit.table(model, settings, rules, cpu=not asked.rocm)
@@ -74,12 +74,13 @@ def of_instance(asked: Asked) -> dict[str, t.Any]:
     return table
 
 
-def _model_of(instance: Vllm) -> fit.Model:
+def _model_of(asked: Asked) -> fit.Model:
     """What the inventory says beats what lies on the disk."""
+    instance = asked.instance
     facts = models.on_host(instance.host, instance.path)
     return fit.Model(
         weights_bytes=int(instance.server.weights_gib * GIB) or facts.get("weights_bytes"),
-        shape=checkpoint.shape(instance),
+        shape=classes.counted(instance, asked.options, checkpoint.shape(instance)),
         quantization=checkpoint.quantization(instance),
     )
 
@@ -126,7 +127,7 @@ def _settings(asked: Asked, model: fit.Model) -> fit.Settings:
         utilization=_share(options, version.get("defaults", {}).get("gpu_memory_utilization", 0.92)),
         tensor_parallel=tensor,
         pipeline_parallel=pipeline,
-        expert_ways=asked.number("data-parallel-size", 1) if options.get("enable-expert-parallel") else 1,
+        expert_ways=_expert_ways(asked, model),
         context_parallel=asked.number("decode-context-parallel-size", 1),
         dtype=str(options.get("dtype", "auto")),
         kv_dtype=str(options.get("kv-cache-dtype", "auto")),
@@ -140,10 +141,30 @@ def _settings(asked: Asked, model: fit.Model) -> fit.Settings:
         states=states.held(instance, options),
         drafts=states.drafts(options),
         offload_bytes=_offload(options),
+        widened=_widened(asked, model),
         kv_cache_bytes=_cache_bytes(asked),
         max_model_len=None if automatic or context is None else asked.number("max-model-len", 0),
         fit_context=automatic,
     )
+
+
+def _expert_ways(asked: Asked, model: fit.Model) -> int:
+    """Replicas share the experts in both ways of spreading them, whole or in parts; where it is not known how
+    much of the weights they are, parts count as whole."""
+    replicas = asked.number("data-parallel-size", 1)
+    if asked.options.get("enable-expert-parallel"):
+        return replicas
+    shared = (model.shape or {}).get("experts") and model.weights_bytes is not None
+    return replicas if shared and fit.expert_bytes(model, model.weights_bytes or 0) is not None else 1
+
+
+def _widened(asked: Asked, model: fit.Model) -> bool:
+    """Whether vLLM emulates the format of the weights and keeps them in 16 bits."""
+    rule = asked.instance.host.catalog.vllm["memory"]["widened"]
+    first = version_key(rule["first"]) <= version_key(asked.instance.build.version)
+    off = asked.environment.get(rule["variable"]) == "0"
+    foreign = asked.instance.gfx not in rule["not_gfx"]
+    return bool(asked.rocm and model.quantization in rule["methods"] and first and foreign and not off)
 
 
 def _batch(instance: Vllm, usable: int) -> dict[str, t.Any]:

@@ -9,7 +9,7 @@ import dataclasses
 import typing as t
 
 from ...memory import GIB
-from . import attention, checkpoint, history, recipes, tasks, widths
+from . import attention, checkpoint, classes, history, recipes, tasks, widths
 from .checkpoint import Vllm
 
 AITER, BACKEND, WIDTH = "VLLM_ROCM_USE_AITER", "attention-backend", "tensor-parallel-size"
@@ -156,20 +156,29 @@ def _finding(instance: Vllm, setting: recipes.Setting) -> None:
 
 def backend(instance: Vllm, options: t.Mapping[str, t.Any], variables: t.Mapping[str, str]) -> str | None:
     """The attention backend to ask for where vLLM's own choice is the slower one."""
-    shape, asked = checkpoint.shape(instance), options.get(BACKEND) or options.get("attention-config")
+    shape, asked = (
+        classes.counted(instance, options, checkpoint.shape(instance)),
+        options.get(BACKEND) or options.get("attention-config"),
+    )
     if not shape or asked or variables.get(AITER) != "1" or instance.server.recipe == "none":
         return None
-    if any(shape.get(name) for name in ("uncounted", "encoder", "state", "chunk", "vision_heads")):
+    unlike = ("uncounted", "encoder", "state", "chunk", "vision_heads", "sliding_heads", "value_dim", "cross")
+    if any(shape.get(name) for name in unlike):
         return None
     plain = str(options.get("kv-cache-dtype", "auto")) in ("auto", "bfloat16", "fp8", "fp8_e4m3")
     if not plain or options.get("block-size") not in BLOCKS or DRAFTS in options:
         return None
-    if tasks.task(checkpoint.architecture(instance), options) != "generate":
+    name = classes.of_instance(instance, options)
+    if tasks.task(name, options, classes.kind(instance.host.catalog, name)) != "generate":
         return None
     known = {
-        "model_type": shape.get("type"),
-        "head_dim": shape.get("head_dim"),
-        "kv_lora_rank": shape.get("kv_lora_rank"),
+        # One that also sees, and its language model.
+        "model_type": checkpoint.model_type(instance),
+        "text_config": {
+            "model_type": shape.get("type"),
+            "head_dim": shape.get("head_dim"),
+            "kv_lora_rank": shape.get("kv_lora_rank"),
+        },
     }
     found = attention.preferred(instance.host.catalog, instance.gfx, known, instance.build.version)
     if not found or not history.option_known(instance.host.catalog, BACKEND, instance.build.version):

@@ -91,7 +91,8 @@ def _check_sparse(launched: Launched) -> None:
     finds out when it runs."""
     gfx, found = launched.instance.gfx, checkpoint.shape(launched.instance)
     known = launched.instance.host.catalog.vllm["attention_backends"]["by_gfx"]
-    if found and found.get("uncounted") == "index_topk" and not known.get(gfx, {}).get("aiter", False):
+    picks = found and (found.get("index") or found.get("uncounted") == "index_topk")
+    if picks and not known.get(gfx, {}).get("aiter", False):
         why = "its sparse attention has AITER's kernels alone, which need CDNA 3 or later"
         launched.refuse("model", f"{launched.instance.server.model} (index_topk) on {gfx}", why)
 
