@@ -43,7 +43,7 @@ browser: setup
 	@command -v chromium >/dev/null || command -v chromium-browser >/dev/null || command -v google-chrome >/dev/null \
 		|| { echo "==> installing Chromium"; $(SUDO) apt-get update -qq && $(SUDO) apt-get install -y -qq --no-install-recommends chromium; }
 
-demo: setup ## Bring up three emulated hosts and ask a real model on each a question
+demo: setup ## Bring up four emulated hosts and ask a real model on each a question
 	@molecule/shared/with-bed inventories/demo/bed.yml \
 		$(BIN)/ansible-playbook playbooks/demo.yml -i inventories/demo/hosts.yml
 

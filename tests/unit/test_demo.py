@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
 import subprocess
@@ -15,10 +16,14 @@ from pathlib import Path
 import pytest
 import yaml
 
+from ansible_collections.amdgpu.fleet.plugins.plugin_utils._plan.serve import ServerPlan
 from testbed import real_model
 
 ROOT = Path(__file__).resolve().parents[2]
 DEMO = yaml.safe_load((ROOT / "playbooks/demo.yml").read_text(encoding="utf-8"))
+
+
+OF_THE_PLAN = {"engine": "vllm", "version": "0.32.0", "kind": "quadlet"}
 
 
 class Engine(ThreadingHTTPServer):
@@ -68,10 +73,14 @@ def ask(engine: Engine, tmp_path: Path):
                 "ansible_python_interpreter": sys.executable,
                 "plan_host": {
                     "serve": {
-                        "kind": "quadlet",
-                        "version": "0.32.0",
                         "instances": [
-                            {"name": name, "served_name": name, "url": url, "worker": name == "worker"}
+                            {
+                                **OF_THE_PLAN,
+                                "name": name,
+                                "served_name": name,
+                                "url": url,
+                                "worker": name == "worker",
+                            }
                             for name in names
                         ],
                     }
@@ -97,6 +106,13 @@ def test_the_demo_begins_with_the_fleet_and_asks_the_question_of_the_test_bed() 
     assert DEMO[0]["ansible.builtin.import_playbook"] == "site.yml" and len(DEMO) == 2
     assert DEMO[1]["vars"]["demo_question"] == real_model.QUESTION
     assert DEMO[1]["vars"]["demo_answer"] == real_model.ANSWER
+
+
+def test_servers_are_told_of_as_the_plan_has_them() -> None:
+    """The plans of this file are written by hand."""
+    assert {*OF_THE_PLAN, "name", "served_name", "url", "worker"} <= {
+        field.name for field in dataclasses.fields(ServerPlan)
+    }
 
 
 def test_every_engine_is_asked_and_its_answer_is_in_the_last_table(ask, engine: Engine) -> None:
