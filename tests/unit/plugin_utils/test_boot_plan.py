@@ -143,6 +143,29 @@ def test_without_a_known_initramfs_tool_an_argument_stays(tmp_path, plan_of_tree
     assert "It stays, because the tool that builds the initramfs of this host is not known" in remedy
 
 
+def generic_dracut(root: Path) -> None:
+    """A fresh Debian 14 or Ubuntu 25.10: images that fit every machine, and hold no /etc/modprobe.d."""
+    shutil.rmtree(root / "etc/initramfs-tools")
+    put(root, "usr/bin/dracut", "", 0o755)
+    line = "root=UUID=1 quiet ttm.pages_limit=1000 amdgpu.gttsize=9"
+    running(root, f"BOOT_IMAGE=/boot/vmlinuz {line}")
+    put(root, "boot/grub/grub.cfg", f"menuentry 'x' {{\n\tlinux /boot/vmlinuz-7.0 {line}\n}}\n")
+
+
+def test_where_an_initramfs_holds_no_options_they_are_kernel_arguments(tmp_path, plan_of_tree):
+    kernel = plan_of_tree(make_tree(tmp_path, "strix-halo-128", generic_dracut))["kernel"]
+    assert kernel["module_options"] == {}
+    assert [each.partition("=")[0] for each in kernel["present"]] == ["ttm.pages_limit"]
+    assert "amdgpu.gttsize" in kernel["absent"] and "ttm.pages_limit" not in kernel["absent"]
+
+
+def test_dracut_in_host_only_mode_takes_the_options(tmp_path, plan_of_tree):
+    root = make_tree(tmp_path, "strix-halo-128", generic_dracut)
+    put(root, "etc/dracut.conf.d/host.conf", 'hostonly="yes"\n')
+    kernel = plan_of_tree(root)["kernel"]
+    assert kernel["present"] == [] and "pages_limit" in kernel["module_options"]["ttm"]
+
+
 def test_a_module_without_the_parameter_keeps_the_argument(make_plan):
     def change(_gpus, rocm):
         rocm["kernel"]["module_parameters"] = {"ttm": ["page_pool_size"]}

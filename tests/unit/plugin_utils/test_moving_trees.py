@@ -109,6 +109,7 @@ LOADERS: dict[str, Callable[[Path, str], None]] = {
 TOOLS = {
     "initramfs-tools": "usr/sbin/update-initramfs",
     "dracut": "usr/bin/dracut",
+    "dracut for this host": "usr/bin/dracut",
     "mkinitcpio": "usr/bin/mkinitcpio",
     "none": "",
 }
@@ -132,6 +133,8 @@ def make_tree(
     LOADERS[loader](root, line)
     if TOOLS[tool]:
         put(root, TOOLS[tool], "mkinitramfs" if tool == "initramfs-tools" else "", 0o755)
+    if tool == "dracut for this host":
+        put(root, "etc/dracut.conf", 'hostonly="yes"\n')
     if parameters is not None:
         shutil.rmtree(root / "sys/module/ttm/parameters", ignore_errors=True)
         for name in parameters:
@@ -160,6 +163,7 @@ LIMIT = ["ttm.pages_limit=25165824"]
     gib=st.sampled_from([0, 64, 4000]),
 )
 @example(loader="grub", tokens=LIMIT, tool="dracut", parameters="with it", more={}, gib=0)
+@example(loader="zfsbootmenu", tokens=LIMIT, tool="dracut", parameters="with it", more={}, gib=0)
 @example(loader="grub", tokens=LIMIT, tool="dracut", parameters="with it", more=NO_MEMORY, gib=0)
 @example(loader="grub", tokens=LIMIT, tool="none", parameters="with it", more={}, gib=0)
 @example(loader="grub", tokens=LIMIT, tool="dracut", parameters="without it", more={}, gib=0)
@@ -184,7 +188,8 @@ def _hold(root: Path, kernel: dict, parameters: list[str] | None) -> None:
     written = any(each.startswith("ttm.pages_limit=") for each in kernel["present"])
     option = int(kernel["module_options"].get("ttm", {}).get("pages_limit", 0))
     images_there = any(root.glob("boot/initrd*")) or any(root.glob("efi/EFI/Linux/*.efi"))
-    effective = option > 0 and (boot.initramfs_of(str(root)).tool or not images_there)
+    holds = boot.initramfs_of(str(root)).tool and boot.holds_options(str(root))
+    effective = option > 0 and (holds or not images_there)
     effective = effective and (parameters is None or "pages_limit" in parameters)
     assert not removed or written or effective, kernel
     assert boot.detect(str(root)) or not (kernel["absent"] or kernel["present"])
