@@ -129,6 +129,34 @@ def test_on_rpm_ostree_an_option_is_a_kernel_argument(tmp_path, plan_of_tree):
     assert _cmdline.wanted(kernel["present"], kernel["absent"])
 
 
+def endless(root: Path) -> None:
+    without_grub(root, 'ID=endless\nPRETTY_NAME="Endless OS 6"\n')
+    put(root, "run/ostree-booted")
+    running(root, f"{HALO} ostree=/ostree/boot.1/eos/0/0")
+
+
+def zfsbootmenu(root: Path) -> None:
+    firmware(root, stub="systemd-stub 256", path=r"\EFI\ZBM\VMLINUZ.EFI")
+    running(root, HALO.replace("root=UUID=1", "root=zfs:zroot/ROOT/void"))
+
+
+def test_endless_is_told_the_command_of_ostree(tmp_path, plan_of_tree):
+    asked = {"kernel_arguments_present": ["amd_iommu=off"]}
+    plan = plan_of_tree(make_tree(tmp_path, "strix-halo-128", endless), **asked)
+    seen = finding(plan, "host.declarative")
+    assert seen["seen"] == "Endless OS" and "kargs.d" not in seen["remedy"]
+    assert "ostree admin instutil set-kargs --merge --append=amd_iommu=off" in seen["remedy"]
+    assert plan["kernel"]["present"] == plan["kernel"]["absent"] == []
+
+
+def test_zfsbootmenu_is_told_the_command_of_its_property(tmp_path, plan_of_tree):
+    asked = {"kernel_arguments_present": ["amd_iommu=off"]}
+    plan = plan_of_tree(make_tree(tmp_path, "strix-halo-128", zfsbootmenu), **asked)
+    seen = finding(plan, "host.boot_loader")
+    assert seen["seen"] == "ZFSBootMenu" and "zbm-kcl -r ttm.pages_limit" in seen["remedy"]
+    assert "-a amd_iommu=off" in seen["remedy"] and plan["kernel"]["absent"] == []
+
+
 def test_plain_limine_keeps_its_line(tmp_path, plan_of_tree):
     plan = plan_of_tree(make_tree(tmp_path, "strix-halo-128", plain_limine))
     seen = finding(plan, "host.boot_loader")
