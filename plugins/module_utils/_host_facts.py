@@ -140,6 +140,7 @@ def _boot(reader: Reader) -> dict[str, t.Any]:
         "initramfs": initramfs.tool,
         "initramfs_commands": initramfs.commands,
         "initramfs_images": images,
+        "initramfs_options": reader.initramfs_options,
         "writable_root": writable,
         "secure_boot": reader.secure_boot,
         "mok_enrolled": _security.mok_enrolled(tree),

@@ -122,6 +122,15 @@ class Reader:
             return _boot.UNREAD
 
     @functools.cached_property
+    def initramfs_options(self) -> bool:
+        """Whether images of an initramfs hold /etc/modprobe.d."""
+        try:
+            return _boot.holds_options(self.root)
+        except WriteError as error:
+            self.tree.problem("/etc", str(error))
+            return True
+
+    @functools.cached_property
     def default_release(self) -> str | None:
         """The kernel of the next boot."""
         return _boot.default_release(self.tree, self.boot[0].loader)

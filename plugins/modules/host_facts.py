@@ -188,6 +188,8 @@ ansible_facts:
             initramfs_commands: {description: Commands which build all images again., type: list, elements:
               list}
             initramfs_images: {description: Whether there are images., type: bool}
+            initramfs_options: {description: Whether images hold /etc/modprobe.d; false where they are known
+              not to., type: bool}
             writable_root: {description: Whether the system can be written., type: bool}
             secure_boot: {description: "Whether Secure Boot is on; only EFI has it, or null.", type: bool}
             mok_enrolled: {description: "Whether shim trusts the key of DKMS, or null.", type: bool}

@@ -90,7 +90,7 @@ def write_distribution(out: Writer, host: dict[str, Any]) -> None:
         _write_kernel(out, host, release)
     _write_boot_loader(out, host, system)
     if host["os"] == "el9":
-        out.file("etc/dracut.conf", "# of the test bed")
+        out.file("etc/dracut.conf", 'hostonly="yes"')
     else:
         out.file("etc/initramfs-tools/initramfs.conf", "MODULES=most")
     _write_rocm(out, host)

@@ -23,6 +23,7 @@ from .base import BootError, Host, Plan
 from .choose import LOADERS, Found, find, nothing_found
 from .entries import options_of, set_options
 from .initramfs import Initramfs, initramfs_of, writable_root
+from .initramfs_options import holds_options
 from .next_boot import grub_release
 from .steps import full_folders, lacking_folders, write_record
 
@@ -34,6 +35,7 @@ __all__ = [
     "Initramfs",
     "Plan",
     "find",
+    "holds_options",
     "options_of",
     "initramfs_of",
     "set_options",

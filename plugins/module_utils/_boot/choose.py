@@ -83,8 +83,11 @@ def _by_firmware(root: str) -> Found | None:
     started = firmware.started(root)
     if started.family is None:
         return None
-    if started.family in refused.LOADERS:
-        return Found(None, refused.LOADERS[started.family])
+    family = started.family
+    if family == "rEFInd" and running.of_grub(root) and _grub_kind(root):
+        family = "grub"  # rEFInd started GRUB, which names the kernel
+    if family in refused.LOADERS:
+        return Found(None, refused.LOADERS[family])
     if started.family == "limine":
         return Found(limine.NAME, None)
     if started.family == "uki":
@@ -94,7 +97,7 @@ def _by_firmware(root: str) -> Found | None:
         if not seen:
             return Found(None, _without_files(systemd_boot.LOADER.name, started.seen))
         return Found(systemd_boot.LOADER.name, None)
-    if started.family == "grub":
+    if family == "grub":
         # GRUB that reads loader entries of the EFI system partition needs no grub.cfg of the host.
         name = _grub_kind(root) or ("systemd-boot" if systemd_boot.detect(root) else None)
         return Found(name, None) if name else Found(None, _without_files("GRUB", started.seen))

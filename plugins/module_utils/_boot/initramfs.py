@@ -41,12 +41,12 @@ class Tool(NamedTuple):
     commands: Callable[[str], Commands]
 
 
-def _has(root: str, name: str) -> bool:
+def has(root: str, name: str) -> bool:
     return any(exists(root, f"{folder}/{name}") for folder in TOOLS)
 
 
 def _first(root: str, names: tuple[str, ...]) -> str | None:
-    return next((name for name in names if _has(root, name)), None)
+    return next((name for name in names if has(root, name)), None)
 
 
 def _made_by_dracut(root: str) -> bool:
@@ -60,21 +60,19 @@ def _made_by_dracut(root: str) -> bool:
 
 def _initramfs_tools(root: str) -> bool:
     """Its configuration outlives it, so the program counts where there is a program at all."""
-    if _has(root, "update-initramfs"):
+    if has(root, "update-initramfs"):
         return not _made_by_dracut(root)
-    return exists(root, "/etc/initramfs-tools") and not any(
-        _has(root, name) for name in ("dracut", "mktirfs")
-    )
+    return exists(root, "/etc/initramfs-tools") and not any(has(root, name) for name in ("dracut", "mktirfs"))
 
 
 def _mkinitcpio(root: str) -> bool:
     """Beside dracut the presets decide: without one it builds nothing."""
     presets = glob.glob(os.path.join(glob.escape(below(root, "/etc/mkinitcpio.d")), "*.preset"))
-    return _has(root, "mkinitcpio") and (bool(presets) or not _has(root, "dracut"))
+    return has(root, "mkinitcpio") and (bool(presets) or not has(root, "dracut"))
 
 
 def _dracut(root: str) -> bool:
-    return _has(root, "dracut") or exists(root, "/etc/dracut.conf")
+    return has(root, "dracut") or exists(root, "/etc/dracut.conf")
 
 
 def _debian_images(root: str) -> Commands:
@@ -88,7 +86,7 @@ def _dracut_commands(root: str) -> Commands:
     wrapper = _first(root, DRACUT_WRAPPERS)
     if wrapper:
         return [[wrapper]]
-    if _has(root, "update-initramfs"):
+    if has(root, "update-initramfs"):
         return [["update-initramfs", "-u", "-k", "all"]]
     return _debian_images(root) or [["dracut", "--force", "--regenerate-all"]]
 
@@ -99,11 +97,11 @@ def _kernel_install(root: str) -> bool:
 
 
 def _builders(root: str) -> Commands:
-    return uki.builders(root, lambda name: [name] if _has(root, name) else None)
+    return uki.builders(root, lambda name: [name] if has(root, name) else None)
 
 
 def _limine(root: str) -> bool:
-    return _has(root, "limine-entry-tool") and _first(root, LIMINE) is not None
+    return has(root, "limine-entry-tool") and _first(root, LIMINE) is not None
 
 
 INITRAMFS_TOOLS = (
@@ -111,14 +109,14 @@ INITRAMFS_TOOLS = (
     Tool("kernel-install", _kernel_install, _builders),
     Tool(
         "booster",
-        lambda root: exists(root, BOOSTER) and not _mkinitcpio(root) and not _has(root, "dracut"),
+        lambda root: exists(root, BOOSTER) and not _mkinitcpio(root) and not has(root, "dracut"),
         lambda root: [[BOOSTER]],
     ),
     Tool("mkinitcpio", _mkinitcpio, lambda root: [["mkinitcpio", "--allpresets"]]),
     Tool("initramfs-tools", _initramfs_tools, lambda root: [["update-initramfs", "-u", "-k", "all"]]),
     Tool("dracut", _dracut, _dracut_commands),
     # Holds no modules, so modprobe.d is read from the disk.
-    Tool("tiny-initramfs", lambda root: _has(root, "mktirfs"), lambda root: []),
+    Tool("tiny-initramfs", lambda root: has(root, "mktirfs"), lambda root: []),
 )
 
 

@@ -74,7 +74,7 @@ def menu(text: str) -> list[MenuEntry]:
             command = re.match(r"\s*linux(?:16|efi)?\s+(\S+)\s*(.*)$", line)
             if command and entries and not entries[-1].arguments:
                 entries[-1].arguments.extend(_cmdline.split(command.group(2)))
-                entries[-1].kernels.extend(_KERNEL.findall(command.group(1)))
+                entries[-1].kernels.extend(_KERNEL.findall(command.group(1).strip("\"'")))
     return entries
 
 

@@ -226,7 +226,7 @@ LOADERS = {
     "ZFSBootMenu": Refusal(
         "ZFSBootMenu",
         "the line is a property of the root dataset",
-        "zfs set org.zfsbootmenu:commandline, or zbm-kcl, on the dataset of /",
+        "the property org.zfsbootmenu:commandline of the dataset of / (zbm-kcl, or zfs set)",
     ),
     "clr-boot-manager": Refusal(
         "clr-boot-manager",

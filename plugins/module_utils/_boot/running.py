@@ -62,7 +62,8 @@ def _gives(source: str, entry: str) -> bool:
     """A variable of the loader may stand for anything, or for the value."""
     if source.startswith("$"):
         return True
-    have, want = cmdline.parse(source), cmdline.parse(entry)
+    # GRUB takes quotes away: root=ZFS="rpool/ROOT/a" in grub.cfg of Ubuntu.
+    have, want = (cmdline.parse(each.replace('"', "")) for each in (source, entry))
     return have.name == want.name and ("$" in (have.value or "") or have.value == want.value)
 
 

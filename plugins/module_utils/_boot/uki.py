@@ -25,6 +25,7 @@ from .steps import write_files, write_record
 FOLDERS = tuple(f"{os.path.dirname(folder)}/EFI/Linux" for folder in LOADER_FOLDERS)
 # The first that is there counts.
 INSTALL_CONF = ("/etc/kernel", "/run/kernel", "/usr/local/lib/kernel", "/usr/lib/kernel")
+CMDLINE_FOLDER = "/etc/cmdline.d"
 MOST_SECTIONS = 96
 MOST_TEXT = 64 << 10
 
@@ -99,15 +100,28 @@ def default(places: Sequence[str], name: str) -> str:
     return max(named(alive, name) or normal or alive, key=version_key)
 
 
+def _presets(root: str) -> bool:
+    """Does mkinitcpio build the images?"""
+    places = glob.glob(os.path.join(glob.escape(below(root, "/etc/mkinitcpio.d")), "*.preset"))
+    return any(re.search(r"^\s*\w+_uki=", read_text(place) or "", re.MULTILINE) for place in places)
+
+
+def _layout(root: str) -> str:
+    """Of install.conf, and of its drop-ins, of which the last one counts."""
+    texts = [read_text(below(root, f"{folder}/install.conf")) for folder in INSTALL_CONF]
+    dropins: dict[str, str] = {}
+    for folder in reversed(INSTALL_CONF):
+        pattern = os.path.join(glob.escape(below(root, f"{folder}/install.conf.d")), "*.conf")
+        dropins.update({os.path.basename(place): read_text(place) or "" for place in glob.glob(pattern)})
+    text = "\n".join([next(filter(None, texts), ""), *(dropins[name] for name in sorted(dropins))])
+    found: list[str] = re.findall(r"^layout=(\w+)\s*$", text, re.MULTILINE)
+    return found[-1] if found else ""
+
+
 def builders(root: str, tool: Callable[[str], list[str] | None]) -> list[list[str]]:
     """The commands that build the images of all installed kernels from /etc/kernel/cmdline; none where that
     is not certain."""
-    texts = (read_text(below(root, f"{folder}/install.conf")) for folder in INSTALL_CONF)
-    install = (
-        tool("kernel-install")
-        if re.search(r"^layout=uki\s*$", next(filter(None, texts), ""), re.MULTILINE)
-        else None
-    )
+    install = tool("kernel-install") if _layout(root) == "uki" else None
     if install:
         kernels = [
             os.path.basename(place)
@@ -120,8 +134,7 @@ def builders(root: str, tool: Callable[[str], list[str] | None]) -> list[list[st
         ]
         images = {name: path for name, path in reversed(files) if os.path.isfile(below(root, path))}
         return [[*install, "add", name, images[name]] for name in kernels if name in images]
-    presets = glob.glob(os.path.join(glob.escape(below(root, "/etc/mkinitcpio.d")), "*.preset"))
-    if any(re.search(r"^\s*\w+_uki=", read_text(place) or "", re.MULTILINE) for place in presets):
+    if _presets(root):
         make = tool("mkinitcpio")
         return [[*make, "-P"]] if make else []
     return []
@@ -145,6 +158,11 @@ def inside(image: str) -> list[str]:
         return cmdline.split(arguments(image))
     except ImageError as error:
         raise BootError(str(error)) from error
+
+
+def _parts(root: str) -> list[str]:
+    names = glob.glob(os.path.join(glob.escape(below(root, CMDLINE_FOLDER)), "*.conf"))
+    return [f"{CMDLINE_FOLDER}/{name}" for name in sorted(map(os.path.basename, names))]
 
 
 def plan_images(host: Host, loader: str, asked: Wanted, image: str) -> Plan:
@@ -172,6 +190,13 @@ def plan_images(host: Host, loader: str, asked: Wanted, image: str) -> Plan:
             image=image,
         )
     commands = builders(host.root, host.tool)
+    parts = _parts(host.root) if _presets(host.root) and commands else []
+    if parts:
+        raise BootError(
+            f"mkinitcpio puts the line of the images together from {', '.join(parts)}: put"
+            f" {cmdline.join(asked.present) or 'nothing'} into a file of {CMDLINE_FOLDER}, take out"
+            f" {cmdline.join(asked.absent) or 'nothing'}, then run mkinitcpio -P; nothing was changed."
+        )
     if not commands:
         raise BootError(
             f"This host boots unified kernel images ({', '.join(images(host.root))}), which hold their "

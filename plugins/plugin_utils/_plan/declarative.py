@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import shlex
 import typing as t
 
 from ...module_utils import _cmdline
@@ -199,6 +200,23 @@ def _true_nas(needs: Needs) -> list[str]:
     return [f"midclt call system.advanced.update '{body}'" if arguments else "", _removals(needs)]
 
 
+def _ostree(needs: Needs) -> list[str]:
+    """set-kargs only adds to what is there: what has to go is edited by hand."""
+    arguments = [*needs.present, *_as_arguments(needs.options)]
+    appended = " ".join(shlex.quote(f"--append={argument}") for argument in arguments)
+    return [
+        f"ostree admin instutil set-kargs --merge {appended}" if arguments else "",
+        _removals(needs),
+        f"# packages: {' '.join(needs.packages)}" if needs.packages else "",
+    ]
+
+
+def _zfsbootmenu(needs: Needs) -> list[str]:
+    words = [f"-r {shlex.quote(argument)}" for argument in needs.absent]
+    words += [f"-a {shlex.quote(argument)}" for argument in needs.present]
+    return [f"zbm-kcl {' '.join(words)}" if words else ""]
+
+
 def _plain(needs: Needs) -> list[str]:
     return [
         f"add: {_cmdline.join(needs.present)}" if needs.present else "",
@@ -216,4 +234,7 @@ _SNIPPETS: dict[str, t.Callable[[Needs], list[str]]] = {
     "RHCOS": _machine_config,
     "Ubuntu Core": _core,
     "TrueNAS": _true_nas,
+    "Endless OS": _ostree,
+    "OSTree": _ostree,
+    "ZFSBootMenu": _zfsbootmenu,
 }

@@ -315,7 +315,10 @@ def _loaded(host: Host, plan: DriverPlan, loaded_late: t.Mapping[str, str]) -> t
 
 
 def _why_not_loaded(host: Host, plan: DriverPlan, kept: list[str], waits: bool) -> tuple[str, str]:
-    """What was seen, and the remedy."""
+    """What was seen, and the remedy. A blacklist may be its owner's, who would put it back."""
+    owner = next((name for name in owners.names(host) if name in owners.EXCLUSIVE), None)
+    if owner and plan.policy == "none":
+        return f"amdgpu not loaded, which {owners.TITLES[owner]} does", owners.LOADS[owner]
     if kept:
         names = " and ".join(kept)
         return (

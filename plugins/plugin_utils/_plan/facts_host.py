@@ -173,6 +173,7 @@ class Boot(t.TypedDict):
     initramfs: str | None  # Tool that builds the initramfs.
     initramfs_commands: list[list[str]]  # Commands which build all images again.
     initramfs_images: bool  # Whether there are images.
+    initramfs_options: bool  # Whether images hold /etc/modprobe.d; false where they are known not to.
     writable_root: bool  # Whether the system can be written.
     secure_boot: bool | None  # Whether Secure Boot is on; only EFI has it.
     mok_enrolled: bool | None  # Whether shim trusts the key of DKMS.

@@ -15,11 +15,18 @@ Options = t.Dict[str, t.Dict[str, str]]
 OSTREE = "rpm-ostree"
 
 
+def _without_options(host: Host) -> bool:
+    boot = host.system["boot"]
+    return boot["initramfs_images"] and not boot["initramfs_options"]
+
+
 def takes_effect(host: Host, module: str, parameter: str) -> str:
     """Why an option of modprobe.d is not known to take effect; the empty text where it is."""
     boot = host.system["boot"]
     if boot["initramfs_images"] and boot["initramfs"] is None:
         return "the tool that builds the initramfs of this host is not known"
+    if _without_options(host):
+        return "the initramfs of this host does not hold /etc/modprobe.d"
     known = host.system["kernel"]["module_parameters"].get(module)
     if known is not None and parameter not in known:
         return f"the loaded module {module} has no parameter {parameter}"
@@ -27,9 +34,10 @@ def takes_effect(host: Host, module: str, parameter: str) -> str:
 
 
 def place(host: Host, options: Options) -> tuple[list[str], Options]:
-    """Arguments and options: the initramfs of an image does not hold /etc/modprobe.d, so there an option is a
-    kernel argument."""
-    if host.system["boot"]["loader"] != OSTREE:
+    """Arguments and options: where the initramfs does not hold /etc/modprobe.d (that of an image, of dracut
+    outside host-only mode), an option is a kernel argument."""
+    boot = host.system["boot"]
+    if boot["loader"] != OSTREE and not (boot["loader"] and _without_options(host)):
         return [], options
     return [
         f"{module}.{name}={value}" for module, each in options.items() for name, value in each.items()

@@ -22,6 +22,11 @@ REMEDIES = {
     "amdgpu_install": "Run `amdgpu-install --uninstall`, or set driver_policy to none",
     "runfile": "Uninstall the driver with the runfile that brought it, or set driver_policy to none",
 }
+# How the driver comes where it is not loaded.
+LOADS = {
+    "gpu_operator": "Let the operator load it: look at its DeviceConfig and at the pods that build it",
+    "gim": "Serve in the guests: the GPUs of this host are given to them",
+}
 # With these the driver is in use by somebody who will put it back.
 EXCLUSIVE = ("gpu_operator", "gim")
 

@@ -111,3 +111,66 @@ def test_a_unified_image_holds_an_initramfs(tmp_path, folder):
 def test_whether_packages_can_be_installed(tmp_path, path, text, writable):
     put(tmp_path, path, text)
     assert boot.writable_root(str(tmp_path)) is writable
+
+
+DRACUT = {"usr/bin/dracut": ""}
+MKINITCPIO = {"usr/bin/mkinitcpio": ""}
+
+
+@pytest.mark.parametrize(
+    ("files", "holds"),
+    [
+        # Debian and Ubuntu say nothing, and dracut is not in host-only mode then.
+        (DRACUT, False),
+        ({**DRACUT, "usr/lib/dracut/dracut.conf.d/01-dist.conf": 'hostonly="yes"\n'}, True),
+        ({**DRACUT, "etc/dracut.conf": "hostonly=yes\n"}, True),
+        # dracut-config-generic of cloud images.
+        (
+            {
+                **DRACUT,
+                "usr/lib/dracut/dracut.conf.d/01-dist.conf": 'hostonly="yes"\n',
+                "usr/lib/dracut/dracut.conf.d/02-generic-image.conf": 'hostonly="no"\n',
+            },
+            False,
+        ),
+        # A file of /etc hides the one of the same name.
+        (
+            {
+                **DRACUT,
+                "usr/lib/dracut/dracut.conf.d/01-dist.conf": 'hostonly="yes"\n',
+                "etc/dracut.conf.d/01-dist.conf": "# nothing\n",
+            },
+            False,
+        ),
+        ({**DRACUT, "etc/dracut.conf.d/a.conf": '# hostonly="yes"\n'}, False),
+        (
+            {**DRACUT, "etc/dracut.conf.d/a.conf": 'install_optional_items+=" /etc/modprobe.d/ttm.conf "\n'},
+            True,
+        ),
+        (MKINITCPIO, True),
+        ({**MKINITCPIO, "etc/mkinitcpio.conf": "HOOKS=(base udev modconf kms)\n"}, True),
+        ({**MKINITCPIO, "etc/mkinitcpio.conf": "HOOKS=(base systemd kms)\n"}, False),
+        (
+            {
+                **MKINITCPIO,
+                "etc/mkinitcpio.conf": "HOOKS=(base udev modconf kms)\n",
+                "etc/mkinitcpio.conf.d/omarchy.conf": "HOOKS=(base udev kms)\n",
+            },
+            False,
+        ),
+        (
+            {
+                **MKINITCPIO,
+                "etc/mkinitcpio.conf": "HOOKS=(base udev)\n",
+                "etc/mkinitcpio.conf.d/mine.conf": "HOOKS+=(modconf)\n",
+            },
+            True,
+        ),
+        ({"usr/sbin/update-initramfs": "mkinitramfs"}, True),
+        ({"usr/sbin/mktirfs": ""}, True),
+    ],
+)
+def test_whether_an_initramfs_holds_the_options(tmp_path, files, holds):
+    for path, text in files.items():
+        put(tmp_path, path, text, 0o755 if "bin/" in path else 0o644)
+    assert boot.holds_options(str(tmp_path)) is holds

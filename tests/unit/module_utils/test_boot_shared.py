@@ -15,6 +15,7 @@ from test_kernel_args_uki import image
 
 from ansible_collections.amdgpu.fleet.plugins.module_utils import _boot as boot
 from ansible_collections.amdgpu.fleet.plugins.module_utils import _cmdline as cmdline
+from ansible_collections.amdgpu.fleet.plugins.module_utils._boot import uki
 from ansible_collections.amdgpu.fleet.plugins.module_utils._tree import Tree
 
 ASKED = cmdline.wanted(["iommu=pt"], ["amdgpu.gttsize"])
@@ -215,3 +216,76 @@ def test_an_image_of_another_system_is_not_the_next_one(tmp_path):
     running(tmp_path, f"{ROOT} rw")
     plan = boot.plan(host_of(tmp_path), "auto", ASKED)
     assert plan.image.endswith("arch-linux.efi") and not plan.changed
+
+
+# --- chains of loaders, and words that they write in their own way
+
+
+def test_grub_behind_refind_is_grub(tmp_path):
+    grub(tmp_path)
+    put(tmp_path, "boot/refind_linux.conf", '"Boot" "root=UUID=9"\n')
+    firmware(tmp_path, path=r"\EFI\refind\refind_x64.efi")
+    running(tmp_path, f"BOOT_IMAGE=/vmlinuz-6.12.1-amd64 {ROOT} ro quiet")
+    assert boot.find(str(tmp_path)) == ("grub", None)
+
+
+def test_quotes_of_grub_cfg_are_not_part_of_the_line(tmp_path):
+    """Ubuntu on ZFS."""
+    menu = """menuentry 'Ubuntu' {
+\tlinux "/BOOT/ubuntu_1@/vmlinuz-6.8.0-45-generic" root=ZFS="rpool/ROOT/ubuntu_1" ro quiet
+}
+"""
+    put(tmp_path, "etc/default/grub", 'GRUB_CMDLINE_LINUX_DEFAULT="quiet"\n')
+    put(tmp_path, "boot/grub/grub.cfg", menu)
+    put(tmp_path, "lib/modules/6.8.0-45-generic/modules.dep")
+    image = "/BOOT/ubuntu_1@/vmlinuz-6.8.0-45-generic"
+    running(tmp_path, f"BOOT_IMAGE={image} root=ZFS=rpool/ROOT/ubuntu_1 ro quiet")
+    assert boot.find(str(tmp_path)) == ("grub", None)
+    assert boot.default_release(Tree(str(tmp_path)), "grub") == "6.8.0-45-generic"
+
+
+@pytest.mark.parametrize(
+    "files",
+    [
+        {"etc/kernel/install.conf": "layout=uki\n"},
+        {"etc/kernel/install.conf.d/10-uki.conf": "layout=uki\n"},
+        {"usr/lib/kernel/install.conf": "layout=bls\n", "etc/kernel/install.conf.d/z.conf": "layout=uki\n"},
+        {"etc/kernel/install.conf": "layout=uki\n", "usr/lib/kernel/install.conf": "layout=bls\n"},
+    ],
+)
+def test_the_layout_of_kernel_install_may_stand_in_a_drop_in(tmp_path, files):
+    for path, text in {**files, "lib/modules/6.12.1/vmlinuz": ""}.items():
+        put(tmp_path, path, text)
+    commands = uki.builders(str(tmp_path), lambda name: [name])
+    assert commands == [["kernel-install", "add", "6.12.1", "/lib/modules/6.12.1/vmlinuz"]]
+
+
+@pytest.mark.parametrize(
+    "files",
+    [
+        {"etc/kernel/install.conf": "#layout=uki\n"},
+        {"etc/kernel/install.conf": "layout=uki\n", "etc/kernel/install.conf.d/z.conf": "layout=bls\n"},
+        {
+            "etc/kernel/install.conf.d/a.conf": "layout=bls\n",
+            "usr/lib/kernel/install.conf.d/a.conf": "layout=uki\n",
+        },
+    ],
+)
+def test_another_layout_builds_no_unified_images(tmp_path, files):
+    for path, text in {**files, "lib/modules/6.12.1/vmlinuz": ""}.items():
+        put(tmp_path, path, text)
+    assert uki.builders(str(tmp_path), lambda name: [name]) == []
+
+
+def test_a_line_that_mkinitcpio_puts_together_is_its_owners(tmp_path):
+    system(tmp_path, "arch")
+    put(tmp_path, "etc/mkinitcpio.d/linux.preset", 'default_uki="/efi/EFI/Linux/arch-linux.efi"\n')
+    put(tmp_path, "etc/cmdline.d/root.conf", f"{ROOT} rw\n")
+    put(tmp_path, "etc/cmdline.d/limits.conf", "amdgpu.gttsize=9\n")
+    put(tmp_path, "efi/EFI/Linux/arch-linux.efi", image(f"{ROOT} rw amdgpu.gttsize=9"))
+    firmware(tmp_path, "systemd-boot 258", "systemd-stub 258")
+    running(tmp_path, f"{ROOT} rw amdgpu.gttsize=9")
+    host = host_of(tmp_path)._replace(root=str(tmp_path), find=lambda name: f"/usr/sbin/{name}")
+    put(tmp_path, "usr/bin/mkinitcpio", "", 0o755)
+    with pytest.raises(boot.BootError, match=r"/etc/cmdline.d/limits.conf, /etc/cmdline.d/root.conf"):
+        boot.plan(host, "auto", ASKED)

@@ -129,6 +129,34 @@ def test_on_rpm_ostree_an_option_is_a_kernel_argument(tmp_path, plan_of_tree):
     assert _cmdline.wanted(kernel["present"], kernel["absent"])
 
 
+def endless(root: Path) -> None:
+    without_grub(root, 'ID=endless\nPRETTY_NAME="Endless OS 6"\n')
+    put(root, "run/ostree-booted")
+    running(root, f"{HALO} ostree=/ostree/boot.1/eos/0/0")
+
+
+def zfsbootmenu(root: Path) -> None:
+    firmware(root, stub="systemd-stub 256", path=r"\EFI\ZBM\VMLINUZ.EFI")
+    running(root, HALO.replace("root=UUID=1", "root=zfs:zroot/ROOT/void"))
+
+
+def test_endless_is_told_the_command_of_ostree(tmp_path, plan_of_tree):
+    asked = {"kernel_arguments_present": ["amd_iommu=off"]}
+    plan = plan_of_tree(make_tree(tmp_path, "strix-halo-128", endless), **asked)
+    seen = finding(plan, "host.declarative")
+    assert seen["seen"] == "Endless OS" and "kargs.d" not in seen["remedy"]
+    assert "ostree admin instutil set-kargs --merge --append=amd_iommu=off" in seen["remedy"]
+    assert plan["kernel"]["present"] == plan["kernel"]["absent"] == []
+
+
+def test_zfsbootmenu_is_told_the_command_of_its_property(tmp_path, plan_of_tree):
+    asked = {"kernel_arguments_present": ["amd_iommu=off"]}
+    plan = plan_of_tree(make_tree(tmp_path, "strix-halo-128", zfsbootmenu), **asked)
+    seen = finding(plan, "host.boot_loader")
+    assert seen["seen"] == "ZFSBootMenu" and "zbm-kcl -r ttm.pages_limit" in seen["remedy"]
+    assert "-a amd_iommu=off" in seen["remedy"] and plan["kernel"]["absent"] == []
+
+
 def test_plain_limine_keeps_its_line(tmp_path, plan_of_tree):
     plan = plan_of_tree(make_tree(tmp_path, "strix-halo-128", plain_limine))
     seen = finding(plan, "host.boot_loader")
@@ -141,6 +169,29 @@ def test_without_a_known_initramfs_tool_an_argument_stays(tmp_path, plan_of_tree
     assert plan["kernel"]["absent"] == ["amdgpu.cwsr_enable=0"]
     remedy = finding(plan, "kernel.outdated_argument")["remedy"]
     assert "It stays, because the tool that builds the initramfs of this host is not known" in remedy
+
+
+def generic_dracut(root: Path) -> None:
+    """A fresh Debian 14 or Ubuntu 25.10: images that fit every machine, and hold no /etc/modprobe.d."""
+    shutil.rmtree(root / "etc/initramfs-tools")
+    put(root, "usr/bin/dracut", "", 0o755)
+    line = "root=UUID=1 quiet ttm.pages_limit=1000 amdgpu.gttsize=9"
+    running(root, f"BOOT_IMAGE=/boot/vmlinuz {line}")
+    put(root, "boot/grub/grub.cfg", f"menuentry 'x' {{\n\tlinux /boot/vmlinuz-7.0 {line}\n}}\n")
+
+
+def test_where_an_initramfs_holds_no_options_they_are_kernel_arguments(tmp_path, plan_of_tree):
+    kernel = plan_of_tree(make_tree(tmp_path, "strix-halo-128", generic_dracut))["kernel"]
+    assert kernel["module_options"] == {}
+    assert [each.partition("=")[0] for each in kernel["present"]] == ["ttm.pages_limit"]
+    assert "amdgpu.gttsize" in kernel["absent"] and "ttm.pages_limit" not in kernel["absent"]
+
+
+def test_dracut_in_host_only_mode_takes_the_options(tmp_path, plan_of_tree):
+    root = make_tree(tmp_path, "strix-halo-128", generic_dracut)
+    put(root, "etc/dracut.conf.d/host.conf", 'hostonly="yes"\n')
+    kernel = plan_of_tree(root)["kernel"]
+    assert kernel["present"] == [] and "pages_limit" in kernel["module_options"]["ttm"]
 
 
 def test_a_module_without_the_parameter_keeps_the_argument(make_plan):

@@ -344,6 +344,13 @@ def test_a_kernel_that_the_driver_is_not_for_says_so(examined):
 # become a finding.
 SAMPLES = {
     "gpu.init_failed": [
+        "amdgpu 0000:03:00.0: amdgpu: hw_init of IP block <psp> failed -22",
+        "amdgpu 0000:03:00.0: PSP load tmr failed!",
+        "amdgpu 0000:03:00.0: PSP firmware loading failed",
+        "amdgpu 0000:03:00.0: failed to load ucode RLC_G(0x1A)",
+        "amdgpu 0000:03:00.0: Error initializing doorbell aperture",
+        "amdgpu 0000:03:00.0: Failed to allocate kernel doorbells, err=-12",
+        "amdgpu 0000:03:00.0: XGMI: Failed to add node 0, hive 0x123 ret: -22",
         "amdgpu 0000:05:00.0: amdgpu: get invalid ip discovery binary signature",
         "[drm:amdgpu_discovery_set_ip_blocks [amdgpu]] *ERROR* amdgpu_discovery_init failed",
         "amdgpu 0000:05:00.0: amdgpu: Fatal error during GPU init",
@@ -351,6 +358,7 @@ SAMPLES = {
         "amdgpu 0000:05:00.0: probe with driver amdgpu failed with error -22",
     ],
     "gpu.address_space": [
+        "pci 0000:03:00.0: BAR 0: failed to assign [mem size 0x400000000 64bit pref]",
         "amdgpu: probe of 0000:a6:00.0 failed with error -12",
         "amdgpu 0000:a6:00.0: probe with driver amdgpu failed with error -12",
         "pci 0000:a6:00.0: BAR 0: no space for [mem size 0x4000000000 64bit pref]",
@@ -361,6 +369,8 @@ SAMPLES = {
         "amdgpu 0000:03:00.0: amdgpu: PCIE atomic ops is not supported",
     ],
     "gpu.hang": [
+        "amdgpu 0000:03:00.0: GPU reset end with ret = -19",
+        "amdgpu 0000:03:00.0: VRAM is lost due to GPU reset!",
         "amdgpu 0000:05:00.0: amdgpu: GPU reset begin!",
         "amdgpu: GPU hang detected",
         "amdgpu: cp might be in an unrecoverable state due to an unsuccessful queues preemption",
@@ -386,6 +396,7 @@ SAMPLES = {
         "amdgpu 0000:c5:00.0: amdgpu: GCVM_L2_PROTECTION_FAULT_STATUS:0x00841051",
     ],
     "gpu.hardware_error": [
+        "amdgpu 0000:03:00.0: {3}GPU reset for umc RAS poison consumption is issued!",
         "amdgpu 0000:05:00.0: amdgpu: 3 uncorrectable hardware errors detected in umc block",
         "[Hardware Error]: Machine check events logged",
         "amdgpu 0000:05:00.0: amdgpu: ras error detected",
@@ -407,6 +418,7 @@ SAMPLES = {
     ],
     "gpu.name_taken": ["amdgpu 0000:05:00.0: probe with driver amdgpu failed with error -17"],
     "gpu.start_timeout": [
+        "amdgpu 0000:03:00.0: [drm] *ERROR* ring kiq_0.2.1.0 test failed (-110)",
         "amdgpu 0000:05:00.0: probe with driver amdgpu failed with error -110",
         "amdgpu: probe of 0000:05:00.0 failed with error -62",
         "amdgpu 0000:05:00.0: SMU is in hanged state, failed to send smu message!",
@@ -417,6 +429,7 @@ SAMPLES = {
         "amdgpu 0000:05:00.0: amdgpu: GPU will not be initialized. Replace this GPU or increase the threshold",
     ],
     "gpu.ring_reset": [
+        "amdgpu 0000:03:00.0: failed to reset user queue",
         "amdgpu 0000:c5:00.0: amdgpu: ring gfx_0.0.0 timeout, signaled seq=1, emitted seq=3",
         "amdgpu 0000:c5:00.0: Starting gfx_0.0.0 ring reset, timeout",
         "amdgpu 0000:c5:00.0: Ring gfx_0.0.0 reset succeeded",
@@ -435,6 +448,7 @@ SAMPLES = {
         "amdgpu 0000:03:00.0: SMU: bus error for message: 12",
     ],
     "gpu.link_error": [
+        "amdgpu 0000:03:00.0: Unable to change power state from D3cold to D0, device inaccessible",
         "pcieport 0000:00:01.1: AER: Correctable error message received from 0000:05:00.0",
         "amdgpu 0000:05:00.0: PCIe Bus Error: severity=Uncorrectable (Non-Fatal), type=Transaction Layer",
         "amdgpu 0000:05:00.0: XGMI PCS CRCErr error detected",

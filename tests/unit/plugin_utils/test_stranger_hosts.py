@@ -219,3 +219,34 @@ def test_wordings_of_the_kernel(host, line, identifier):
     known = set(found(host("rx9070xt", None, gone)))
     seen = set(found(host("rx9070xt", {"var/log/dmesg": f"[    4.1] {line}\n"}, gone))) - known
     assert seen == ({identifier} if identifier else set())
+
+
+# --- owners of the driver
+
+KUBELET = {"var/lib/kubelet/config.yaml": "kind: KubeletConfiguration\n"}
+OWNERS = {
+    "gpu operator": (
+        {**KUBELET, "etc/modprobe.d/blacklist-amdgpu.conf": "# added by gpu operator\nblacklist amdgpu\n"},
+        "DeviceConfig",
+    ),
+    "of openshift": (
+        {**KUBELET, "etc/modprobe.d/blacklist-amdgpu-by-operator.conf": "blacklist amdgpu\n"},
+        "DeviceConfig",
+    ),
+    "gim": ({"sys/module/gim/version": "8.7.1.K\n", "etc/gim_config": "vf_num=1\n"}, "guests"),
+}
+
+
+@pytest.mark.parametrize("owner", OWNERS)
+def test_a_driver_that_its_owner_has_not_loaded_is_not_ours_to_free(host, owner):
+    """The blacklist is the operator's: who removes it gets two drivers at the next boot."""
+    files, remedy = OWNERS[owner]
+    wants = {"serve_instances": [{"name": "chat", "model": "Qwen/Qwen3-8B"}]}
+    seen = found(host("mi300x-8-nodriver", files, wants=wants))["driver.not_loaded"]
+    assert remedy in seen["remedy"] and "Remove" not in seen["remedy"] and "Install" not in seen["remedy"]
+
+
+def test_a_blacklist_of_a_person_is_named(host):
+    files = {"etc/modprobe.d/blacklist-amdgpu.conf": "blacklist amdgpu\n"}
+    seen = found(host("rx9070xt", files, ["sys/module/amdgpu", "sys/class/kfd"]))["driver.not_loaded"]
+    assert "Remove /etc/modprobe.d/blacklist-amdgpu.conf" in seen["remedy"]
