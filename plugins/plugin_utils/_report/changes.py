@@ -154,8 +154,9 @@ def _other(now: Seen, old: Seen, reasons: Vars) -> t.Iterator[Change]:
 def _drifted(now: Seen, old: Seen, reasons: Vars) -> t.Iterator[Change]:
     if now["compared"] and old["compared"]:
         for role, reason in now["drift"].items():
-            if role not in old["drift"]:
-                yield _change("drift", f"{reasons['drift']['name']} ({role})", "as planned", reason, reasons)
+            known = old["drift"].get(role, "as planned")
+            if known != reason:
+                yield _change("drift", f"{reasons['drift']['name']} ({role})", known, reason, reasons)
 
 
 def sentence(change: Change) -> str:
