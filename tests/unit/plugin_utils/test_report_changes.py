@@ -117,6 +117,40 @@ def test_a_run_that_set_nothing_right_does_not_call_it_planned(look, variables):
     assert look(plan_compared={"unchanged": []})["seen"]["drift"] == {}
 
 
+def test_a_host_that_was_brought_to_its_plan_and_left_it_has_a_finding(look):
+    drift = {
+        "fleet_compared": {"reasons": {"serve": "write /etc/vllm/chat.env", "kernel": "write limits.conf"}}
+    }
+    down = {
+        "name": "chat",
+        "unit": "vllm-chat.service",
+        "verdict": "down",
+        "reason": "it is inactive",
+        "expected": "active",
+    }
+
+    def found(record: Record) -> dict[str, str]:
+        return {
+            each["id"]: each["seen"]
+            for each in record["findings"]
+            if each["id"] in ("host.drift", "serve.down")
+        }
+
+    assert found(look(**drift)) == {}, "nobody has set it up yet"
+    assert found(look(plan_compared={"unchanged": []})) == {}
+    both = "serve: write /etc/vllm/chat.env; kernel: write limits.conf"
+    assert found(look(**drift)) == found(look(**drift)) == {"host.drift": both}, "until it is set right"
+    assert found(look(**drift, fleet_serving={"servers": [down]})) == {
+        "serve.down": "it is inactive",
+        "host.drift": "kernel: write limits.conf",
+    }
+    accepted = look(**drift, plan_accept=["host.drift"])["findings"]
+    assert [each["severity"] for each in accepted if each["id"] == "host.drift"] == ["ok"]
+    assert found(look(plan_compared={"unchanged": []}, fleet_teardown=True)) == {}
+    look(fleet_teardown=True)
+    assert found(look(fleet_compared={"reasons": {}})) == {}
+
+
 def test_a_run_without_health_forgets_no_counter(look):
     look({"ras": {"umc": {"ue": 3}}})
     assert look(health=False)["changes"] == []
