@@ -24,7 +24,7 @@ from ansible_collections.amdgpu.fleet.plugins.plugin_utils._report import (
 )
 from ansible_collections.amdgpu.fleet.plugins.plugin_utils._report.page import page
 from ansible_collections.amdgpu.fleet.plugins.plugin_utils._report.record import of_host
-from ansible_collections.amdgpu.fleet.plugins.plugin_utils._report.shapes import Record
+from ansible_collections.amdgpu.fleet.plugins.plugin_utils._report.shapes import Record, nothing_seen
 from ansible_collections.amdgpu.fleet.plugins.plugin_utils._report.table import table
 from testbed.tree import load_host, write_tree
 
@@ -271,5 +271,6 @@ def test_a_record_of_an_older_version_without_them_is_read(tmp_path):
     path.write_text(json.dumps(record))
     read = merge.read_one(path)
     assert read is not None and read["changes"] == [] and read["seen"]["versions"] == {}
-    path.write_text(json.dumps({**record, "seen": {"versions": 3}}))
-    assert merge.read_one(path) is None
+    path.write_text(json.dumps({**record, "seen": {"versions": 3}, "last": []}))
+    read = merge.read_one(path)
+    assert read is not None and read["seen"] == read["last"] == nothing_seen() and read["history"]
