@@ -137,10 +137,14 @@ def _trouble(known: Record, number: int) -> None:
     if number % 29 == 3:
         known["changes"].append(change("kernel", "kernel", "6.12.9-generic", "6.18.9-generic"))
     if number % 61 == 5:
-        known["changes"].append(change("correctable", "GPU 3: corrected errors (umc)", str(number // 2), str(number)))
+        known["changes"].append(
+            change("correctable", "GPU 3: corrected errors (umc)", str(number // 2), str(number))
+        )
     if number % 31 == 8:
         known["seen"]["drift"] = {"serve": "/etc/vllm/chat.env differs from the plan"}
-        known["changes"].append(change("drift", "not as planned any more (serve)", "as planned", "/etc/vllm/chat.env differs"))
+        known["changes"].append(
+            change("drift", "not as planned any more (serve)", "as planned", "/etc/vllm/chat.env differs")
+        )
     if number % 71 == 10:
         known["reboot"] = ["iommu=pt is not in effect in the running kernel"]
 

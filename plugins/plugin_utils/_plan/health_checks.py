@@ -65,6 +65,10 @@ class Case:
         )
 
 
+def _plural(number: int, word: str) -> str:
+    return f"{number} {word}{'' if number == 1 else 's'}"
+
+
 def case(gpu: Gpu, health: GpuHealth, facts: AmdHealth, catalog: t.Mapping[str, t.Any]) -> Case:
     days = max((facts["uptime_seconds"] or DAY) / DAY, 1.0)
     return Case(gpu, health, catalog["rules"], catalog, days)
@@ -112,7 +116,7 @@ def _link_errors(one: Case) -> t.Iterator[Evidence]:
     for kind in ("fatal", "nonfatal"):
         count = errors["fatal"] if kind == "fatal" else errors["nonfatal"]
         if count and count > one.limit(f"pcie_{kind}"):
-            yield one.evidence(f"pcie_{kind}", f"{count} {kind} errors of PCIe", "none")
+            yield one.evidence(f"pcie_{kind}", f"{_plural(count, f'{kind} error')} of PCIe", "none")
     replays = max(one.health["replay_count"] or 0, (metrics["pcie_replay"] or 0) if metrics else 0)
     trained = (metrics["pcie_l0_to_recovery"] or 0) if metrics else 0
     for rule, count, words in (
@@ -144,7 +148,9 @@ def _errors(one: Case) -> t.Iterator[Evidence]:
             f"at most {one.limit('ecc_correctable'):g} a day",
         )
     if (ras["fatal_events"] or 0) > one.limit("fatal_event"):
-        yield one.evidence("fatal_event", f"{ras['fatal_events']} fatal events of its hive", "none")
+        yield one.evidence(
+            "fatal_event", f"{_plural(ras['fatal_events'] or 0, 'fatal event')} of its hive", "none"
+        )
 
 
 def _by_block(
@@ -166,13 +172,17 @@ def _pages(one: Case) -> t.Iterator[Evidence]:
     total = pages["retired"] + pages["pending"] + pages["failed"]
     near = one.limit("bad_pages_near") * limit
     if total > limit:
-        yield one.evidence("bad_pages", f"{total} bad pages", f"at most {limit}")
+        yield one.evidence("bad_pages", _plural(total, "bad page"), f"at most {limit}")
     elif total >= near:
-        yield one.evidence("bad_pages_near", f"{total} bad pages", f"below {near:.0f}, 90 % of {limit}")
+        yield one.evidence("bad_pages_near", _plural(total, "bad page"), f"below {near:.0f}, 90 % of {limit}")
     if pages["failed"] > one.limit("bad_pages_failed"):
-        yield one.evidence("bad_pages_failed", f"{pages['failed']} bad pages that cannot be retired", "none")
+        yield one.evidence(
+            "bad_pages_failed", f"{_plural(pages['failed'], 'bad page')} that cannot be retired", "none"
+        )
     if pages["pending"] > one.limit("bad_pages_pending"):
-        yield one.evidence("bad_pages_pending", f"{pages['pending']} bad pages that wait", "none")
+        yield one.evidence(
+            "bad_pages_pending", f"{_plural(pages['pending'], 'bad page')} not retired yet", "none"
+        )
 
 
 def _xgmi(one: Case) -> t.Iterator[Evidence]:
@@ -237,8 +247,8 @@ def _records(one: Case, log: t.Sequence[str]) -> t.Iterator[Evidence]:
     if not records or records["fatal"] <= one.limit("error_records"):
         return
     blocks = ras["blocks"].values() if ras else ()
-    when = f", the latest record of {records['latest']}" if records["latest"] else ""
-    seen = f"{records['fatal']} fatal records{when}"
+    when = f", the latest of {records['latest']}" if records["latest"] else ""
+    seen = f"{_plural(records['fatal'], 'fatal record')}{when}"
     if (
         any(counts["uncorrectable"] or counts["deferred"] for counts in blocks)
         or (ras and ras["fatal_events"])

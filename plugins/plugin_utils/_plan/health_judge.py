@@ -117,7 +117,12 @@ def _of_log(lines: t.Sequence[LogEntry], rules: t.Mapping[str, t.Any]) -> list[E
     for entry in lines:
         rule = rules["log"].get(entry["kind"])
         if rule:
-            seen = f"{entry['count']} lines of the kernel log, the latest: {entry['line']}"
+            many = (
+                f"{entry['count']} lines of the kernel log, the latest"
+                if entry["count"] > 1
+                else "kernel log"
+            )
+            seen = f"{many}: {entry['line']}"
             found.append(
                 Evidence(
                     rule["finding"],

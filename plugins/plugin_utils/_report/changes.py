@@ -5,9 +5,16 @@ more. Why it matters stands in the catalog (health.yml)."""
 
 from __future__ import annotations
 
+import dataclasses
 import typing as t
 
-from ansible_collections.amdgpu.fleet.plugins.plugin_utils._report.shapes import Change, Record, Seen
+from ansible_collections.amdgpu.fleet.plugins.plugin_utils._plan.findings import Findings
+from ansible_collections.amdgpu.fleet.plugins.plugin_utils._report.shapes import (
+    Change,
+    Finding,
+    Record,
+    Seen,
+)
 
 Vars = t.Mapping[str, t.Any]
 ERRORS = ("uncorrectable", "deferred", "correctable")
@@ -34,7 +41,32 @@ def seen(record: Record, facts: Vars, variables: Vars, before: Record | None) ->
         health=bool(health) or bool(kept and kept["health"]),
         compared=drift is not None,
         drift=drift or {},
+        brought=_brings(variables, bool(record["failure"]))
+        or bool(old and old["brought"] and not record["teardown"]),
     )
+
+
+def drifted(
+    host: str, variables: Vars, before: Record | None, known: dict[str, t.Any], told: bool
+) -> list[Finding]:
+    """The finding that a host which a run had brought to its plan is not there any more. ``known``: the known
+    issues of the catalog; ``told``: what is wrong with its servers is told already."""
+    drift = _drift(variables, failed=False) if "fleet_compared" in variables else None
+    if before is None or not before["seen"]["brought"]:
+        return []
+    roles = {role: reason for role, reason in (drift or {}).items() if not (told and role == "serve")}
+    if not roles:
+        return []
+    findings = Findings(host, known, variables.get("plan_accept") or [])
+    seen_now = "; ".join(f"{role}: {reason}" for role, reason in roles.items())
+    findings.add("host.drift", seen_now, "nothing left to do for any role", host=host)
+    return t.cast("list[Finding]", [dataclasses.asdict(each) for each in findings.sorted()])
+
+
+def _brings(variables: Vars, failed: bool) -> bool:
+    """Whether this run changes the host and did not fail."""
+    brought = "unchanged" in (variables.get("plan_compared") or {})
+    return brought and not failed and not variables.get("ansible_check_mode")
 
 
 def _drift(variables: Vars, failed: bool) -> dict[str, str] | None:
@@ -42,8 +74,7 @@ def _drift(variables: Vars, failed: bool) -> dict[str, str] | None:
     looked = variables.get("fleet_compared") or {}
     if isinstance(looked.get("reasons"), dict):
         return {str(role): str(reason) for role, reason in looked["reasons"].items()}
-    brought = "unchanged" in (variables.get("plan_compared") or {})
-    return {} if brought and not failed and not variables.get("ansible_check_mode") else None
+    return {} if _brings(variables, failed) else None
 
 
 def _versions(record: Record, health: Vars) -> dict[str, str]:
@@ -154,8 +185,9 @@ def _other(now: Seen, old: Seen, reasons: Vars) -> t.Iterator[Change]:
 def _drifted(now: Seen, old: Seen, reasons: Vars) -> t.Iterator[Change]:
     if now["compared"] and old["compared"]:
         for role, reason in now["drift"].items():
-            if role not in old["drift"]:
-                yield _change("drift", f"{reasons['drift']['name']} ({role})", "as planned", reason, reasons)
+            known = old["drift"].get(role, "as planned")
+            if known != reason:
+                yield _change("drift", f"{reasons['drift']['name']} ({role})", known, reason, reasons)
 
 
 def sentence(change: Change) -> str:

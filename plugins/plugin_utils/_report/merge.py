@@ -94,8 +94,16 @@ def read_one(path: Path) -> Record | None:
     fitting = {
         key: known[key] for key, value in base.items() if key in known and isinstance(known[key], type(value))
     }
-    record = t.cast("Record", {**base, **fitting})
+    # Of another version of this collection there is nothing to compare with, and the rest counts.
+    old = {name: nothing_seen() for name in ("seen", "last") if not _comparable(fitting.get(name))}
+    record = t.cast("Record", {**base, **fitting, **old})
     return record if _whole(record) else None
+
+
+def _comparable(stored: t.Any) -> bool:
+    return isinstance(stored, dict) and all(
+        isinstance(stored.get(key), type(value)) for key, value in nothing_seen().items()
+    )
 
 
 def _whole(record: Record) -> bool:
@@ -110,12 +118,7 @@ def _whole(record: Record) -> bool:
         "changes": {"kind", "what", "before", "now", "why", "severity"},
     }
     entries = t.cast("dict[str, list[t.Any]]", record)
-    shapes = (
-        (no_acceptance(), record["acceptance"]),
-        (nothing_seen(), record["seen"]),
-        (nothing_seen(), record["last"]),
-    )
-    return all(known.keys() <= stored.keys() for known, stored in shapes) and all(
+    return no_acceptance().keys() <= record["acceptance"].keys() and all(
         isinstance(each, dict) and keys <= each.keys()
         for name, keys in needed.items()
         for each in entries[name]

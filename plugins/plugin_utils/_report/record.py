@@ -72,10 +72,10 @@ def of_host(host: str, variables: Vars, run: Run, address: str = "", before: Rec
     record["teardown"] = bool(variables.get("fleet_teardown"))
     record["reboot"] = _reboot(plan, facts, variables) or _still_pending(record, before)
     record["endpoints"] = serving.endpoints(plan, variables, address or host)
-    found: list[Finding] = [
-        *(plan.get("findings") or []),
-        *serving.found(host, variables, record["reboot"]),
-    ]
+    known = _catalog(variables)
+    servers = serving.found(host, variables, record["reboot"])
+    drift = changes.drifted(host, variables, before, known.known_issues, told=bool(servers))
+    found: list[Finding] = [*(plan.get("findings") or []), *servers, *drift]
     put_right = applied(variables)
     record["findings"] = [each for each in found if each.get("mended_by") not in put_right]
     record["applied"] = [each for each in found if each.get("mended_by") in put_right]
@@ -86,20 +86,20 @@ def of_host(host: str, variables: Vars, run: Run, address: str = "", before: Rec
     if not system:
         _take_over(record, before)
     record["history"] = _history(record, before)
-    _add_changes(record, facts, variables, before)
-    return record
-
-
-def _add_changes(record: Record, facts: Vars, variables: Vars, before: Record | None) -> None:
     record["seen"] = changes.seen(record, facts, variables, before)
     if before is not None:
         # A run that writes the record twice compares with the run before it, both times.
         record["last"] = before["last"] if before["run"] == record["run"] else before["seen"]
+    record["changes"] = changes.of(record, before, known.health["changes"])
+    return record
+
+
+def _catalog(variables: Vars) -> Catalog:
+    """What the inventory says of it counts, unless it does not fit."""
     try:
-        known = Catalog(variables.get("plan_catalog") or {}).health
+        return Catalog(variables.get("plan_catalog") or {})
     except CatalogError:
-        known = Catalog({}).health
-    record["changes"] = changes.of(record, before, known["changes"])
+        return Catalog({})
 
 
 def applied(variables: Vars) -> set[str]:

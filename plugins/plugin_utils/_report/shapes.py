@@ -118,6 +118,8 @@ class Seen(t.TypedDict):
     # Whether the host was held against its plan, and which roles have something to do.
     compared: bool
     drift: dict[str, str]
+    # Whether a run has brought it to its plan.
+    brought: bool
 
 
 class Change(t.TypedDict):
@@ -213,7 +215,7 @@ def no_acceptance() -> Acceptance:
 
 
 def nothing_seen() -> Seen:
-    return Seen(boot_id="", versions={}, counters={}, health=False, compared=False, drift={})
+    return Seen(boot_id="", versions={}, counters={}, health=False, compared=False, drift={}, brought=False)
 
 
 def empty(host: str) -> Record:

@@ -24,7 +24,7 @@ from ansible_collections.amdgpu.fleet.plugins.plugin_utils._report import (
 )
 from ansible_collections.amdgpu.fleet.plugins.plugin_utils._report.page import page
 from ansible_collections.amdgpu.fleet.plugins.plugin_utils._report.record import of_host
-from ansible_collections.amdgpu.fleet.plugins.plugin_utils._report.shapes import Record
+from ansible_collections.amdgpu.fleet.plugins.plugin_utils._report.shapes import Record, nothing_seen
 from ansible_collections.amdgpu.fleet.plugins.plugin_utils._report.table import table
 from testbed.tree import load_host, write_tree
 
@@ -115,6 +115,40 @@ def test_a_run_that_set_nothing_right_does_not_call_it_planned(look, variables):
     look(fleet_compared={"reasons": {"serve": "it differs"}})
     assert look(plan_compared={"unchanged": []}, **variables)["seen"]["drift"] == {"serve": "it differs"}
     assert look(plan_compared={"unchanged": []})["seen"]["drift"] == {}
+
+
+def test_a_host_that_was_brought_to_its_plan_and_left_it_has_a_finding(look):
+    drift = {
+        "fleet_compared": {"reasons": {"serve": "write /etc/vllm/chat.env", "kernel": "write limits.conf"}}
+    }
+    down = {
+        "name": "chat",
+        "unit": "vllm-chat.service",
+        "verdict": "down",
+        "reason": "it is inactive",
+        "expected": "active",
+    }
+
+    def found(record: Record) -> dict[str, str]:
+        return {
+            each["id"]: each["seen"]
+            for each in record["findings"]
+            if each["id"] in ("host.drift", "serve.down")
+        }
+
+    assert found(look(**drift)) == {}, "nobody has set it up yet"
+    assert found(look(plan_compared={"unchanged": []})) == {}
+    both = "serve: write /etc/vllm/chat.env; kernel: write limits.conf"
+    assert found(look(**drift)) == found(look(**drift)) == {"host.drift": both}, "until it is set right"
+    assert found(look(**drift, fleet_serving={"servers": [down]})) == {
+        "serve.down": "it is inactive",
+        "host.drift": "kernel: write limits.conf",
+    }
+    accepted = look(**drift, plan_accept=["host.drift"])["findings"]
+    assert [each["severity"] for each in accepted if each["id"] == "host.drift"] == ["ok"]
+    assert found(look(plan_compared={"unchanged": []}, fleet_teardown=True)) == {}
+    look(fleet_teardown=True)
+    assert found(look(fleet_compared={"reasons": {}})) == {}
 
 
 def test_a_run_without_health_forgets_no_counter(look):
@@ -237,5 +271,6 @@ def test_a_record_of_an_older_version_without_them_is_read(tmp_path):
     path.write_text(json.dumps(record))
     read = merge.read_one(path)
     assert read is not None and read["changes"] == [] and read["seen"]["versions"] == {}
-    path.write_text(json.dumps({**record, "seen": {"versions": 3}}))
-    assert merge.read_one(path) is None
+    path.write_text(json.dumps({**record, "seen": {"versions": 3}, "last": []}))
+    read = merge.read_one(path)
+    assert read is not None and read["seen"] == read["last"] == nothing_seen() and read["history"]
