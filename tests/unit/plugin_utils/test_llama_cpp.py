@@ -258,6 +258,34 @@ def test_a_gpu_that_rocm_does_not_support_serves_through_vulkan(serve):
     assert "ROCm does not support gfx906" in asked[0]
 
 
+@pytest.mark.parametrize(
+    ("gfx", "given", "wants", "told"),
+    [
+        ("gfx1032", {}, {}, "three to four times slower"),
+        ("gfx1032", {}, {"llama_cpp_version": "b9459"}, ""),
+        ("gfx1201", {"cache-type-k": "q8_0"}, {}, "With a quantized cache prompts"),
+        ("gfx1201", {}, {}, ""),
+        ("gfx1201", {"cache-type-k": "q8_0"}, {"llama_cpp_backend": "hip"}, ""),
+        # The Mesa of the host; an image brings its own.
+        (
+            "gfx1030",
+            {"mmproj": FILE},
+            {"serve_kind": "venv", "llama_cpp_backend": "vulkan"},
+            "Mesa before 26.0.5",
+        ),
+        ("gfx1030", {"mmproj": FILE}, {"llama_cpp_backend": "vulkan"}, ""),
+        ("gfx1030", {}, {"serve_kind": "venv", "llama_cpp_backend": "vulkan"}, ""),
+    ],
+)
+def test_bugs_that_one_can_live_with_are_said_where_they_are(serve, gfx, given, wants, told):
+    def called(gpus, _rocm):
+        gpus["gpus"][0]["gfx"] = gfx
+
+    said = found(serve(given={"options": given}, change=called, **wants), "llama.bug")
+    assert bool(said) is bool(told)
+    assert not said or told in said[0]
+
+
 def test_an_unknown_release_is_refused(serve):
     assert "0.7.0, or a build such as b11669" in found(serve(llama_cpp_version="0.99.0"), "llama.release")[0]
 

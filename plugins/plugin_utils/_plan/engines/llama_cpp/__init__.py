@@ -92,6 +92,7 @@ class LlamaCpp:
     def launch(self, instance: Instance[LlamaBuild], together: Together | None) -> Launch:
         asked = memory.choose_context(instance, beside.resolve(instance, options.of_instance(instance)))
         options.check_cache(instance, options.settings(instance, asked))
+        backend.warn(instance, asked)
         variables = options.environment(instance, asked)
         if instance.container:
             variables[SHADERS] = SHADER_CACHE

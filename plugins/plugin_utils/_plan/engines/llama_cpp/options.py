@@ -15,7 +15,7 @@ from ... import model as models
 from ...host import Host
 from ...wants import INVENTORY
 from ..protocol import Instance
-from . import backend, fit
+from . import fit
 from .beside import projector
 from .builds import LlamaBuild
 
@@ -230,4 +230,3 @@ def check_cache(instance: Llama, asked: fit.Settings) -> None:
     if asked.value_type not in ("f32", "f16", "bf16") and not asked.flash:
         seen = f"--cache-type-v {asked.value_type} with --flash-attn off"
         _refuse(instance, seen, "flash attention", "Remove flash-attn, or take cache-type-v f16")
-    backend.warn(instance.host, instance.build.backend, instance.build.number)
