@@ -11,9 +11,6 @@ from ...host import Host
 from ...wants import INVENTORY
 from ..protocol import Instance
 
-if t.TYPE_CHECKING:
-    from .builds import LlamaBuild
-
 GPU_BACKENDS = ("vulkan", "hip")
 
 
@@ -104,7 +101,7 @@ def _bugs(host: Host, name: str, number: int) -> list[dict[str, t.Any]]:
     ]
 
 
-def warn(instance: Instance[LlamaBuild], options: t.Mapping[str, t.Any]) -> None:
+def warn(instance: Instance[t.Any], options: t.Mapping[str, t.Any]) -> None:
     """Bugs that one can live with."""
     host, build = instance.host, instance.build
     for bug in _bugs(host, build.backend, build.number):
