@@ -22,7 +22,7 @@ import pytest
 from ansible_collections.amdgpu.fleet.plugins.module_utils import _gguf_model
 from ansible_collections.amdgpu.fleet.plugins.module_utils._tree import Tree
 from ansible_collections.amdgpu.fleet.plugins.plugin_utils._plan.catalog import read_part
-from ansible_collections.amdgpu.fleet.plugins.plugin_utils._plan.engines.llama_cpp import fit
+from ansible_collections.amdgpu.fleet.plugins.plugin_utils._plan.engines.llama_cpp import fit, router
 from testbed import llama_cpp, real_model
 from testbed.engine import MODELS
 from testbed.hosts import LIMITS
@@ -150,6 +150,38 @@ def test_a_draft_without_a_type_is_loaded_and_not_asked(server: Server) -> None:
     need = fit.need(known, fit.Settings(context=512, slots=1), beside)  # type: ignore[arg-type]
     assert need.weights == pytest.approx(logged(log, "model"), rel=0.03), log
     assert need.cache == pytest.approx(logged(log, "KV"), rel=0.03), log
+
+
+def test_a_router_loads_what_its_file_names_and_serves_each_by_its_name(server: Server) -> None:
+    """The configuration that the plan writes, and its environment."""
+    asked = {"alias": "first", "models": {"second": real_model.GGUF}, "models-max": 1}
+    text = router.preset(asked, real_model.GGUF)
+    port = 18092 + server.name.endswith("vulkan")
+    environment = {
+        "LLAMA_ARG_MODELS_PRESET": "/tmp/preset", "LLAMA_ARG_MODELS_MAX": "1", "LLAMA_ARG_MODELS_AUTOLOAD": "1",
+        "LLAMA_ARG_CTX_SIZE": "512", "LLAMA_ARG_N_PARALLEL": "1", "LLAMA_ARG_DEVICE": "none", "LLAMA_ARG_HOST": "127.0.0.1",
+        "LLAMA_ARG_PORT": str(port), "LLAMA_ARG_OFFLINE": "1", "LLAMA_ARG_ENDPOINT_METRICS": "1",
+    }  # fmt: skip
+    words = " ".join(f"{name}={value}" for name, value in environment.items())
+    shell = f"cat >/tmp/preset; {words} llama-server >/tmp/router 2>&1 & echo $! >/tmp/router.pid"
+    podman("exec", "--interactive", server.name, "sh", "-c", shell, stdin=text)
+    routed = Server(server.name, f"http://127.0.0.1:{port}")
+    try:
+        _wait(routed)
+
+        def states() -> dict[str, str]:
+            return {each["id"]: each["status"]["value"] for each in routed.get("/v1/models")["data"]}
+
+        assert set(states()) == {"first", "second"} and states()["second"] == "unloaded"
+        for name in ("first", "second"):
+            body = {"model": name, "prompt": "Paris is", "max_tokens": 2}
+            assert routed.get("/v1/completions", body)["usage"]["completion_tokens"] == 2
+        # One at a time was asked for.
+        assert states()["second"] == "loaded" and states()["first"] != "loaded"
+        with pytest.raises(urllib.error.HTTPError):
+            routed.get("/v1/completions", {"model": "third", "prompt": "x", "max_tokens": 1})
+    finally:
+        podman("exec", server.name, "sh", "-c", "kill $(cat /tmp/router.pid)")
 
 
 # --- options
