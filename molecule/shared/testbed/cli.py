@@ -83,6 +83,7 @@ def _prepare(options: argparse.Namespace) -> None:
         real_model.prepare()
         llama_cpp.prepare()
         closed.prepare()
+        closed.shelve(real_model.ON_THE_HUB, [real_model.FILE], cut="60000000 1")
         builds.prepare()
 
 

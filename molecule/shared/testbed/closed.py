@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import inspect
 import json
+import os
 import shutil
 from pathlib import Path
 
@@ -66,6 +67,20 @@ def prepare() -> None:
         (FOLDER / "hub/tiny/weak.cut").write_text("12000000 1\n", encoding="utf-8")
         (FOLDER / "hub/tiny/broken.cut").write_text("100000 6\n", encoding="utf-8")
         stamp.write_text(key, encoding="utf-8")
+
+
+def shelve(name: str, files: list[Path], cut: str = "") -> None:
+    """Put a model of the machine into the Hub, by links: it costs nothing, and is done whenever it is not there.
+    ``cut``: as over a bad line, see mirror.py."""
+    folder = FOLDER / "hub" / name
+    folder.mkdir(parents=True, exist_ok=True)
+    for path in files:
+        there = folder / path.name
+        if not there.exists() or not there.samefile(path):
+            there.unlink(missing_ok=True)
+            os.link(path, there)
+    if cut:
+        folder.with_name(f"{folder.name}.cut").write_text(f"{cut}\n", encoding="utf-8")
 
 
 def serve(reference: str, network: str, limits: tuple[str, ...]) -> None:

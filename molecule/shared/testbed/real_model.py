@@ -22,6 +22,9 @@ NAME = "smollm2-135m-instruct"
 # The paths that hosts give an engine.
 SAFETENSORS = f"/srv/models/{NAME}"
 GGUF = f"/srv/models/{NAME}-gguf/SmolLM2-135M-Instruct.Q4_1.gguf"
+# On the machine, and in the bed's Hub.
+FILE = MODELS / Path(GGUF).relative_to("/srv/models")
+ON_THE_HUB = "tiny/SmolLM2-135M-Instruct-GGUF"
 QUESTION = "What is the capital of France? Answer in one short sentence."
 ANSWER = "Paris"
 

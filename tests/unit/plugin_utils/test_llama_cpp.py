@@ -258,6 +258,34 @@ def test_a_gpu_that_rocm_does_not_support_serves_through_vulkan(serve):
     assert "ROCm does not support gfx906" in asked[0]
 
 
+@pytest.mark.parametrize(
+    ("gfx", "given", "wants", "told"),
+    [
+        ("gfx1032", {}, {}, "three to four times slower"),
+        ("gfx1032", {}, {"llama_cpp_version": "b9459"}, ""),
+        ("gfx1201", {"cache-type-k": "q8_0"}, {}, "With a quantized cache prompts"),
+        ("gfx1201", {}, {}, ""),
+        ("gfx1201", {"cache-type-k": "q8_0"}, {"llama_cpp_backend": "hip"}, ""),
+        # The Mesa of the host; an image brings its own.
+        (
+            "gfx1030",
+            {"mmproj": FILE},
+            {"serve_kind": "venv", "llama_cpp_backend": "vulkan"},
+            "Mesa before 26.0.5",
+        ),
+        ("gfx1030", {"mmproj": FILE}, {"llama_cpp_backend": "vulkan"}, ""),
+        ("gfx1030", {}, {"serve_kind": "venv", "llama_cpp_backend": "vulkan"}, ""),
+    ],
+)
+def test_bugs_that_one_can_live_with_are_said_where_they_are(serve, gfx, given, wants, told):
+    def called(gpus, _rocm):
+        gpus["gpus"][0]["gfx"] = gfx
+
+    said = found(serve(given={"options": given}, change=called, **wants), "llama.bug")
+    assert bool(said) is bool(told)
+    assert not said or told in said[0]
+
+
 def test_an_unknown_release_is_refused(serve):
     assert "0.7.0, or a build such as b11669" in found(serve(llama_cpp_version="0.99.0"), "llama.release")[0]
 
@@ -376,31 +404,53 @@ def test_a_key_does_not_stand_in_an_environment(serve):
 # --- one engine or the other
 
 
-def test_the_engine_is_one_word_and_the_format_of_the_model(serve, make_plan, ids):
+# What an engine is, and where its files lie. Everything else is the same by whatever engine.
+OF_AN_ENGINE = {
+    *("engine", "title", "documentation", "version", "variant", "unit", "unit_file", "configuration_file"),
+    *(
+        "environment_file",
+        "secret_file",
+        "shared_secret_file",
+        "image",
+        "launch",
+        "environment",
+        "memory",
+        "options",
+    ),
+}
+# Vulkan needs no ROCm, and so not its device.
+OF_A_BACK_END = {"rocm", "devices", "variant"}
+# Where the file of the model lies.
+OF_A_FORMAT = {"model", "read_only"}
+
+
+@pytest.mark.parametrize("backend", ["vulkan", "hip"])
+def test_the_engine_is_one_word_and_the_format_of_the_model(serve, make_plan, ids, backend):
+    """Two inventories, which differ in the word for the engine and in the model."""
+    common = {
+        "name": "chat", "served_name": "smol", "host": "10.0.0.5", "port": 8123, "numa": "none", "probe": "health", "gpus": [0],
+    }  # fmt: skip
+    of_all = {
+        "serve_start_timeout": 900, "serve_read_only": True, "serve_api_key": "a-key-of-16-letters", "serve_check_interval": 60,
+        "serve_secret_environment": {"OTEL_TOKEN": "x"}, "llama_cpp_backend": backend,
+    }  # fmt: skip
+
     def there(_gpus, rocm):
         rocm["podman"] = {"version": "5.4.2", "init": True, "quadlet": "5.4", "images": []}
 
-    common = {"port": 8123, "served_name": "smol", "host": "127.0.0.1"}
-    llama = serve(given=common)
-    entry = {**CHAT, **common, "engine": "vllm", "model": "/srv/models/smollm2"}
-    vllm = make_plan("strix-halo-128", there, serve_instances=[entry])
-    assert [each for each in ids(llama) + ids(vllm) if each.startswith(("serve.", "vllm.", "llama."))] == []
+    llama = serve(given={**common, "engine": "llama_cpp", "model": FILE}, **of_all)
+    entry = {**common, "engine": "vllm", "model": "/srv/models/smollm2"}
+    vllm = make_plan("strix-halo-128", there, serve_instances=[entry], **of_all)
+    assert ids(llama) == ids(vllm) == []
     first, second = llama["serve"]["instances"][0], vllm["serve"]["instances"][0]
-    same = (
-        "name",
-        "kind",
-        "served_name",
-        "host",
-        "port",
-        "url",
-        "exposed",
-        "gpus",
-        "groups",
-        "completes",
-        "init",
-    )
-    assert {name: first[name] for name in same} == {name: second[name] for name in same}
+    differ = {name for name in first if first[name] != second[name]}
+    assert first.keys() == second.keys()
+    assert differ <= OF_AN_ENGINE | OF_A_FORMAT | (OF_A_BACK_END if backend == "vulkan" else set())
     assert (first["engine"], second["engine"]) == ("llama_cpp", "vllm")
+    assert llama.keys() == vllm.keys()
+    # Nor does the rest of the plan differ: kernel, firmware, driver, ROCm, devices, partitions.
+    for part in ("kernel", "firmware", "driver", "rocm", "devices"):
+        assert llama[part] == vllm[part], part
 
 
 @pytest.mark.parametrize(
@@ -409,6 +459,11 @@ def test_the_engine_is_one_word_and_the_format_of_the_model(serve, make_plan, id
         ("gfx1151", True, "llama_cpp", "the model is in gguf"),
         ("gfx1151", False, "vllm", "the model is in safetensors"),
         ("gfx1103", True, "llama_cpp", "vLLM has no code for gfx1103"),
+        ("gfx906", True, "llama_cpp", "vLLM has no code for gfx906"),
+        ("gfx1030", True, "llama_cpp", "vLLM has no code for gfx1030"),
+        ("gfx1030", None, "llama_cpp", "vLLM has no code for gfx1030"),
+        ("gfx942", True, "llama_cpp", "the model is in gguf"),
+        ("gfx942", False, "vllm", "the model is in safetensors"),
         ("gfx1103", None, "llama_cpp", "vLLM has no code for gfx1103"),
         ("gfx1151", None, "vllm", "the first one that has code"),
     ],
@@ -435,13 +490,40 @@ def test_auto_chooses_with_a_reason(serve, gfx, gguf, engine, why):
     assert why in setting["reason"]
 
 
-def test_what_neither_can_serve_is_refused_with_what_would(serve):
+@pytest.mark.parametrize("gfx", ["gfx1103", "gfx906", "gfx1030", "gfx803"])
+def test_what_neither_can_serve_is_refused_with_what_would(serve, gfx):
     def change(gpus, rocm):
-        gpus["gpus"][0]["gfx"] = "gfx1103"
+        gpus["gpus"][0]["gfx"] = gfx
         rocm["paths"][FILE].update(model=True, directory=True, gguf=None)
 
     told = found(serve(given={"engine": "auto"}, change=change), "serve.engine")
-    assert "in safetensors on gfx1103" in told[0] and "in gguf (llama.cpp)" in told[0]
+    assert f"in safetensors on {gfx}" in told[0] and "in gguf (llama.cpp)" in told[0]
+
+
+@pytest.mark.parametrize(("gfx", "supported"), [("gfx906", False), ("gfx803", False), ("gfx1103", False)])
+def test_a_gpu_that_rocm_knows_nothing_of_serves_gguf_by_itself(serve, ids, gfx, supported):
+    """Through Vulkan, which needs its render node alone."""
+
+    def old(gpus, _rocm):
+        gpus["gpus"][0].update(gfx=gfx, supported=supported, apu=False)
+
+    plan = serve(given={"engine": "auto"}, change=old)
+    (server,) = plan["serve"]["instances"]
+    assert (server["engine"], server["variant"], server["devices"]) == (
+        "llama_cpp",
+        "vulkan",
+        ["/dev/dri/renderD128"],
+    )
+
+
+def test_a_repository_that_may_be_of_either_format_goes_to_the_engine_that_has_code(serve):
+    """Which then asks for its own: what has none is refused before anything is fetched (test_model_gguf.py)."""
+
+    def old(gpus, rocm):
+        gpus["gpus"][0]["gfx"] = "gfx1103"
+
+    plan = serve(given={"engine": "auto", "model": "Qwen/Qwen3-8B"}, change=old)
+    assert [fetch["format"] for fetch in plan["model"]["fetch"]] == ["gguf"]
 
 
 @pytest.mark.parametrize("engine", ["vllm", "llama_cpp"])

@@ -214,3 +214,76 @@ def test_a_draft_takes_from_the_context_that_fits():
     # On the CPU all of it is in the memory of the host, embedding included.
     large = {**model, "total_bytes": 3 << 30}
     assert fit.need(large, asked, fit.Beside(on_host=True)).weights == 3 << 30
+
+
+# --- several models in one server
+
+TWO = {PLACE: {"x-Q4_K_M.gguf": MODEL}, "/srv/s": {"s-Q8_0.gguf": SMALL}}
+
+
+def test_a_router_has_a_section_for_each_model_and_memory_for_all(serve, ids):
+    given = {
+        "served_name": "large",
+        "options": {"models": {"small": "/srv/s"}, "parallel": 2, "ctx-size": 4096},
+    }
+    plan = serve(TWO, given)
+    assert ids(plan) == []
+    server = first(plan)
+    assert server["launch"]["configuration"] == (
+        f"version = 1\n\n[large]\nmodel = {PLACE}/x-Q4_K_M.gguf\nload-on-startup = true\n\n"
+        "[small]\nmodel = /srv/s/s-Q8_0.gguf\nload-on-startup = true\n"
+    )
+    variables = server["environment"]
+    assert (
+        variables["LLAMA_ARG_MODELS_PRESET"]
+        == server["launch"]["configuration_path"]
+        == "/etc/llama-cpp/config.yaml"
+    )
+    # Every process inherits them.
+    assert not {"LLAMA_ARG_MODEL", "LLAMA_ARG_ALIAS"} & set(variables)
+    assert (variables["LLAMA_ARG_MODELS_MAX"], variables["LLAMA_ARG_MODELS_AUTOLOAD"]) == ("2", "0")
+    assert server["read_only"] == [PLACE, "/srv/s/s-Q8_0.gguf"] and server["served_name"] == "large"
+    alone = first(serve(TWO, {**given, "options": {"parallel": 2, "ctx-size": 4096}}))["memory"]
+    assert server["memory"]["kv_bytes"] * 2 == alone["kv_bytes"] * 3
+    # It shows no numbers of all models together, so nobody can wait for them.
+    assert server["launch"]["drain_timeout"] == 0
+
+
+def test_a_router_that_holds_fewer_than_all_loads_what_is_asked_for(serve, ids):
+    given = {
+        "served_name": "large",
+        "options": {"models": {"small": "/srv/s"}, "models-max": 1, "ctx-size": 4096, "parallel": 2},
+    }
+    plan = serve(TWO, given)
+    assert ids(plan) == [] and first(plan)["environment"]["LLAMA_ARG_MODELS_AUTOLOAD"] == "1"
+    assert (
+        "[small]\nmodel = /srv/s/s-Q8_0.gguf\nload-on-startup = false"
+        in first(plan)["launch"]["configuration"]
+    )
+    alone = first(serve(TWO, {**given, "options": {"parallel": 2, "ctx-size": 4096}}))["memory"]
+    assert first(plan)["memory"]["kv_bytes"] == alone["kv_bytes"]
+
+
+def test_the_models_of_a_router_come_from_the_hub_too(serve, ids):
+    given = {"served_name": "large", "options": {"models": {"small": DRAFT}}}
+    plan = serve(given=given, model_sources=[{"model": DRAFT}])
+    assert ids(plan) == [] and {each["path"] for each in plan["model"]["fetch"]} == {PLACE, DRAFT_PLACE}
+    assert first(plan)["read_only"] == [PLACE, DRAFT_PLACE]
+
+
+@pytest.mark.parametrize(
+    ("options", "told"),
+    [
+        ({"models": ["/srv/s"]}, "Correct models in the options of chat"),
+        ({"models": {"a b": "/srv/s"}}, "Correct models in the options of chat"),
+        ({"models": {"a]\nx": "/srv/s"}}, "Correct models in the options of chat"),
+        ({"models": {"large": "/srv/s"}}, "that no other model has"),
+        ({"models": {"small": "/srv/nowhere.gguf"}}, "Put the model small there"),
+        ({"models": {"small": "own/x-GGUF:Q4_0"}}, "Add own/x-GGUF:Q4_0 to model_sources"),
+        ({"models": {"small": "/srv/s"}, "spec-draft-model": "/srv/s"}, "Remove spec-draft-model or models"),
+        ({"models-max": 2}, "Remove models-max, or name the others in models"),
+        ({"models-dir": "/srv"}, "models names them"),
+    ],
+)
+def test_a_router_that_cannot_be(serve, options, told):
+    assert told in " ".join(said(serve(TWO, {"served_name": "large", "options": options}), "llama.option"))

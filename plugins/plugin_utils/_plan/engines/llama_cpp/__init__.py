@@ -15,10 +15,10 @@ from ...facts import Gpu
 from ...host import Host
 from ...wants import Server, Wants
 from ..protocol import Cache, Image, Instance, Launch, Links, Own, Questions, Together, Venv
-from . import backend, beside, builds, memory, options
+from . import backend, beside, builds, memory, options, router
 from .builds import LlamaBuild
+from .options import CONFIGURATION
 
-CONFIGURATION = "/etc/llama-cpp"
 # What drivers compile at first use.
 SHADERS, SHADER_CACHE = "MESA_SHADER_CACHE_DIR", "/var/cache/llama-cpp"
 # It answers no request that is under way once it is told to stop: it is told when none is, and to wait longer
@@ -39,7 +39,13 @@ class LlamaCpp:
     def questions(self, wants: Wants, catalog: Catalog, servers: t.Sequence[Server]) -> Questions:
         named = [{**wants.llama_cpp_options, **server.options} for server in servers]
         return Questions(
-            paths=[path for each in named for path in beside.files(catalog.llama_cpp["paths"], each)],
+            paths=[
+                path
+                for each in named
+                for path in beside.files(
+                    [*catalog.llama_cpp["paths"], *_models(each)], {**each, **_models(each)}
+                )
+            ],
             images=builds.candidates(wants, catalog),
             programs=[wants.llama_cpp_program or builds.PROGRAM],
         )
@@ -92,19 +98,26 @@ class LlamaCpp:
     def launch(self, instance: Instance[LlamaBuild], together: Together | None) -> Launch:
         asked = memory.choose_context(instance, beside.resolve(instance, options.of_instance(instance)))
         options.check_cache(instance, options.settings(instance, asked))
+        backend.warn(instance, asked)
         variables = options.environment(instance, asked)
         if instance.container:
             variables[SHADERS] = SHADER_CACHE
         beside.check(instance, asked)
         named = beside.files(instance.host.catalog.llama_cpp["paths"], asked)
+        several = "models" in asked
+        if several:
+            router.check(instance, asked)
+            named += [path for path in asked["models"].values() if path.startswith("/")]
         return Launch(
             command=[
                 instance.build.entrypoint if instance.container else instance.build.program,
                 *options.arguments(instance, asked),
             ],
-            # It reads its environment; this is for people.
-            configuration=yaml.safe_dump(asked, sort_keys=True, width=10_000, allow_unicode=True),
-            configuration_path=f"{CONFIGURATION}/config.yaml",
+            # It reads its environment; this is for people, but for the router.
+            configuration=router.preset(asked, options.file_of(instance))
+            if several
+            else yaml.safe_dump(asked, sort_keys=True, width=10_000, allow_unicode=True),
+            configuration_path=options.configuration_path(instance),
             environment=variables,
             cache_environment={SHADERS: "mesa"},
             read_only=_read_only(instance, named),
@@ -116,7 +129,8 @@ class LlamaCpp:
             health_path="/health",
             metrics_path="/metrics",
             stop_timeout=STOP_SECONDS,
-            drain_timeout=DRAIN_SECONDS if asked.get("metrics") else 0,
+            # A router has no numbers of all its models.
+            drain_timeout=DRAIN_SECONDS if asked.get("metrics") and not several else 0,
             # A wrong option, a model that cannot be loaded, a port that is taken.
             no_restart=[1],
             shm_size="64m",
@@ -133,6 +147,12 @@ class LlamaCpp:
 
     def loads_unindexed(self, wants: Wants, server: Server) -> bool:
         return False
+
+
+def _models(named: t.Mapping[str, t.Any]) -> dict[str, t.Any]:
+    """Further models that an inventory names; nobody looked yet what they are."""
+    given = named.get("models")
+    return {f"models.{name}": value for name, value in given.items()} if isinstance(given, dict) else {}
 
 
 def _read_only(instance: Instance[LlamaBuild], named: list[str]) -> list[str]:

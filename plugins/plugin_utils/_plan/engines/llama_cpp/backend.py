@@ -9,6 +9,7 @@ import typing as t
 from ...facts import Gpu
 from ...host import Host
 from ...wants import INVENTORY
+from ..protocol import Instance
 
 GPU_BACKENDS = ("vulkan", "hip")
 
@@ -83,29 +84,34 @@ def _hindrance(host: Host, name: str, number: int) -> str | None:
         return f"ROCm does not support {gfx}"
     if built_for != "all" and gfx not in built_for and not own:
         return f"the image has no code for {gfx}"
-    for bug in catalog["bugs"]:
-        since, until = bug["from_build"] or 0, bug["below_build"] or 1 << 30
-        if (
-            name == bug["backend"]
-            and gfx in bug["gfx"]
-            and bug["severity"] == "fail"
-            and since <= number < until
-        ):
+    for bug in _bugs(host, name, number):
+        if bug["severity"] == "fail":
             return f"{bug['what'].rstrip('.')} ({bug['source']})"
     return None
 
 
-def warn(host: Host, name: str, number: int) -> None:
+def _bugs(host: Host, name: str, number: int) -> list[dict[str, t.Any]]:
+    """Those of a build with this back end on this GPU."""
+    return [
+        bug
+        for bug in host.catalog.llama_cpp["bugs"]
+        if name == bug["backend"]
+        and _gfx(host) in bug["gfx"]
+        and (bug["from_build"] or 0) <= number < (bug["below_build"] or 1 << 30)
+    ]
+
+
+def warn(instance: Instance[t.Any], options: t.Mapping[str, t.Any]) -> None:
     """Bugs that one can live with."""
-    for bug in host.catalog.llama_cpp["bugs"]:
-        since, until = bug["from_build"] or 0, bug["below_build"] or 1 << 30
-        if (
-            name == bug["backend"]
-            and _gfx(host) in bug["gfx"]
-            and bug["severity"] == "warn"
-            and since <= number < until
+    host, build = instance.host, instance.build
+    for bug in _bugs(host, build.backend, build.number):
+        if bug["severity"] != "warn" or bug.get("kind", instance.kind) != instance.kind:
+            continue
+        asked = bug.get("option", {})
+        if all(
+            options.get(name) and (not values or options[name] in values) for name, values in asked.items()
         ):
-            seen = f"build b{number} with {name} on {_gfx(host)}"
+            seen = f"build b{build.number} with {build.backend} on {_gfx(host)}"
             host.findings.add(
                 "llama.bug", seen, "a build without the bug", why=bug["what"], remedy=bug["remedy"]
             )

@@ -31,7 +31,7 @@ def resolve(instance: Llama, options: t.Mapping[str, t.Any]) -> dict[str, t.Any]
     found = dict(options)
     for name in instance.host.catalog.llama_cpp["paths"]:
         if isinstance(found.get(name), str):
-            found[name] = _file(instance, name, found[name])
+            found[name] = brought(instance, name, found[name])
     if found.get("spec-draft-model") and "spec-type" not in found:
         kind = _type_of(found["spec-draft-model"], _known(instance.host, found["spec-draft-model"]))
         if kind:
@@ -94,8 +94,12 @@ def beside(instance: Llama, options: t.Mapping[str, t.Any]) -> fit.Beside:
             projected = known["weights_bytes"]
     draft = _known(instance.host, options.get("spec-draft-model") or "")
     drafted = options.get("spec-draft-n-max", DRAFTED)
+    others = [_known(instance.host, path) for path in options.get("models", {}).values()]
+    loaded = sorted((each for each in others if each), key=lambda each: -each["total_bytes"])
+    most = options.get("models-max") or len(loaded) + 1
     return fit.Beside(
         projector=projected,
+        others=tuple(loaded[: most - 1]),
         draft=draft if draft and not draft["problem"] else None,
         draft_key_type=str(options.get("spec-draft-type-k", "f16")),
         draft_value_type=str(options.get("spec-draft-type-v", "f16")),
@@ -118,7 +122,7 @@ def _known(host: Host, path: str) -> Gguf | None:
     return found
 
 
-def _file(instance: Llama, option: str, value: str) -> str:
+def brought(instance: Llama, option: str, value: str) -> str:
     """The file of a model of model_sources, or the one in a folder; any other text as it is."""
     host, place = instance.host, value
     if not value.startswith("/"):

@@ -51,6 +51,8 @@ class Beside:
     draft_value_type: str = "f16"
     # How many tokens are drafted at once.
     drafted: int = 0
+    # Other models that are loaded at the same time, each with a cache of its own.
+    others: tuple[Gguf, ...] = ()
     # Whether it is the memory of the host that holds all of it, and whether it holds the cache.
     on_host: bool = False
     cache_on_host: bool = False
@@ -113,7 +115,10 @@ def need(model: Gguf, settings: Settings, beside: Beside = ALONE) -> Need:
         compute += slot_context(settings) * settings.batch * model["heads"] * 4
     # A draft that is refused is taken back: each of its tokens has a state of its own.
     states = model["state_bytes"] * settings.slots * (1 + beside.drafted)
-    return Need(weights, 0 if beside.cache_on_host else cache, states, compute)
+    alone = Need(weights, 0 if beside.cache_on_host else cache, states, compute)
+    each = dataclasses.replace(beside, projector=0, draft=None, others=())
+    together = [alone, *(need(other, settings, each) for other in beside.others)]
+    return Need(*(sum(parts) for parts in zip(*map(dataclasses.astuple, together))))
 
 
 def _weights(model: Gguf, beside: Beside) -> int:

@@ -15,13 +15,14 @@ from ... import model as models
 from ...host import Host
 from ...wants import INVENTORY
 from ..protocol import Instance
-from . import backend, fit
+from . import fit, router
 from .beside import projector
 from .builds import LlamaBuild
 
 Llama = Instance[LlamaBuild]
 DEVICES = {"vulkan": "Vulkan", "hip": "ROCm"}
 SLOTS, SLOT_CONTEXT = 4, 8192
+CONFIGURATION = "/etc/llama-cpp"
 # What a unit and a pod take as it is.
 PLAIN = re.compile(r"[\w./:@,=+*^-]{1,1024}")
 _KINDS = {"int": "a whole number", "number": "a number", "bool": "true or false", "text": "one line of text"}
@@ -40,7 +41,8 @@ def of_instance(instance: Llama) -> dict[str, t.Any]:
         "parallel": SLOTS,
         "kv-unified": False,
     }
-    projector(model_of(instance), options)
+    if not {**instance.host.wants.llama_cpp_options, **server.options}.get("models"):
+        projector(model_of(instance), options)
     if build.gpu:
         # Without its device it ends: else it would go on, on the CPU, with no more than a warning.
         names = [f"{DEVICES[build.backend]}{at}" for at in range(max(len(instance.devices.gpus), 1))]
@@ -51,12 +53,19 @@ def of_instance(instance: Llama) -> dict[str, t.Any]:
         options |= {"cache-ram": 0, **({"load-mode": "none"} if known else {"no-mmap": True})}
         reason = "a cache of prompts in host memory takes from the memory of the GPU, which is the same here"
         instance.note("option", "cache-ram=0", reason, "ggml-org/llama.cpp#22774")
-    for name, value in {**instance.host.wants.llama_cpp_options, **server.options}.items():
+    named = {**instance.host.wants.llama_cpp_options, **server.options}
+    several = named.pop("models", None)
+    for name, value in named.items():
         name, value = _known(instance, name, value)
         if name:
             options[name] = value
             instance.note("option", f"{name}={value}", "asked for", INVENTORY)
-    return {name: value for name, value in options.items() if value is not None}
+    options = {name: value for name, value in options.items() if value is not None}
+    router.take(instance, several, options)
+    for name in ("models-max", "models-autoload"):
+        if name in options and "models" not in options and not several:
+            _refuse(instance, f"--{name}", "several models", f"Remove {name}, or name the others in models")
+    return options
 
 
 def _spelt(catalog: t.Mapping[str, t.Any], name: str, value: t.Any) -> tuple[str, t.Any]:
@@ -137,7 +146,12 @@ def environment(instance: Llama, options: t.Mapping[str, t.Any]) -> dict[str, st
     host, build = instance.host, instance.build
     known, removed = host.catalog.llama_cpp["options"], host.catalog.llama_cpp["removed"]
     named: dict[str, str] = {"LLAMA_ARG_MODEL": file_of(instance)}
+    if "models" in options:
+        named = {"LLAMA_ARG_MODELS_PRESET": configuration_path(instance)}
     for name, value in options.items():
+        # Of several models each has a name of its own.
+        if name == "models" or (name == "alias" and "models" in options):
+            continue
         entry = known.get(name) or removed[name]
         if "variable" in entry:
             named[entry["variable"]] = _text(value, switch=entry.get("type", "bool") == "bool")
@@ -197,6 +211,11 @@ def _option_of(catalog: t.Mapping[str, t.Any], variable: str) -> str:
     return str(by_variable.get(variable, ""))
 
 
+def configuration_path(instance: Llama) -> str:
+    """Where the server reads its configuration."""
+    return f"{CONFIGURATION}/config.yaml" if instance.container else f"{CONFIGURATION}/{instance.name}.yaml"
+
+
 def file_of(instance: Llama) -> str:
     """The file that it loads: known once it is on the host."""
     known = model_of(instance)
@@ -230,4 +249,3 @@ def check_cache(instance: Llama, asked: fit.Settings) -> None:
     if asked.value_type not in ("f32", "f16", "bf16") and not asked.flash:
         seen = f"--cache-type-v {asked.value_type} with --flash-attn off"
         _refuse(instance, seen, "flash attention", "Remove flash-attn, or take cache-type-v f16")
-    backend.warn(instance.host, instance.build.backend, instance.build.number)
