@@ -142,12 +142,18 @@ def shape(configuration: dict[str, t.Any]) -> dict[str, t.Any] | None:
         "chunk": found.chunk,
         "attention": found.counts,
         "state": found.state,
+        "labels": _labels(configuration),
         "encoder": True if _only_encodes(text, kind) else None,
         "uncounted": _uncounted(configuration, text, found, (*found.understood, *caches.understood)),
         **_widths(configuration, text),
         **caches.numbers,
     }
     return {name: value for name, value in numbers.items() if value is not None}
+
+
+def _labels(configuration: dict[str, t.Any]) -> int | None:
+    names = configuration.get("id2label")
+    return _number(configuration, "num_labels") or (len(names) if isinstance(names, dict) and names else None)
 
 
 def _only_encodes(text: dict[str, t.Any], kind: str | None) -> bool:

@@ -286,6 +286,7 @@ class Shape(t.TypedDict, total=False):
     expert: int  # Width of one expert.
     shared_expert: int  # Width of the expert that all tokens use.
     vision_heads: int  # Attention heads of the vision encoder.
+    labels: int  # Labels of a classifier.
     quant_block: int  # Rows and columns of the weights that share a scale.
     quant_group: int  # Rows of the weights that share a scale.
     uncounted: str  # What makes the cache another one than these numbers say.
