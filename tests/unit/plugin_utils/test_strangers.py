@@ -416,3 +416,16 @@ def test_layers_of_a_kind_that_nobody_knows_are_not_counted(change):
 def test_odd_numbers_of_a_known_model_never_end_in_an_error(change):
     odd = {**GEMMA4, "text_config": {**GEMMA4["text_config"], **change}}
     assert cache(odd).bytes_per_token > 0
+
+
+@pytest.mark.parametrize("host", ["rx9070xt", "strix-halo-128", "mi250-4", "mi300x-8", "mi355x-8"])
+@pytest.mark.parametrize("model", ["meta-llama/Llama-3.1-8B-Instruct", "openai/gpt-oss-20b"])
+def test_a_card_that_no_recipe_names_is_not_refused(make_plan, host, model):
+    # Recipes list the Instinct cards that somebody tried. No Radeon, Strix Halo or MI250 is in any list.
+    plan = make_plan(host, serve_instances=[hub(model, DENSE, gpus=[0])])
+    assert said(plan, "vllm.recipe") == []
+
+
+def test_a_recipe_refuses_where_it_says_so_alone(make_plan):
+    refused = make_plan("mi300x-8", serve_instances=[hub("deepseek-ai/DeepSeek-V4-Pro", DENSE)])
+    assert "a GPU that it runs on" in " ".join(said(refused, "vllm.recipe"))
