@@ -137,6 +137,7 @@ def shape(configuration: dict[str, t.Any]) -> dict[str, t.Any] | None:
         "dtype": _dtype(text) or _dtype(configuration),
         "kv_dtype": _kv_dtype(configuration),
         "kv_lora_rank": _number(text, "kv_lora_rank"),
+        "q_lora_rank": _number(text, "q_lora_rank"),
         "rope_head_dim": _number(text, "qk_rope_head_dim"),
         "window": found.window,
         "chunk": found.chunk,

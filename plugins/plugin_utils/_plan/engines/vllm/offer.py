@@ -1,11 +1,13 @@
 # Copyright: (c) 2026, the amdgpu.fleet authors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What can be served here? The models of the catalog on GPUs of one kind, before anything is fetched: how many
-GPUs, how much context, how many sequences, and the line for the inventory. A plan with that line checks the rest."""
+"""What can be served here? The models of the catalog on GPUs of one kind, before anything is fetched: how
+many GPUs, how much context, how many sequences, and the line for the inventory. A plan with that line checks
+the rest."""
 
 from __future__ import annotations
 
 import dataclasses
+import json
 import typing as t
 
 from .....module_utils import _model
@@ -35,9 +37,8 @@ class Card:
 
     @property
     def options(self) -> dict[str, t.Any]:
-        return {
-            name: entry["value"] for name, entry in self.profile.get("serving", {}).get("options", {}).items()
-        }
+        found = self.profile.get("serving", {}).get("options", {})
+        return {name: entry["value"] for name, entry in found.items()}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -75,24 +76,20 @@ def offers(catalog: Catalog, card: Card, release: str, names: t.Collection[str] 
     return found + [_by_recipe(catalog, card, release, name) for name in names if name.lower() not in told]
 
 
-def _by_recipe(catalog: Catalog, card: Card, release: str, name: str) -> Offer:
+def _by_recipe(catalog: Catalog, card: Card, release: str, model: str) -> Offer:
     """What is known of a model that has a recipe and no numbers."""
-    recipe = recipes.find(catalog, name)
+    recipe = recipes.find(catalog, model)
     if recipe is None:
-        why = "the catalog has neither its numbers nor a recipe; model_config and weights_gib of an instance tell them"
-        return Offer(name, "", "unknown", why)
+        why = "neither numbers nor a recipe of it are known; model_config and weights_gib of an instance tell"
+        return Offer(model, "", "unknown", why)
     gpu = recipes.Gpu(card.gfx, card.product, card.count, card.usable_bytes / GIB)
-    refused = _refused(recipe, gpu, release)
+    refused = _no_code(catalog, card, release) or _refused(recipe, gpu, release)
     if refused:
-        return Offer(name, "", "no", refused)
+        return Offer(model, "", "no", refused)
     fitting = recipes.variants(recipe, gpu)
-    asked = [
-        f"{precision or variant} asks for {memory} GB"
-        for variant, _model, precision, memory in fitting
-        if memory
-    ]
+    asked = [f"{kind or name} asks for {memory} GB" for name, _checkpoint, kind, memory in fitting if memory]
     why = f"its recipe is known ({', '.join(asked) or 'no size'}), its numbers are not"
-    return Offer(name, "", "unknown", why, settings=_settings(recipe, gpu, release))
+    return Offer(model, "", "unknown", why, settings=_settings(recipe, gpu, release))
 
 
 def _offer(
@@ -114,10 +111,18 @@ def _offer(
     width, table = best
     settings = _settings(recipe, gpu, release) if recipe else ()
     offer = Offer(
-        name, precision, "fits" if table["verdict"] == "fits" else "unknown", table.get("reason") or "", width,
-        table["weights_bytes"], table.get("kv_bytes_per_token"), table.get("largest_context"), table.get("context"),
-        table.get("sequences"), settings,
-    )  # fmt: skip
+        model=name,
+        precision=precision,
+        verdict="fits" if table["verdict"] == "fits" else "unknown",
+        why=table.get("reason") or "",
+        gpus=width,
+        weights_bytes=table["weights_bytes"],
+        kv_bytes_per_token=table.get("kv_bytes_per_token"),
+        largest_context=table.get("largest_context"),
+        context=table.get("context"),
+        sequences=table.get("sequences"),
+        settings=settings,
+    )
     return dataclasses.replace(offer, line=_line(offer, card, shape))
 
 
@@ -135,7 +140,9 @@ def _narrowest(
             continue
         table = _table(catalog, card, release, model, width)
         if table["verdict"] == "weights":
-            why = f"{table['weights_bytes'] / GIB:.0f} GiB of weights on each of {width} GPUs, of {table['budget_bytes'] / GIB:.0f}"
+            weights, room = table["weights_bytes"] / GIB, table["budget_bytes"] / GIB
+            where = f"on each of {width} GPUs" if width > 1 else "on one GPU"
+            why = f"{weights:.0f} GiB of weights {where}, which has {room:.0f} for them"
             continue
         usual = min(shape.get("context", USUAL), USUAL)
         largest = table.get("largest_context")
@@ -167,6 +174,8 @@ def _table(catalog: Catalog, card: Card, release: str, model: fit.Model, width: 
     )
     table = fit.table(model, settings, rules)
     largest = table.get("largest_context")
+    if model.shape and model.shape.get("encoder"):
+        return {**table, "largest_context": table.get("context")}
     if not largest or table["verdict"] == "weights":
         return table
     ceiling = card.profile.get("memory", {}).get("max_model_len_ceiling") or largest
@@ -183,6 +192,9 @@ def _table(catalog: Catalog, card: Card, release: str, model: fit.Model, width: 
 
 def _lacks(catalog: Catalog, card: Card, release: str, config: dict[str, t.Any]) -> str | None:
     """Why the release or the GPU cannot serve a model at all."""
+    missing = _no_code(catalog, card, release)
+    if missing:
+        return missing
     names = config.get("architectures") or [None]
     found = classes.find(catalog, names[0])
     if not found or not history.within((found.first, found.last), release) or "foreign" in found.signs:
@@ -199,6 +211,11 @@ def _lacks(catalog: Catalog, card: Card, release: str, config: dict[str, t.Any])
     return None
 
 
+def _no_code(catalog: Catalog, card: Card, release: str) -> str | None:
+    built = catalog.vllm["versions"][release].get("prebuilt_gfx", [])
+    return None if card.gfx in built else f"vLLM {release} comes with no code for {card.gfx}"
+
+
 def _refused(recipe: recipes.Recipe, gpu: recipes.Gpu, release: str) -> str | None:
     found = [
         setting for setting in recipes.settings(recipe, gpu, release) if setting.kind in ("refuse", "minimum")
@@ -209,10 +226,14 @@ def _refused(recipe: recipes.Recipe, gpu: recipes.Gpu, release: str) -> str | No
 def _settings(recipe: recipes.Recipe, gpu: recipes.Gpu, release: str) -> tuple[str, ...]:
     """What the plan takes from the recipe by itself, and the parsers for who wants tools."""
     return tuple(
-        f"{setting.name}={setting.value}"
+        f"{setting.name}={_text(setting.value)}"
         for setting in recipes.settings(recipe, gpu, release)
         if setting.kind in ("option", "environment", "parser") and setting.name != "tensor-parallel-size"
     )
+
+
+def _text(value: t.Any) -> str:
+    return value if isinstance(value, str) else json.dumps(value)
 
 
 def _line(offer: Offer, card: Card, shape: Shape) -> str:
@@ -227,3 +248,18 @@ def _line(offer: Offer, card: Card, shape: Shape) -> str:
     if options:
         parts.append("options: {" + ", ".join(f"{name}: {value}" for name, value in options.items()) + "}")
     return "- {" + ", ".join(parts) + "}"
+
+
+def cards(facts: t.Mapping[str, t.Any], catalog: Catalog, pool_bytes: int | None = None) -> list[Card]:
+    """The GPUs of a host, by kind. The pool of an APU is as large as the plan makes it."""
+    kinds: dict[tuple[str, str], list[int]] = {}
+    for gpu in facts.get("gpus") or []:
+        usable = gpu.get("usable_bytes") or 0
+        if gpu.get("apu") and pool_bytes:
+            usable = max(usable, pool_bytes)
+        if usable and gpu.get("gfx"):
+            kinds.setdefault((gpu["gfx"], gpu.get("product") or gpu["gfx"]), []).append(usable)
+    return [
+        Card(gfx, product, len(sizes), min(sizes), catalog.profile(gfx) or {})
+        for (gfx, product), sizes in kinds.items()
+    ]
