@@ -9,7 +9,7 @@ import dataclasses
 import typing as t
 
 from ...memory import GIB
-from . import attention, checkpoint, classes, history, recipes, tasks, widths
+from . import attention, checkpoint, classes, cures, history, recipes, tasks, widths
 from .checkpoint import Vllm
 
 AITER, BACKEND, WIDTH = "VLLM_ROCM_USE_AITER", "attention-backend", "tensor-parallel-size"
@@ -47,7 +47,17 @@ def of_instance(instance: Vllm, options: t.Mapping[str, t.Any], variables: t.Map
             _take(instance, used, setting, options)
         if setting.kind == "speculative" and options.get(DRAFTS) == setting.name:
             _draft(instance, used, setting)
+    for cure in cures.of_instance(instance):
+        _cure(instance, used, cure, {**options, **variables})
     return used
+
+
+def _cure(instance: Vllm, used: Used, cure: dict[str, t.Any], asked: t.Mapping[str, t.Any]) -> None:
+    for kind, taken in (("option", used.options), ("environment", used.environment)):
+        for name, value in cure.get("options" if kind == "option" else kind, {}).items():
+            if name not in asked:
+                taken[name] = value
+                instance.note(kind, f"{name}={value}", cure["reason"], cure["source"])
 
 
 def _names(instance: Vllm) -> list[str]:
