@@ -470,3 +470,24 @@ def test_experts_in_gptq_get_triton_on_gfx12(make_plan, ids, host, configuration
     assert options.get("attention-backend") == backend
     assert options.get("linear-backend") == ("triton" if backend else None)
     assert "vllm.option" not in ids(plan)
+
+
+def test_a_recipe_is_found_by_class_and_sizes_where_no_name_tells(make_plan, ids):
+    own = CATALOG.vllm["models"]["MiniMaxAI/MiniMax-M2"]["config"]
+    plan = make_plan("mi300x-8", serve_instances=[hub("own/tuned", own, weights=215, gpus=[0, 1])])
+    assert first(plan)["options"]["attention-backend"] == "ROCM_AITER_FA"
+    why = [
+        entry
+        for entry in plan["settings"]
+        if "the class and the sizes of MiniMaxAI/MiniMax-M2" in entry["reason"]
+    ]
+    assert len(why) == 1
+    # Its chat template may be another one: parsers are told and not set.
+    assert "tool-call-parser" not in first(plan)["options"]
+    # One layer more is another model, and where two are alike none is taken.
+    for other in (
+        {**own, "num_hidden_layers": 63},
+        CATALOG.vllm["models"]["deepseek-ai/DeepSeek-R1"]["config"],
+    ):
+        plan = make_plan("mi300x-8", serve_instances=[hub("own/tuned", other, weights=215)])
+        assert not [entry for entry in plan["settings"] if "the class and the sizes" in entry["reason"]]
