@@ -491,3 +491,8 @@ def test_a_recipe_is_found_by_class_and_sizes_where_no_name_tells(make_plan, ids
     ):
         plan = make_plan("mi300x-8", serve_instances=[hub("own/tuned", other, weights=215)])
         assert not [entry for entry in plan["settings"] if "the class and the sizes" in entry["reason"]]
+
+
+def test_a_state_of_nothing_makes_no_block_of_nothing():
+    still = config("lfm2", 2, 8, 2, 64, 512, layer_types=["conv", "full_attention"], conv_L_cache=1)
+    assert cache(still).block_size == 16
