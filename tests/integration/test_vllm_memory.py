@@ -78,10 +78,6 @@ GRANITE = {
     "layer_types": ["attention"] * 4, "num_local_experts": 0, "shared_intermediate_size": 256, "mamba_d_state": 16,
     "mamba_n_heads": 8, "mamba_d_head": 64, "mamba_expand": 2, "position_embedding_type": "rope",
 }  # fmt: skip
-EXAONE = {
-    **LLAMA, "architectures": ["Exaone4ForCausalLM"], "model_type": "exaone4", "sliding_window": 128, "sliding_window_pattern": "LLLG",
-    "head_dim": 64,
-}  # fmt: skip
 
 
 # Name: the config.json (None is the tiny model itself), the options and the variables of the instance.
@@ -102,7 +98,6 @@ CASES: dict[str, tuple[dict | None, dict, dict]] = {
     "wider heads where all is seen": (GEMMA4, {"max-model-len": 8192}, {}),
     "keys and values of a latent vector": (MINICPM3, {"max-model-len": 1024}, {}),
     "a hybrid without states": (GRANITE, {"max-model-len": 4096}, {}),
-    "a pattern that repeats": (EXAONE, {"max-model-len": 8192}, {}),
     REFUSED: (LLAMA, {"kv-cache-memory-bytes": "16M"}, {"VLLM_CPU_KVCACHE_SPACE": None}),
 }
 
