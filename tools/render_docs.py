@@ -31,6 +31,7 @@ from ansible_collections.amdgpu.fleet.plugins.plugin_utils._plan.catalog import 
     version_key,
     with_base,
 )
+from ansible_collections.amdgpu.fleet.plugins.plugin_utils._plan.engines.vllm import offer
 
 ROOT = Path(__file__).resolve().parents[1]
 TEMPLATES = Path(__file__).resolve().parent / "templates"
@@ -113,6 +114,26 @@ def hosts() -> dict[str, Any]:
         "left_to_owner": place.NAMES,
         "loader_cells": ["left alone" if name in place.NAMES else "supported" for name in PLACES],
     }
+
+
+# What docs/models-that-fit.md is about: product, gfx, how many a host has, and the GiB that vLLM sees of one.
+CARDS = (
+    ("AMD Instinct MI300X", "gfx942", 8, 192),
+    ("AMD Instinct MI355X", "gfx950", 8, 288),
+    ("AMD Radeon AI PRO R9700", "gfx1201", 2, 31.86),
+    ("Strix Halo with 128 GB", "gfx1151", 1, 112),
+)
+
+
+def models_that_fit() -> dict[str, Any]:
+    """What docs/models-that-fit.md is made of."""
+    catalog = Catalog()
+    release = catalog.vllm["default_version"]
+    found = []
+    for product, gfx, count, gib in CARDS:
+        card = offer.Card(gfx, product, count, int(gib * (1 << 30)), catalog.profile(gfx) or {})
+        found.append((card, offer.offers(catalog, card, release)))
+    return {"models_that_fit": found, "models_release": release, "usual": offer.USUAL}
 
 
 class HostTests:
@@ -338,6 +359,7 @@ def context() -> dict[str, Any]:
         **load("roles/plan/files/catalog/guides.yml"),
         **hosts(),
         **monitoring(),
+        **models_that_fit(),
         "bare_metal": together(
             (gfx, profile["serving"]["environment_bare_metal"]) for gfx, profile in known.items()
         ),

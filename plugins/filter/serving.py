@@ -20,6 +20,7 @@ def wanted_servers(plan: t.Mapping[str, t.Any], secrets: str = "/etc/vllm") -> l
             "url": "" if each["worker"] else each["url"],
             "model": "" if each["worker"] else each["served_name"],
             "completes": each["completes"],
+            "question": (each.get("launch") or {}).get("probe", "completion"),
             "api_key_file": each.get("secret_file") or f"{secrets}/{each['name']}.secret",
         }
         for each in serve.get("instances") or []

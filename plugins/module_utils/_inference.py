@@ -13,6 +13,7 @@ import re
 import signal
 import socket
 import ssl
+import struct
 import time
 import typing as t
 from http.client import HTTPException, IncompleteRead
@@ -35,6 +36,18 @@ REQUESTS = re.compile(
     re.M,
 )
 
+TRANSCRIPTIONS = "/v1/audio/transcriptions"
+# What is asked of servers that give no completions, path by path until there is one.
+POOLING: tuple[str, dict[str, t.Any]] = ("/pooling", {"input": "a"})
+QUESTIONS: dict[str, list[tuple[str, dict[str, t.Any]]]] = {
+    "embed": [("/v1/embeddings", {"input": "a"}), POOLING],
+    "score": [("/score", {"text_1": "a", "text_2": "b"}), ("/classify", {"input": "a"}), POOLING],
+    "classify": [("/classify", {"input": "a"}), ("/score", {"text_1": "a", "text_2": "b"}), POOLING],
+    "pooling": [POOLING],
+    "transcription": [(TRANSCRIPTIONS, {"response_format": "json"})],
+}
+# Where the first entry of an answer has what was asked for.
+KEYS = {"/v1/embeddings": "embedding", "/score": "score", "/classify": "probs", "/pooling": "data"}
 # Bytes of an answer, and of one line of it; more is none that was asked for.
 LARGEST, LONGEST_LINE = 4 << 20, 1 << 20
 # No completion has as many tokens.
@@ -71,6 +84,10 @@ def read_all(response: t.Any) -> bytes:
 
 class NoAnswer(Exception):
     """The server did not answer as it should; the message says what was seen last."""
+
+
+class NotThere(NoAnswer):
+    """The server has no such path."""
 
 
 def checked_url(url: str) -> str:
@@ -132,16 +149,49 @@ class Server:
     def request(self, path: str, body: dict[str, t.Any] | None = None, timeout: float | None = None) -> t.Any:
         """The open response of one request; any failure is a ``NoAnswer``."""
         data = json.dumps(body).encode() if body is not None else None
+        return self._open(Request(self.url + path, data, self.headers), path, timeout)  # noqa: S310 - HTTP alone
+
+    def _open(self, request: Request, path: str, timeout: float | None) -> t.Any:
         try:
-            request = Request(self.url + path, data, self.headers)  # noqa: S310 - the opener knows HTTP alone
             return self.opener.open(request, timeout=timeout or self.timeout)
         except HTTPError as error:
             said = error.read(400).decode("utf-8", "replace").strip()
-            raise NoAnswer(f"{path} answered {error.code}{': ' + said if said else ''}") from error
+            missing = NotThere if error.code == 404 else NoAnswer
+            raise missing(f"{path} answered {error.code}{': ' + said if said else ''}") from error
         except (URLError, OSError, ValueError, HTTPException) as error:
             raise NoAnswer(
                 f"{path}: {getattr(error, 'reason', None) or str(error) or type(error).__name__}"
             ) from error
+
+    def ask(self, question: str, model: str, timeout: float) -> dict[str, t.Any]:
+        """The smallest request of a task that gives no completions (``QUESTIONS``): the path that answered,
+        and ``seconds``."""
+        start, missing = time.monotonic(), None
+        for path, body in QUESTIONS[question]:
+            try:
+                with within(timeout):
+                    answer = json.loads(read_all(self._ask(path, {"model": model, **body}, timeout)))
+            except NotThere as error:
+                # Which paths there are follows from the model.
+                missing = error
+                continue
+            except (ValueError, RecursionError, OSError, HTTPException) as error:
+                raise NoAnswer(f"{path}: {error}") from error
+            if not _answers(path, answer):
+                raise NoAnswer(f"{path}: the answer is not one of this task: {str(answer)[:200]}")
+            return {"path": path, "seconds": round(time.monotonic() - start, 3)}
+        raise missing or NoAnswer(f"{question} has no path")
+
+    def _ask(self, path: str, body: dict[str, t.Any], timeout: float) -> t.Any:
+        if path != TRANSCRIPTIONS:
+            return self.request(path, body, timeout)
+        mark, named = "amdgpu-fleet-silence", 'Content-Disposition: form-data; name="{}"'
+        parts = [f"--{mark}\r\n{named.format(name)}\r\n\r\n{value}\r\n" for name, value in body.items()]
+        file = f'{named.format("file")}; filename="silence.wav"\r\nContent-Type: audio/wav'
+        head = "".join([*parts, f"--{mark}\r\n{file}\r\n\r\n"])
+        data = head.encode() + silence() + f"\r\n--{mark}--\r\n".encode()
+        headers = {**self.headers, "Content-Type": f"multipart/form-data; boundary={mark}"}
+        return self._open(Request(self.url + path, data, headers), path, timeout)  # noqa: S310 - HTTP alone
 
     def healthy(self, timeout: float) -> None:
         """Return if the server says that it is well, within ``timeout`` seconds; else ``NoAnswer``."""
@@ -234,6 +284,32 @@ class Server:
             "time_to_first_token_ms": round((first - start) * 1000, 1),
             "time_per_output_token_ms": round(further * 1000, 1) if further is not None else None,
         }
+
+
+def silence(seconds: int = 1, rate: int = 16000) -> bytes:
+    """A recording of nothing, as a WAV file of 16 bits and one channel."""
+    size = 2 * rate * seconds
+    shape = struct.pack("<4sIHHIIHH", b"fmt ", 16, 1, 1, rate, 2 * rate, 2, 16)
+    head = struct.pack("<4sI4s", b"RIFF", 36 + size, b"WAVE") + shape
+    return head + struct.pack("<4sI", b"data", size) + bytes(size)
+
+
+def _answers(path: str, answer: t.Any) -> bool:
+    """Whether an answer is what a path is for."""
+    if not isinstance(answer, dict):
+        return False
+    if path == TRANSCRIPTIONS:
+        return isinstance(answer.get("text"), str)
+    data = answer.get("data")
+    first = data[0] if isinstance(data, list) and data else None
+    if not isinstance(first, dict):
+        return False
+    found = first.get(KEYS[path])
+    return bool(found) if isinstance(found, list) else _number(found)
+
+
+def _number(value: t.Any) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool)
 
 
 def _body(model: str, prompt: str, max_tokens: int) -> dict[str, t.Any]:

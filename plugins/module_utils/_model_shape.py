@@ -137,17 +137,24 @@ def shape(configuration: dict[str, t.Any]) -> dict[str, t.Any] | None:
         "dtype": _dtype(text) or _dtype(configuration),
         "kv_dtype": _kv_dtype(configuration),
         "kv_lora_rank": _number(text, "kv_lora_rank"),
+        "q_lora_rank": _number(text, "q_lora_rank"),
         "rope_head_dim": _number(text, "qk_rope_head_dim"),
         "window": found.window,
         "chunk": found.chunk,
         "attention": found.counts,
         "state": found.state,
+        "labels": _labels(configuration),
         "encoder": True if _only_encodes(text, kind) else None,
         "uncounted": _uncounted(configuration, text, found, (*found.understood, *caches.understood)),
         **_widths(configuration, text),
         **caches.numbers,
     }
     return {name: value for name, value in numbers.items() if value is not None}
+
+
+def _labels(configuration: dict[str, t.Any]) -> int | None:
+    names = configuration.get("id2label")
+    return _number(configuration, "num_labels") or (len(names) if isinstance(names, dict) and names else None)
 
 
 def _only_encodes(text: dict[str, t.Any], kind: str | None) -> bool:

@@ -44,7 +44,8 @@ class Wanted(NamedTuple):
     unit: str
     url: str
     model: str
-    completion: bool
+    # What it is asked besides; nothing where this is empty.
+    question: str
     api_key: Optional[str]
 
 
@@ -141,8 +142,10 @@ def ask(wanted: Wanted) -> dict[str, Any]:
         if not wanted.model:
             return {"models": None}
         models = server.models()
-        if not wanted.completion or wanted.model not in models:
+        if not wanted.question or wanted.model not in models:
             return {"models": models}
+        if wanted.question != "completion":
+            return {"models": models, "answered": server.ask(wanted.question, wanted.model, 120)}
         return {"models": models, "completion": server.completion(wanted.model, "AMD GPUs are", 16, 120)}
     except (NoAnswer, ValueError) as error:
         return {"error": str(error)}

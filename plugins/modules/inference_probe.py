@@ -7,7 +7,7 @@ from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: inference_probe
-short_description: Wait for an inference server and ask it for a completion
+short_description: Wait for an inference server and ask it for an answer
 version_added: 0.1.0
 author:
   - The amdgpu.fleet authors (@amdgpu-fleet)
@@ -15,7 +15,7 @@ description:
   - Waits until C(/health) answers, checks the model name in C(/v1/models) and asks C(/v1/completions) for a
     few tokens.
   - Gives up at once when the systemd unit of the server has failed, with the last lines of its journal.
-  - An open port is not enough. The server is ready when a completion came back.
+  - An open port is not enough. The server is ready when a completion came back, or what O(question) asks for.
 extends_documentation_fragment:
   - amdgpu.fleet.attributes
   - amdgpu.fleet.attributes.info
@@ -41,9 +41,18 @@ options:
     type: str
     default: "AMD GPUs are"
   completion:
-    description: Whether to ask for a completion. Without one, C(/health) is enough.
+    description: Whether to ask for an answer. Without one, C(/health) is enough.
     type: bool
     default: true
+  question:
+    description:
+      - What the server is for. V(embed) asks C(/v1/embeddings), V(score) C(/score), V(classify) C(/classify),
+        V(pooling) C(/pooling) and V(transcription) C(/v1/audio/transcriptions), with a second of silence.
+      - A path that the server has not is no fault as long as it has another one of its task.
+    type: str
+    choices: [completion, embed, score, classify, pooling, transcription]
+    default: completion
+    version_added: 1.0.0
   max_tokens:
     description: Tokens to ask for.
     type: int
@@ -74,6 +83,8 @@ EXAMPLES = r"""
 """
 
 RETURN = r"""
+path: {description: The path that answered., type: str, returned: with O(question), sample: /v1/embeddings}
+seconds: {description: Seconds that it took., type: float, returned: with O(question)}
 text: {description: The completion., type: str, returned: with O(completion)}
 tokens: {description: Tokens of the completion., type: int, returned: with O(completion), sample: 16}
 models: {description: Names the server serves., type: list, elements: str, returned: with O(completion)}
@@ -92,7 +103,7 @@ import time
 from ansible.module_utils.basic import AnsibleModule
 
 from ansible_collections.amdgpu.fleet.plugins.module_utils._answer import hold_to_text
-from ansible_collections.amdgpu.fleet.plugins.module_utils._inference import NoAnswer, Server
+from ansible_collections.amdgpu.fleet.plugins.module_utils._inference import QUESTIONS, NoAnswer, Server
 from ansible_collections.amdgpu.fleet.plugins.module_utils._waiting import wrong_interval
 
 # A server that ended this often while it was waited for will not come up.
@@ -176,6 +187,7 @@ def main() -> None:
             "api_key_file": {"type": "path", "no_log": False},
             "prompt": {"type": "str", "default": "AMD GPUs are"},
             "completion": {"type": "bool", "default": True},
+            "question": {"type": "str", "choices": ["completion", *QUESTIONS], "default": "completion"},
             "max_tokens": {"type": "int", "default": 16, "no_log": False},
             "timeout": {"type": "int", "default": 1800},
             "interval": {"type": "float", "default": 1},
@@ -205,7 +217,10 @@ def main() -> None:
                 "Another server may hold the port, or served-model-name differs."
             )
         left = max(start + params["timeout"] - time.monotonic(), min(GRACE, params["timeout"]))
-        result = server.completion(params["model"], params["prompt"], params["max_tokens"], timeout=left)
+        if params["question"] == "completion":
+            result = server.completion(params["model"], params["prompt"], params["max_tokens"], timeout=left)
+        else:
+            result = server.ask(params["question"], params["model"], left)
     except NoAnswer as error:
         module.fail_json(msg=f"{server.url} is up but does not serve: {error}.")
     module.exit_json(changed=False, models=models, waited_seconds=waited, **result)

@@ -31,6 +31,11 @@ options:
       model: {description: "Name that it must serve. Empty is content with C(/health).", type: str, default:
         ""}
       completes: {description: Whether it answers completions., type: bool, default: true}
+      question:
+        description: What else it is asked, as M(amdgpu.fleet.inference_probe) does. V(health) asks nothing.
+        type: str
+        choices: [completion, health, embed, score, classify, pooling, transcription]
+        default: completion
       api_key_file:
         description:
           - File on the host with a line C(VLLM_API_KEY=...) or C(LLAMA_API_KEY=...).
@@ -74,6 +79,8 @@ servers:
     models: {description: Names that it serves., type: list, elements: str, returned: when it answers}
     completion: {description: "Text, tokens and times, as M(amdgpu.fleet.inference_probe) returns them.",
       type: dict, returned: with O(completion)}
+    answered: {description: "The path that answered, and C(seconds).", type: dict, returned: with another
+      question}
     error: {description: Why it did not answer., type: str, returned: when it does not answer}
 """
 
@@ -83,7 +90,7 @@ from ansible.module_utils.basic import AnsibleModule
 
 from ansible_collections.amdgpu.fleet.plugins.module_utils import _serve_status as status
 from ansible_collections.amdgpu.fleet.plugins.module_utils._answer import hold_to_text
-from ansible_collections.amdgpu.fleet.plugins.module_utils._inference import NoAnswer, api_key_of
+from ansible_collections.amdgpu.fleet.plugins.module_utils._inference import QUESTIONS, NoAnswer, api_key_of
 
 SERVER = {
     "name": {"type": "str", "required": True},
@@ -91,6 +98,7 @@ SERVER = {
     "url": {"type": "str", "default": ""},
     "model": {"type": "str", "default": ""},
     "completes": {"type": "bool", "default": True},
+    "question": {"type": "str", "choices": ["completion", "health", *QUESTIONS], "default": "completion"},
     "api_key_file": {"type": "path", "no_log": False},
 }
 
@@ -108,6 +116,13 @@ def api_key(module: AnsibleModule, path: str | None) -> str | None:
     if key:
         module.no_log_values.add(key)  # a server may repeat it in what it answers
     return key
+
+
+def _question(each: dict[str, object]) -> str:
+    """What a server is asked; empty where nothing is."""
+    question = str(each["question"])
+    asked = question != "health" and (question in QUESTIONS or bool(each["completes"]))
+    return question if asked else ""
 
 
 def main() -> None:
@@ -130,7 +145,7 @@ def main() -> None:
     for each in servers:
         wanted = status.Wanted(
             each["name"], each["unit"], each["url"], each["model"],
-            module.params["completion"] and each["completes"], api_key(module, each["api_key_file"]),
+            _question(each) if module.params["completion"] else "", api_key(module, each["api_key_file"]),
         )  # fmt: skip
         seen.append(
             status.judge(wanted, units.get(each["unit"]), status.ask if each["url"] else lambda _wanted: {})

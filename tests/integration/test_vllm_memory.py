@@ -53,6 +53,33 @@ def windowed(every: int, layers: int, **more: object) -> dict:
     return {**LLAMA, "num_hidden_layers": layers, "layer_types": types, "sliding_window": 128, **more}
 
 
+def shared(kind: str, name: str, layers: int, **more: object) -> dict:
+    """Gemma's layers: every fifth or sixth sees all tokens, and the last ones keep nothing of their own."""
+    every = 5 if kind == "gemma3n_text" else 6
+    types = ["full_attention" if at % every == every - 1 else "sliding_attention" for at in range(layers)]
+    return {
+        **LLAMA, "architectures": [name], "model_type": kind, "num_hidden_layers": layers, "head_dim": 64,
+        "layer_types": types, "sliding_window": 128, "hidden_activation": "gelu_pytorch_tanh", "vocab_size_per_layer_input": 512,
+        "hidden_size_per_layer_input": 64, "tie_word_embeddings": True, **more,
+    }  # fmt: skip
+
+
+GEMMA4 = shared(
+    "gemma4_text", "Gemma4ForCausalLM", 12, global_head_dim=128, num_global_key_value_heads=1, attention_k_eq_v=True,
+    num_key_value_heads=4, num_kv_shared_layers=0,
+)  # fmt: skip
+MINICPM3 = {
+    **LLAMA, "architectures": ["MiniCPM3ForCausalLM"], "model_type": "minicpm3", "num_key_value_heads": 8, "num_hidden_layers": 4,
+    "kv_lora_rank": 64, "q_lora_rank": 64, "qk_nope_head_dim": 32, "qk_rope_head_dim": 32, "v_head_dim": 32, "scale_emb": 1,
+    "dim_model_base": 256, "scale_depth": 1.4, "max_position_embeddings": 4096, "rope_theta": 10000.0,
+}  # fmt: skip
+GRANITE = {
+    **LLAMA, "architectures": ["GraniteMoeHybridForCausalLM"], "model_type": "granitemoehybrid", "num_hidden_layers": 4,
+    "layer_types": ["attention"] * 4, "num_local_experts": 0, "shared_intermediate_size": 256, "mamba_d_state": 16,
+    "mamba_n_heads": 8, "mamba_d_head": 64, "mamba_expand": 2, "position_embedding_type": "rope",
+}  # fmt: skip
+
+
 # Name: the config.json (None is the tiny model itself), the options and the variables of the instance.
 CASES: dict[str, tuple[dict | None, dict, dict]] = {
     "tiny": (None, {"max-model-len": 256}, {}),
@@ -68,6 +95,9 @@ CASES: dict[str, tuple[dict | None, dict, dict]] = {
         {},
     ),
     "latent vectors": (MLA, {"max-model-len": 1024}, {}),
+    "wider heads where all is seen": (GEMMA4, {"max-model-len": 8192}, {}),
+    "keys and values of a latent vector": (MINICPM3, {"max-model-len": 1024}, {}),
+    "a hybrid without states": (GRANITE, {"max-model-len": 4096}, {}),
     REFUSED: (LLAMA, {"kv-cache-memory-bytes": "16M"}, {"VLLM_CPU_KVCACHE_SPACE": None}),
 }
 

@@ -85,6 +85,7 @@ def test_every_page_has_a_template() -> None:
         "environment.md",
         "guides.md",
         "hosts.md",
+        "models-that-fit.md",
         "monitoring.md",
         "builds.md",
     }

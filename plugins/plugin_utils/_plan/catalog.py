@@ -51,7 +51,7 @@ PLACES = {"llama_cpp": "engines/llama_cpp"}
 # An engine's part of the catalog is a folder: one file a subject, merged into one mapping.
 ENGINES = {
     "vllm": (
-        *("releases", "environment", "options", "recipes", "memory"),
+        *("releases", "environment", "options", "recipes", "memory", "models"),
         *(f"generated/{name}" for name in GENERATED),
     )
 }

@@ -273,6 +273,7 @@ class Shape(t.TypedDict, total=False):
     kv_dtype: str  # Type of the KV cache.
     kv_lora_rank: int  # Rank of a compressed KV cache.
     rope_head_dim: int  # Size of the rotary part of a head.
+    q_lora_rank: int  # Rank that queries are compressed to.
     value_dim: int  # Size of a value, where it is not that of a key.
     sliding_heads: dict[str, int]  # Heads of layers with a window, where they differ.
     index: dict[str, int]  # Layers with a vector to pick tokens by, and its bytes.
@@ -287,6 +288,7 @@ class Shape(t.TypedDict, total=False):
     expert: int  # Width of one expert.
     shared_expert: int  # Width of the expert that all tokens use.
     vision_heads: int  # Attention heads of the vision encoder.
+    labels: int  # Labels of a classifier.
     quant_block: int  # Rows and columns of the weights that share a scale.
     quant_group: int  # Rows of the weights that share a scale.
     uncounted: str  # What makes the cache another one than these numbers say.

@@ -118,6 +118,8 @@ class Endpoint:
     url: str
     model: str
     completes: bool
+    # What it is asked; nothing where that is health.
+    question: str
     # The file with its key; empty where nobody is asked for one.
     api_key_file: str
 
@@ -137,6 +139,7 @@ def endpoints(texts: t.Mapping[str, str]) -> list[Endpoint]:
                 url=pairs["Url"],
                 model=json.loads(pairs["ServedName"]),
                 completes=pairs["Probe"] == "completion",
+                question=pairs["Probe"],
                 api_key_file=pairs.get("KeyFile", ""),
             )
         )

@@ -51,7 +51,9 @@ def connect(arguments: argparse.Namespace) -> str:
     """Returns when the connection to the first host ends."""
     while True:
         try:
-            stream = socket.create_connection((arguments.address, arguments.port), timeout=5, source_address=(arguments.source, 0))
+            stream = socket.create_connection(
+                (arguments.address, arguments.port), timeout=5, source_address=(arguments.source, 0)
+            )
             break
         except OSError:
             time.sleep(1)

@@ -416,3 +416,83 @@ def test_layers_of_a_kind_that_nobody_knows_are_not_counted(change):
 def test_odd_numbers_of_a_known_model_never_end_in_an_error(change):
     odd = {**GEMMA4, "text_config": {**GEMMA4["text_config"], **change}}
     assert cache(odd).bytes_per_token > 0
+
+
+@pytest.mark.parametrize("host", ["rx9070xt", "strix-halo-128", "mi250-4", "mi300x-8", "mi355x-8"])
+@pytest.mark.parametrize("model", ["meta-llama/Llama-3.1-8B-Instruct", "openai/gpt-oss-20b"])
+def test_a_card_that_no_recipe_names_is_not_refused(make_plan, host, model):
+    # Recipes list the Instinct cards that somebody tried. No Radeon, Strix Halo or MI250 is in any list.
+    plan = make_plan(host, serve_instances=[hub(model, DENSE, gpus=[0])])
+    assert said(plan, "vllm.recipe") == []
+
+
+def test_a_recipe_refuses_where_it_says_so_alone(make_plan):
+    refused = make_plan("mi300x-8", serve_instances=[hub("deepseek-ai/DeepSeek-V4-Pro", DENSE)])
+    assert "a GPU that it runs on" in " ".join(said(refused, "vllm.recipe"))
+
+
+GPT_OSS = config(
+    "gpt_oss", 24, 64, 8, 64, 2880, sliding_window=128, quantization_config={"quant_method": "mxfp4"}
+)
+GPTQ_MOE = config(
+    "qwen3_moe", 48, 32, 4, 128, 2048, num_experts=128, moe_intermediate_size=768,
+    quantization_config={"quant_method": "gptq", "bits": 4, "group_size": 128},
+)  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("host", "release", "variable"),
+    [("mi355x-8", "0.23.0", "0"), ("mi355x-8", "0.24.0", None), ("mi300x-8", "0.23.0", None)],
+)
+def test_gpt_oss_answers_without_the_kernels_that_spoil_it(make_plan, host, release, variable):
+    model = hub("own/gpt-oss", GPT_OSS, weights=13, gpus=[0])
+    plan = make_plan(host, serve_instances=[model], vllm_version=release)
+    assert first(plan)["environment"].get("VLLM_ROCM_USE_AITER_MOE") == variable
+    if variable:
+        (why,) = [entry for entry in plan["settings"] if entry["value"] == "VLLM_ROCM_USE_AITER_MOE=0"]
+        assert why["source"] == "amd/skills#72"
+        asked = {**model, "environment": {"VLLM_ROCM_USE_AITER_MOE": "1"}}
+        plan = make_plan(host, serve_instances=[asked], vllm_version=release)
+        assert first(plan)["environment"]["VLLM_ROCM_USE_AITER_MOE"] == "1"
+
+
+@pytest.mark.parametrize(
+    ("host", "configuration", "backend"),
+    [
+        ("rx9070xt", GPTQ_MOE, "TRITON_ATTN"),
+        ("rx9070xt", {**GPTQ_MOE, "quantization_config": {"quant_method": "awq"}}, None),
+        ("strix-halo-128", GPTQ_MOE, None),
+    ],
+)
+def test_experts_in_gptq_get_triton_on_gfx12(make_plan, ids, host, configuration, backend):
+    plan = make_plan(host, serve_instances=[hub("own/gptq", configuration, weights=5, gpus=[0])])
+    options = first(plan)["options"]
+    assert options.get("attention-backend") == backend
+    assert options.get("linear-backend") == ("triton" if backend else None)
+    assert "vllm.option" not in ids(plan)
+
+
+def test_a_recipe_is_found_by_class_and_sizes_where_no_name_tells(make_plan, ids):
+    own = CATALOG.vllm["models"]["MiniMaxAI/MiniMax-M2"]["config"]
+    plan = make_plan("mi300x-8", serve_instances=[hub("own/tuned", own, weights=215, gpus=[0, 1])])
+    assert first(plan)["options"]["attention-backend"] == "ROCM_AITER_FA"
+    why = [
+        entry
+        for entry in plan["settings"]
+        if "the class and the sizes of MiniMaxAI/MiniMax-M2" in entry["reason"]
+    ]
+    assert len(why) == 1
+    # Its chat template may be another one: parsers are told and not set.
+    assert "tool-call-parser" not in first(plan)["options"]
+    # One layer more is another model, and where two are alike none is taken.
+    for other in (
+        {**own, "num_hidden_layers": 63},
+        CATALOG.vllm["models"]["deepseek-ai/DeepSeek-R1"]["config"],
+    ):
+        plan = make_plan("mi300x-8", serve_instances=[hub("own/tuned", other, weights=215)])
+        assert not [entry for entry in plan["settings"] if "the class and the sizes" in entry["reason"]]
+
+
+def test_a_state_of_nothing_makes_no_block_of_nothing():
+    still = config("lfm2", 2, 8, 2, 64, 512, layer_types=["conv", "full_attention"], conv_L_cache=1)
+    assert cache(still).block_size == 16

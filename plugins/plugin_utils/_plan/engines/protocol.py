@@ -208,7 +208,7 @@ class Launch:
     api_key_variable: str
     # The name that clients ask for.
     served_name: str
-    # completion or health: what proves that it serves.
+    # What proves that it serves: completion, embed, score, classify, pooling, transcription, or health alone.
     probe: str
     health_path: str
     metrics_path: str

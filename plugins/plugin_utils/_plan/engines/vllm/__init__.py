@@ -16,6 +16,7 @@ from ...wants import Server, Wants
 from ..protocol import Cache, Image, Instance, Launch, Links, Own, Questions, Seed, Together, Venv
 from . import (
     builds,
+    checkpoint,
     classes,
     environment,
     foresight,
@@ -214,10 +215,12 @@ def _probe(instance: Instance[VllmBuild], arguments: dict[str, t.Any]) -> str:
     if asked != "auto":
         return asked
     name = classes.of_instance(instance, arguments)
-    known = tasks.task(name, arguments, classes.kind(instance.host.catalog, name))
-    if known != "generate":
-        instance.note("probe", "health", f"a model for {known} answers no completions")
-    return "completion" if known == "generate" else "health"
+    kind = classes.kind(instance.host.catalog, name)
+    question = tasks.question(name, arguments, kind, checkpoint.labels(instance))
+    if question != "completion":
+        task = tasks.task(name, arguments, kind)
+        instance.note("probe", question, f"a model for {task} answers no completions")
+    return question
 
 
 def _shutdown_timeout(arguments: dict[str, t.Any]) -> int:

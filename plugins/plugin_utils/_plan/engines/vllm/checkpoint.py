@@ -52,6 +52,11 @@ def model_type(instance: Vllm) -> str | None:
     return given if isinstance(given, str) else model.on_host(instance.host, instance.path).get("model_type")
 
 
+def labels(instance: Vllm) -> int | None:
+    """How many labels a classifier has; ``None`` where config.json does not say it."""
+    return (shape(instance) or {}).get("labels")
+
+
 def bases(instance: Vllm) -> list[str]:
     """The names of models that it is, or comes from."""
     return model.on_host(instance.host, instance.path).get("base") or []

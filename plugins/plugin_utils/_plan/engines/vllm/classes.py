@@ -10,9 +10,8 @@ import typing as t
 
 from ...catalog import Catalog
 from ...facts import Shape
-from . import checkpoint, history
+from . import checkpoint
 from .checkpoint import Vllm
-from .refusals import Launched
 
 # vLLM puts one of these endings for another, and adapts the class (its config/model.py).
 ENDINGS = (
@@ -75,38 +74,6 @@ def of_instance(instance: Vllm, options: t.Mapping[str, t.Any]) -> str | None:
     if isinstance(names, list) and names and isinstance(names[0], str):
         return names[0]
     return checkpoint.architecture(instance)
-
-
-def check(launched: Launched) -> None:
-    """A class that the release does not have yet, or no more, or not for AMD's GPUs."""
-    instance, options = launched.instance, launched.options
-    name, release = of_instance(instance, options), instance.build.version
-    wants, catalog = instance.host.wants, instance.host.catalog
-    own = wants.vllm_image or wants.vllm_image_archive or wants.vllm_packages or wants.vllm_pip_arguments
-    if not name or options.get("model-impl") == "transformers" or release not in catalog.vllm["versions"]:
-        return
-    found, left = find(catalog, name), catalog.vllm["gone_architectures"].get(name)
-    whose = f"the class {name} of {instance.name}"
-    if found and instance.build.rocm and "foreign" in found.signs:
-        launched.refuse("model", whose, f"vLLM {release} has it for NVIDIA's GPUs alone")
-        return
-    if found and history.within((found.first, found.last), release):
-        if found.kind == "draft":
-            why = "it proposes tokens for another model: name it in speculative-config of that one"
-            launched.refuse("model", whose, why)
-        return
-    severity, expected = ("warn" if own else "fail"), f"a class that vLLM {release} has"
-    if found and found.first and not history.within((found.first, None), release):
-        remedy = f"Set vllm_version to {found.first} or newer: it came with that release"
-    elif left or found:
-        remedy = f"Take another model: vLLM {left or (found.last if found else '')} was the last to have it"
-    else:
-        severity, expected = "warn", "a class that a release of vLLM has"
-        remedy = (
-            "Look whether Transformers has the model, through which vLLM may serve it, or take an image "
-            "of its makers (vllm_image)"
-        )
-    instance.host.findings.add("vllm.architecture", whose, expected, severity=severity, remedy=remedy)
 
 
 def counted(instance: Vllm, options: t.Mapping[str, t.Any], shape: Shape | None) -> Shape | None:

@@ -101,7 +101,20 @@ def weights_per_device(model: Model, settings: Settings) -> int:
         total = min(total, share)
     elif stages > 1:
         total = ceil(total, stages)
-    return max(ceil(total, settings.tensor_parallel) - settings.offload_bytes, 0)
+    whole = _whole(model, settings, total)
+    shared = ceil(total - whole, settings.tensor_parallel) + whole
+    return max(shared - settings.offload_bytes, 0)
+
+
+def _whole(model: Model, settings: Settings, total: int) -> int:
+    """Bytes of the matrices that every device holds whole: those down to a latent vector."""
+    shape = model.shape or {}
+    ranks = shape.get("kv_lora_rank", 0) and (
+        shape.get("kv_lora_rank", 0) + shape.get("rope_head_dim", 0) + shape.get("q_lora_rank", 0)
+    )
+    layers = ceil(shape.get("layers", 0), settings.pipeline_parallel)
+    each = 1 if model.quantization == "fp8" else dtype_bytes(loaded_dtype(shape, settings.dtype))
+    return min(ranks * shape.get("hidden", 0) * layers * each, total) if settings.tensor_parallel > 1 else 0
 
 
 def expert_bytes(model: Model, total: int) -> int | None:

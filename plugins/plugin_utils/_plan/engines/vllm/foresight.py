@@ -39,13 +39,45 @@ METHODS = (
 
 def check(launched: Launched) -> None:
     """Hold one instance to what vLLM itself checks first."""
-    classes.check(launched)
+    _check_class(launched)
     _check_context(launched)
     _check_parsers(launched)
     _check_types(launched)
     _check_batch(launched)
     _check_experts(launched)
     _check_adapters(launched)
+
+
+def _check_class(launched: Launched) -> None:
+    """A class that the release does not have yet, or no more, or not for AMD's GPUs."""
+    instance, options = launched.instance, launched.options
+    name, release = classes.of_instance(instance, options), instance.build.version
+    wants, catalog = instance.host.wants, instance.host.catalog
+    own = wants.vllm_image or wants.vllm_image_archive or wants.vllm_packages or wants.vllm_pip_arguments
+    if not name or options.get("model-impl") == "transformers" or release not in catalog.vllm["versions"]:
+        return
+    found, left = classes.find(catalog, name), catalog.vllm["gone_architectures"].get(name)
+    whose = f"the class {name} of {instance.name}"
+    if found and instance.build.rocm and "foreign" in found.signs:
+        launched.refuse("model", whose, f"vLLM {release} has it for NVIDIA's GPUs alone")
+        return
+    if found and history.within((found.first, found.last), release):
+        if found.kind == "draft":
+            why = "it proposes tokens for another model: name it in speculative-config of that one"
+            launched.refuse("model", whose, why)
+        return
+    severity, expected = ("warn" if own else "fail"), f"a class that vLLM {release} has"
+    if found and found.first and not history.within((found.first, None), release):
+        remedy = f"Set vllm_version to {found.first} or newer: it came with that release"
+    elif left or found:
+        remedy = f"Take another model: vLLM {left or (found.last if found else '')} was the last to have it"
+    else:
+        severity, expected = "warn", "a class that a release of vLLM has"
+        remedy = (
+            "Look whether Transformers has the model, through which vLLM may serve it, or take an image "
+            "of its makers (vllm_image)"
+        )
+    instance.host.findings.add("vllm.architecture", whose, expected, severity=severity, remedy=remedy)
 
 
 def _check_context(launched: Launched) -> None:

@@ -260,4 +260,4 @@ def state_block(state: dict[str, int], settings: Settings, shape: Shape, token: 
     """Tokens of a block that is as large as a state; ``token`` is what one takes of a layer with
     attention."""
     step = max(settings.block_size, LATENT_STEP) if shape.get("kv_lora_rank") else settings.block_size
-    return step * ceil(state_bytes(state, settings, shape), step * token)
+    return step * max(ceil(state_bytes(state, settings, shape), step * token), 1)

@@ -8,8 +8,9 @@ from __future__ import annotations
 import dataclasses
 import typing as t
 
+from .....module_utils import _model
 from ...memory import GIB
-from . import attention, checkpoint, classes, history, recipes, tasks, widths
+from . import attention, checkpoint, classes, cures, history, recipes, tasks, widths
 from .checkpoint import Vllm
 
 AITER, BACKEND, WIDTH = "VLLM_ROCM_USE_AITER", "attention-backend", "tensor-parallel-size"
@@ -18,6 +19,8 @@ TOOLS, REMOTE = "enable-auto-tool-choice", "trust-remote-code"
 SPREAD = (WIDTH, "pipeline-parallel-size", "data-parallel-size", "data-parallel-size-local")
 # AITER's attention reads blocks of these sizes.
 BLOCKS = (None, 16, 32)
+# What tells one model of a class from another.
+SIZES = ("type", "layers", "hidden", "heads", "vocabulary", "experts")
 # By their names the recipe's own way of drafting is asked for.
 DRAFTS = "speculative-config"
 
@@ -47,7 +50,17 @@ def of_instance(instance: Vllm, options: t.Mapping[str, t.Any], variables: t.Map
             _take(instance, used, setting, options)
         if setting.kind == "speculative" and options.get(DRAFTS) == setting.name:
             _draft(instance, used, setting)
+    for cure in cures.of_instance(instance):
+        _cure(instance, used, cure, {**options, **variables})
     return used
+
+
+def _cure(instance: Vllm, used: Used, cure: dict[str, t.Any], asked: t.Mapping[str, t.Any]) -> None:
+    for kind, taken in (("option", used.options), ("environment", used.environment)):
+        for name, value in cure.get("options" if kind == "option" else kind, {}).items():
+            if name not in asked:
+                taken[name] = value
+                instance.note(kind, f"{name}={value}", cure["reason"], cure["source"])
 
 
 def _names(instance: Vllm) -> list[str]:
@@ -75,7 +88,33 @@ def _recipe(instance: Vllm) -> recipes.Recipe | None:
     given = instance.server.model_config
     bases = [given.get("_name_or_path"), *checkpoint.bases(instance)]
     names = [base for base in bases if isinstance(base, str) and base]
-    return recipes.find(catalog, "", {"base_model": names}) if names else None
+    found = recipes.find(catalog, "", {"base_model": names}) if names else None
+    return found or _alike(instance)
+
+
+def _alike(instance: Vllm) -> recipes.Recipe | None:
+    """The recipe of a model of the same class and sizes, where there is one alone. It is for another
+    checkpoint."""
+    catalog, shape = instance.host.catalog, checkpoint.shape(instance)
+    name = checkpoint.architecture(instance)
+    if not shape or not name:
+        return None
+    own = tuple(shape.get(key) for key in SIZES)
+    alike = [
+        model
+        for model, entry in catalog.vllm["models"].items()
+        if entry["config"].get("architectures") == [name] and _sizes(entry["config"]) == own
+    ]
+    found = recipes.find(catalog, "", {"base_model": alike}) if len(alike) == 1 else None
+    if found:
+        why = f"it has the class and the sizes of {found.model}"
+        instance.note("recipe", found.model, why, found.source)
+    return found
+
+
+def _sizes(config: dict[str, t.Any]) -> tuple[t.Any, ...]:
+    shape = _model.shape(config) or {}
+    return tuple(shape.get(key) for key in SIZES)
 
 
 def _gpu(instance: Vllm) -> recipes.Gpu:

@@ -19,6 +19,9 @@ from . import history
 
 CARD = re.compile(r"\bMI[0-9]{3}[AX]", re.IGNORECASE)
 Settings = t.Dict[str, t.Tuple[str, t.Any, str]]
+# The cards that recipes name; those that share an architecture are tried as one.
+CARDS = ("mi300x", "mi325x", "mi350x", "mi355x")
+TWINS = {"mi350x": "mi355x", "mi355x": "mi350x", "mi325x": "mi300x"}
 # The words in which a setting is taken over or left out.
 WORDS = {"option": "option", "environment": "variable"}
 
@@ -114,7 +117,7 @@ def settings(recipe: Recipe, gpu: Gpu, release: str) -> list[Setting]:
     own, entry = card(gpu), recipe.entry
     variant = entry.get("variants", {}).get(recipe.variant or "", {})
     found = []
-    if own in entry.get("unsupported", []) or own not in variant.get("hardware", [own]):
+    if own in entry.get("unsupported", []) or not _runs(variant, own):
         reason = f"vLLM's recipe says that {recipe.model} does not run on {own.upper()}"
         return [Setting("refuse", recipe.model, own, reason, recipe.source)]
     least = variant.get("min") or entry["min"]
@@ -133,6 +136,13 @@ def settings(recipe: Recipe, gpu: Gpu, release: str) -> list[Setting]:
     for name, (kind, value, why) in _merged(recipe, variant, gpu).items():
         found.append(_taken(recipe, Setting(kind, name, value, why, recipe.source), gpu, release))
     return [*found, *_parsers(recipe, release), *_speculative(recipe, own, release)]
+
+
+def _runs(variant: t.Mapping[str, t.Any], own: str) -> bool:
+    """Whether a checkpoint may run on a card. Lists name the cards that somebody tried: one says something of
+    a card that recipes know, where it names others of them and not this one or its twin."""
+    listed = variant.get("hardware") or []
+    return own not in CARDS or not listed or bool({own, TWINS.get(own, own)} & set(listed))
 
 
 def _merged(recipe: Recipe, variant: t.Mapping[str, t.Any], gpu: Gpu) -> Settings:
@@ -303,6 +313,6 @@ def variants(recipe: Recipe, gpu: Gpu) -> list[tuple[str, str, str | None, int |
     for name, variant in recipe.entry.get("variants", {}).items():
         memory = variant.get("memory_gb")
         fits = room is None or memory is None or memory <= room
-        if own in variant.get("hardware", [own]) and fits:
+        if _runs(variant, own) and fits:
             found.append((name, variant.get("model") or recipe.model, variant.get("precision"), memory))
     return found

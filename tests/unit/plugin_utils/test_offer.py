@@ -1,0 +1,137 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What can be served here? What is offered is planned as it was offered, and what is not known is told."""
+
+from __future__ import annotations
+
+import pytest
+import yaml
+from plans import first
+
+from ansible_collections.amdgpu.fleet.plugins.filter.models import models_that_fit
+from ansible_collections.amdgpu.fleet.plugins.module_utils import _model
+from ansible_collections.amdgpu.fleet.plugins.plugin_utils._plan.catalog import Catalog
+from ansible_collections.amdgpu.fleet.plugins.plugin_utils._plan.engines.vllm import offer
+
+CATALOG = Catalog()
+RELEASE = CATALOG.vllm["default_version"]
+MODELS = CATALOG.vllm["models"]
+
+
+def card(gfx: str, count: int, gib: float, product: str = "") -> offer.Card:
+    return offer.Card(gfx, product or gfx, count, int(gib * (1 << 30)), CATALOG.profile(gfx) or {})
+
+
+MI300X = card("gfx942", 8, 192, "AMD Instinct MI300X")
+R9700 = card("gfx1201", 2, 31.86, "AMD Radeon AI PRO R9700")
+HALO = card("gfx1151", 1, 112)
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_the_numbers_of_a_model_are_a_shape_that_is_counted(name):
+    shape = _model.shape(MODELS[name]["config"])
+    assert shape and "uncounted" not in shape and shape["context"] and shape["vocabulary"]
+
+
+# Bytes of a token on one GPU, from public logs and pages (facts that reviewers can look up): with one GPU.
+@pytest.mark.parametrize(
+    ("model", "each"),
+    [
+        ("openai/gpt-oss-120b", 36864),
+        ("mistralai/Mistral-Small-3.2-24B-Instruct-2506", 163840),
+        ("Qwen/Qwen2.5-VL-7B-Instruct", 57344),
+        ("meta-llama/Llama-3.3-70B-Instruct", 327680),
+        ("Qwen/Qwen3-8B", 147456),
+        ("Qwen/Qwen3-Next-80B-A3B-Instruct", 24576),
+    ],
+)
+def test_a_token_is_as_large_as_it_is_known_to_be(model, each):
+    (found, *_others) = offer.offers(CATALOG, MI300X, RELEASE, [model])
+    assert found.verdict == "fits" and found.kv_bytes_per_token * found.gpus == each
+
+
+@pytest.mark.parametrize(
+    ("where", "model", "gpus"),
+    [
+        (MI300X, "deepseek-ai/DeepSeek-R1", 4),
+        (MI300X, "moonshotai/Kimi-K2-Instruct", 8),
+        # 768 wide experts in blocks of 128 cannot be shared out over four.
+        (MI300X, "Qwen/Qwen3-235B-A22B-Instruct-2507-FP8", 2),
+        (R9700, "Qwen/Qwen3-32B-AWQ", 1),
+        (HALO, "openai/gpt-oss-120b", 1),
+    ],
+)
+def test_the_fewest_gpus_are_taken(where, model, gpus):
+    (found,) = offer.offers(CATALOG, where, RELEASE, [model])
+    assert (found.verdict, found.gpus) == ("fits", gpus), found
+
+
+@pytest.mark.parametrize(
+    ("where", "model", "words"),
+    [
+        (R9700, "meta-llama/Llama-3.3-70B-Instruct", "GiB of weights"),
+        (R9700, "deepseek-ai/DeepSeek-V3.2-Exp", "sparse attention"),
+        (MI300X, "deepseek-ai/DeepSeek-V4-Pro", "does not run on MI300X"),
+    ],
+)
+def test_what_does_not_fit_says_why(where, model, words):
+    (found,) = offer.offers(CATALOG, where, RELEASE, [model])
+    assert found.verdict == "no" and words in found.why and not found.line
+
+
+def test_a_model_without_numbers_is_not_known(make_plan):
+    (recipe, nothing) = offer.offers(CATALOG, MI300X, RELEASE, ["zai-org/GLM-5.2", "own/model"])
+    assert recipe.verdict == nothing.verdict == "unknown"
+    assert "its numbers are not" in recipe.why and "weights_gib" in nothing.why
+
+
+@pytest.mark.parametrize("host", ["mi300x-8", "rx9070xt"])
+def test_what_is_offered_is_planned_as_it_was_offered(make_plan, read_facts, ids, host):
+    rows = models_that_fit(read_facts(host)["amd_gpus"])
+    offered = [row for row in rows if row["verdict"] == "fits"]
+    assert offered and rows[: len(offered)] == offered
+    for row in offered:
+        (wanted,) = yaml.safe_load(row["line"])
+        entry = next(
+            entry
+            for entry in MODELS.values()
+            if row["model"] in {each["model"] for each in entry["checkpoints"]}
+        )
+        (checkpoint,) = (each for each in entry["checkpoints"] if each["model"] == row["model"])
+        quantized = (
+            {"quantization_config": checkpoint["quantization_config"]}
+            if "quantization_config" in checkpoint
+            else {}
+        )
+        plan = make_plan(
+            host,
+            serve_instances=[
+                {
+                    **wanted,
+                    "model_config": {**entry["config"], **quantized},
+                    "weights_gib": checkpoint["weights_gib"],
+                }
+            ],
+        )
+        memory = first(plan)["memory"]
+        assert memory["verdict"] == "fits", (row, memory)
+        assert memory["weights_bytes"] == row["weights_bytes"]
+        bad = [name for name in ids(plan) if name.startswith(("vllm.", "serve."))]
+        assert set(bad) <= {"vllm.remote_code"}, (row["model"], bad)
+
+
+def test_a_gpu_that_vllm_has_no_code_for_is_offered_nothing(read_facts):
+    # The display of a Ryzen beside the Radeon.
+    rows = [row for row in models_that_fit(read_facts("rx9070xt")["amd_gpus"]) if row["gfx"] == "gfx1036"]
+    assert rows and {row["verdict"] for row in rows} == {"no"}
+    assert all("no code for gfx1036" in row["why"] for row in rows)
+
+
+def test_hosts_without_a_known_gpu_are_offered_nothing(read_facts):
+    assert models_that_fit(read_facts("no-gpu")["amd_gpus"]) == []
+    assert models_that_fit({"gpus": [{"gfx": None, "usable_bytes": None}]}) == []
+
+
+def test_the_pool_of_an_apu_is_what_the_plan_makes_it(read_facts):
+    facts = read_facts("strix-halo-128")["amd_gpus"]
+    large = models_that_fit(facts, "openai/gpt-oss-120b", {"kernel": {"pool_bytes": 112 << 30}})
+    assert large[0]["usable_bytes"] == 112 << 30 and large[0]["verdict"] == "fits"
