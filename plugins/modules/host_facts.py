@@ -336,6 +336,13 @@ ansible_facts:
                     kv_dtype: {description: Type of the KV cache., type: str}
                     kv_lora_rank: {description: Rank of a compressed KV cache., type: int}
                     rope_head_dim: {description: Size of the rotary part of a head., type: int}
+                    q_lora_rank: {description: Rank that queries are compressed to., type: int}
+                    value_dim: {description: "Size of a value, where it is not that of a key.", type: int}
+                    sliding_heads: {description: "Heads of layers with a window, where they differ.", type:
+                      dict}
+                    index: {description: "Layers with a vector to pick tokens by, and its bytes.", type: dict}
+                    cross: {description: "Layers that look at an encoder, and how many tokens that has.",
+                      type: dict}
                     window: {description: "Sliding window, in tokens.", type: int}
                     chunk: {description: "Chunk that some layers attend within, in tokens.", type: int}
                     attention: {description: "Number of layers that are full, sliding, chunked or state.",
@@ -347,6 +354,7 @@ ansible_facts:
                     expert: {description: Width of one expert., type: int}
                     shared_expert: {description: Width of the expert that all tokens use., type: int}
                     vision_heads: {description: Attention heads of the vision encoder., type: int}
+                    labels: {description: Labels of a classifier., type: int}
                     quant_block: {description: Rows and columns of the weights that share a scale., type: int}
                     quant_group: {description: Rows of the weights that share a scale., type: int}
                     uncounted: {description: What makes the cache another one than these numbers say., type:
