@@ -81,6 +81,11 @@ def grub_beside_traces_of_others(root: Path) -> None:
     running(root, f"BOOT_IMAGE=/vmlinuz {ROOT} ro quiet")
 
 
+def root_on_nfs_behind_a_grub_of_the_disk(root: Path) -> None:
+    grub(root, "root=/dev/nfs nfsroot=10.0.0.1:/srv ro quiet")
+    running(root, "BOOT_IMAGE=/vmlinuz root=/dev/nfs nfsroot=10.0.0.1:/srv ro quiet")
+
+
 def gentoo_whose_boot_is_not_mounted(root: Path) -> None:
     left_over(root, "gentoo")
     running(root, f"BOOT_IMAGE=/vmlinuz-6.12-gentoo {ROOT} ro quiet")
@@ -92,6 +97,7 @@ def gentoo_whose_boot_is_not_mounted(root: Path) -> None:
         (rhel_for_edge, "rpm-ostree"),
         (zfs_started_by_grub, "grub"),
         (grub_beside_traces_of_others, "grub"),
+        (root_on_nfs_behind_a_grub_of_the_disk, "grub"),
         (gentoo_whose_boot_is_not_mounted, "grub"),
     ],
 )
