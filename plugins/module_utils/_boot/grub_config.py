@@ -12,11 +12,12 @@ from typing import NamedTuple
 
 from .. import _cmdline as cmdline
 from .._cmdline import Wanted
+from .._tree import Tree
 from .._write import below, follow, read_text
 from .base import TOOLS, BootError, Host, Kept, Plan, checked, exists
 from .grub_dropin import DROPIN_EMPTY
 from .grub_files import Grub, evaluate, grubenv, sources
-from .next_boot import GRUB_CFG, default_entry, menu
+from .next_boot import GRUB_CFG, default_entry, grub_configurations, menu
 from .steps import remove_files, write_files, write_record
 
 
@@ -42,7 +43,7 @@ class Settled(NamedTuple):
 def generator(host: Host) -> Generator:
     """The command that writes grub.cfg and that file; None where there is no such tool, or no grub.cfg to
     renew."""
-    path = next((path for path in GRUB_CFG if exists(host.root, path)), None)
+    path = next(iter(grub_configurations(Tree(host.root))), None)
     if path is None:
         return Generator(None, None)
     place = follow(host.root, path)
@@ -74,7 +75,7 @@ def newer(place: str, other: str) -> bool:
 
 def lines(root: str) -> list[list[str]]:
     """What every entry of grub.cfg gives its kernel; there is none where the entries are elsewhere."""
-    texts = [read_text(below(root, path)) or "" for path in GRUB_CFG]
+    texts = [read_text(below(root, path)) or "" for path in grub_configurations(Tree(root))]
     return [entry.arguments for text in texts for entry in menu(text) if entry.arguments]
 
 

@@ -78,6 +78,15 @@ def menu(text: str) -> list[MenuEntry]:
     return entries
 
 
+def grub_configurations(tree: Tree) -> list[str]:
+    """grub.cfg as GRUB reads it. openEuler and older hosts of EL's kind have it on the EFI system partition.
+    Of others the file there leads to the one in /boot."""
+    found = [path for path in GRUB_CFG if tree.exists(path)]
+    folder = "/boot/efi/EFI"
+    on_esp = [f"{folder}/{name}/grub.cfg" for name in tree.names(folder)]
+    return found or [path for path in on_esp if any(entry.kernels for entry in menu(tree.text(path) or ""))]
+
+
 def default_entry(text: str, default: str, saved: str = "") -> MenuEntry | None:
     """The entry GRUB_DEFAULT names (place, title or id, > between levels), else the first."""
     entries = menu(text)
@@ -199,7 +208,7 @@ def _environment(tree: Tree) -> dict[str, str]:
 
 def grub_release(tree: Tree) -> str | None:
     """Of grub.cfg; where that leads to loader entries, of those."""
-    text = next((text for text in (tree.text(path) for path in GRUB_CFG) if text), None)
+    text = next((text for text in (tree.text(path) for path in grub_configurations(tree)) if text), None)
     if text is None or "blscfg" in text:
         return entry_release(tree)
     entry = default_entry(text, _grub_default(text, _environment(tree)))

@@ -109,13 +109,14 @@ def _live(root: str) -> bool:
 
 
 def _from_network(root: str) -> bool:
-    """A boot server gives kernel and line; the files of a loader came with the image."""
+    """A boot server gives kernel and line; the files of a loader came with the image. GRUB of a disk may
+    start a system whose root is far away."""
     words = [cmdline.parse(entry) for entry in running.line(root)]
     far = re.compile(r"(live:)?(nfs4?|https?|tftp|iscsi|nbd)(:.*)?|wwclient|/dev/(nfs|nbd\d.*)")
     return any(
-        (name == "root" and far.fullmatch(value or ""))
+        (name == "root" and far.fullmatch(value or "") and not running.of_grub(root))
         or (name == "BOOT_IMAGE" and re.match(r"\((tftp|http|https|pxe)\b", value or ""))
-        or name in ("nfsroot", "imgurl", "wwid", "wwinit.uri")
+        or name in ("imgurl", "wwid", "wwinit.uri")
         for name, value in words
     )
 

@@ -16,7 +16,7 @@ import typing as t
 
 from ...module_utils import _cmdline, _modprobe
 from ...module_utils._cmdline import CmdlineError, Wanted
-from . import apu, distributions
+from . import apu, distributions, owners
 from .catalog import CatalogError, version_key
 from .driver import Policy
 from .host import Host
@@ -256,9 +256,12 @@ def _module_options(
 ) -> tuple[dict[str, dict[str, str]], int | None]:
     """Options for modprobe.d, and the pool that they give an APU.
 
-    A parameter on the command line beats them, so none is written beside one that is asked for there.
+    A parameter on the command line beats them, so none is written beside one that is asked for there. The
+    operator gives its module parameters of its own (in DeviceConfig).
     """
     options: dict[str, dict[str, str]] = {}
+    if "gpu_operator" in owners.names(host):
+        return options, None
     pool, asked = None, host.wants.kernel_gtt_gib
     for entry in host.profile.get("host", {}).get("module_options", []):
         if not applies(host, driver, entry) or (entry.get("optional") and not asked):

@@ -81,6 +81,11 @@ def grub_beside_traces_of_others(root: Path) -> None:
     running(root, f"BOOT_IMAGE=/vmlinuz {ROOT} ro quiet")
 
 
+def root_on_nfs_behind_a_grub_of_the_disk(root: Path) -> None:
+    grub(root, "root=/dev/nfs nfsroot=10.0.0.1:/srv ro quiet")
+    running(root, "BOOT_IMAGE=/vmlinuz root=/dev/nfs nfsroot=10.0.0.1:/srv ro quiet")
+
+
 def gentoo_whose_boot_is_not_mounted(root: Path) -> None:
     left_over(root, "gentoo")
     running(root, f"BOOT_IMAGE=/vmlinuz-6.12-gentoo {ROOT} ro quiet")
@@ -92,6 +97,7 @@ def gentoo_whose_boot_is_not_mounted(root: Path) -> None:
         (rhel_for_edge, "rpm-ostree"),
         (zfs_started_by_grub, "grub"),
         (grub_beside_traces_of_others, "grub"),
+        (root_on_nfs_behind_a_grub_of_the_disk, "grub"),
         (gentoo_whose_boot_is_not_mounted, "grub"),
     ],
 )
@@ -289,3 +295,37 @@ def test_a_line_that_mkinitcpio_puts_together_is_its_owners(tmp_path):
     put(tmp_path, "usr/bin/mkinitcpio", "", 0o755)
     with pytest.raises(boot.BootError, match=r"/etc/cmdline.d/limits.conf, /etc/cmdline.d/root.conf"):
         boot.plan(host, "auto", ASKED)
+
+
+def open_euler(root: Path) -> None:
+    system(root, "openEuler")
+    put(root, "etc/default/grub", 'GRUB_CMDLINE_LINUX="quiet"\n')
+    put(root, "usr/sbin/grub2-mkconfig", "no drop-ins are read here\n", 0o755)
+    put(
+        root,
+        "boot/efi/EFI/openEuler/grub.cfg",
+        f"menuentry 'E' {{\n\tlinux /vmlinuz-6.6.0 {ROOT} ro quiet\n}}\n",
+    )
+    put(root, "lib/modules/6.6.0/modules.dep")
+    firmware(root, path=r"\EFI\openEuler\shimx64.efi")
+    running(root, f"BOOT_IMAGE=/vmlinuz-6.6.0 {ROOT} ro quiet")
+
+
+def test_a_menu_on_the_efi_partition_is_the_one_that_is_generated(tmp_path):
+    open_euler(tmp_path)
+    assert boot.find(str(tmp_path)) == ("grub", None)
+    assert boot.default_release(Tree(str(tmp_path)), "grub") == "6.6.0"
+    host = host_of(tmp_path)._replace(find=lambda name: f"/usr/sbin/{name}")
+    plan = boot.plan(host, "auto", ASKED)
+    assert plan.commands[0][-2:] == ["-o", "/boot/efi/EFI/openEuler/grub.cfg"] and not plan.blind
+
+
+def test_a_file_there_that_leads_to_boot_is_none(tmp_path):
+    grub(tmp_path)
+    put(tmp_path, "boot/efi/EFI/debian/grub.cfg", "search.fs_uuid 1 root\nconfigfile $prefix/grub.cfg\n")
+    firmware(tmp_path, path=r"\EFI\debian\shimx64.efi")
+    running(tmp_path, f"BOOT_IMAGE=/vmlinuz-6.12.1-amd64 {ROOT} ro quiet")
+    host = host_of(tmp_path)._replace(find=lambda name: f"/usr/sbin/{name}")
+    put(tmp_path, "usr/sbin/update-grub", "", 0o755)
+    (command,) = boot.plan(host, "auto", ASKED).commands
+    assert command[-1].endswith("update-grub")

@@ -250,3 +250,12 @@ def test_a_blacklist_of_a_person_is_named(host):
     files = {"etc/modprobe.d/blacklist-amdgpu.conf": "blacklist amdgpu\n"}
     seen = found(host("rx9070xt", files, ["sys/module/amdgpu", "sys/class/kfd"]))["driver.not_loaded"]
     assert "Remove /etc/modprobe.d/blacklist-amdgpu.conf" in seen["remedy"]
+
+
+def test_the_operator_gives_its_module_parameters_of_its_own(host):
+    kernel = {
+        **load_host("strix-halo-128")["kernel"],
+        "command_line": "root=/dev/vda1 ttm.pages_limit=25165824",
+    }
+    plan = host("strix-halo-128", OWNERS["gpu operator"][0], kernel=kernel)["kernel"]
+    assert plan["module_options"] == {} and "ttm.pages_limit" not in plan["absent"]
