@@ -73,7 +73,7 @@ def test_a_model_of_the_hub_whose_sizes_are_given(make_plan, ids):
 
 
 def test_a_model_of_the_hub_of_which_nothing_is_known(make_plan):
-    plan = make_plan("mi300x-8", serve_instances=[{"name": "chat", "model": "Qwen/Qwen3-8B"}])
+    plan = make_plan("mi300x-8", serve_instances=[{"name": "chat", "model": "own/model-8B"}])
     assert memory(plan)["verdict"] == "unknown" and said(plan) == {}
     assert shown(plan)["value"] == "not computed" and "weights_gib and model_config" in shown(plan)["reason"]
 

@@ -135,3 +135,26 @@ def test_the_pool_of_an_apu_is_what_the_plan_makes_it(read_facts):
     facts = read_facts("strix-halo-128")["amd_gpus"]
     large = models_that_fit(facts, "openai/gpt-oss-120b", {"kernel": {"pool_bytes": 112 << 30}})
     assert large[0]["usable_bytes"] == 112 << 30 and large[0]["verdict"] == "fits"
+
+
+def test_a_model_of_the_catalog_is_planned_by_its_name_before_it_is_fetched(make_plan, ids):
+    plan = make_plan(
+        "mi300x-8", serve_instances=[{"name": "chat", "model": "Qwen/Qwen3-32B-AWQ", "gpus": [0]}]
+    )
+    memory = first(plan)["memory"]
+    assert (memory["verdict"], memory["kv_bytes_per_token"], memory["weights_bytes"]) == (
+        "fits",
+        262144,
+        18 << 30,
+    )
+    large = make_plan("rx9070xt", serve_instances=[{"name": "chat", "model": "Qwen/Qwen3-32B"}])
+    assert "serve.weights_do_not_fit" in ids(large)
+
+    def there(_gpus, rocm):
+        # What lies on the host beats the catalog, whatever it is.
+        place = "/var/lib/amdgpu-fleet/models/Qwen/Qwen3-32B"
+        rocm["paths"][place] = {"exists": True, "directory": True, "model": True, "weights_bytes": 1 << 30}
+
+    plan = make_plan("rx9070xt", there, serve_instances=[{"name": "chat", "model": "Qwen/Qwen3-32B"}])
+    assert "serve.weights_do_not_fit" not in ids(plan)
+    assert first(plan)["memory"]["verdict"] == "unknown"

@@ -79,10 +79,16 @@ def _model_of(asked: Asked) -> fit.Model:
     instance = asked.instance
     facts = models.on_host(instance.host, instance.path)
     return fit.Model(
-        weights_bytes=int(instance.server.weights_gib * GIB) or facts.get("weights_bytes"),
+        weights_bytes=_weights(instance) or facts.get("weights_bytes"),
         shape=classes.counted(instance, asked.options, checkpoint.shape(instance)),
         quantization=checkpoint.quantization(instance),
     )
+
+
+def _weights(instance: Vllm) -> int:
+    """What the inventory says of them; of a model that is not there yet, the catalog."""
+    known = checkpoint.by_name(instance)
+    return int((instance.server.weights_gib or (known["checkpoint"]["weights_gib"] if known else 0)) * GIB)
 
 
 def asked_share(options: t.Mapping[str, t.Any]) -> float | None:
