@@ -243,6 +243,8 @@ def _findings(asked: Asked, table: dict[str, t.Any], settings: fit.Settings, mod
     budget, space = table.get("budget_bytes", 0), settings.kv_cache_bytes or 0
     thing = "devices" if asked.rocm else "ranks"
     each = f" on each of {settings.devices} {thing}" if settings.devices > 1 else ""
+    if checkpoint.by_name(asked.instance):
+        each += ", as the catalog has it; the model is not on the host yet"
     if table["verdict"] == "weights":
         room = max(budget - space, 0)
         cache = f" beside {gib(space)} of key-value cache" if space else ""
