@@ -38,7 +38,7 @@ $(VENV)/.path: tools/molecule_path.pth $(VENV)/.done
 	@mkdir -p $(@D)
 	@ln -sfn ../../.. $@
 
-demo: setup ## Bring up three emulated hosts and ask a real model on each a question
+demo: setup ## Bring up four emulated hosts and ask a real model on each a question
 	@molecule/shared/with-bed inventories/demo/bed.yml \
 		$(BIN)/ansible-playbook playbooks/demo.yml -i inventories/demo/hosts.yml
 
