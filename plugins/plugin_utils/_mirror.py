@@ -109,8 +109,11 @@ def addresses(
         "url": f"{where}/{FILES}",
         "pip_index": f"{where}/{PIP}/simple",
         "hub": f"{where}/{HUB}",
+        "registry": where.partition("://")[2],
     }
     # That there is a mirror does not say that the network has no way out besides.
-    if not any(given.get(name) for name in (*led, "registry")):
+    if not any(given.get(name) for name in led):
         led["closed"] = False
+    if "registry" not in given:
+        led.update(registry_keeps_host=True, registry_tls=where.startswith("https://"))
     return {**led, **given}

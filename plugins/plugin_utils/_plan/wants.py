@@ -32,6 +32,9 @@ class Mirror:
     hub: str
     # Whether what the mirror does not have stops a host.
     closed: bool = True
+    # Whether images lie below the name of their own registry, and whether they come by TLS.
+    registry_keeps_host: bool = False
+    registry_tls: bool = True
 
     def __bool__(self) -> bool:
         return any((self.url, self.registry, self.pip_index, self.hub))
