@@ -96,6 +96,11 @@ class Mirror(SimpleHTTPRequestHandler):
         super().setup()
         self.wfile = Counting(self.wfile)  # type: ignore[assignment]
 
+    def end_headers(self) -> None:
+        super().end_headers()
+        # What counts is the content.
+        self.wfile.count = 0  # type: ignore[attr-defined]
+
     def do_GET(self) -> None:
         self.wfile.count = 0  # type: ignore[attr-defined]
         try:
@@ -184,7 +189,7 @@ class Mirror(SimpleHTTPRequestHandler):
         asked = re.fullmatch(r"bytes=(\d+)-(\d*)", self.headers.get("Range", ""))
         status = HTTPStatus.OK
         if asked:
-            end = int(asked[2]) if asked[2] else len(data) - 1
+            end = min(int(asked[2] or len(data)), len(data) - 1)
             headers["Content-Range"] = f"bytes {asked[1]}-{end}/{len(data)}"
             data, status = data[int(asked[1]) : end + 1], HTTPStatus.PARTIAL_CONTENT
         cut = folder.with_name(f"{folder.name}.cut")
