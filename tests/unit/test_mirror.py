@@ -6,9 +6,11 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 import shutil
 import signal
 import socket
+import ssl
 import subprocess
 import threading
 import time
@@ -25,9 +27,7 @@ from ansible.parsing.dataloader import DataLoader
 from ansible.template import Templar, trust_as_template
 
 ROLE = Path(__file__).resolve().parents[2] / "roles/mirror"
-NGINX = shutil.which("nginx") or (
-    "/tmp/ngx/root/usr/sbin/nginx" if os.path.exists("/tmp/ngx/root/usr/sbin/nginx") else None
-)
+NGINX = shutil.which("nginx") or ("/usr/sbin/nginx" if os.path.exists("/usr/sbin/nginx") else None)
 needs_nginx = pytest.mark.skipif(
     not NGINX or os.geteuid() != 0, reason="needs nginx (the test bed installs it) and root"
 )
@@ -202,9 +202,6 @@ def variables(folder: Path, **given: object) -> dict[str, object]:
 
 
 def template(name: str, folder: Path, **given: object) -> str:
-    from ansible.plugins.loader import init_plugin_loader
-
-    init_plugin_loader()
     expression = trust_as_template("{{ lookup('ansible.builtin.template', '" + name + "') }}")
     return str(Templar(loader=DataLoader(), variables=variables(folder, **given)).template(expression))
 
@@ -438,3 +435,115 @@ def test_an_image_crosses_the_line_once_and_is_for_those_whom_its_registry_lets_
     assert json.loads(mirror.get("/v2/token?scope=repository:quay.io/a/b:pull")[1]) == {"token": "none"}
     assert mirror.get("/v2/token?scope=repository:example.org/a/b:pull")[0] == 404
     assert mirror.get("/v2/example.org/a/manifests/v1", **tokens["alice"])[0] == 404
+
+
+def refused(folder: Path, **given: object) -> list[str]:
+    checks = yaml.safe_load(template("checks.yml.j2", folder, **given))
+    return [f"{check['variable']}: {check['expected']}" for check in checks if not check["that"]]
+
+
+def test_the_defaults_are_right(tmp_path: Path) -> None:
+    assert refused(tmp_path, mirror_directory="/var/cache/amdgpu-mirror") == []
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ({"mirror_address": "store; }"}, "mirror_address: write one IP address"),
+        ({"mirror_port": 70000}, "mirror_port: 70000 is not a port"),
+        ({"mirror_url": "http://m/x"}, "mirror_url: .* is not http"),
+        ({"mirror_url": "https://m:8090"}, "mirror_url: .* contradict each other"),
+        (
+            {"mirror_url": "http://m:8090", "mirror_tls_certificate": "/c", "mirror_tls_key": "/k"},
+            "mirror_url: .* contradict",
+        ),
+        ({"mirror_tls_certificate": "/c.pem"}, "mirror_tls_key: certificate and key belong together"),
+        ({"mirror_ca": "/c d"}, "mirror_ca: .* is not an absolute path"),
+        ({"mirror_directory": "/var"}, "mirror_directory: .* is not a folder of its own"),
+        ({"mirror_directory": "/srv/../etc"}, "mirror_directory: .* is not a folder of its own"),
+        ({"mirror_networks": []}, "mirror_networks: nobody could ask"),
+        ({"mirror_networks": ["all; deny"]}, "mirror_networks: .* is neither an address nor a network"),
+        ({"mirror_resolvers": ["dns.example"]}, "mirror_resolvers: .* is not an IP address"),
+        ({"mirror_max_size": "much"}, "mirror_max_size: .* is not a size"),
+        ({"mirror_min_free": "1M"}, "mirror_min_free: .* write 64M or more"),
+        ({"mirror_keep_days": 0}, "mirror_keep_days: 0 is not a number of days"),
+    ],
+)
+def test_what_nginx_would_take_for_something_else_is_refused(tmp_path: Path, given: dict, said: str) -> None:
+    [found] = refused(tmp_path, **{"mirror_directory": "/srv/mirror", **given})
+    assert re.match(said, found), found
+
+
+@needs_nginx
+def test_with_a_certificate_it_answers_by_tls_alone(tmp_path: Path) -> None:
+    port = _port()
+    subject = ["-subj", "/CN=mirror.example", "-keyout", tmp_path / "key", "-out", tmp_path / "certificate"]
+    subprocess.run(
+        ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", *subject],
+        check=True,
+        capture_output=True,
+    )
+    given = {
+        "mirror_tls_certificate": "/c.pem",
+        "mirror_tls_key": "/k.pem",
+        "__mirror_credentials": str(tmp_path),
+    }
+    path = configuration(tmp_path, mirror_address="127.0.0.1", mirror_port=port, **given)
+    assert NGINX
+    with subprocess.Popen([NGINX, "-e", "stderr", "-c", str(path)]) as process:
+        try:
+            context = ssl.create_default_context(cafile=str(tmp_path / "certificate"))
+            context.check_hostname = False
+            end = time.monotonic() + 60
+            while True:
+                try:
+                    with urllib.request.urlopen(
+                        f"https://127.0.0.1:{port}/health", context=context
+                    ) as answer:
+                        assert json.load(answer) == {"status": "ok"}
+                    break
+                except (ConnectionError, urllib.error.URLError):
+                    assert time.monotonic() < end and process.poll() is None
+                    time.sleep(0.1)
+            with pytest.raises(urllib.error.HTTPError, match="400"):
+                urllib.request.urlopen(f"http://127.0.0.1:{port}/health")
+        finally:
+            process.send_signal(signal.SIGTERM)
+            process.wait(60)
+
+
+def test_units_give_the_key_to_the_service_alone(tmp_path: Path) -> None:
+    given = {
+        "mirror_tls_certificate": "/etc/ssl/c.pem",
+        "mirror_tls_key": "/etc/ssl/k.pem",
+        "mirror_port": 443,
+    }
+    unit = template("mirror.service.j2", tmp_path, **given)
+    assert (
+        "LoadCredential=key:/etc/ssl/k.pem\n" in unit and "AmbientCapabilities=CAP_NET_BIND_SERVICE\n" in unit
+    )
+    plain = template("mirror.service.j2", tmp_path)
+    assert (
+        "LoadCredential" not in plain
+        and "\nCapabilityBoundingSet=\n" in plain
+        and "\nUser=amdgpu-mirror\n" in plain
+    )
+
+
+def test_a_resolver_comes_from_the_host_or_from_the_inventory(tmp_path: Path) -> None:
+    script = template("resolver.sh.j2", tmp_path)
+    (tmp_path / "resolv.conf").write_text(
+        "# x\nnameserver 192.0.2.1\nnameserver fe80::1%eth0\nnameserver 2001:db8::1\noptions x\n"
+    )
+    for text, wanted in (
+        (
+            script.replace("/etc/resolv.conf", str(tmp_path / "resolv.conf")),
+            "resolver 192.0.2.1 [2001:db8::1]  valid=300s;\n",
+        ),
+        (
+            template("resolver.sh.j2", tmp_path, mirror_resolvers=["192.0.2.2", "::1"]),
+            "resolver 192.0.2.2 [::1]  valid=300s;\n",
+        ),
+    ):
+        subprocess.run(["sh", "-c", text], check=True)
+        assert (tmp_path / "resolver.conf").read_text() == wanted

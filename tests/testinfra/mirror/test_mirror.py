@@ -48,10 +48,14 @@ def ended(process: subprocess.Popen[str]) -> tuple[bool, str]:
     return process.returncode == 0, re.sub(r"\\n|\s+", " ", said)
 
 
+def begin(*hosts: str, **variables: object) -> subprocess.Popen[str]:
+    converge = str(REPOSITORY / "molecule/mirror/converge.yml")
+    return play(converge, "--limit", ",".join(hosts), "--tags", "model", **variables)
+
+
 def fetch(*hosts: str, **variables: object) -> tuple[bool, str]:
-    return ended(
-        play(str(REPOSITORY / "molecule/mirror/converge.yml"), "--limit", ",".join(hosts), **variables)
-    )
+    """Let hosts fetch their models."""
+    return ended(begin(*hosts, **variables))
 
 
 def keep(**variables: object) -> tuple[bool, str]:
@@ -152,12 +156,7 @@ def test_three_hosts_cost_what_one_costs(host):
 
 
 def test_a_mirror_that_dies_in_the_middle_is_said_and_the_next_run_goes_on(host, slow):
-    running = play(
-        str(REPOSITORY / "molecule/mirror/converge.yml"),
-        "--limit",
-        "mirror-three",
-        model_sources=[{"model": slow}],
-    )
+    running = begin("mirror-three", model_sources=[{"model": slow}])
     try:
         wait(
             "the download begins",
