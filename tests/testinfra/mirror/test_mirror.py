@@ -205,7 +205,7 @@ def test_it_is_confined_and_asked_by_known_networks_alone(host):
             r"([0-9.]+) [A-Z]+ ", host.run(f"systemd-analyze security --no-pager {unit} | tail -1").stdout
         )
         assert level and float(level[1]) <= 3, level
-    assert host.check_output("ps -o user= -C nginx | sort -u") == "amdgpu-mirror"
+    assert host.check_output("ps -o user:32= -C nginx | sort -u") == "amdgpu-mirror"
     worked, said = keep(mirror_networks=["127.0.0.0/8", STORE])
     assert worked, said
     assert (
