@@ -217,7 +217,11 @@ def test_it_is_confined_and_asked_by_known_networks_alone(host):
 
 
 def test_it_can_be_taken_away(host):
-    worked, said = keep(mirror_state="absent", mirror_directory="/srv/small")
+    worked, said = keep(mirror_state="absent")
+    assert worked, said
+    assert not host.service("amdgpu-mirror").is_running and host.user("amdgpu-mirror").exists
+    assert host.check_output("ls /var/cache/amdgpu-mirror").startswith("kept_")
+    worked, said = keep(mirror_state="absent", mirror_purge=True, mirror_directory="/srv/small")
     assert worked, said
     assert not host.service("amdgpu-mirror").is_running and not host.user("amdgpu-mirror").exists
     assert (
@@ -226,7 +230,7 @@ def test_it_can_be_taken_away(host):
         )
         == ""
     )
-    worked, said = keep(mirror_state="absent", mirror_directory="/srv/small")
+    worked, said = keep(mirror_state="absent", mirror_purge=True, mirror_directory="/srv/small")
     assert worked and "changed=0" in said, said
     # The others go outside again, or to what their inventory says.
     host.check_output("umount /srv/small")
