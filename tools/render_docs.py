@@ -50,6 +50,7 @@ ROLES = (
     "vllm",
     "gateway",
     "monitor",
+    "mirror",
     "report",
 )
 # The long form names the plugin or the role that an option belongs to.

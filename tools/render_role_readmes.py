@@ -39,6 +39,7 @@ EXAMPLES: dict[str, dict[str, Any]] = {
     "serve": {"serve_instances": [{"name": "chat", "model": "Qwen/Qwen3-14B-AWQ"}]},
     "build": {"build_recipe": "vllm-strix", "build_push": "registry.example.net/fleet/vllm:0.33.0-gfx1151"},
     "gateway": {"gateway_replicas": [{"name": "rack1", "address": "192.0.2.11"}]},
+    "mirror": {"mirror_directory": "/srv/mirror", "mirror_max_size": "900G"},
     "acceptance": {"acceptance_level": "full", "acceptance_install": True},
     "monitor": {"monitor_address": "192.0.2.11"},
     "slurm": {"slurm_controller": "head1", "slurm_features": ["nvme"]},

@@ -285,10 +285,18 @@ def partial(path: str) -> str:
 
 
 def hub_failure(text: str) -> str:
-    """The line of the Hub's client that says why; the others are traces and hints."""
+    """The line of the Hub's client that says why, and what a server said to it; the others are traces and
+    hints."""
     lines = [re.sub(r"\x1b\[[0-9;]*m", "", line).strip() for line in text.splitlines()]
-    errors = [line for line in lines if re.match(r"(Error|[\w.]*(Error|Exception)):", line)]
-    return (errors or [line for line in lines if line] or ["no reason given"])[-1].rstrip(".")
+    errors = [at for at, line in enumerate(lines) if re.match(r"(Error|[\w.]*(Error|Exception)):", line)]
+    if not errors:
+        return ([line for line in lines if line] or ["no reason given"])[-1].rstrip(".")
+    said = [
+        line for line in lines[errors[-1] + 1 :] if line and not re.match(r"Hint:|For more information", line)
+    ]
+    # A mirror that has no room says so below the status.
+    served = [line for line in said[:1] if " '507 " in lines[errors[-1]]]
+    return " ".join([lines[errors[-1]], *served]).rstrip(".")
 
 
 def commit(name: str, info: t.Any, revision: str = "") -> str:

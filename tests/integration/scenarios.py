@@ -22,7 +22,7 @@ def _has_engine(name: str) -> bool:
 
 # Too long for `make test`, or not seen to pass as a whole yet: `make scenario S=NAME` runs one of them.
 # docs/support-matrix.md says what was seen of it.
-ALONE = ("accept", "build", "monitor")
+ALONE = ("accept", "build", "mirror", "monitor")
 USUAL = [name for name in NAMES if name not in (*VM, *ALONE)]
 # vLLM takes all of a small machine: of these one runs at a time.
 ENGINE = [name for name in USUAL if _has_engine(name)]

@@ -42,6 +42,7 @@ TOOLS = {
     "/usr/lib/podman/aardvark-dns": "aardvark-dns",
     "/usr/libexec/podman/catatonit": "catatonit",  # podman run --init
     "/usr/sbin/haproxy": "haproxy",  # no host needs it: unit tests give it the gateway's configuration
+    "/usr/sbin/nginx": "nginx",  # as that, for the role mirror
     "promtool": "prometheus",  # as that, for the rules of the role monitor
 }
 

@@ -7,7 +7,9 @@ downloads from.
 FOLDER/hub/ORG/NAME is a model; FOLDER/hub/ORG/NAME.token holds the token without which it answers 401;
 NAME.cut holds two numbers: after so many bytes the answers are cut off, so many times for each file, as over
 a bad line. FOLDER/wheels becomes a pip index below /simple. Everything else is served as it lies there.
-Requests are written to standard output, without headers but Range.
+NAME.slow makes its files come at a few MB a second.
+Requests are written to standard output, without headers but Range, and after each of them how many bytes were
+sent ("ADDRESS sent NUMBER PATH RANGE").
 """
 
 from __future__ import annotations
@@ -16,11 +18,13 @@ import hashlib
 import json
 import re
 import sys
+import time
 from collections import Counter
 from functools import cache
 from http import HTTPStatus
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from typing import BinaryIO
 from urllib.parse import unquote, urlsplit
 
 API = re.compile(r"/api/models/(?P<model>[\w.-]+/[\w.-]+)/(?P<what>revision|tree)/(?P<revision>[^/]+)")
@@ -28,6 +32,7 @@ FILE = re.compile(r"/(?P<model>[\w.-]+/[\w.-]+)/resolve/(?P<revision>[^/]+)/(?P<
 # Files above this size are kept in LFS by the Hub: their ETag is the SHA-256, that of the others git's own
 # hash.
 LFS_BYTES = 1 << 16
+SLOW_BYTES, SLOW_PAUSE = 1 << 20, 0.5
 
 
 @cache
@@ -67,14 +72,43 @@ def commit(folder: Path) -> str:
     return hashlib.sha1("\n".join(parts).encode(), usedforsecurity=False).hexdigest()
 
 
+class Counting:
+    """A connection that counts what is sent."""
+
+    def __init__(self, inner: BinaryIO) -> None:
+        self.inner, self.count = inner, 0
+
+    def write(self, data: bytes) -> int:
+        self.count += len(data)
+        return self.inner.write(data)
+
+    def __getattr__(self, name: str) -> object:
+        return getattr(self.inner, name)
+
+
 class Mirror(SimpleHTTPRequestHandler):
     """One request."""
 
     protocol_version = "HTTP/1.1"
     cut: Counter[str] = Counter()  # shared by all requests on purpose
 
+    def setup(self) -> None:
+        super().setup()
+        self.wfile = Counting(self.wfile)  # type: ignore[assignment]
+
+    def end_headers(self) -> None:
+        super().end_headers()
+        # What counts is the content.
+        self.wfile.count = 0  # type: ignore[attr-defined]
+
     def do_GET(self) -> None:
-        self._answer()
+        self.wfile.count = 0  # type: ignore[attr-defined]
+        try:
+            self._answer()
+        finally:
+            span = self.headers.get("Range", "")
+            count = self.wfile.count  # type: ignore[attr-defined]
+            print(self.client_address[0], "sent", count, urlsplit(self.path).path, span, flush=True)
 
     def do_HEAD(self) -> None:
         self._answer()
@@ -155,7 +189,7 @@ class Mirror(SimpleHTTPRequestHandler):
         asked = re.fullmatch(r"bytes=(\d+)-(\d*)", self.headers.get("Range", ""))
         status = HTTPStatus.OK
         if asked:
-            end = int(asked[2]) if asked[2] else len(data) - 1
+            end = min(int(asked[2] or len(data)), len(data) - 1)
             headers["Content-Range"] = f"bytes {asked[1]}-{end}/{len(data)}"
             data, status = data[int(asked[1]) : end + 1], HTTPStatus.PARTIAL_CONTENT
         cut = folder.with_name(f"{folder.name}.cut")
@@ -170,7 +204,19 @@ class Mirror(SimpleHTTPRequestHandler):
             self.wfile.write(data[:limit])
             self.close_connection = True
             return
+        if self.command == "GET" and folder.with_name(f"{folder.name}.slow").exists():
+            self._slowly(data, status, headers)
+            return
         self._send(data, "application/octet-stream", status, headers)
+
+    def _slowly(self, data: bytes, status: HTTPStatus, headers: dict[str, str]) -> None:
+        self.send_response(status)
+        for name, value in {"Content-Length": str(len(data)), **headers}.items():
+            self.send_header(name, value)
+        self.end_headers()
+        for start in range(0, len(data), SLOW_BYTES):
+            self.wfile.write(data[start : start + SLOW_BYTES])
+            time.sleep(SLOW_PAUSE)
 
     def _index(self, project: str) -> None:
         """The files of one project, as pip reads them (PEP 503)."""

@@ -29,6 +29,7 @@ FILES = (
     "vllm",
     "llama_cpp",
     "podman",
+    "mirror",
     "kubernetes",
     "known_issues",
     "health",

@@ -41,6 +41,8 @@ def pulled(host: Host, install: Install) -> str:
         return ""
     if image.archive:
         host.findings.add("kubernetes.archive", image.archive, f"an image of {install.title} in a registry")
+    if image.clear:
+        host.findings.add("mirror.registry_clear", image.pull, "an image that comes by TLS")
     return image.pull
 
 

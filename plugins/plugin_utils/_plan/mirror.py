@@ -20,8 +20,18 @@ def address_below(base: str, public: str) -> str:
 
 
 def image(wants: Wants, public: str) -> str:
-    """An image keeps its path and tag in the mirror's registry."""
-    return image_from(wants.plan_mirror.registry, public)
+    """An image keeps its path and tag in the mirror's registry, and the name of its own one where that keeps
+    several."""
+    mirror = wants.plan_mirror
+    if mirror.registry and mirror.registry_keeps_host and public:
+        return f"{mirror.registry.rstrip('/')}/{public}"
+    return image_from(mirror.registry, public)
+
+
+def is_clear(wants: Wants, source: str) -> bool:
+    """Whether an image comes from a mirror that answers without TLS."""
+    mirror = wants.plan_mirror
+    return bool(mirror.registry) and not mirror.registry_tls and source.startswith(f"{mirror.registry}/")
 
 
 def image_from(registry: str, public: str) -> str:

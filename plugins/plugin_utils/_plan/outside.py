@@ -18,7 +18,7 @@ from .serve import ServePlan
 def check(host: Host, driver: DriverPlan, rocm: RocmPlan, models: ModelPlan, serve: ServePlan) -> None:
     """Find what would come from outside although there is a mirror. What an inventory gives is inside."""
     wants = host.wants
-    if not wants.plan_mirror:
+    if not wants.plan_mirror or not wants.plan_mirror.closed:
         return
     asked = (wants.driver_repository_uri, wants.driver_repository_key_url)
     _check_repository(host, "driver", driver.repository, asked)

@@ -24,15 +24,20 @@ class WantsError(ValueError):
 
 @dataclasses.dataclass(frozen=True)
 class Mirror:
-    """``plan_mirror``: where a closed network keeps what is fetched; empty where it keeps none."""
+    """``plan_mirror``: where a site keeps what is fetched; empty where it keeps none."""
 
     url: str
     registry: str
     pip_index: str
     hub: str
+    # Whether what the mirror does not have stops a host.
+    closed: bool = True
+    # Whether images lie below the name of their own registry, and whether they come by TLS.
+    registry_keeps_host: bool = False
+    registry_tls: bool = True
 
     def __bool__(self) -> bool:
-        return any(dataclasses.astuple(self))
+        return any((self.url, self.registry, self.pip_index, self.hub))
 
 
 @dataclasses.dataclass(frozen=True)

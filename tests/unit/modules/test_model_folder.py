@@ -264,6 +264,10 @@ def test_the_line_of_the_client_that_says_why():
         "httpx2.ConnectError: [Errno 111] Connection refused"
     )
     assert _model_store.hub_failure("") == "no reason given"
+    # As the client prints what a mirror without room answers.
+    full = "\x1b[31mError: Local entry not found. Server error '507 Insufficient Storage' for url 'http://m/hub/a'\n"
+    full += "For more information check: https://example.org/507\n\nThe disk is full.\x1b[0m\nHint: set HF_DEBUG=1.\n"
+    assert _model_store.hub_failure(full).endswith("'http://m/hub/a' The disk is full")
 
 
 def test_what_is_not_downloaded_takes_no_space():

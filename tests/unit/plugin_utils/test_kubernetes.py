@@ -439,6 +439,15 @@ def test_an_archive_is_no_image_of_a_registry(make_plan, ids):
     )
 
 
+def test_a_mirror_without_tls_is_a_word_on_what_nodes_pull_from(make_plan, ids):
+    mirror = {"registry": "store:8090", "registry_keeps_host": True, "registry_tls": False, "closed": False}
+    wants = {"serve_instances": [CHAT], "serve_kind": "kubernetes"}
+    assert "mirror.registry_clear" in ids(make_plan("mi300x-8", plan_mirror=mirror, **wants), "warn")
+    assert "mirror.registry_clear" not in ids(
+        make_plan("mi300x-8", plan_mirror={**mirror, "registry_tls": True}, **wants), "warn"
+    )
+
+
 def test_a_claim_takes_the_place_of_the_models_of_the_host(make, make_plan):
     host, wants = CASES["claims"]
     pod = container(make(host, **wants))

@@ -7,6 +7,7 @@ from __future__ import annotations
 import re
 import typing as t
 
+from .. import mirror
 from ..host import Host
 from .protocol import Image
 
@@ -35,4 +36,5 @@ def pulled(host: Host, name: str, source: str, digest: str, **rest: t.Any) -> Im
     if digest and present:
         present = digest in podman["image_digests"][name]
     pull = f"{TAG.sub('', source)}@{digest}" if digest else source
-    return Image(source=source, name=name, pull=pull, digest=digest, present=present, **rest)
+    clear = mirror.is_clear(host.wants, source)
+    return Image(source=source, name=name, pull=pull, digest=digest, present=present, clear=clear, **rest)

@@ -44,6 +44,8 @@ class Image:
     present: bool
     # The variables that decide it, for a sentence.
     variables: str
+    # Whether its registry answers without TLS.
+    clear: bool = False
 
 
 @dataclasses.dataclass(frozen=True)
