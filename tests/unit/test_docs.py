@@ -403,7 +403,8 @@ def test_profile_makes_a_plan(gfx: str, facts_of: Callable[[str], dict[str, dict
     facts["amd_host"]["programs"] = {"python3.12": "/usr/bin/python3.12"}
     profile = with_base(load(CATALOG / "profiles" / f"{gfx}.yml"))
     opt_in = profile["host"]["kernel"]["opt_in"]
-    wants = {"kernel_opt_in": list(opt_in), "serve_instances": [{"name": "main", "model": "Qwen/Qwen3-8B"}]}
+    # A model that fits the smallest of these GPUs, 16 GiB.
+    wants = {"kernel_opt_in": list(opt_in), "serve_instances": [{"name": "main", "model": "Qwen/Qwen3-4B"}]}
     plan = planner.plan(facts, wants, HOSTS[gfx])
 
     assert plan["profile"] == gfx
