@@ -233,7 +233,7 @@ def catalog(port: int) -> dict[str, object]:
 
 
 @pytest.fixture
-def mirror(tmp_path: Path) -> Iterator[Mirror]:
+def mirror(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Mirror]:
     outside, port, hub, cdn = Outside(), _port(), _port(), _port()
     servers = [ThreadingHTTPServer(("127.0.0.1", each), _source(outside, cdn)) for each in (hub, cdn)]
     for server in servers:
@@ -244,6 +244,7 @@ def mirror(tmp_path: Path) -> Iterator[Mirror]:
         mirror_port=port,
         plan_catalog=catalog(hub),
         mirror_min_free="1M",
+        mirror_networks=getattr(request, "param", ["127.0.0.1"]),
     )
     assert NGINX
     with subprocess.Popen([NGINX, "-e", "stderr", "-c", str(path)]) as process:
@@ -252,7 +253,7 @@ def mirror(tmp_path: Path) -> Iterator[Mirror]:
             end = time.monotonic() + 60
             while True:
                 try:
-                    assert started.get("/health")[0] == 200
+                    assert started.get("/health")[0] in (200, 403)
                     break
                 except urllib.error.URLError:
                     assert time.monotonic() < end and process.poll() is None
@@ -547,3 +548,11 @@ def test_a_resolver_comes_from_the_host_or_from_the_inventory(tmp_path: Path) ->
     ):
         subprocess.run(["sh", "-c", text], check=True)
         assert (tmp_path / "resolver.conf").read_text() == wanted
+
+
+@needs_nginx
+@pytest.mark.parametrize("mirror", [["192.0.2.0/24", "2001:db8::/32"]], indirect=True)
+def test_others_than_the_known_networks_are_refused_everywhere(mirror: Mirror) -> None:
+    for path in ("/health", "/v2/", resolve("config.json"), "/none"):
+        assert mirror.get(path)[0] == 403, path
+    assert mirror.outside.asked == []
