@@ -15,10 +15,10 @@ export ANSIBLE_CONFIG := $(CURDIR)/ansible.cfg
 
 CERTIFY := .cache/certify/venv
 
-.PHONY: help setup browser demo demo-down test test-vm test-matrix lint certify sanity site changelog unit scenario scenarios bench docs build build-llama clean catalog-refresh
+.PHONY: help setup browser demo demo-down test test-vm test-matrix lint certify sanity site changelog unit scenario scenarios interruptions bench docs build build-llama clean catalog-refresh
 
 help: ## This list
-	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 14
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 16
 
 setup: $(VENV)/.done $(VENV)/.path .collections/ansible_collections/amdgpu/fleet ## Make .venv and link the collection into it
 
@@ -98,6 +98,9 @@ scenario: setup ## One Molecule scenario whole: make scenario S=devices
 
 scenarios: setup browser ## All Molecule scenarios
 	@molecule/shared/with-bed - $(BIN)/pytest $(LANES) -m "not vm" tests/integration
+
+interruptions: setup ## Kill a bring-up at random moments and hold the end state to that of an unbroken one; two minutes a kill (KILLS=30)
+	@molecule/shared/with-bed - $(BIN)/python tests/interruption/run --kills $(or $(KILLS),30)
 
 bench: setup ## What detection, the plan and runs over 1, 8 and 32 hosts cost; the table goes into docs/cost.md
 	@command -v rocm_agent_enumerator >/dev/null || { $(SUDO) apt-get update -qq && $(SUDO) apt-get install -y -qq rocminfo; }

@@ -20,7 +20,7 @@ def _has_engine(name: str) -> bool:
     return any(host.get("engine") for host in hosts)
 
 
-# Too long for `make test`, or not seen to pass as a whole yet: `make scenario S=NAME` runs one of them.
+# Too long for `make test`, and `build` was not seen to pass as a whole yet: `make scenario S=NAME` runs one of them.
 # docs/support-matrix.md says what was seen of it.
 ALONE = ("accept", "build", "mirror", "monitor")
 USUAL = [name for name in NAMES if name not in (*VM, *ALONE)]
