@@ -294,7 +294,7 @@ def test_hosts_that_ask_at_once_cost_one_transfer(mirror: Mirror) -> None:
     found: list[bytes] = []
     threads = [
         threading.Thread(target=lambda: found.append(mirror.get(resolve("model.safetensors"))[1]))
-        for _ in range(3)
+        for _host in range(3)
     ]
     for thread in threads:
         thread.start()

@@ -115,6 +115,14 @@ def test_parsers_where_tools_are_wanted(serve, ids, model, tool, reasoning):
         assert "enable-auto-tool-choice" in reason(plan, f"not tool-call-parser={tool}")[0]
 
 
+def test_a_template_of_the_source_tree_is_told_and_not_set(serve):
+    """vLLM would end with "the chat template is not a file": no wheel has it, and its image not where it runs."""
+    server, plan = serve("deepseek-ai/DeepSeek-R1", options=TOOLS)
+    assert server["options"]["tool-call-parser"] == "deepseek_v3" and "chat-template" not in server["options"]
+    said = reason(plan, "not chat-template=examples/tool_chat_template_deepseekr1.jinja")
+    assert "Put it on the host and give its path" in said[0]
+
+
 def test_a_parser_that_is_asked_for_stays(serve):
     server, _plan = serve("Qwen/Qwen3-8B", options={**TOOLS, "tool-call-parser": "qwen3_coder"})
     assert server["options"]["tool-call-parser"] == "qwen3_coder"

@@ -24,6 +24,8 @@ CARDS = ("mi300x", "mi325x", "mi350x", "mi355x")
 TWINS = {"mi350x": "mi355x", "mi355x": "mi350x", "mi325x": "mi300x"}
 # The words in which a setting is taken over or left out.
 WORDS = {"option": "option", "environment": "variable"}
+# Where chat templates lie in vLLM's source tree.
+SOURCE_FILES = "examples/"
 
 
 class Setting(t.NamedTuple):
@@ -242,8 +244,21 @@ def _parsers(recipe: Recipe, release: str) -> list[Setting]:
     if any(setting.kind == "parser" for setting in found):
         for name, value in recipe.entry.get("with_parsers", {}).items():
             if history.option_known(recipe.catalog, name, release):
-                found.append(Setting("parser", name, value, f"recipe of {recipe.model}", recipe.source))
+                found.append(_beside(recipe, name, value))
     return found
+
+
+def _beside(recipe: Recipe, name: str, value: t.Any) -> Setting:
+    """What the recipe sets with its parsers. A file of vLLM's source tree is in no wheel, and in its image
+    for ROCm not where the server runs."""
+    reason = f"recipe of {recipe.model}"
+    if not str(value).startswith(SOURCE_FILES):
+        return Setting("parser", name, value, reason, recipe.source)
+    reason += (
+        ": a file of vLLM's source tree. Put it on the host and give its path; vLLM's image has it below "
+        "/app/vllm"
+    )
+    return Setting("left_out", name, value, reason, recipe.source)
 
 
 def _instead(catalog: Catalog, kind: str, name: str, release: str) -> str | None:
