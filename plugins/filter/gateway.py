@@ -10,7 +10,16 @@ import typing as t
 from ansible.errors import AnsibleFilterError
 
 from ansible_collections.amdgpu.fleet.plugins.plugin_utils._plan.checks import servers
+from ansible_collections.amdgpu.fleet.plugins.plugin_utils._plan.engines.vllm.tasks import POOLING
 from ansible_collections.amdgpu.fleet.plugins.plugin_utils._plan.serve import LOOPBACK
+
+
+def _pools(instance: t.Mapping[str, t.Any]) -> bool:
+    """Whether the options of an instance say that it gives vectors, classes or scores."""
+    options = instance.get("options")
+    return isinstance(options, t.Mapping) and any(
+        options.get(name) in values for name, values in POOLING.items()
+    )
 
 
 def replicas(
@@ -55,7 +64,8 @@ def replicas(
                     "on another host cannot reach it. Give it host, an address of its host."
                 )
             name = host if len(chosen) == 1 else f"{host}.{each['name']}"
-            found.append({"name": name, "address": address, "port": port})
+            task = {"task": "pooling"} if _pools(each) else {}
+            found.append({"name": name, "address": address, "port": port, **task})
     return found
 
 

@@ -27,6 +27,7 @@ from ansible.template import Templar, trust_as_template
 
 from ansible_collections.amdgpu.fleet.plugins.filter.gateway import replicas as replicas_filter
 from ansible_collections.amdgpu.fleet.plugins.module_utils import _gateway as gateway
+from ansible_collections.amdgpu.fleet.plugins.module_utils._inference import QUESTIONS, TRANSCRIPTIONS
 
 ROLE = Path(__file__).resolve().parents[3] / "roles/gateway"
 HAPROXY = shutil.which("haproxy") or ("/usr/sbin/haproxy" if os.path.exists("/usr/sbin/haproxy") else None)
@@ -241,12 +242,19 @@ class Haproxy:
         short: dict[str, str] | None = None,
         pem: Path | None = None,
         health: str = "UP",
+        task: str = "generate",
         **given,
     ) -> None:
         self.folder, self.port = folder, free_port()
         self.replicas = {name: Replica(name, pem) for name in ("one", "two")}
         servers = [
-            {"name": name, "address": "127.0.0.1", "tls_name": "replica.example", "port": replica.server_port}
+            {
+                "name": name,
+                "address": "127.0.0.1",
+                "tls_name": "replica.example",
+                "port": replica.server_port,
+                "task": task,
+            }
             for name, replica in self.replicas.items()
         ]
         path = configuration(folder, gateway_port=self.port, gateway_replicas=servers, **given)
@@ -563,6 +571,33 @@ def test_hosts_that_serve_together_are_one_replica():
     assert replicas_filter(["a", "b"], {"a": each, "b": each}, "big") == [
         {"name": "a", "address": "10.0.0.1", "port": 8000}
     ]
+
+
+@needs_haproxy
+@pytest.mark.parametrize(("task", "status"), [("generate", 404), ("pooling", 200)])
+def test_paths_follow_the_task_of_the_replicas(tmp_path, task, status):
+    """Whatever a server is asked whether it works, clients may ask too."""
+    asked = {path for questions in QUESTIONS.values() for path, _body in questions}
+    paths = asked - {"/v1/embeddings", TRANSCRIPTIONS}
+    assert paths == {"/score", "/classify", "/pooling"}
+    with contextlib.closing(Haproxy(tmp_path / "gateway", task=task, gateway_api_keys=[KEY])) as running:
+        for path in (*sorted(paths), "/v1/rerank", "/rerank", "/v2/rerank", "/v1/score", "/v2/embed"):
+            assert running.request(path)[0] == status, path
+            assert running.request(path, key=None)[0] == (401 if status == 200 else status), path
+        for path in ("/metrics", "/tokenize", "/invocations", "/pooling/x", "/v1/load_lora_adapter"):
+            assert running.request(path)[0] == 404, path
+
+
+def test_the_task_of_a_replica_is_that_of_its_options():
+    hostvars = {
+        "a": {
+            "serve_instances": [
+                {"name": "rank", "options": {"runner": "pooling"}},
+                {"name": "chat", "port": 8001},
+            ]
+        }
+    }
+    assert [each.get("task") for each in replicas_filter(["a"], hostvars)] == ["pooling", None]
 
 
 def test_an_entry_of_several_servers_is_several_replicas():
