@@ -24,8 +24,9 @@ def _has_engine(name: str) -> bool:
 # docs/support-matrix.md says what was seen of it.
 ALONE = ("accept", "build", "mirror", "monitor")
 USUAL = [name for name in NAMES if name not in (*VM, *ALONE)]
-# vLLM takes all of a small machine: of these one runs at a time.
-ENGINE = [name for name in USUAL if _has_engine(name)]
+# vLLM takes all of a small machine: of these one runs at a time. llama.cpp with a small model leaves room for another.
+LIGHT = ("llama_cpp",)
+ENGINE = [name for name in USUAL if _has_engine(name) and name not in LIGHT]
 OTHERS = [name for name in USUAL if name not in ENGINE]
 
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Every Molecule scenario in which no engine runs."""
+"""Every Molecule scenario in which vLLM does not serve."""
 
 from __future__ import annotations
 
