@@ -21,7 +21,9 @@ REPOSITORY = Path(__file__).resolve().parents[3]
 INVENTORY = os.environ["MOLECULE_INVENTORY_FILE"]
 UNIT = "llama-cpp-smol"
 OPTIONS = "/etc/llama-cpp/smol.env"
-HEALTH = "curl -s --fail -o /dev/null http://127.0.0.1:8000/health"
+# Where the server listens, for the gateway to reach it.
+ADDRESS = "10.77.0.91"
+HEALTH = f"curl -s --fail -o /dev/null http://{ADDRESS}:8000/health"
 
 
 def until(check: Callable[[], bool], seconds: int = 300) -> None:
@@ -113,8 +115,8 @@ def test_one_that_serves_another_model_is_named(host, doctor, healed):
 
 def test_a_port_that_somebody_else_took_is_named(host, doctor, healed):
     host.check_output("systemctl stop %s", UNIT)
-    host.check_output("systemd-run --quiet --unit=squatter python3 -m http.server --bind 127.0.0.1 8000")
-    until(lambda: host.run("curl -s -o /dev/null http://127.0.0.1:8000/").rc == 0, 60)
+    host.check_output(f"systemd-run --quiet --unit=squatter python3 -m http.server --bind {ADDRESS} 8000")
+    until(lambda: host.run(f"curl -s -o /dev/null http://{ADDRESS}:8000/").rc == 0, 60)
     seen = doctor()
     assert "serve.port" in seen["found"] and seen["rc"] == 2, seen["said"]
     assert seen["found"]["serve.port"]["seen"] == "8000 held by squatter.service"
