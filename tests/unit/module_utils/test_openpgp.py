@@ -279,7 +279,8 @@ def test_a_damaged_byte_never_raises_anything_else(keys, place, value, form):
     ],
 )
 def test_armor_that_is_made_to_take_long(text):
-    started = time.monotonic()
+    # Of the processor: a busy machine is slow.
+    started = time.process_time()
     with pytest.raises(NotAKey):
         fingerprints(text)
-    assert time.monotonic() - started < 2
+    assert time.process_time() - started < 2
