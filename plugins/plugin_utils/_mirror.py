@@ -47,19 +47,24 @@ def _route(path: str, address: str) -> Route:
 def routes(catalog: Catalog) -> list[Route]:
     """The longer path stands before the shorter one that it begins with."""
     known = catalog.mirror
-    index = urlsplit(known["pip_index"]["address"])
-    root = f"{index.scheme}://{index.netloc}"
-    parent = known["pip_index"]["address"].rpartition("/")[0]
-    found = [
-        _route("/hub/", known["hub"]["address"]),
-        _route("/pip/files/", known["pip_index"]["files"]),
-        _route("/pip/root/", root),
-        _route("/pip/", parent),
-    ]
+    found = [_route("/hub/", known["hub"]["address"]), *_of_index(**known["pip_index"])]
     found += [_route(f"/files/{host}/", entry["address"]) for host, entry in sorted(known["files"].items())]
     return found + [
         _route(f"/v2/{name}/", f"{entry['address']}/v2")
         for name, entry in sorted(known["registries"].items())
+    ]
+
+
+def _of_index(address: str, files: str, **_source: str) -> list[Route]:
+    """The index of Python packages, the host that its links lead to, and what it writes from its root."""
+    if not address:
+        return []
+    index = urlsplit(address)
+    root = f"{index.scheme}://{index.netloc}"
+    return [
+        _route("/pip/files/", files or root),
+        _route("/pip/root/", root),
+        _route("/pip/", address.rpartition("/")[0]),
     ]
 
 
@@ -97,6 +102,14 @@ def base(name: str, variables: t.Mapping[str, t.Any]) -> str:
     return f"{scheme}://{host}:{variables.get('mirror_port') or PORT}"
 
 
+def _keeps_wheels(variables: t.Mapping[str, t.Any]) -> bool:
+    """Whether ``plan_catalog`` of the mirror names an index; no catalog does."""
+    found: t.Any = variables.get("plan_catalog")
+    for name in ("mirror", "pip_index", "address"):
+        found = found.get(name) if isinstance(found, t.Mapping) else None
+    return bool(found)
+
+
 def addresses(
     given: t.Mapping[str, t.Any], groups: t.Mapping[str, t.Sequence[str]], hostvars: t.Mapping[str, t.Any]
 ) -> dict[str, t.Any]:
@@ -107,10 +120,11 @@ def addresses(
     where = base(members[0], hostvars[members[0]])
     led: dict[str, t.Any] = {
         "url": f"{where}/{FILES}",
-        "pip_index": f"{where}/{PIP}/simple",
         "hub": f"{where}/{HUB}",
         "registry": where.partition("://")[2],
     }
+    if _keeps_wheels(hostvars[members[0]]):
+        led["pip_index"] = f"{where}/{PIP}/simple"
     # That there is a mirror does not say that the network has no way out besides.
     if not any(given.get(name) for name in led):
         led["closed"] = False

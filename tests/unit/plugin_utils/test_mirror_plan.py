@@ -11,7 +11,7 @@ from ansible.errors import AnsibleFilterError
 from ansible_collections.amdgpu.fleet.plugins.filter.mirror import mirror_addresses, mirror_routes
 from ansible_collections.amdgpu.fleet.plugins.plugin_utils import _mirror
 from ansible_collections.amdgpu.fleet.plugins.plugin_utils._plan import mirror as planned
-from ansible_collections.amdgpu.fleet.plugins.plugin_utils._plan.catalog import FOLDER, Catalog
+from ansible_collections.amdgpu.fleet.plugins.plugin_utils._plan.catalog import FOLDER
 from ansible_collections.amdgpu.fleet.plugins.plugin_utils._plan.checks import normalize, specification
 
 IMAGE = "docker.io/vllm/vllm-openai-rocm:v0.33.0"
@@ -26,7 +26,6 @@ def led(given: object = None, groups: object = None, **variables: object):
 def test_a_group_leads_every_kind_there():
     assert led(ansible_host="192.0.2.9") == {
         "url": "http://192.0.2.9:8090/files",
-        "pip_index": "http://192.0.2.9:8090/pip/simple",
         "hub": "http://192.0.2.9:8090/hub",
         "registry": "192.0.2.9:8090",
         "registry_keeps_host": True,
@@ -40,6 +39,16 @@ def test_a_group_leads_every_kind_there():
     )
     assert led(mirror_port=8443, mirror_tls_certificate="/c.pem")["hub"] == "https://store:8443/hub"
     assert led(ansible_host="2001:db8::1")["registry"] == "[2001:db8::1]:8090"
+
+
+def test_wheels_are_fetched_there_where_the_mirror_was_told_an_index():
+    def catalog(index: object) -> dict[str, object]:
+        return {"mirror": {"pip_index": index}}
+
+    named = led(plan_catalog=catalog({"address": "https://index.example/simple"}))
+    assert named["pip_index"] == "http://store:8090/pip/simple"
+    for nothing in ({}, {"address": ""}, None, "no mapping"):
+        assert "pip_index" not in led(plan_catalog=catalog(nothing))
 
 
 def test_what_the_inventory_gives_wins():
@@ -98,4 +107,19 @@ def test_sources_are_overridden_as_the_rest_of_the_catalog():
         AnsibleFilterError, match=r"plan_catalog.mirror.files.repo.radeon.com.address: .* Correct it"
     ):
         mirror_routes({"mirror": {"files": {"repo.radeon.com": {"address": "file:///etc"}}}})
-    assert Catalog().mirror["pip_index"]["address"].endswith("/simple")
+
+
+def test_an_index_has_a_host_for_its_links_or_is_that_itself():
+    def of_index(**index: str) -> dict[str, str]:
+        found = mirror_routes({"mirror": {"pip_index": index}})
+        return {each["path"]: each["target"] for each in found if each["path"].startswith("/pip/")}
+
+    assert of_index() == {}
+    alone = of_index(address="https://index.example/a/simple")
+    assert alone == {
+        "/pip/files/": "/https/index.example/",
+        "/pip/root/": "/https/index.example/",
+        "/pip/": "/https/index.example/a/",
+    }
+    apart = of_index(address="https://index.example/a/simple", files="https://files.example")
+    assert apart["/pip/files/"] == "/https/files.example/"
