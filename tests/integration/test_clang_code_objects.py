@@ -80,7 +80,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
             "-fPIC",
             "-c",
         ]
-        compiler.tool(
+        compiler.BOX.run(
             folder,
             *command,
             f"-cuid={name}",
@@ -89,13 +89,13 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
             f"{name}.o",
             environment=environment,
         )
-    compiler.tool(folder, "clang++", *compiler.SHARED, "one.o", "two.o", "three.o", "-o", "mixed.so")
+    compiler.BOX.run(folder, "clang++", *compiler.SHARED, "one.o", "two.o", "three.o", "-o", "mixed.so")
     return folder
 
 
 @pytest.mark.parametrize("name", ["plain.so", "packed.so", "new.so"])
 def test_the_targets_are_those_that_llvm_lists(made: Path, name: str) -> None:
-    shown = compiler.tool(made, "llvm-readobj", "--offloading", name)
+    shown = compiler.BOX.run(made, "llvm-readobj", "--offloading", name)
     expected = set(re.findall(r"amdgcn-amd-amdhsa--(\S+)", shown))
     assert len(expected) >= len(TARGETS)
     assert found(made / name) == {name: targets.in_order(expected)}
@@ -103,7 +103,7 @@ def test_the_targets_are_those_that_llvm_lists(made: Path, name: str) -> None:
 
 def test_bundles_of_all_kinds_in_one_library(made: Path) -> None:
     # LLVM's own readers stop at the first one of another kind: only the number that is registered is theirs.
-    sections = compiler.tool(made, "llvm-readelf", "-S", "-W", "mixed.so")
+    sections = compiler.BOX.run(made, "llvm-readelf", "-S", "-W", "mixed.so")
     size = re.search(r"\.hipFatBinSegment\s+PROGBITS\s+\w+\s+\w+\s+([0-9a-f]+)", sections)
     assert size
     seen = scan.path(str(made / "mixed.so"), Limits())
@@ -115,7 +115,7 @@ def test_code_objects_say_what_llvm_says(tmp_path: Path) -> None:
     for number, target in enumerate(OBJECTS):
         compiler.code_object(tmp_path, f"{number}.hsaco", target)
         assert found(tmp_path / f"{number}.hsaco") == {".": [target]}
-        flags = compiler.tool(tmp_path, "llvm-readelf", "-h", f"{number}.hsaco")
+        flags = compiler.BOX.run(tmp_path, "llvm-readelf", "-h", f"{number}.hsaco")
         assert re.search(rf"Flags:\s+0x\w+, {target.partition(':')[0]}\b", flags)
     (tmp_path / "kernel.hip").unlink()
     assert found(tmp_path) == {".": targets.in_order(OBJECTS)}
@@ -132,7 +132,7 @@ def image(made: Path, tmp_path: Path) -> Iterator[str]:
         archive.add(folder / "lib", "opt/lib")
     podman("import", "--quiet", folder / "base.tar", f"{IMAGE}-base")
     (folder / "Containerfile").write_text(
-        f"FROM {IMAGE}-base\nCOPY --from={compiler.prepare()} /etc/hostname /opt/lib/mixed.so\n",
+        f"FROM {IMAGE}-base\nCOPY --from={compiler.BOX.prepare()} /etc/hostname /opt/lib/mixed.so\n",
         encoding="utf-8",
     )
     podman("build", "--quiet", "--tag", IMAGE, folder)

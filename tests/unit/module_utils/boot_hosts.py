@@ -4,12 +4,18 @@
 from __future__ import annotations
 
 import struct
+import subprocess
 from pathlib import Path
+
+from ansible_collections.amdgpu.fleet.plugins.module_utils import _boot as boot
+from ansible_collections.amdgpu.fleet.plugins.module_utils import _cmdline as cmdline
 
 LOADER = "4a67b082-0a4c-41cf-b6c7-440b29bb8c4f"
 GLOBAL = "8be4df61-93ca-11d2-aa0d-00e098032b8c"
 EFIVARS = "sys/firmware/efi/efivars"
 ROOT = "root=UUID=1"
+ZFS = "root=zfs:zroot/ROOT/void"
+ASKED = cmdline.wanted(["iommu=pt"], ["amdgpu.gttsize"])
 
 
 def put(root: Path, path: str, content: str | bytes = "", mode: int = 0o644) -> Path:
@@ -110,3 +116,38 @@ def limine(
         put(root, "usr/bin/limine-entry-tool", "", 0o755)
         put(root, "usr/bin/limine-mkinitcpio", "", 0o755)
     running(root, line)
+
+
+def system(root: Path, identity: str, like: str = "") -> None:
+    put(root, "etc/os-release", f'ID="{identity}"\nID_LIKE="{like}"\n')
+
+
+def left_over(root: Path, identity: str, like: str = "") -> None:
+    """A distribution whose package of GRUB is there, and nothing boots with it."""
+    system(root, identity, like)
+    put(
+        root,
+        "etc/default/grub",
+        'GRUB_CMDLINE_LINUX_DEFAULT="quiet amdgpu.gttsize=9"\nGRUB_CMDLINE_LINUX=""\n',
+    )
+    put(root, "usr/sbin/grub-mkconfig", "no drop-ins are read here\n", 0o755)
+
+
+def run(command: list[str]) -> tuple[int, str, str]:
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    return done.returncode, done.stdout, done.stderr
+
+
+def host_of(root: Path) -> boot.Host:
+    return boot.Host(str(root), run=run, find=lambda name: None)
+
+
+def written(root: Path) -> set[str]:
+    """The files that a plan changes."""
+    found = boot.plan(host_of(root), "auto", ASKED)
+    base = root.resolve()
+    return {
+        str(Path(place).resolve().relative_to(base))
+        for place, (old, new) in found.files.items()
+        if old != new
+    }

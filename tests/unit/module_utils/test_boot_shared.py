@@ -3,59 +3,30 @@
 
 from __future__ import annotations
 
-import subprocess
 import sys
 from pathlib import Path
 
 import pytest
-from boot_hosts import ROOT, entry, firmware, grub, put, running
+from boot_hosts import (
+    ASKED,
+    ROOT,
+    entry,
+    firmware,
+    grub,
+    host_of,
+    left_over,
+    put,
+    running,
+    system,
+    written,
+)
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "modules"))
 from test_kernel_args_uki import image
 
 from ansible_collections.amdgpu.fleet.plugins.module_utils import _boot as boot
-from ansible_collections.amdgpu.fleet.plugins.module_utils import _cmdline as cmdline
 from ansible_collections.amdgpu.fleet.plugins.module_utils._boot import uki
 from ansible_collections.amdgpu.fleet.plugins.module_utils._tree import Tree
-
-ASKED = cmdline.wanted(["iommu=pt"], ["amdgpu.gttsize"])
-ZFS = "root=zfs:zroot/ROOT/void"
-
-
-def system(root: Path, identity: str, like: str = "") -> None:
-    put(root, "etc/os-release", f'ID="{identity}"\nID_LIKE="{like}"\n')
-
-
-def left_over(root: Path, identity: str, like: str = "") -> None:
-    """A distribution whose package of GRUB is there, and nothing boots with it."""
-    system(root, identity, like)
-    put(
-        root,
-        "etc/default/grub",
-        'GRUB_CMDLINE_LINUX_DEFAULT="quiet amdgpu.gttsize=9"\nGRUB_CMDLINE_LINUX=""\n',
-    )
-    put(root, "usr/sbin/grub-mkconfig", "no drop-ins are read here\n", 0o755)
-
-
-def run(command: list[str]) -> tuple[int, str, str]:
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    return done.returncode, done.stdout, done.stderr
-
-
-def host_of(root: Path) -> boot.Host:
-    return boot.Host(str(root), run=run, find=lambda name: None)
-
-
-def written(root: Path) -> set[str]:
-    """The files that a plan changes."""
-    found = boot.plan(host_of(root), "auto", ASKED)
-    base = root.resolve()
-    return {
-        str(Path(place).resolve().relative_to(base))
-        for place, (old, new) in found.files.items()
-        if old != new
-    }
-
 
 # --- taken, and only the files that the next boot reads are written
 

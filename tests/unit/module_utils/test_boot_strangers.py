@@ -3,57 +3,30 @@
 
 from __future__ import annotations
 
-import subprocess
 import sys
 from pathlib import Path
 
 import pytest
-from boot_hosts import LIMINE_CONF, ROOT, entry, firmware, grub, proxmox, put, running
+from boot_hosts import (
+    ASKED,
+    LIMINE_CONF,
+    ROOT,
+    ZFS,
+    entry,
+    firmware,
+    grub,
+    host_of,
+    left_over,
+    proxmox,
+    put,
+    running,
+    system,
+)
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "modules"))
 from test_kernel_args_uki import image
 
 from ansible_collections.amdgpu.fleet.plugins.module_utils import _boot as boot
-from ansible_collections.amdgpu.fleet.plugins.module_utils import _cmdline as cmdline
-
-ASKED = cmdline.wanted(["iommu=pt"], ["amdgpu.gttsize"])
-ZFS = "root=zfs:zroot/ROOT/void"
-
-
-def system(root: Path, identity: str, like: str = "") -> None:
-    put(root, "etc/os-release", f'ID="{identity}"\nID_LIKE="{like}"\n')
-
-
-def left_over(root: Path, identity: str, like: str = "") -> None:
-    """A distribution whose package of GRUB is there, and nothing boots with it."""
-    system(root, identity, like)
-    put(
-        root,
-        "etc/default/grub",
-        'GRUB_CMDLINE_LINUX_DEFAULT="quiet amdgpu.gttsize=9"\nGRUB_CMDLINE_LINUX=""\n',
-    )
-    put(root, "usr/sbin/grub-mkconfig", "no drop-ins are read here\n", 0o755)
-
-
-def run(command: list[str]) -> tuple[int, str, str]:
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    return done.returncode, done.stdout, done.stderr
-
-
-def host_of(root: Path) -> boot.Host:
-    return boot.Host(str(root), run=run, find=lambda name: None)
-
-
-def written(root: Path) -> set[str]:
-    """The files that a plan changes."""
-    found = boot.plan(host_of(root), "auto", ASKED)
-    base = root.resolve()
-    return {
-        str(Path(place).resolve().relative_to(base))
-        for place, (old, new) in found.files.items()
-        if old != new
-    }
-
 
 # --- refused, by the right name
 

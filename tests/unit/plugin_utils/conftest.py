@@ -4,7 +4,11 @@
 from __future__ import annotations
 
 import copy
+import itertools
+import shutil
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
@@ -38,6 +42,27 @@ def plan_of_tree(find_facts):
 
     def make(root: Path, **wants) -> dict:
         return planner.plan(find_facts("host_facts", root, network=True), wants, "host")
+
+    return make
+
+
+@pytest.fixture
+def host(tmp_path, plan_of_tree) -> Callable[..., dict[str, Any]]:
+    """host("strix-halo-128", {path: text}, gone=[...], wants={...}, **description) -> the plan. A text that begins
+    with "+" is put behind what the file has."""
+    numbers = itertools.count()
+
+    def make(name: str, files: dict[str, str] | None = None, gone=(), wants=None, **description) -> dict:
+        root = tmp_path / str(next(numbers))
+        write_tree({**load_host(name), **description}, root)
+        for path in gone:
+            place = root / path
+            shutil.rmtree(place) if place.is_dir() else place.unlink()
+        for path, text in (files or {}).items():
+            target = root / path
+            target.parent.mkdir(parents=True, exist_ok=True)
+            target.write_text(text if not text.startswith("+") else target.read_text() + text[1:])
+        return plan_of_tree(root, **(wants or {}))
 
     return make
 

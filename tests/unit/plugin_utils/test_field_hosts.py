@@ -3,10 +3,7 @@
 
 from __future__ import annotations
 
-import itertools
 import json
-import shutil
-from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -23,32 +20,12 @@ from ansible_collections.amdgpu.fleet.plugins.plugin_utils._plan import (
     reach,
     reboot,
 )
-from testbed.tree import load_host, write_tree
+from testbed.tree import load_host
 
 REPOSITORY = Path(__file__).resolve().parents[3]
 GIB = 1 << 30
 NOBODYS = ("kernel.", "driver.", "firmware.", "memory.", "partition.", "packages.", "room.")
 MODEL = {"model_type": "llama", "num_hidden_layers": 80, "num_attention_heads": 64, "num_key_value_heads": 8}
-
-
-@pytest.fixture
-def host(tmp_path, plan_of_tree) -> Callable[..., dict[str, Any]]:
-    """host("strix-halo-128", {path: text}, gone=[...], wants={...}, **description) -> the plan."""
-
-    numbers = itertools.count()
-
-    def make(name: str, files: dict[str, str] | None = None, gone=(), wants=None, **description) -> dict:
-        root = tmp_path / str(next(numbers))
-        write_tree({**load_host(name), **description}, root)
-        for path in gone:
-            shutil.rmtree(root / path)
-        for path, text in (files or {}).items():
-            target = root / path
-            target.parent.mkdir(parents=True, exist_ok=True)
-            target.write_text(text if not text.startswith("+") else target.read_text() + text[1:])
-        return plan_of_tree(root, **(wants or {}))
-
-    return make
 
 
 def found(plan: dict[str, Any]) -> dict[str, dict[str, Any]]:

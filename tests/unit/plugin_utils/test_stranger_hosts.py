@@ -3,9 +3,6 @@
 
 from __future__ import annotations
 
-import itertools
-import shutil
-from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -14,25 +11,6 @@ from ansible_collections.amdgpu.fleet.plugins.plugin_utils._plan import distribu
 from testbed.tree import load_host, write_tree
 
 GIB = 1 << 30
-
-
-@pytest.fixture
-def host(tmp_path, plan_of_tree) -> Callable[..., dict[str, Any]]:
-    """host("strix-halo-128", {path: text}, gone=[...], wants={...}, **description) -> the plan."""
-    numbers = itertools.count()
-
-    def make(name: str, files: dict[str, str] | None = None, gone=(), wants=None, **description) -> dict:
-        root = tmp_path / str(next(numbers))
-        write_tree({**load_host(name), **description}, root)
-        for path in gone:
-            place = root / path
-            shutil.rmtree(place) if place.is_dir() else place.unlink()
-        for path, text in (files or {}).items():
-            (root / path).parent.mkdir(parents=True, exist_ok=True)
-            (root / path).write_text(text)
-        return plan_of_tree(root, **(wants or {}))
-
-    return make
 
 
 def found(plan: dict[str, Any]) -> dict[str, dict[str, Any]]:

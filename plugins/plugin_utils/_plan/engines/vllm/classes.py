@@ -5,13 +5,13 @@ cache (the catalog's ``architectures``, from vLLM's source distributions)."""
 
 from __future__ import annotations
 
-import json
 import typing as t
 
 from ...catalog import Catalog
 from ...facts import Shape
 from . import checkpoint
 from .checkpoint import Vllm
+from .states import mapping
 
 # vLLM puts one of these endings for another, and adapts the class (its config/model.py).
 ENDINGS = (
@@ -64,13 +64,7 @@ def kind(catalog: Catalog, architecture: str | None) -> str | None:
 
 def of_instance(instance: Vllm, options: t.Mapping[str, t.Any]) -> str | None:
     """The class that an instance asks for; hf-overrides may name another."""
-    asked = options.get("hf-overrides")
-    if isinstance(asked, str):
-        try:
-            asked = json.loads(asked)
-        except ValueError:
-            asked = None
-    names = asked.get("architectures") if isinstance(asked, dict) else None
+    names = mapping(options.get("hf-overrides")).get("architectures")
     if isinstance(names, list) and names and isinstance(names[0], str):
         return names[0]
     return checkpoint.architecture(instance)

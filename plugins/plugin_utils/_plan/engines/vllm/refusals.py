@@ -6,13 +6,13 @@ attention backends, quantizations."""
 from __future__ import annotations
 
 import dataclasses
-import json
 import typing as t
 
 from ...catalog import version_key
 from . import checkpoint, history
 from . import environment as variables
 from .checkpoint import Vllm
+from .states import mapping
 
 
 @dataclasses.dataclass(frozen=True)
@@ -99,14 +99,7 @@ def _check_sparse(launched: Launched) -> None:
 
 def _backend(options: dict[str, t.Any]) -> str | None:
     """The attention backend, whichever way it is asked for."""
-    asked = options.get("attention-backend")
-    config = options.get("attention-config")
-    if isinstance(config, str):
-        try:
-            config = json.loads(config)
-        except ValueError:
-            config = None
-    asked = asked or (config.get("backend") if isinstance(config, dict) else None)
+    asked = options.get("attention-backend") or mapping(options.get("attention-config")).get("backend")
     return str(asked) if asked and str(asked).lower() != "auto" else None
 
 
