@@ -115,12 +115,27 @@ def test_parsers_where_tools_are_wanted(serve, ids, model, tool, reasoning):
         assert "enable-auto-tool-choice" in reason(plan, f"not tool-call-parser={tool}")[0]
 
 
-def test_a_template_of_the_source_tree_is_told_and_not_set(serve):
-    """vLLM would end with "the chat template is not a file": no wheel has it, and its image not where it runs."""
-    server, plan = serve("deepseek-ai/DeepSeek-R1", options=TOOLS)
-    assert server["options"]["tool-call-parser"] == "deepseek_v3" and "chat-template" not in server["options"]
-    said = reason(plan, "not chat-template=examples/tool_chat_template_deepseekr1.jinja")
-    assert "Put it on the host and give its path" in said[0]
+@pytest.mark.parametrize(
+    ("model", "parser", "option", "file"),
+    [
+        (
+            "deepseek-ai/DeepSeek-R1",
+            "deepseek_v3",
+            "chat-template",
+            "examples/tool_chat_template_deepseekr1.jinja",
+        ),
+        (
+            "nvidia/NVIDIA-Nemotron-3-Nano-30B-A3B-BF16",
+            "qwen3_coder",
+            "reasoning-parser-plugin",
+            "nano_v3_reasoning_parser.py",
+        ),
+    ],
+)
+def test_a_file_where_the_author_of_a_recipe_worked_is_told_and_not_set(serve, model, parser, option, file):
+    server, plan = serve(model, options=TOOLS)
+    assert server["options"]["tool-call-parser"] == parser and option not in server["options"]
+    assert "Put it on the host and give its path" in reason(plan, f"not {option}={file}")[0]
 
 
 def test_a_parser_that_is_asked_for_stays(serve):

@@ -24,8 +24,6 @@ CARDS = ("mi300x", "mi325x", "mi350x", "mi355x")
 TWINS = {"mi350x": "mi355x", "mi355x": "mi350x", "mi325x": "mi300x"}
 # The words in which a setting is taken over or left out.
 WORDS = {"option": "option", "environment": "variable"}
-# Where chat templates lie in vLLM's source tree.
-SOURCE_FILES = "examples/"
 
 
 class Setting(t.NamedTuple):
@@ -249,15 +247,13 @@ def _parsers(recipe: Recipe, release: str) -> list[Setting]:
 
 
 def _beside(recipe: Recipe, name: str, value: t.Any) -> Setting:
-    """What the recipe sets with its parsers. A file of vLLM's source tree is in no wheel, and in its image
-    for ROCm not where the server runs."""
+    """What the recipe sets with its parsers. A file that it names is where its author worked: vLLM's source
+    tree is in no wheel, and in the image for ROCm not where the server runs."""
     reason = f"recipe of {recipe.model}"
-    if not str(value).startswith(SOURCE_FILES):
+    file = name in recipe.catalog.vllm["config_file"]["paths"] and isinstance(value, str)
+    if not file or value.startswith("/"):
         return Setting("parser", name, value, reason, recipe.source)
-    reason += (
-        ": a file of vLLM's source tree. Put it on the host and give its path; vLLM's image has it below "
-        "/app/vllm"
-    )
+    reason += ": a file that no build has there. Put it on the host and give its path"
     return Setting("left_out", name, value, reason, recipe.source)
 
 
