@@ -8,6 +8,7 @@ from __future__ import annotations
 import typing as t
 
 from ...facts import Shape
+from .defaults import SHARE
 
 TWO_BYTES = ("float16", "bfloat16", "half")
 FOUR_BYTES = ("float32", "float")
@@ -21,7 +22,7 @@ class Settings(t.NamedTuple):
     """What is asked of vLLM, in its own terms."""
 
     usable_bytes: int
-    utilization: float = 0.92
+    utilization: float = SHARE
     tensor_parallel: int = 1
     pipeline_parallel: int = 1
     context_parallel: int = 1

@@ -11,9 +11,8 @@ import typing as t
 
 from ... import model as models
 from ...assignment import devices_of
-from ...catalog import version_key
 from ...memory import GIB, gib
-from . import checkpoint, classes, fit, states
+from . import checkpoint, classes, defaults, fit, states
 from .checkpoint import Vllm
 
 # This backend prefers blocks of 64 tokens.
@@ -118,11 +117,11 @@ def _settings(asked: Asked, model: fit.Model) -> fit.Settings:
     tensor, pipeline = asked.number("tensor-parallel-size", 1), asked.number("pipeline-parallel-size", 1)
     _check_devices(asked, tensor, pipeline)
     usable = _device_bytes(instance) if rocm else _rank_bytes(instance, tensor * pipeline)
-    reached = _batch(instance, usable)
+    release = instance.build.version
+    reached = defaults.batch(instance.host.catalog, release, usable)
     ranks = {name: count * tensor * pipeline for name, count in rules["batch_cpu"].items()}
     batch = reached if rocm else ranks
     latent = bool((model.shape or {}).get("kv_lora_rank"))
-    version = instance.host.catalog.vllm["versions"].get(instance.build.version, {})
     context = options.get("max-model-len")
     automatic = str(context).lower() in ("auto", "-1")
     block = rules["block_size"]["rocm" if rocm else "cpu_mla" if latent else "cpu"]
@@ -130,7 +129,7 @@ def _settings(asked: Asked, model: fit.Model) -> fit.Settings:
         block = 64
     return fit.Settings(
         usable_bytes=usable,
-        utilization=_share(options, version.get("defaults", {}).get("gpu_memory_utilization", 0.92)),
+        utilization=_share(options, defaults.share(instance.host.catalog, release)),
         tensor_parallel=tensor,
         pipeline_parallel=pipeline,
         expert_ways=_expert_ways(asked, model),
@@ -166,19 +165,10 @@ def _expert_ways(asked: Asked, model: fit.Model) -> int:
 
 def _widened(asked: Asked, model: fit.Model) -> bool:
     """Whether vLLM emulates the format of the weights and keeps them in 16 bits."""
-    rule = asked.instance.host.catalog.vllm["memory"]["widened"]
-    first = version_key(rule["first"]) <= version_key(asked.instance.build.version)
-    off = asked.environment.get(rule["variable"]) == "0"
-    foreign = asked.instance.gfx not in rule["not_gfx"]
-    return bool(asked.rocm and model.quantization in rule["methods"] and first and foreign and not off)
-
-
-def _batch(instance: Vllm, usable: int) -> dict[str, t.Any]:
-    """What vLLM's release takes as a batch on a device of this size."""
-    tiers = instance.host.catalog.vllm["memory"]["batch"]
-    release = version_key(instance.build.version)
-    known = [entry for entry in tiers if release >= version_key(entry.get("first", "0"))]
-    return next((entry for entry in known if usable >= entry["gib"] * GIB), known[-1])
+    instance, catalog = asked.instance, asked.instance.host.catalog
+    off = asked.environment.get(catalog.vllm["memory"]["widened"]["variable"]) == "0"
+    widens = defaults.widens(catalog, instance.build.version, instance.gfx, model.quantization)
+    return asked.rocm and widens and not off
 
 
 def _check_devices(asked: Asked, tensor: int, pipeline: int) -> None:

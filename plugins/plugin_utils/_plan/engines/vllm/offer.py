@@ -14,7 +14,7 @@ from .....module_utils import _model
 from ...catalog import Catalog, version_key
 from ...facts import Shape
 from ...memory import GIB
-from . import classes, fit, history, recipes, widths
+from . import classes, defaults, fit, history, recipes, widths
 
 # A context that most people ask for; sequences are told for it where the model bears as much.
 USUAL = 32768
@@ -157,20 +157,17 @@ def _narrowest(
 def _table(catalog: Catalog, card: Card, release: str, model: fit.Model, width: int) -> dict[str, t.Any]:
     """The memory with as much context as there is room for, and the sequences of a usual one."""
     rules, options = catalog.vllm["memory"], card.options
-    tiers = [tier for tier in rules["batch"] if version_key(release) >= version_key(tier.get("first", "0"))]
-    batch = next((tier for tier in tiers if card.usable_bytes >= tier["gib"] * GIB), tiers[-1])
-    widened = rules["widened"]
-    default = catalog.vllm["versions"][release].get("defaults", {}).get("gpu_memory_utilization", 0.92)
+    batch = defaults.batch(catalog, release, card.usable_bytes)
     settings = fit.Settings(
         usable_bytes=card.usable_bytes,
-        utilization=float(options.get("gpu-memory-utilization", default)),
+        utilization=float(options.get("gpu-memory-utilization", defaults.share(catalog, release))),
         tensor_parallel=width,
         dtype=str(options.get("dtype", "auto")),
         block_size=rules["block_size"]["rocm"],
         batched_tokens=batch["tokens"],
         sequences=batch["sequences"],
-        states=2,
-        widened=model.quantization in widened["methods"] and card.gfx not in widened["not_gfx"],
+        states=2 if defaults.caches_states(release) else 1,
+        widened=defaults.widens(catalog, release, card.gfx, model.quantization),
     )
     table = fit.table(model, settings, rules)
     largest = table.get("largest_context")

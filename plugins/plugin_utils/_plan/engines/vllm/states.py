@@ -8,12 +8,10 @@ from __future__ import annotations
 import json
 import typing as t
 
-from ...catalog import version_key
 from ...facts import Shape
+from . import defaults
 from .checkpoint import Vllm
 
-# Since then prefix caching is on for them too, which keeps one state more of each sequence.
-CACHES_PREFIXES = "0.26.0"
 CHUNKS = "VLLM_ALLOW_CHUNKED_LOCAL_ATTN_WITH_HYBRID_KV_CACHE"
 SOURCE = "vLLM 0.33.0 sdist vllm/v1/worker/gpu_model_runner.py"
 
@@ -36,7 +34,7 @@ def drafts(options: t.Mapping[str, t.Any]) -> int:
 
 def held(instance: Vllm, options: t.Mapping[str, t.Any]) -> int:
     """Pages of state that a sequence holds of each group of layers."""
-    on = version_key(instance.build.version) >= version_key(CACHES_PREFIXES)
+    on = defaults.caches_states(instance.build.version)
     if options.get("no-enable-prefix-caching"):
         on = False
     elif options.get("enable-prefix-caching") is not None:
