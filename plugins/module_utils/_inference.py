@@ -50,6 +50,9 @@ QUESTIONS: dict[str, list[tuple[str, dict[str, t.Any]]]] = {
 KEYS = {"/v1/embeddings": "embedding", "/score": "score", "/classify": "probs", "/pooling": "data"}
 # Bytes of an answer, and of one line of it; more is none that was asked for.
 LARGEST, LONGEST_LINE = 4 << 20, 1 << 20
+# Seconds for which a server may say nothing before it is taken for one that does not answer: llama.cpp's
+# tells its metrics between two batches, and a batch of a long prompt takes many seconds on processors.
+SILENCE = 60
 # No completion has as many tokens.
 MOST_TOKENS = 1 << 32
 
@@ -88,6 +91,10 @@ class NoAnswer(Exception):
 
 class NotThere(NoAnswer):
     """The server has no such path."""
+
+
+class Silent(NoAnswer):
+    """The server took the request and said nothing in time, as one does that computes a long prompt."""
 
 
 def checked_url(url: str) -> str:
@@ -159,9 +166,9 @@ class Server:
             missing = NotThere if error.code == 404 else NoAnswer
             raise missing(f"{path} answered {error.code}{': ' + said if said else ''}") from error
         except (URLError, OSError, ValueError, HTTPException) as error:
-            raise NoAnswer(
-                f"{path}: {getattr(error, 'reason', None) or str(error) or type(error).__name__}"
-            ) from error
+            reason = getattr(error, "reason", None) or error
+            late = isinstance(reason, socket.timeout)
+            raise (Silent if late else NoAnswer)(f"{path}: {str(reason) or type(error).__name__}") from error
 
     def ask(self, question: str, model: str, timeout: float) -> dict[str, t.Any]:
         """The smallest request of a task that gives no completions (``QUESTIONS``): the path that answered,
@@ -216,7 +223,8 @@ class Server:
             with within(self.timeout):
                 text = read_all(self.request("/metrics")).decode("utf-8", "replace")
         except (OSError, HTTPException) as error:
-            raise NoAnswer(f"/metrics: {error}") from error
+            late = isinstance(error, socket.timeout)
+            raise (Silent if late else NoAnswer)(f"/metrics: {error}") from error
         values = REQUESTS.findall(text)
         if not values:
             raise NoAnswer("/metrics: the numbers of requests are not among them")
@@ -284,6 +292,47 @@ class Server:
             "time_to_first_token_ms": round((first - start) * 1000, 1),
             "time_per_output_token_ms": round(further * 1000, 1) if further is not None else None,
         }
+
+
+class Idle(t.NamedTuple):
+    """What waiting for a server came to. ``first`` and ``last``: the requests that were seen first and last;
+    ``last`` is ``None`` where the server does not answer, and ``seen`` says how."""
+
+    first: int | None
+    last: int | None
+    waited_seconds: float
+    seen: str | None
+
+
+def wait_until_idle(
+    server: Server,
+    seconds: float,
+    interval: float,
+    tell: t.Callable[[int], None] = lambda _running: None,
+    silence_seconds: float = SILENCE,
+) -> Idle:
+    """Until the server computes nothing, does not answer, or ``seconds`` are over. ``tell`` is told once how
+    many requests there are to wait for."""
+    start = answered = time.monotonic()
+    first = last = None
+    seen = None
+    while True:
+        try:
+            last, seen = server.requests(), None
+            answered, over = time.monotonic(), not last
+            if first is None:
+                first = last
+                if first:
+                    tell(first)
+        except Silent as error:
+            seen, over = str(error), time.monotonic() - answered >= silence_seconds
+            last = None if over else last
+        except NoAnswer as error:
+            last, seen, over = None, str(error), True
+        waited = time.monotonic() - start
+        if over or waited >= seconds:
+            return Idle(first, last, round(waited, 1), seen)
+        time.sleep(interval)
 
 
 def silence(seconds: int = 1, rate: int = 16000) -> bytes:

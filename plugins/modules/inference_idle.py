@@ -15,6 +15,7 @@ description:
   - Waits until no request runs or waits in the server, as its C(/metrics) say. vLLM and llama.cpp's server
     break off what runs when they are stopped.
   - A server that does not answer has nothing to wait for. That is no error; RV(reachable) says so.
+  - One that takes the request and is silent is waited for up to a minute, since it may compute a long prompt.
 extends_documentation_fragment:
   - amdgpu.fleet.attributes
   - amdgpu.fleet.attributes.info
@@ -56,12 +57,14 @@ requests: {description: Requests that were seen first; null where the server doe
 waited_seconds: {description: Seconds until it was idle., type: float, returned: success, sample: 4.2}
 """
 
-import time
-
 from ansible.module_utils.basic import AnsibleModule
 
 from ansible_collections.amdgpu.fleet.plugins.module_utils._answer import hold_to_text
-from ansible_collections.amdgpu.fleet.plugins.module_utils._inference import NoAnswer, Server, api_key_of
+from ansible_collections.amdgpu.fleet.plugins.module_utils._inference import (
+    Server,
+    api_key_of,
+    wait_until_idle,
+)
 from ansible_collections.amdgpu.fleet.plugins.module_utils._waiting import wrong_interval
 
 
@@ -92,29 +95,20 @@ def main() -> None:
         )
     except ValueError as error:
         module.fail_json(msg=str(error))
-    start = time.monotonic()
-    first: float | None = None
-    seen: str | None
-    while True:
-        try:
-            requests = server.requests()
-        except NoAnswer as error:
-            seen, requests = str(error), None
-        else:
-            seen = None
-        first = requests if first is None else first
-        waited = round(time.monotonic() - start, 1)
-        if not requests:
-            module.exit_json(
-                changed=False, reachable=seen is None, seen=seen, requests=first, waited_seconds=waited
-            )
-        if waited >= params["timeout"]:
-            module.fail_json(
-                msg=f"{server.url} still computes {requests} requests after {params['timeout']} s. "
-                "They do not come through the gateway, or do not end: find who sends them, "
-                "or give it longer with timeout."
-            )
-        time.sleep(params["interval"])
+    idle = wait_until_idle(server, params["timeout"], params["interval"])
+    if idle.last:
+        module.fail_json(
+            msg=f"{server.url} still computes {idle.last} requests after {params['timeout']} s. "
+            "They do not come through the gateway, or do not end: find who sends them, "
+            "or give it longer with timeout."
+        )
+    module.exit_json(
+        changed=False,
+        reachable=idle.last is not None,
+        seen=idle.seen,
+        requests=idle.first,
+        waited_seconds=idle.waited_seconds,
+    )
 
 
 if __name__ == "__main__":

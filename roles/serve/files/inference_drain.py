@@ -4,9 +4,8 @@ what it does, and never keeps the server from being stopped: it ends with 0 what
 
 import argparse
 import sys
-import time
 
-from inference import NoAnswer, Server, api_key_of
+from inference import Server, api_key_of, wait_until_idle
 
 INTERVAL = 0.5
 
@@ -17,28 +16,25 @@ def main() -> int:
     parser.add_argument("--seconds", type=float, default=60, help="how long it waits")
     parser.add_argument("--key-file", help="the file of variables that has the key")
     options = parser.parse_args()
-    key, started, first = None, time.monotonic(), None
+
+    def tell(running: int) -> None:
+        print(f"{running} requests run: waiting up to {options.seconds:.0f} s until they are answered", flush=True)
+
+    key = None
     try:
         key = api_key_of(options.key_file)
-        server = Server(options.url, key, timeout=5)
-        while True:
-            running = server.requests()
-            waited = time.monotonic() - started
-            if first is None and running:
-                print(f"{running} requests run: waiting up to {options.seconds:.0f} s until they are answered", flush=True)
-            first = running if first is None else first
-            if not running:
-                print(f"nothing runs after {waited:.1f} s" if first else "nothing runs")
-                return 0
-            if waited >= options.seconds:
-                print(f"{running} requests are broken off: they did not end within {options.seconds:.0f} s", file=sys.stderr)
-                return 0
-            time.sleep(INTERVAL)
-    except (NoAnswer, ValueError, OSError) as error:
+        idle = wait_until_idle(Server(options.url, key, timeout=5), options.seconds, INTERVAL, tell)
+        problem = idle.seen if idle.last is None else None
+    except (ValueError, OSError) as error:
+        problem = str(error)
+    if problem is not None:
         # A server may repeat the key in what it answers.
-        text = str(error).replace(key, "(the key)") if key else str(error)
-        print(f"not waited for: {text}", file=sys.stderr)
-        return 0
+        print(f"not waited for: {problem.replace(key, '(the key)') if key else problem}", file=sys.stderr)
+    elif idle.last:
+        print(f"{idle.last} requests are broken off: they did not end within {options.seconds:.0f} s", file=sys.stderr)
+    else:
+        print(f"nothing runs after {idle.waited_seconds:.1f} s" if idle.first else "nothing runs")
+    return 0
 
 
 if __name__ == "__main__":

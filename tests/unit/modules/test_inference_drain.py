@@ -3,14 +3,18 @@
 
 from __future__ import annotations
 
+import contextlib
 import shutil
 import subprocess
 import sys
 import threading
+import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
+
+from ansible_collections.amdgpu.fleet.plugins.module_utils._inference import Server, wait_until_idle
 
 REPOSITORY = Path(__file__).resolve().parents[3]
 KEY = "key-of-the-test"
@@ -27,9 +31,16 @@ class Handler(BaseHTTPRequestHandler):
     def log_message(self, *_arguments) -> None:
         pass
 
+    def handle(self) -> None:
+        # The client of a silent answer is gone.
+        with contextlib.suppress(BrokenPipeError, ConnectionResetError):
+            super().handle()
+
     def do_GET(self) -> None:
         given = self.headers.get("Authorization")
         allowed = not self.server.key or given == f"Bearer {self.server.key}"
+        if self.server.silences:
+            time.sleep(self.server.silences.pop(0))
         texts = self.server.texts
         text = texts.pop(0) if len(texts) > 1 else texts[0]
         self.send_response(200 if allowed else 401)
@@ -40,6 +51,7 @@ class Handler(BaseHTTPRequestHandler):
 @pytest.fixture
 def server():
     made = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    made.silences = []
     made.key, made.texts = "", [METRICS.format(0, 0)]
     made.url = f"http://127.0.0.1:{made.server_port}"
     threading.Thread(target=made.serve_forever, args=(0.05,), daemon=True).start()
@@ -96,6 +108,26 @@ def test_a_key_comes_from_its_file_and_is_told_to_nobody(server, drain, secret):
     server.key = "another"
     result = drain("--key-file", secret)
     assert result.returncode == 0 and "answered 401" in result.stderr and KEY not in result.stderr
+
+
+def test_a_server_that_computes_a_long_prompt_is_waited_for(server):
+    """llama.cpp's answers between two batches alone."""
+    server.silences, server.texts = [0, 0.5], [METRICS.format(1, 0), METRICS.format(0, 0)]
+    seen: list[int] = []
+    idle = wait_until_idle(Server(server.url, timeout=0.2), 30, 0.05, seen.append)
+    assert (idle.first, idle.last, idle.seen, seen) == (1, 0, None, [1])
+
+
+def test_a_server_that_stays_silent_is_taken_for_one_that_does_not_answer(server):
+    server.silences = [0.5, 0.5, 0.5]
+    idle = wait_until_idle(Server(server.url, timeout=0.1), 30, 0.05, silence_seconds=0.15)
+    assert idle.last is None and idle.first is None and idle.seen
+
+
+def test_a_server_that_falls_silent_at_the_end_of_the_time_still_computes(server):
+    server.silences, server.texts = [0, 0.6], [METRICS.format(2, 0)]
+    idle = wait_until_idle(Server(server.url, timeout=0.3), 0.2, 0.05)
+    assert (idle.first, idle.last) == (2, 2) and idle.seen
 
 
 @pytest.mark.parametrize("url", ["http://127.0.0.1:9", "ftp://x", "nonsense"])
