@@ -89,6 +89,10 @@ class Assignment:
             {gpu["index"]: [number for index, number in pairs if index == gpu["index"]] for gpu in gpus},
         )
 
+    def held(self, name: str) -> set[tuple[int, int]]:
+        """The devices of a server that got its own: index of the GPU, number of the partition."""
+        return {pair for pair, claims in self._used.items() if name in [claim.name for claim in claims]}
+
     def _check_indexes(self, server: Server, by_index: t.Mapping[int, Gpu]) -> None:
         missing = [index for index in server.gpus if index not in by_index]
         if not missing:

@@ -17,6 +17,7 @@ from .installs import Install, install, pulled
 from .kernel import ForOthers
 from .places import Places
 from .podman import PodmanPlan, check_release, close_store, plan_podman
+from .turns import Turn, take_turns
 from .wants import INVENTORY, Server, Wants
 
 UNIT_FILES = {
@@ -80,6 +81,8 @@ class ServerPlan:
     init: bool
     completes: bool
     launch: Launch
+    # Whom it waits for on its GPUs when it starts.
+    turn: Turn = dataclasses.field(default_factory=Turn)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -198,6 +201,7 @@ def section(host: Host, planned: t.Mapping[int, int], kernel: ForOthers) -> Serv
         return ServePlan(
             wants.serve_state, accelerator=accelerator, handed_over=handed, secret_variables=secret
         )
+    instances = take_turns(host, instances, assignment.held)
     podman = _settled(host, podman, installs)
     first = next(iter(installs.values()))
     # Those that serve with other hosts use the network of the host, where nothing is published.

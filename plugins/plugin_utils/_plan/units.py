@@ -16,7 +16,10 @@ from .engines import ENGINES
 SYSTEMD = "/etc/systemd/system"
 # Programs that units run with the host's Python.
 PROGRAMS = "/usr/local/lib/amdgpu-fleet"
-PROGRAM_FILES = ("aiter_cache.py", "inference_check.py", "inference.py", "inference_drain.py", "lifeline.py")
+PROGRAM_FILES = (
+    "aiter_cache.py", "inference.py", "inference_check.py", "inference_drain.py", "lifeline.py",
+    "wait_turn.py",
+)  # fmt: skip
 # The section of a unit that says where the server answers; systemd leaves such sections alone.
 SECTION = "X-Amdgpu-Fleet"
 
@@ -37,6 +40,8 @@ class UnitFiles:
     check: str
     dropin_folder: str
     dropin: str
+    # The drop-in that lets it wait for others on its GPUs.
+    turn: str
     # The unit that ends the servers of several hosts together.
     lifeline: str
     # All of it that goes with the unit: keys stay, because clients may have them.
@@ -64,11 +69,12 @@ def of(unit_file: str) -> UnitFiles:
         check=f"{check}.service",
         dropin_folder=folder,
         dropin=f"{folder}/inference-check.conf",
+        turn=f"{folder}/amdgpu-turn.conf",
         lifeline=f"{SYSTEMD}/amdgpu-lifeline-{name}.service",
         removable=[],
     )
     parts = (files.unit_file, files.configuration, files.environment, files.check, files.timer, files.dropin)
-    return dataclasses.replace(files, removable=[*parts, files.lifeline])
+    return dataclasses.replace(files, removable=[*parts, files.turn, files.lifeline])
 
 
 def is_unit(path: str) -> bool:
@@ -92,10 +98,12 @@ def belonging(unit_files: t.Sequence[str]) -> list[str]:
 
 
 def restarts(path: str) -> bool:
-    """Whether a change of this file is a reason to stop what answers: not where it only asks."""
+    """Whether a change of this file is a reason to stop what answers: not where it only asks, or waits at
+    the next start."""
     name = posixpath.basename(path)
-    asks = name.startswith("inference-check-") or name == "inference-check.conf"
-    programs = [f"{PROGRAMS}/{each}.py" for each in ("inference", "inference_check", "inference_drain")]
+    asks = name.startswith("inference-check-") or name in ("inference-check.conf", "amdgpu-turn.conf")
+    names = ("inference", "inference_check", "inference_drain", "wait_turn")
+    programs = [f"{PROGRAMS}/{each}.py" for each in names]
     return not asks and path not in programs
 
 
