@@ -195,13 +195,9 @@ def section(host: Host, planned: t.Mapping[int, int], kernel: ForOthers) -> Serv
         launch = engine.launch(instance, together)
         instances.append(_server(instance, launch, podman, assignment))
     if wants.serve_kind == "kubernetes":
-        images = {name: pulled(host, install) for name, install in installs.items()}
-        handed = [dataclasses.replace(each, image=images[each.engine]) for each in instances]
-        secret = _secret_variables(host, usable)
-        return ServePlan(
-            wants.serve_state, accelerator=accelerator, handed_over=handed, secret_variables=secret
-        )
-    instances = take_turns(host, instances, assignment.held)
+        return _handed_over(host, usable, instances, installs, accelerator)
+    turns = take_turns(host, instances, assignment.held)
+    instances = [dataclasses.replace(each, turn=turn) for each, turn in zip(instances, turns)]
     podman = _settled(host, podman, installs)
     first = next(iter(installs.values()))
     # Those that serve with other hosts use the network of the host, where nothing is published.
@@ -222,6 +218,22 @@ def section(host: Host, planned: t.Mapping[int, int], kernel: ForOthers) -> Serv
         shared_secret_files=sorted({instance.shared_secret_file for instance in instances}),
         folders=FOLDERS,
         prefixes=PREFIXES,
+    )
+
+
+def _handed_over(
+    host: Host,
+    usable: t.Mapping[str, Build],
+    instances: t.Sequence[ServerPlan],
+    installs: t.Mapping[str, Install],
+    accelerator: str,
+) -> ServePlan:
+    """A cluster runs them: no unit is written."""
+    images = {name: pulled(host, install) for name, install in installs.items()}
+    handed = [dataclasses.replace(each, image=images[each.engine]) for each in instances]
+    secret = _secret_variables(host, usable)
+    return ServePlan(
+        host.wants.serve_state, accelerator=accelerator, handed_over=handed, secret_variables=secret
     )
 
 

@@ -13,9 +13,6 @@ import typing as t
 
 from .host import Host
 
-if t.TYPE_CHECKING:
-    from .serve import ServerPlan
-
 REASON = "they share a GPU, and each measures the memory while it starts; the order is that of the inventory"
 SOURCE = "vLLM: vllm/v1/worker/gpu_worker.py, determine_available_memory"
 
@@ -38,20 +35,36 @@ class Turn:
     beside: list[Neighbour] = dataclasses.field(default_factory=list)
 
 
-def take_turns(
-    host: Host, instances: t.Sequence[ServerPlan], held: t.Callable[[str], set[tuple[int, int]]]
-) -> list[ServerPlan]:
-    """The servers, in their order, each with its turn. ``held``: the devices of one, by its name."""
-    devices = {each.name: held(each.name) if each.gpus else set() for each in instances}
+class Starts(t.Protocol):
+    """What is known of a server: its name and unit, where it answers, and the GPUs that it computes on."""
 
-    def near(mine: ServerPlan, others: t.Sequence[ServerPlan]) -> list[Neighbour]:
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def unit(self) -> str: ...
+
+    @property
+    def url(self) -> str: ...
+
+    @property
+    def gpus(self) -> list[int]: ...
+
+
+def take_turns(
+    host: Host, servers: t.Sequence[Starts], held: t.Callable[[str], set[tuple[int, int]]]
+) -> list[Turn]:
+    """The turn of each server, in their order. ``held``: the devices of one, by its name."""
+    devices = {each.name: held(each.name) if each.gpus else set() for each in servers}
+
+    def near(mine: Starts, others: t.Sequence[Starts]) -> list[Neighbour]:
         return [Neighbour(each.unit, each.url) for each in others if devices[mine.name] & devices[each.name]]
 
-    found = []
-    for at, mine in enumerate(instances):
-        turn = Turn(before=near(mine, instances[:at]), beside=near(mine, instances[at + 1 :]))
+    turns = []
+    for at, mine in enumerate(servers):
+        turn = Turn(before=near(mine, servers[:at]), beside=near(mine, servers[at + 1 :]))
         if turn.before:
             value = "after " + ", ".join(each.unit for each in turn.before)
             host.note("serve", f"{mine.name} start", value, REASON, SOURCE)
-        found.append(dataclasses.replace(mine, turn=turn))
-    return found
+        turns.append(turn)
+    return turns
