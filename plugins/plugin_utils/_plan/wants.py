@@ -66,6 +66,8 @@ class Server:
     count: int
     nodes: str
     numa: str
+    # Of its devices, for servers that share them; 0 takes all.
+    memory_share: float
     weights_gib: float
     model_config: Values
     probe: str

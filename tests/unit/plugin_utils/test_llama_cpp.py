@@ -213,6 +213,14 @@ def test_it_is_told_to_stop_when_nothing_runs(serve, kind):
     assert "inference_drain" not in rendered(silent, name, silent["serve"]["instances"][0])
 
 
+def test_a_share_of_the_gpu_is_the_budget(serve):
+    whole, half = (serve(given=given) for given in ({}, {"memory_share": 0.5}))
+    budgets = [plan["serve"]["instances"][0]["memory"]["budget_bytes"] for plan in (whole, half)]
+    assert budgets[1] == budgets[0] // 2
+    little = serve(given={"memory_share": 0.001, "options": {"ctx-size": 8192}})
+    assert found(little, "serve.context_does_not_fit") or found(little, "serve.weights_do_not_fit")
+
+
 # --- back ends
 
 

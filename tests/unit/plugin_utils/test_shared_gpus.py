@@ -48,6 +48,48 @@ def test_a_share_for_all_servers_is_one_for_each(make_plan):
     assert said(plan, "serve.overlap") == []
 
 
+@pytest.mark.parametrize(
+    ("asked", "options", "expected"),
+    [
+        ({"memory_share": 0.4}, {}, 0.4),
+        ({"memory_share": 0.4}, {"gpu-memory-utilization": 0.9}, 0.4),
+        ({"memory_share": 0.4, "options": {"gpu-memory-utilization": 0.3}}, {}, 0.3),
+        ({}, {"gpu-memory-utilization": 0.45}, 0.45),
+    ],
+)
+def test_a_share_is_an_option_of_vllm(make_plan, asked, options, expected):
+    two = [{"name": name, "model": "own/model", "port": port, **asked} for name, port in (("a", 1), ("b", 2))]
+    plan = make_plan("strix-halo-128", serve_instances=two, vllm_options=options)
+    assert said(plan, "serve.overlap") == []
+    assert [each["options"]["gpu-memory-utilization"] for each in plan["serve"]["instances"]] == [
+        expected
+    ] * 2
+
+
+def test_engines_share_a_gpu(make_plan):
+    """The chat of llama.cpp beside an embedding model of vLLM."""
+    wanted = [
+        {"name": "chat", "engine": "llama_cpp", "model": "/srv/models/m.gguf", "memory_share": 0.7},
+        {"name": "embed", "model": "own/model", "port": 8001, "memory_share": 0.2},
+    ]
+    plan = make_plan("strix-halo-128", serve_instances=wanted)
+    assert said(plan, "serve.overlap") == []
+    chat, embed = plan["serve"]["instances"]
+    assert [each["unit"] for each in embed["turn"]["before"]] == [chat["unit"]] == ["llama-cpp-chat.service"]
+    more = [{**wanted[0], "memory_share": 0.9}, wanted[1]]
+    assert (
+        "0.9 + 0.2 of the memory"
+        in said(make_plan("strix-halo-128", serve_instances=more), "serve.overlap")[0]
+    )
+
+
+@pytest.mark.parametrize("share", [-0.1, 1.01, float("nan"), 45])
+def test_what_is_no_share_is_refused(make_plan, share):
+    wanted = {"name": "chat", "model": "own/model", "memory_share": share}
+    (told,) = said(make_plan("strix-halo-128", serve_instances=[wanted]), "inventory.variable")
+    assert "serve_instances[].memory_share" in told and "is not a share of the memory, 0 to 1" in told
+
+
 RADEON = {"name": "chat", "model": "own/model", "gpus": [0, 1]}
 
 

@@ -8,7 +8,7 @@ import shutil
 import subprocess
 
 import pytest
-from test_confined import KEYS, lines, rendered
+from plugin_utils.test_confined import KEYS, lines, rendered
 
 from ansible_collections.amdgpu.fleet.plugins.plugin_utils._plan import units
 from ansible_collections.amdgpu.fleet.plugins.plugin_utils._plan.quadlet import for_podman

@@ -69,7 +69,7 @@ class LlamaCpp:
         return builds.build_for(host)
 
     def share(self, wants: Wants, server: Server) -> float | None:
-        return None
+        return server.memory_share or None
 
     def check_host(self, host: Host, build: LlamaBuild, kind: str) -> None:
         builds.check_host(host, build, kind)

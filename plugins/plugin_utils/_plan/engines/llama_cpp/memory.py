@@ -39,7 +39,8 @@ def _budget(instance: Llama) -> int:
         usable = gpu["usable_bytes"] or 0
         if gpu["apu"] and instance.pool_bytes:
             usable = max(usable, instance.pool_bytes)
-        total += max(usable - fit.MARGIN_BYTES, 0)
+        # What it leaves free is left once on a device, by all that share it.
+        total += int(max(usable - fit.MARGIN_BYTES, 0) * (instance.server.memory_share or 1))
     return total
 
 

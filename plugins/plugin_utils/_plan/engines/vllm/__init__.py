@@ -70,7 +70,7 @@ class Vllm:
 
     def questions(self, wants: Wants, catalog: Catalog, servers: t.Sequence[Server]) -> Questions:
         known = [build for build in builds.candidates(wants, catalog).values() if build]
-        asked = [{**wants.vllm_options, **server.options} for server in servers]
+        asked = [options.named(wants, server) for server in servers]
         return Questions(
             paths=[path for named in asked for path in options.paths(catalog, named)],
             images=sorted({build.image for build in known if build.image}),
@@ -85,7 +85,7 @@ class Vllm:
         return build
 
     def share(self, wants: Wants, server: Server) -> float | None:
-        return memory.asked_share({**wants.vllm_options, **server.options})
+        return memory.asked_share(options.named(wants, server))
 
     def check_host(self, host: Host, build: VllmBuild, kind: str) -> None:
         builds.check_host(host, build, kind)
@@ -169,7 +169,7 @@ class Vllm:
         environment.check_variable(host, build, name)
 
     def loads_unindexed(self, wants: Wants, server: Server) -> bool:
-        asked = {**wants.vllm_options, **server.options}
+        asked = options.named(wants, server)
         return asked.get("load-format", "auto") not in ("auto", "safetensors", "pt")
 
 

@@ -10,7 +10,7 @@ import typing as t
 from ... import model
 from ...catalog import Catalog, version_key
 from ...host import Host
-from ...wants import INVENTORY
+from ...wants import INVENTORY, Server, Wants
 from ..protocol import Together
 from . import brought, checkpoint, history, widths
 from .builds import VllmBuild
@@ -24,9 +24,15 @@ MOST = 1024
 NEGATIONS = {"enable-": "disable-", "disable-": "enable-"}
 
 
+def named(wants: Wants, server: Server) -> dict[str, t.Any]:
+    """The options that the inventory has for a server, its share of the memory among them."""
+    share = {"gpu-memory-utilization": server.memory_share} if server.memory_share else {}
+    return {**wants.vllm_options, **share, **server.options}
+
+
 def asked_of(instance: Vllm) -> dict[str, t.Any]:
     """What the inventory asks for."""
-    return {**instance.host.wants.vllm_options, **instance.server.options}
+    return named(instance.host.wants, instance.server)
 
 
 def of_instance(instance: Vllm, nodes: Together | None, used: Used) -> dict[str, t.Any]:
