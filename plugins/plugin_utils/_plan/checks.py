@@ -304,8 +304,8 @@ def _check_plain(wants: dict[str, t.Any]) -> None:
 def _check_size(instance: dict[str, t.Any]) -> None:
     if not 0 <= instance["memory_share"] <= 1:
         raise WantsError(
-            f"serve_instances[].memory_share: {instance['memory_share']} is not a share of the memory, 0 to 1. "
-            f"{CORRECT}"
+            f"serve_instances[].memory_share: {instance['memory_share']} is not a share of the memory, "
+            f"0 to 1. {CORRECT}"
         )
     if not 0 <= instance["weights_gib"] < 1 << 20:
         raise WantsError(
