@@ -14,9 +14,12 @@ from hypothesis import HealthCheck, settings
 # Once and before any test imports a collection: afterwards it refuses.
 init_plugin_loader()
 
-# How long an example takes says how busy the machine is, and nothing of what is tested.
-settings.register_profile("fleet", deadline=None, suppress_health_check=[HealthCheck.too_slow])
-settings.load_profile("fleet")
+# How long an example takes says how busy the machine is, and nothing of what is tested. The examples are the same in
+# every run, so that a change is judged by what it changed; `FLEET_EXPLORE=1 make unit` looks for others.
+_PROFILE = {"deadline": None, "suppress_health_check": [HealthCheck.too_slow]}
+settings.register_profile("fleet", derandomize=True, **_PROFILE)
+settings.register_profile("explore", **_PROFILE)
+settings.load_profile("explore" if os.environ.get("FLEET_EXPLORE") else "fleet")
 
 # Tests write whole hosts, a thousand files each. On a busy disk that takes seconds, in memory 25 milliseconds.
 MEMORY, ENOUGH = Path("/dev/shm"), 4 << 30

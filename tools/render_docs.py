@@ -194,9 +194,11 @@ def placeholders(text: str) -> str:
     return re.sub(r"\{(\w+)\}", r"<\1>", str(text))
 
 
-def became(word: str) -> str:
-    """What became of a value of a guide, for people."""
-    return word.replace("_", " ")
+def how(entry: dict[str, Any]) -> str:
+    """What a run makes of a value of a guide; of a figure, the command that takes it."""
+    test = entry.get("acceptance")
+    command = f" `ansible-playbook amdgpu.fleet.accept -i fleet -e acceptance_tests={test}` takes it."
+    return str(entry["how"]) + (command if test else "")
 
 
 def flat(cells: tuple[Any, ...]) -> list[str]:
@@ -406,7 +408,7 @@ def render() -> dict[Path, str]:
         keep_trailing_newline=True,
     )
     helpers: tuple[Callable[..., Any], ...] = (
-        anchor, became, code, condition, described, except_for, head, marks, of_type, placeholders, refused, row,
+        anchor, code, condition, described, except_for, head, how, marks, of_type, placeholders, refused, row,
     )  # fmt: skip
     environment.globals |= {helper.__name__: helper for helper in helpers}
     environment.globals["prose"] = Prose(names)

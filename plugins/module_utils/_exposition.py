@@ -14,7 +14,10 @@ import typing as t
 COUNTER = "_total"
 VERDICTS = ("ok", "watch", "drain", "replace", "unknown")
 # What the table gpu_metrics counts, as causes for which clocks were lowered.
-CAUSES = ("prochot", "ppt", "socket_thm", "vr_thm", "hbm_thm")
+CAUSES = (
+    "prochot", "ppt", "socket_thm", "vr_thm", "hbm_thm", "spl", "fppt", "sppt", "thm_core", "thm_gfx",
+    "thm_soc",
+)  # fmt: skip
 LONGEST = 200
 # Nothing that a terminal or a page would obey.
 UNPRINTABLE = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")

@@ -171,13 +171,22 @@ ansible_facts:
                   description: How often something held them down since the driver was loaded.
                   type: dict
                   contains:
-                    accumulation: {description: "Samples that were taken, or null.", type: int}
+                    accumulation: {description: "Samples that were taken; tables of APUs do not tell, or
+                      null.", type: int}
                     prochot: {description: "Samples in which the board asked for less, or null.", type: int}
                     ppt: {description: "Samples at the limit of power, or null.", type: int}
                     socket_thm: {description: "Samples in which the GPU was too hot, or null.", type: int}
                     vr_thm: {description: "Samples in which its voltage regulators were too hot, or null.",
                       type: int}
                     hbm_thm: {description: "Samples in which its memory was too hot, or null.", type: int}
+                    spl: {description: "Of an APU, at the limit of sustained power, or null.", type: int}
+                    fppt: {description: "Of an APU, at the fast limit of power, or null.", type: int}
+                    sppt: {description: "Of an APU, at the slow limit of power, or null.", type: int}
+                    thm_core: {description: "Of an APU, with processor cores that were too hot, or null.",
+                      type: int}
+                    thm_gfx: {description: "Of an APU, with graphics that were too hot, or null.", type: int}
+                    thm_soc: {description: "Of an APU, with the rest of the chip too hot, or null.", type:
+                      int}
                 pcie_width: {description: "Lanes, or null.", type: int}
                 pcie_speed: {description: "GT/s, or null.", type: float}
                 pcie_replay: {description: "Packets that were sent again, or null.", type: int}

@@ -13,6 +13,7 @@ from .devices import Gpu
 SAMPLES = 1_000_000
 LINKS = 8
 HEAT = ("prochot", "ppt", "socket_thm", "vr_thm", "hbm_thm")
+HALO_HEAT = ("prochot", "spl", "fppt", "sppt", "thm_core", "thm_gfx", "thm_soc")
 Fields = dict[int, tuple[str, int]]
 
 
@@ -117,9 +118,16 @@ def _apu(size: int, revision: int) -> Callable[[dict[str, Any], dict[str, int]],
     return write
 
 
-def _halo(faults: dict[str, Any], _throttled: dict[str, int]) -> bytes:
-    fields: Fields = {4: ("H", 4150), 42: ("H", faults["busy"]), 112: ("I", 19000), 174: ("H", 600)}
-    return _table(264, (3, 0), fields | {186: ("H", 1000)})
+def _halo(faults: dict[str, Any], throttled: dict[str, int]) -> bytes:
+    """3.0 of Strix: counters of what held the clocks down, and no number of samples beside them."""
+    fields: Fields = {
+        4: ("H", 4150),
+        42: ("H", faults["busy"]),
+        104: ("Q", faults.get("clock", 5_000_000_000)),
+    }
+    fields |= {112: ("I", 19000), 174: ("H", 600), 186: ("H", 1000)}
+    fields |= {228 + 4 * place: ("I", throttled.get(name, 0)) for place, name in enumerate(HALO_HEAT)}
+    return _table(264, (3, 0), fields)
 
 
 _SAMPLES, _STATUS = "samples", "status"

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """A stand-in for the API server of Kubernetes. It keeps what it is sent and a list of all requests.
 
-    kubernetes_api.py FOLDER
+    kubernetes_api.py FOLDER [ADDRESS]
 
-It listens on a free port of 127.0.0.1, which FOLDER/kubeconfig names once it does.
+It listens on a free port of that address, 127.0.0.1 where none is given. FOLDER/kubeconfig names both once it does.
 
 `GET /_requests` has the requests that change something, `PUT /_objects` takes objects as they are, and
 `PUT /_budgets` says how often an eviction of a pod is refused.
@@ -217,13 +217,13 @@ def serve(address: str, port: int) -> ThreadingHTTPServer:
     return ThreadingHTTPServer((address, port), Handler)
 
 
-def kubeconfig(port: int) -> str:
+def kubeconfig(address: str, port: int) -> str:
     """How clients reach it; they have to name the context."""
     return json.dumps(
         {
             "apiVersion": "v1",
             "kind": "Config",
-            "clusters": [{"name": "bed", "cluster": {"server": f"http://127.0.0.1:{port}"}}],
+            "clusters": [{"name": "bed", "cluster": {"server": f"http://{address}:{port}"}}],
             "users": [{"name": "bed", "user": {}}],
             "contexts": [{"name": "bed", "context": {"cluster": "bed", "user": "bed"}}],
             "current-context": "",
@@ -231,13 +231,13 @@ def kubeconfig(port: int) -> str:
     )
 
 
-def main(folder: Path) -> None:
-    server = serve("127.0.0.1", 0)
+def main(folder: Path, address: str = "127.0.0.1") -> None:
+    server = serve(address, 0)
     half = folder / "kubeconfig.half"
-    half.write_text(kubeconfig(server.server_address[1]), encoding="utf-8")
+    half.write_text(kubeconfig(address, server.server_address[1]), encoding="utf-8")
     half.rename(folder / "kubeconfig")
     server.serve_forever()
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]))
+    main(Path(sys.argv[1]), *sys.argv[2:])

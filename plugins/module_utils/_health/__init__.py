@@ -6,6 +6,7 @@ and nothing that sleeps is woken."""
 from __future__ import annotations
 
 import re
+import time
 import typing as t
 
 from .. import _kernel_log
@@ -22,7 +23,12 @@ MIB = 1 << 20
 ASLEEP = "the GPU sleeps to save power, and reading would wake it"
 # No sensor of a GPU shows more degrees.
 HIGHEST = 255
-RESIDENCIES = ("accumulation", "prochot", "ppt", "socket_thm", "vr_thm", "hbm_thm")
+RESIDENCIES = (
+    "accumulation", "prochot", "ppt", "socket_thm", "vr_thm", "hbm_thm", "spl", "fppt", "sppt", "thm_core",
+    "thm_gfx", "thm_soc",
+)  # fmt: skip
+# Seconds between two readings of a table. The firmware writes it every few milliseconds.
+BETWEEN = 0.05
 PCIE = (
     "replay", "rollover", "nak_sent", "nak_received", "l0_to_recovery", "other_end_recovery",
 )  # fmt: skip
@@ -166,7 +172,7 @@ def _metrics(seen: Reading, found: dict[str, t.Any]) -> None:
     speed = number(fields, "pcie_speed")
     found["metrics"] = {
         "version": version,
-        "throttled_by": metrics.causes(number(fields, "throttle_bits")),
+        "throttled_by": _throttled_by(seen, version, fields),
         "residencies": {name: number(fields, name) for name in RESIDENCIES},
         "pcie_width": number(fields, "pcie_width") or None,
         "pcie_speed": speed / 10 if speed else None,
@@ -188,6 +194,34 @@ def _metrics(seen: Reading, found: dict[str, t.Any]) -> None:
             )
     if found["xgmi"]:
         _add_xgmi(found["xgmi"], fields)
+
+
+def _throttled_by(seen: Reading, version: str, fields: t.Mapping[str, metrics.Value]) -> list[str] | None:
+    """What holds the clocks down now, and why some of it is not known."""
+    for about, names in (("metrics.residencies", RESIDENCIES), ("metrics.pcie", PCIE)):
+        reason = metrics.missing(version, fields, names)
+        if reason:
+            seen.fail(about, reason)
+    if metrics.counts_without_samples(fields):
+        time.sleep(BETWEEN)
+        return _risen(seen, fields)
+    reason = metrics.missing(version, fields, ["throttle_bits"])
+    if reason:
+        seen.fail("metrics.throttled_by", reason)
+    return metrics.causes(metrics.number(fields, "throttle_bits"))
+
+
+def _risen(seen: Reading, fields: t.Mapping[str, metrics.Value]) -> list[str] | None:
+    about = "metrics.throttled_by"
+    data = seen.raw("gpu_metrics", about)
+    try:
+        causes = None if data is None else metrics.risen(fields, metrics.parse(data)[1])
+    except metrics.TableError as error:
+        seen.fail(about, f"the second reading {error}")
+        return None
+    if causes is None:
+        seen.fail(about, "the table was not written anew between two readings")
+    return causes
 
 
 def _add_xgmi(xgmi: dict[str, t.Any], fields: t.Mapping[str, metrics.Value]) -> None:

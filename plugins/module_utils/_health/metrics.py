@@ -74,9 +74,10 @@ _V2_0: Layout = {
     "uclk": (84, "H", 0), "throttle_status": (112, "I", 0),
 }  # fmt: skip
 _V3_0: Layout = {
-    "edge_centi": (4, "H", 0), "soc_centi": (6, "H", 0), "busy": (42, "H", 0), "power_milli": (112, "I", 0),
-    "gfxclk": (174, "H", 0), "uclk": (186, "H", 0), "prochot": (228, "I", 0), "ppt": (232, "I", 0),
-    "socket_thm": (252, "I", 0), "gfx_thm": (248, "I", 0), "core_thm": (244, "I", 0),
+    "edge_centi": (4, "H", 0), "soc_centi": (6, "H", 0), "busy": (42, "H", 0), "clock": (104, "Q", 0),
+    "power_milli": (112, "I", 0), "gfxclk": (174, "H", 0), "uclk": (186, "H", 0), "prochot": (228, "I", 0),
+    "spl": (232, "I", 0), "fppt": (236, "I", 0), "sppt": (240, "I", 0), "thm_core": (244, "I", 0),
+    "thm_gfx": (248, "I", 0), "thm_soc": (252, "I", 0),
 }  # fmt: skip
 _INDEPENDENT: Layout = {"throttle_bits": (120, "Q", 0)}
 # (format, content revision): the layout by the size of the table. Another size is another layout.
@@ -191,6 +192,41 @@ def number(fields: t.Mapping[str, Value], name: str) -> int | None:
     if isinstance(value, list):
         return max((each for each in value if each is not None), default=None)
     return value
+
+
+# What the counters of version 3.0 stand for. It does not count its samples, so they make no share of a time.
+_APU_CAUSES = {
+    "power": ("spl", "fppt", "sppt"),
+    "temperature": ("prochot", "thm_core", "thm_gfx", "thm_soc"),
+}
+COUNTERS_OF_APU = tuple(name for names in _APU_CAUSES.values() for name in names)
+
+
+def counts_without_samples(fields: t.Mapping[str, Value]) -> bool:
+    """Whether only a second reading tells what holds the clocks down."""
+    return "clock" in fields and any(fields.get(name) is not None for name in COUNTERS_OF_APU)
+
+
+def risen(first: t.Mapping[str, Value], second: t.Mapping[str, Value]) -> list[str] | None:
+    """What held the clocks down between two readings. ``None`` where they are of the same moment."""
+    if number(first, "clock") == number(second, "clock"):
+        return None
+
+    def rose(name: str) -> bool:
+        before, after = number(first, name), number(second, name)
+        return before is not None and after is not None and after > before
+
+    return [cause for cause, names in _APU_CAUSES.items() if any(map(rose, names))]
+
+
+def missing(version: str, fields: t.Mapping[str, Value], names: t.Sequence[str]) -> str | None:
+    """Why some of these values are not known."""
+    unset = [name for name in names if name in fields and number(fields, name) is None]
+    absent = [name for name in names if name not in fields]
+    reasons = [f"{', '.join(unset)} not filled by the firmware"] if unset else []
+    if absent:
+        reasons.append(f"{', '.join(absent)} not in tables of version {version}")
+    return "; ".join(reasons) or None
 
 
 # Bits of the status that is the same for all chips: what holds the clocks down.

@@ -76,12 +76,18 @@ class Clocks(t.TypedDict):
 
 
 class Residencies(t.TypedDict):
-    accumulation: int | None  # Samples that were taken.
+    accumulation: int | None  # Samples that were taken; tables of APUs do not tell.
     prochot: int | None  # Samples in which the board asked for less.
     ppt: int | None  # Samples at the limit of power.
     socket_thm: int | None  # Samples in which the GPU was too hot.
     vr_thm: int | None  # Samples in which its voltage regulators were too hot.
     hbm_thm: int | None  # Samples in which its memory was too hot.
+    spl: int | None  # Of an APU, at the limit of sustained power.
+    fppt: int | None  # Of an APU, at the fast limit of power.
+    sppt: int | None  # Of an APU, at the slow limit of power.
+    thm_core: int | None  # Of an APU, with processor cores that were too hot.
+    thm_gfx: int | None  # Of an APU, with graphics that were too hot.
+    thm_soc: int | None  # Of an APU, with the rest of the chip too hot.
 
 
 class Metrics(t.TypedDict):

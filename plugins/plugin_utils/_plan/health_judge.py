@@ -35,6 +35,7 @@ UNIMPORTANT = (
     "fw_version",
     "link.",
     "xgmi.",
+    "metrics.",
     "ras.events",
     "replay_count",
     "all",

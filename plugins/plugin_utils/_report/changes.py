@@ -18,6 +18,8 @@ from ansible_collections.amdgpu.fleet.plugins.plugin_utils._report.shapes import
 
 Vars = t.Mapping[str, t.Any]
 ERRORS = ("uncorrectable", "deferred", "correctable")
+# Of these an APU tells how often they lowered its clocks, and not of how many samples.
+HEAT = ("prochot", "thm_core", "thm_gfx", "thm_soc")
 # Counters of the board itself: these outlive a boot.
 LASTING = "bad_pages"
 RESETS = ("reset", "reset_failed", "vram_lost", "lost")
@@ -125,11 +127,22 @@ def _counters(health: Vars) -> dict[str, int]:
             found[f"link|{address}|{kind} errors"] = gpu["pcie_errors"][kind] or 0
         found[f"link|{address}|replays"] = max(gpu["replay_count"] or 0, metrics.get("pcie_replay") or 0)
         found[f"link|{address}|recoveries"] = metrics.get("pcie_l0_to_recovery") or 0
+        for cause, count in _heat(metrics).items():
+            found[f"heat|{address}|{cause}"] = count
         found[f"records|{address}|"] = (gpu["records"] or {}).get("fatal") or 0
     for line in health.get("log") or []:
         if line["kind"] in RESETS:
             found[f"resets|{line['gpu'] or ''}|{line['kind'].replace('_', ' ')}"] = line["count"]
     return {name: count for name, count in found.items() if count}
+
+
+def _heat(metrics: Vars) -> dict[str, int]:
+    residencies: Vars = metrics.get("residencies") or {}
+    return {
+        cause: residencies[cause]
+        for cause in HEAT
+        if residencies.get(cause) and not residencies["accumulation"]
+    }
 
 
 def of(record: Record, before: Record | None, reasons: Vars) -> list[Change]:

@@ -7,7 +7,6 @@ from __future__ import annotations
 import json
 import os
 import re
-import signal
 import subprocess
 import time
 import xml.etree.ElementTree as xml
@@ -16,6 +15,8 @@ from pathlib import Path
 import pytest
 import testinfra
 import yaml
+
+from testbed import processes
 
 REPOSITORY = Path(__file__).resolve().parents[3]
 INVENTORY = os.environ["MOLECULE_INVENTORY_FILE"]
@@ -201,7 +202,7 @@ def test_a_run_that_is_killed_resumes(host):
         while host.run(f"test -e {BEHAVIOUR}/child").rc:
             assert time.monotonic() < limit and run.poll() is None, "the test never began"
             time.sleep(1)
-        os.killpg(run.pid, signal.SIGKILL)
+        processes.kill(run.pid)
         run.wait()
     # The test itself goes on, on the host; its module is killed too, as by a host that loses its power.
     running = json.loads(host.check_output(f"cat {FOLDER}/state.json"))["running"]

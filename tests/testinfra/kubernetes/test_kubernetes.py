@@ -1,16 +1,20 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What kubernetes.core sent to a stand-in for the API of a cluster, what it kept, and drain and return of a node.
-The tests build on each other, in this order."""
+"""What kubernetes.core sent to a stand-in for the API of a cluster, what it kept, drain and return of a node, and
+the playbook site around a real reboot. The tests build on each other, in this order."""
 
 from __future__ import annotations
 
 import base64
 import json
 import os
+import re
 import subprocess
+import time
 import urllib.error
 import urllib.request
 from pathlib import Path
+
+import testinfra
 
 REPOSITORY = Path(__file__).resolve().parents[3]
 INVENTORY = os.environ["MOLECULE_INVENTORY_FILE"]
@@ -20,6 +24,7 @@ KUBECONFIG = json.loads((EPHEMERAL / "kubeconfig").read_text(encoding="utf-8"))
 API = KUBECONFIG["clusters"][0]["cluster"]["server"]
 SERVICES = f"{API}/apis/serving.kserve.io/v1beta1/namespaces/amdgpu-fleet/inferenceservices"
 RACK = f"{API}/api/v1/nodes/kube-rack"
+NODE = f"{API}/api/v1/nodes/kube-node"
 POD = {
     "apiVersion": "v1",
     "kind": "Pod",
@@ -70,6 +75,10 @@ def play(playbook: str, *arguments: str, **variables: object) -> subprocess.Comp
         check=False,
         timeout=600,
     )
+
+
+def handover(*arguments: str, **variables: object) -> subprocess.CompletedProcess[str]:
+    return play("playbooks/handover.yml", *arguments, fleet_hosts="trees", **variables)
 
 
 def drain(what: str, **variables: object) -> subprocess.CompletedProcess[str]:
@@ -136,7 +145,7 @@ def test_each_server_has_a_key_that_stands_nowhere_else():
 
 def test_check_mode_changes_nothing():
     before, objects = len(sent()), ask(SERVICES)
-    done = play("playbooks/handover.yml", "--check", vllm_options={"max-model-len": 4096})
+    done = handover("--check", vllm_options={"max-model-len": 4096})
     assert done.returncode == 0, done.stdout
     assert all(each["query"].get("dryRun") == "All" for each in sent()[before:]) and ask(SERVICES) == objects
     assert "changed=0" not in done.stdout.split("PLAY RECAP")[1].split("kube-rack")[1].splitlines()[0]
@@ -146,11 +155,11 @@ def test_what_somebody_else_set_is_not_overwritten():
     name = ask(SERVICES)["items"][0]["metadata"]["name"]
     body = {"spec": {"predictor": {"maxReplicas": 3}}}
     ask(f"{SERVICES}/{name}?fieldManager=somebody&force=true", "PATCH", body, "application/apply-patch+yaml")
-    refused = play("playbooks/handover.yml")
+    refused = handover()
     # Ansible escapes the quotes around the name.
     told = refused.stdout.replace("\\", "")
     assert refused.returncode != 0 and 'conflict with "somebody": .spec.predictor.maxReplicas' in told
-    forced = play("playbooks/handover.yml", kubernetes_force_conflicts=True)
+    forced = handover(kubernetes_force_conflicts=True)
     assert forced.returncode == 0, forced.stdout
     assert ask(f"{SERVICES}/{name}")["spec"]["predictor"]["maxReplicas"] == 1
 
@@ -207,7 +216,7 @@ def test_a_node_that_is_not_well_stays_cordoned():
 
 def test_one_host_is_taken_back():
     secrets = keys()
-    done = play("playbooks/handover.yml", "--limit", "kube-rack", kubernetes_state="absent")
+    done = handover("--limit", "kube-rack", kubernetes_state="absent")
     assert done.returncode == 0, done.stdout
     assert [each["metadata"]["labels"]["amdgpu.fleet/server"] for each in ask(SERVICES)["items"]] == [
         path.stem.removeprefix("inferenceservice-") for path in LAYOUT.rglob("inferenceservice-*.yaml")
@@ -218,5 +227,80 @@ def test_one_host_is_taken_back():
     assert not node["spec"].get("taints")
     # Clients have the keys, and others the namespace.
     assert keys() == secrets and there(f"{API}/api/v1/namespaces/amdgpu-fleet")
-    again = play("playbooks/handover.yml", "--limit", "kube-rack", kubernetes_state="absent")
+    again = handover("--limit", "kube-rack", kubernetes_state="absent")
     assert again.returncode == 0 and "changed=0" in again.stdout.split("PLAY RECAP")[1]
+
+
+def of_node(pod: dict) -> dict:
+    """The same pod on the node that reboots."""
+    return {**pod, "spec": {**pod["spec"], "nodeName": "kube-node"}}
+
+
+def what_happened(requests: list[dict]) -> list[str]:
+    """What was asked of the API about the node, one word each; what comes several times in a row is told once."""
+    words: list[str] = []
+    for each in requests:
+        body = json.loads(each["body"]) if each["body"] else {}
+        if each["path"].endswith("/eviction"):
+            word = "evict"
+        elif each["path"].endswith("/kube-node/status"):
+            word = "up" if body["status"]["conditions"][0]["status"] == "True" else "down"
+        elif each["path"].endswith("/kube-node") and "unschedulable" in body.get("spec", {}):
+            word = "cordon" if body["spec"]["unschedulable"] else "uncordon"
+        else:
+            continue
+        words += [] if words[-1:] == [word] else [word]
+    return words
+
+
+def site(*arguments: str, **variables: object) -> subprocess.CompletedProcess[str]:
+    return play("playbooks/site.yml", "--limit=kube-node", "--diff", *arguments, **variables)
+
+
+def node_when_up() -> dict:
+    """The node, once its kubelet has come."""
+    end = time.monotonic() + 120
+    while (node := ask(NODE))["status"].get("allocatable", {}).get("amd.com/gpu") != "8":
+        assert time.monotonic() < end, f"the kubelet did not come within 120 s: {node}"
+        time.sleep(1)
+    return node
+
+
+def test_site_drains_the_node_reboots_it_and_returns_it():
+    boot = node_when_up()["status"]["nodeInfo"]["bootID"]
+    ask(f"{API}/_objects", "PUT", [of_node(POD), of_node(OF_NODE)])
+    ask(f"{API}/_budgets", "PUT", {"chat-1": 1})
+    before = len(sent())
+    done = site(kernel_arguments_present=["nosmt"], fleet_drain_timeout=60)
+    assert done.returncode == 0, done.stdout
+    requests = sent()[before:]
+    assert what_happened(requests) == ["cordon", "evict", "down", "up", "uncordon"]
+    # The budget refused once, and the pod of the DaemonSet was asked for nothing.
+    evicted = [each["path"] for each in requests if each["path"].endswith("/eviction")]
+    assert evicted == ["/api/v1/namespaces/amdgpu-fleet/pods/chat-1/eviction"] * 2
+    assert not there(f"{API}/api/v1/namespaces/amdgpu-fleet/pods/chat-1")
+    assert there(f"{API}/api/v1/namespaces/kube-system/pods/network-1")
+    node = ask(NODE)
+    assert node["status"]["nodeInfo"]["bootID"] != boot
+    assert not node["spec"]["unschedulable"] and not node["metadata"]["annotations"]
+    host = testinfra.get_host(f"ansible://kube-node?ansible_inventory={INVENTORY}")
+    assert "nosmt" in host.check_output("cat /proc/cmdline").split()
+
+
+def test_a_budget_that_never_gives_way_keeps_the_host_from_its_reboot():
+    boot = ask(NODE)["status"]["nodeInfo"]["bootID"]
+    ask(f"{API}/_objects", "PUT", [of_node(POD)])
+    ask(f"{API}/_budgets", "PUT", {"chat-1": -1})
+    before = len(sent())
+    done = site(kernel_arguments_present=["nosmt", "audit=0"], fleet_drain_timeout=10)
+    ask(f"{API}/_budgets", "PUT", {})
+    told = re.sub(r"\s+", " ", done.stdout)
+    assert done.returncode == 2 and "Node kube-node has amdgpu-fleet/chat-1 after 10 seconds" in told
+    assert "The host was not rebooted, and the node is in service as before." in told
+    assert what_happened(sent()[before:]) == ["cordon", "evict", "uncordon"]
+    node = ask(NODE)
+    assert node["status"]["nodeInfo"]["bootID"] == boot and not node["spec"]["unschedulable"]
+    assert not node["metadata"]["annotations"]
+    assert there(f"{API}/api/v1/namespaces/amdgpu-fleet/pods/chat-1")
+    host = testinfra.get_host(f"ansible://kube-node?ansible_inventory={INVENTORY}")
+    assert "audit" not in host.check_output("cat /var/lib/amdgpu-fleet/rebooted")

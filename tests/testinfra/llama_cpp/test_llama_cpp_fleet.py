@@ -4,6 +4,7 @@ computes on Vulkan, with a model that the real huggingface_hub fetched from the 
 
 from __future__ import annotations
 
+import http.client
 import json
 import os
 import re
@@ -45,30 +46,41 @@ def play(playbook: str, *arguments: str, **variables: object) -> tuple[int, str]
     return done.returncode, re.sub(r"\\n|\s+", " ", done.stdout + done.stderr)
 
 
-def ask(tokens: int) -> int:
+def ask(tokens: int, stream: bool = False) -> int:
     """The tokens of an answer that came through the gateway."""
-    body = {"model": "smol", "prompt": "Paris is", "max_tokens": tokens, "ignore_eos": True}
+    body = {"model": "smol", "prompt": "Paris is", "max_tokens": tokens, "ignore_eos": True, "stream": stream}
+    if stream:
+        body["stream_options"] = {"include_usage": True}
     headers = {"Content-Type": "application/json", "Authorization": f"Bearer {KEY}"}
     request = urllib.request.Request(f"{GATEWAY}/v1/completions", json.dumps(body).encode(), headers)
-    with urllib.request.urlopen(request, timeout=120) as answer:
-        return int(json.load(answer)["usage"]["completion_tokens"])
+    with urllib.request.urlopen(request, timeout=200) as answer:
+        text = answer.read().decode()
+    if stream:
+        *pieces, end = [line.removeprefix("data: ") for line in text.splitlines() if line]
+        if end != "[DONE]":
+            raise ValueError(f"the stream broke off: {text[-300:]}")
+        text = next(piece for piece in reversed(pieces) if json.loads(piece).get("usage"))
+    return int(json.loads(text)["usage"]["completion_tokens"])
 
 
 class Load:
-    """Two clients that ask without a break, from `with` to its end."""
+    """Two clients that ask without a break, from `with` to its end: one briefly, one for a long stream."""
 
     def __init__(self) -> None:
-        self.answers: list[int] = []
-        self.failures: list[str] = []
+        # When each was asked, and what came of it.
+        self.answers: list[tuple[float, int]] = []
+        self.failures: list[tuple[float, str]] = []
         self.stop = threading.Event()
-        self.clients = [threading.Thread(target=self.run) for _client in range(2)]
+        wants = ((6, False), (40, True))
+        self.clients = [threading.Thread(target=self.run, args=want) for want in wants]
 
-    def run(self) -> None:
+    def run(self, tokens: int, stream: bool) -> None:
         while not self.stop.is_set():
+            started = time.monotonic()
             try:
-                self.answers.append(ask(6))
-            except (OSError, ValueError, KeyError) as error:
-                self.failures.append(repr(error))
+                self.answers.append((started, ask(tokens, stream)))
+            except (OSError, http.client.HTTPException, ValueError, KeyError, StopIteration) as error:
+                self.failures.append((started, repr(error)))
             time.sleep(0.3)
 
     def __enter__(self) -> Load:
@@ -80,6 +92,13 @@ class Load:
         self.stop.set()
         for client in self.clients:
             client.join()
+
+    def wait_for_answers(self, count: int, since: float = 0) -> None:
+        """Until so many requests that were asked since then are answered."""
+        end = time.monotonic() + 300
+        while sum(started > since for started, _tokens in self.answers) < count:
+            assert time.monotonic() < end, self.failures
+            time.sleep(0.2)
 
 
 def replica(name: str):
@@ -101,7 +120,8 @@ def test_an_upgrade_loses_no_request():
             "playbooks/upgrade.yml", fleet_hosts="replicas", llama_cpp_options={"cache-reuse": 64}
         )
     assert code == 0, said[-3000:]
-    assert load.failures == [] and len(load.answers) > 10 and set(load.answers) == {6}
+    assert load.failures == [] and len(load.answers) > 10
+    assert {tokens for _started, tokens in load.answers} == {6, 40}
     assert all(old != new for old, new in zip(before, invocations(), strict=True))
     for name in NAMES:
         assert "LLAMA_ARG_CACHE_REUSE=64" in replica(name).file("/etc/llama-cpp/smol.env").content_string
@@ -116,6 +136,22 @@ def test_a_wrong_option_stops_an_upgrade_before_anything_is_drained():
     code, said = play("playbooks/upgrade.yml", fleet_hosts="replicas", llama_cpp_options={"draft-max": 4})
     assert code and "Use spec-draft-n-max instead" in said and "TASK [Drain" not in said, said[-3000:]
     assert invocations() == before and ask(2) == 2
+
+
+def test_a_replica_that_dies_breaks_off_only_what_it_computed():
+    first = replica("llama-container")
+    with Load() as load:
+        load.wait_for_answers(4)
+        first.check_output("systemctl kill --signal=KILL llama-cpp-smol")
+        died = time.monotonic()
+        # It comes back meanwhile, and is asked again only when it has loaded its model.
+        load.wait_for_answers(12, died)
+        first.check_output(
+            "for at in $(seq 600); do curl -sf http://10.77.0.91:8000/health && exit 0; sleep 0.5; done; exit 1"
+        )
+        load.wait_for_answers(4, time.monotonic())
+    assert [failure for failure in load.failures if failure[0] > died] == []
+    assert len(load.failures) <= len(load.clients), load.failures
 
 
 # --- on Vulkan, from the Hub

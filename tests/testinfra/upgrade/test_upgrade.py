@@ -9,7 +9,6 @@ import http.client
 import json
 import os
 import re
-import signal
 import ssl
 import subprocess
 import threading
@@ -18,6 +17,8 @@ from pathlib import Path
 
 import pytest
 import testinfra
+
+from testbed import processes
 
 REPOSITORY = Path(__file__).resolve().parents[3]
 INVENTORY = os.environ["MOLECULE_INVENTORY_FILE"]
@@ -292,7 +293,7 @@ def test_an_upgrade_that_was_broken_off_is_brought_to_an_end(host):
             assert controller.poll() is None and time.monotonic() < deadline, "it was not stopped"
             time.sleep(0.2)
     finally:
-        os.killpg(controller.pid, signal.SIGKILL)
+        processes.kill(controller.pid)
         controller.wait()
     assert servers(host)[first] != BOTH_UP[first]
     kept = replica(first).file(saved)

@@ -13,9 +13,11 @@ from typing import Any
 
 import pytest
 
+from ansible_collections.amdgpu.fleet.plugins.module_utils import _gpus, _health
 from ansible_collections.amdgpu.fleet.plugins.module_utils._health import cper, link, log, metrics
 from ansible_collections.amdgpu.fleet.plugins.module_utils._health.reading import Reading
 from ansible_collections.amdgpu.fleet.plugins.module_utils._tree import Tree
+from ansible_collections.amdgpu.fleet.plugins.plugin_utils._plan import health_judge
 from testbed import gpu_metrics
 from testbed import health as bed
 
@@ -159,6 +161,7 @@ def test_a_gpu_of_a_guest_says_why_nothing_is_read(emulated, read):
         ("2.1", "edge", 41),
         ("3.0", "edge", 41),
         ("3.0", "power", 19),
+        ("3.0", "thm_soc", 0),
     ],
 )
 def test_fields_of_each_version(version, name, value):
@@ -233,6 +236,114 @@ def test_what_holds_the_clocks_down():
     assert metrics.causes(1 << 36 | 1 << 2) == ["power", "temperature"]
     assert metrics.causes(0) == []
     assert metrics.causes(None) is None
+
+
+# The fields of the table of version 3.0 in the order of the kernel's header (kgd_pp_interface.h): how many
+# of how many bytes each. C lays them out, and the offsets that are read must be those.
+HALO = (
+    "size:2 format:1 content:1 temperature_gfx:2 temperature_soc:2 temperature_core:2*16 temperature_skin:2 "
+    "gfx_activity:2 vcn_activity:2 ipu_activity:2*8 core_c0:2*16 dram_reads:2 dram_writes:2 ipu_reads:2 "
+    "ipu_writes:2 clock:8 socket_power:4 ipu_power:2 apu_power:4 gfx_power:4 dgpu_power:4 all_core_power:4 "
+    "core_power:2*16 sys_power:2 stapm_limit:2 current_stapm_limit:2 gfxclk:2 socclk:2 vpeclk:2 ipuclk:2 fclk:2 "
+    "vclk:2 uclk:2 mpipu:2 coreclk:2*16 core_maxfreq:2 gfx_maxfreq:2 prochot:4 spl:4 fppt:4 sppt:4 thm_core:4 "
+    "thm_gfx:4 thm_soc:4 filter:4"
+)
+NAMES = {"edge_centi": "temperature_gfx", "soc_centi": "temperature_soc", "busy": "gfx_activity",
+         "power_milli": "socket_power"}  # fmt: skip
+
+
+def halo_offsets() -> dict[str, tuple[int, int]]:
+    """Offset and bytes of each field, as a C compiler aligns it; the size under its name."""
+    found, offset = {}, 0
+    for field in HALO.split():
+        name, _colon, shape = field.partition(":")
+        width, _star, many = shape.partition("*")
+        offset += -offset % int(width)
+        found[name] = (offset, int(width))
+        offset += int(width) * int(many or 1)
+    return {**found, "end": (offset + -offset % 8, 0)}
+
+
+def test_the_table_of_strix_is_read_where_the_header_lays_it_out():
+    ((size, layout),) = metrics.TABLES[3, 0].items()
+    header = halo_offsets()
+    assert header["end"] == (size, 0)
+    for name, (offset, kind, _count) in layout.items():
+        assert (offset, struct.calcsize(f"<{kind}")) == header[NAMES.get(name, name)], name
+
+
+def strix(monkeypatch, emulated, first: dict[str, float], second: bytes | None) -> dict[str, Any]:
+    """The GPU of a Strix Halo whose table is another one when it is read again."""
+    root = emulated("strix-halo-128")
+    path = next((root / "sys/class/drm").glob("card*/device/gpu_metrics"))
+    path.write_bytes(table("3.0", throttled=first))
+    monkeypatch.setattr(
+        _health.time,
+        "sleep",
+        lambda _seconds: path.write_bytes(second) if second is not None else path.unlink(),
+    )
+    tree = Tree(str(root))
+    return _health.facts(tree, _gpus.detect(tree)["gpus"], lambda: "")["gpus"][0]
+
+
+@pytest.mark.parametrize(
+    ("more", "causes"),
+    [
+        ({}, []),
+        ({"thm_gfx": 0.2}, ["temperature"]),
+        ({"prochot": 0.2}, ["temperature"]),
+        ({"spl": 0.2, "thm_core": 0.2}, ["power", "temperature"]),
+        ({"fppt": 0.2}, ["power"]),
+        # Counters that begin anew say nothing.
+        ({"thm_soc": 0.0}, []),
+    ],
+)
+def test_strix_tells_by_counters_that_rise_what_holds_its_clocks_down(monkeypatch, emulated, more, causes):
+    first = dict.fromkeys(gpu_metrics.HALO_HEAT, 0.1)
+    gpu = strix(monkeypatch, emulated, first, table("3.0", throttled={**first, **more}, clock=5_050_000_000))
+    assert gpu["metrics"]["throttled_by"] == causes
+    assert gpu["metrics"]["residencies"]["thm_gfx"] == 100_000
+    assert "metrics.throttled_by" not in gpu["unread"]
+    assert gpu["metrics"]["residencies"]["accumulation"] is None
+    assert "accumulation" in gpu["unread"]["metrics.residencies"]
+
+
+@pytest.mark.parametrize(
+    ("second", "reason"),
+    [
+        (table("3.0", throttled={"thm_gfx": 0.5}), "not written anew"),
+        (table("3.0")[:100], "cut off"),
+        (None, "is missing"),
+    ],
+)
+def test_a_table_of_strix_that_cannot_be_read_twice_tells_nothing(monkeypatch, emulated, second, reason):
+    gpu = strix(monkeypatch, emulated, {"thm_gfx": 0.1}, second)
+    assert gpu["metrics"]["throttled_by"] is None
+    assert reason in gpu["unread"]["metrics.throttled_by"]
+
+
+@pytest.mark.parametrize(
+    ("version", "words"),
+    [
+        ("1.7", "throttle_bits not in tables of version 1.7"),
+        ("2.1", "throttle_bits not in tables of version 2.1"),
+    ],
+)
+def test_what_a_table_does_not_tell_has_its_reason(emulated, read, version, words):
+    root = emulated("strix-halo-128")
+    path = next((root / "sys/class/drm").glob("card*/device/gpu_metrics"))
+    path.write_bytes(table(version))
+    gpu = read(root)
+    assert gpu["metrics"]["throttled_by"] is None and gpu["unread"]["metrics.throttled_by"] == words
+    assert not health_judge.troubling(gpu)
+
+
+def test_what_the_firmware_leaves_out_is_told():
+    data = bytearray(table("3.0"))
+    struct.pack_into("<I", data, 248, 0xFFFFFFFF)
+    _version, fields = metrics.parse(bytes(data))
+    assert metrics.missing("3.0", fields, ["thm_gfx", "thm_soc"]) == "thm_gfx not filled by the firmware"
+    assert metrics.missing("3.0", fields, ["thm_soc"]) is None
 
 
 # --- PCIe

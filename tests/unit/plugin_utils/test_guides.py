@@ -16,6 +16,9 @@ GUIDES = yaml.safe_load((REPOSITORY / "roles/plan/files/catalog/guides.yml").rea
 ROWS = [(guide["host"], row) for guide in GUIDES for row in guide["values"] if "seen" in row]
 
 
+WANTS = {"serve_instances": [{"name": "chat", "model": "/srv/model"}]}
+
+
 def look_up(plan: Any, path: str) -> Any:
     """What stands at ``serve.instances.0.port``; ``None`` where nothing does. Names with a dot in them are the
     last part of a path."""
@@ -37,6 +40,12 @@ def change(facts: dict[str, Any], path: str, value: Any) -> None:
     facts[name] = value
 
 
+def of_kind(became: str):
+    """The rows with this word, for a test of them."""
+    rows = [(guide["host"], row) for guide in GUIDES for row in guide["values"] if row["became"] == became]
+    return pytest.mark.parametrize(("host", "row"), rows, ids=[row["value"] for _host, row in rows])
+
+
 @pytest.mark.parametrize(("host", "row"), ROWS, ids=[row["value"] for _host, row in ROWS])
 def test_a_row_is_so(make_plan, host, row):
     seen = row["seen"]
@@ -45,13 +54,42 @@ def test_a_row_is_so(make_plan, host, row):
         for path, value in seen.get("facts", {}).items():
             change(rocm, path, value)
 
-    wants = {"serve_instances": [{"name": "chat", "model": "/srv/model"}], **seen.get("wants", {})}
-    plan = make_plan(seen.get("host", host), facts, **wants)
+    plan = make_plan(seen.get("host", host), facts, **{**WANTS, **seen.get("wants", {})})
     if "finding" in seen:
         assert seen["finding"] in [finding["id"] for finding in plan["findings"]], plan["findings"]
     for path, expected in seen.get("plan", {}).items():
         found = look_up(plan, path)
         assert expected in found if isinstance(found, list) else found == expected, f"{path} is {found!r}"
+
+
+@of_kind("choice")
+def test_a_choice_is_the_inventorys_alone(make_plan, host, row):
+    """Without its variable the value is not there, and with it nothing is said against it."""
+    plain, chosen = make_plan(host, **WANTS), make_plan(host, **{**WANTS, **row["seen"]["wants"]})
+    for path, value in row["seen"]["plan"].items():
+        found = look_up(plain, path)
+        assert value not in found if isinstance(found, list) else found is None, f"{path} is {found!r}"
+    told = [{each["id"] for each in plan["findings"]} for plan in (plain, chosen)]
+    assert told[0] == told[1]
+
+
+@of_kind("measured")
+def test_a_figure_is_taken_by_acceptance(make_plan, host, row):
+    """By the test that the page names, with the variables of its command, and by no other."""
+
+    def file(_gpus: dict, rocm: dict) -> None:
+        rocm["paths"] = {
+            "/srv/models/chat.gguf": {"exists": True, "directory": False, "model": True, "gguf": None}
+        }
+
+    wants = {**WANTS, **row.get("seen", {}).get("wants", {})}
+    # As the command line gives it.
+    plan = make_plan(host, file, **wants, plan_acceptance=True, acceptance_tests=row["acceptance"])
+    tests = [test for test in plan["acceptance"]["tests"] if not test["skipped"]]
+    servers = [each["name"] for each in plan["serve"]["instances"]]
+    assert servers and [test["name"] for test in tests] == [
+        f"{row['acceptance']}_{name}".replace("-", "_") for name in servers
+    ]
 
 
 def test_a_row_that_is_not_so_is_seen():

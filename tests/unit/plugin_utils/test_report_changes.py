@@ -71,6 +71,16 @@ def test_a_run_that_sees_the_same_says_nothing(look):
     assert look({"ras": {"umc": {"ce": 3}}, "replays": 7})["changes"] == []
 
 
+def test_heat_that_an_apu_counted_between_two_runs_is_told(look):
+    apu = {"metrics": "3.0"}
+    look({**apu, "throttled": {"thm_gfx": 0.001, "spl": 0.5}})
+    hotter = look({**apu, "throttled": {"thm_gfx": 0.003, "spl": 0.9}})
+    assert said(hotter) == ["GPU 2: slowed down by heat (thm_gfx): 1000, now 3000"]
+    # What has a share of the time is judged by it, and not told again.
+    look({"throttled": {"hbm_thm": 0.001}})
+    assert said(look({"throttled": {"hbm_thm": 0.003}})) == []
+
+
 def test_counters_that_rose_are_named_the_worst_first(look):
     look({"ras": {"umc": {"ce": 3}}, "pages": {"R": 1}})
     worse = look({"ras": {"umc": {"ce": 9, "ue": 2}}, "pages": {"R": 4}, "recoveries": 5})
