@@ -193,6 +193,26 @@ def test_it_computes_on_vulkan(host):
     assert not host.file("/etc/llama-cpp/smol.secret").exists
 
 
+BOTH_AT_ONCE = """
+systemctl stop llama-cpp-second llama-cpp-smol
+systemctl start --no-block llama-cpp-second llama-cpp-smol
+state() { systemctl show --property=SubState --value llama-cpp-second; }
+while [ "$(state)" = dead ] || [ "$(state)" = start-pre ]; do sleep 0.1; done
+curl -sf http://127.0.0.1:8000/health || exit 1
+for at in $(seq 600); do curl -sf http://127.0.0.1:8001/health && exit 0; sleep 0.5; done
+exit 1
+"""
+
+
+def test_servers_of_one_gpu_start_one_after_another(host):
+    """Both at once, as at a boot: the first one answers when the second is let go."""
+    since = host.check_output("date +%%s")
+    assert host.check_output("sh -c %s", BOTH_AT_ONCE) == '{"status":"ok"}' * 2
+    journal = host.check_output(f"journalctl --no-pager --since=@{since} --unit=llama-cpp-second")
+    assert "waiting for llama-cpp-smol.service on the same GPU" in journal, journal
+    assert "not waited for" not in journal, journal
+
+
 @pytest.mark.parametrize(
     ("model", "said"),
     [
