@@ -19,6 +19,7 @@ def wanted_servers(plan: t.Mapping[str, t.Any], secrets: str = "/etc/vllm") -> l
             # A worker computes for the first host of its group, and is asked nothing itself.
             "url": "" if each["worker"] else each["url"],
             "model": "" if each["worker"] else each["served_name"],
+            "version": (each.get("launch") or {}).get("told_version", ""),
             "completes": each["completes"],
             "question": (each.get("launch") or {}).get("probe", "completion"),
             "api_key_file": each.get("secret_file") or f"{secrets}/{each['name']}.secret",

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from . import _config_files, _kernel_args, _module_options, _package_repository, _question
+from . import _config_files, _kernel_args, _module_options, _package_repository, _question, _systemd
 
 if TYPE_CHECKING:
     from ansible.module_utils.basic import AnsibleModule
@@ -63,19 +63,18 @@ def _reason(name: str, result: Mapping[str, Any]) -> str:
 def _of_units(module: AnsibleModule, arguments: Mapping[str, Any]) -> Answer:
     """Units must run, start at boot, and run as their files say."""
     names = list(arguments["units"])
-    if not names:
-        return Answer("", [])
-    command = ["systemctl", "show", f"--property=Id,{','.join(_UNIT)}", *names]
-    rc, out, err = module.run_command(command, environ_update={"LC_ALL": "C"}, handle_exceptions=False)
-    if rc != 0:
-        return Answer(f"systemctl show ended with {rc}: {err.strip() or 'no message'}", [])
-    blocks = [
-        dict(line.split("=", 1) for line in block.splitlines() if "=" in line)
-        for block in out.strip().split("\n\n")
-    ]
-    if len(blocks) != len(names):
-        return Answer(f"systemctl tells of {len(blocks)} units instead of {len(names)}", [])
-    faults = [f"{name} {fault}" for name, state in zip(names, blocks) for fault in _faults(state)]
+
+    def run(command: list[str]) -> tuple[int, str, str]:
+        done: tuple[int, str, str] = module.run_command(
+            command, environ_update={"LC_ALL": "C"}, handle_exceptions=False
+        )
+        return done
+
+    try:
+        states = _systemd.show(run, names, _UNIT)
+    except _systemd.Untold as error:
+        return Answer(str(error), [])
+    faults = [f"{name} {fault}" for name, state in zip(names, states) for fault in _faults(state)]
     return Answer("; ".join(faults), [])
 
 

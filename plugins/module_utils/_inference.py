@@ -48,6 +48,8 @@ QUESTIONS: dict[str, list[tuple[str, dict[str, t.Any]]]] = {
 }
 # Where the first entry of an answer has what was asked for.
 KEYS = {"/v1/embeddings": "embedding", "/score": "score", "/classify": "probs", "/pooling": "data"}
+# Where a server says its own version.
+VERSIONS = (("/version", "version"), ("/props", "build_info"))
 # Bytes of an answer, and of one line of it; more is none that was asked for.
 LARGEST, LONGEST_LINE = 4 << 20, 1 << 20
 # Seconds for which a server may say nothing before it is taken for one that does not answer: llama.cpp's
@@ -216,6 +218,19 @@ class Server:
             return [str(entry["id"]) for entry in json.loads(answer)["data"]]
         except (ValueError, KeyError, TypeError, RecursionError, OSError, HTTPException) as error:
             raise NoAnswer("/v1/models: the answer is not a list of models") from error
+
+    def version(self) -> str | None:
+        """What the server says of its own version: vLLM's release, or the build of llama.cpp's server.
+        ``None`` where it does not say."""
+        for path, name in VERSIONS:
+            try:
+                with within(self.timeout):
+                    answer = json.loads(read_all(self.request(path)))
+                if isinstance(answer.get(name), str):
+                    return str(answer[name])
+            except (NoAnswer, ValueError, AttributeError, RecursionError, OSError, HTTPException):
+                continue
+        return None
 
     def requests(self) -> int:
         """How many requests run or wait, over all models and engines of the server."""

@@ -11,17 +11,17 @@ import re
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple, Optional
 
+from . import _systemd
 from ._inference import NoAnswer, Server
 
 PROPERTIES = (
-    "Id", "LoadState", "ActiveState", "SubState", "Result", "ExecMainStatus", "NRestarts",
+    "LoadState", "ActiveState", "SubState", "Result", "ExecMainStatus", "NRestarts",
     "StateChangeTimestampMonotonic", "NeedDaemonReload",
 )  # fmt: skip
 # So many restarts of a server that runs now are no accident.
 MANY_RESTARTS = 3
 # Seconds for each request: a server that is well answers /health at once.
 PATIENCE = 10
-Run = Callable[[list[str]], tuple[int, str, str]]
 
 
 class Unit(NamedTuple):
@@ -47,20 +47,16 @@ class Wanted(NamedTuple):
     # What it is asked besides; nothing where this is empty.
     question: str
     api_key: Optional[str]
+    # What the server's own version has to be; empty where nobody knows.
+    version: str = ""
 
 
-def units(run: Run, names: list[str], uptime: float) -> dict[str, Unit]:
+def units(run: _systemd.Run, names: list[str], uptime: float) -> dict[str, Unit]:
     """All units in one call of systemctl."""
-    if not names:
-        return {}
-    rc, out, err = run(["systemctl", "show", f"--property={','.join(PROPERTIES)}", *names])
-    if rc != 0:
-        raise NoAnswer(f"systemctl show ended with {rc}: {err.strip() or 'no message'}")
-    found = {}
-    for block in out.strip().split("\n\n"):
-        state = dict(line.split("=", 1) for line in block.splitlines() if "=" in line)
-        found[state.get("Id", "")] = _unit(state, uptime)
-    return found
+    try:
+        return {state.get("Id", ""): _unit(state, uptime) for state in _systemd.show(run, names, PROPERTIES)}
+    except _systemd.Untold as error:
+        raise NoAnswer(str(error)) from error
 
 
 def _unit(state: Mapping[str, str], uptime: float) -> Unit:
@@ -94,9 +90,17 @@ def judge(wanted: Wanted, unit: Optional[Unit], ask: Callable[[Wanted], dict[str
     if verdict in ("ok", "starting"):
         answer = ask(wanted)
         verdict, reason, expected = _of_answer(wanted, unit, verdict, answer)
+    if answer.get("version") is not None:
+        answer["other_version"] = bool(wanted.version) and not is_version(answer["version"], wanted.version)
     state = unit._asdict() if unit else {}
     return {"name": wanted.name, "unit": wanted.unit, "url": wanted.url, "verdict": verdict, "reason": reason,
-            "expected": expected, "state": state, **answer}  # fmt: skip
+            "expected": expected, "state": state,
+            "wanted_version": wanted.version, **answer}  # fmt: skip
+
+
+def is_version(told: str, wanted: str) -> bool:
+    """Whether a server tells of the wanted version: 0.33.0+rocm723 of 0.33.0, b11669-Debian of b11669."""
+    return re.split("[+-]", told, maxsplit=1)[0] == re.split("[+-]", wanted, maxsplit=1)[0]
 
 
 def _of_unit(wanted: Wanted, unit: Optional[Unit]) -> tuple[str, str, str]:
@@ -141,11 +145,13 @@ def ask(wanted: Wanted) -> dict[str, Any]:
         server.healthy(PATIENCE)
         if not wanted.model:
             return {"models": None}
-        models = server.models()
-        if not wanted.question or wanted.model not in models:
-            return {"models": models}
+        seen: dict[str, Any] = {"models": server.models()}
+        if wanted.version:
+            seen["version"] = server.version()
+        if not wanted.question or wanted.model not in seen["models"]:
+            return seen
         if wanted.question != "completion":
-            return {"models": models, "answered": server.ask(wanted.question, wanted.model, 120)}
-        return {"models": models, "completion": server.completion(wanted.model, "AMD GPUs are", 16, 120)}
+            return {**seen, "answered": server.ask(wanted.question, wanted.model, 120)}
+        return {**seen, "completion": server.completion(wanted.model, "AMD GPUs are", 16, 120)}
     except (NoAnswer, ValueError) as error:
         return {"error": str(error)}

@@ -30,6 +30,8 @@ options:
       url: {description: "Base address. Empty asks systemd alone.", type: str, default: ""}
       model: {description: "Name that it must serve. Empty is content with C(/health).", type: str, default:
         ""}
+      version: {description: "Its own version, V(0.33.0) of vLLM or the build V(b11669) of llama.cpp. Empty
+          asks for none.", type: str, default: ""}
       completes: {description: Whether it answers completions., type: bool, default: true}
       question:
         description: What else it is asked, as M(amdgpu.fleet.inference_probe) does. V(health) asks nothing.
@@ -76,7 +78,12 @@ servers:
         C(since), in seconds.
       type: dict
       returned: always
+    wanted_version: {description: O(servers[].version)., type: str, returned: always}
     models: {description: Names that it serves., type: list, elements: str, returned: when it answers}
+    version: {description: The version that it says it is; null where it says none., type: str, sample:
+        0.33.0+rocm723, returned: when it answers and O(servers[].version) is given}
+    other_version: {description: Whether that is another one than O(servers[].version)., type: bool,
+      returned: when it says its version}
     completion: {description: "Text, tokens and times, as M(amdgpu.fleet.inference_probe) returns them.",
       type: dict, returned: with O(completion)}
     answered: {description: "The path that answered, and C(seconds).", type: dict, returned: with another
@@ -97,6 +104,7 @@ SERVER = {
     "unit": {"type": "str", "required": True},
     "url": {"type": "str", "default": ""},
     "model": {"type": "str", "default": ""},
+    "version": {"type": "str", "default": ""},
     "completes": {"type": "bool", "default": True},
     "question": {"type": "str", "choices": ["completion", "health", *QUESTIONS], "default": "completion"},
     "api_key_file": {"type": "path", "no_log": False},
@@ -146,6 +154,7 @@ def main() -> None:
         wanted = status.Wanted(
             each["name"], each["unit"], each["url"], each["model"],
             _question(each) if module.params["completion"] else "", api_key(module, each["api_key_file"]),
+            each["version"],
         )  # fmt: skip
         seen.append(
             status.judge(wanted, units.get(each["unit"]), status.ask if each["url"] else lambda _wanted: {})

@@ -78,7 +78,7 @@ def _status(variables: Vars) -> list[Vars]:
 
 def found(host: str, variables: Vars, reboot: list[str]) -> list[Finding]:
     """What is wrong with the servers that were looked at, in the words of the catalog."""
-    servers = [each for each in _status(variables) if each["verdict"] != "ok"]
+    servers = [each for each in _status(variables) if each["verdict"] != "ok" or each.get("other_version")]
     if not servers:
         return []
     try:
@@ -94,7 +94,9 @@ def found(host: str, variables: Vars, reboot: list[str]) -> list[Finding]:
 def _add(findings: Findings, server: Vars, reboot: bool) -> None:
     verdict, seen, expected = server["verdict"], server["reason"], server["expected"]
     unit, instance = server["unit"], server["name"]
-    if verdict == "down" and reboot:
+    if verdict == "ok":
+        findings.add("serve.other_version", server["version"], server["wanted_version"], instance=instance)
+    elif verdict == "down" and reboot:
         findings.add("serve.waits", seen, expected, instance=instance)
     elif verdict == "down":
         findings.add("serve.down", seen, expected, instance=instance, unit=unit)

@@ -69,6 +69,72 @@ def test_a_stopped_engine_is_a_failure_and_one_that_waits_for_a_reboot_is_not():
     assert (found["id"], found["severity"]) == ("serve.waits", "warn")
 
 
+@pytest.mark.parametrize(
+    ("told", "wanted", "other"),
+    [
+        ("0.33.0+rocm723", "0.33.0", False),
+        ("0.33.0", "0.33.0+rocm723", False),
+        ("0.33.0rc1", "0.33.0", True),
+        ("0.32.1.dev4+g12ab", "0.33.0", True),
+        ("b11669-Debian", "b11669", False),
+        ("b11500-1a2b3c", "b11669", True),
+        ("0.33.0", "", False),
+    ],
+)
+def test_another_version_of_the_engine_is_named_and_is_no_reason_to_start_it_again(told, wanted, other):
+    found = status.judge(
+        WANTED._replace(version=wanted), unit(), lambda _w: {"models": ["chat"], "version": told}
+    )
+    assert (found["verdict"], found["other_version"]) == ("ok", other)
+    findings = serving.found("box", {"fleet_serving": {"servers": [found]}}, [])
+    assert [(each["id"], each["seen"], each["expected"]) for each in findings] == (
+        [("serve.other_version", told, wanted)] if other else []
+    )
+
+
+@pytest.mark.parametrize("says", ["vllm", "llama.cpp", "nothing", "nonsense"])
+def test_a_server_is_asked_for_its_version_where_one_is_wanted(answering, says):
+    versions = {
+        "vllm": {"/version": '{"version": "0.33.0+rocm723"}'},
+        "llama.cpp": {"/props": '{"build_info": "b11669-Debian"}'},
+        "nothing": {},
+        "nonsense": {"/version": '["0.33.0"]', "/props": "<html>"},
+    }[says]
+    url, asked = answering({"/health": "", "/v1/models": '{"data": [{"id": "chat"}]}', **versions})
+    told = {"vllm": "0.33.0+rocm723", "llama.cpp": "b11669-Debian"}.get(says)
+    wanted = WANTED._replace(url=url)
+    assert status.ask(wanted._replace(version="0.33.0")) == {"models": ["chat"], "version": told}
+    asked.clear()
+    assert status.ask(wanted) == {"models": ["chat"]} and asked == ["/health", "/v1/models"]
+
+
+@pytest.fixture
+def answering():
+    """A server with these paths; its address, and what it was asked."""
+    running = []
+
+    def make(paths):
+        asked = []
+
+        class Handler(http.server.BaseHTTPRequestHandler):
+            def do_GET(self):
+                asked.append(self.path)
+                self.send_response(200 if self.path in paths else 404)
+                self.end_headers()
+                self.wfile.write(paths.get(self.path, "{}").encode())
+
+            def log_message(self, *_arguments):
+                pass
+
+        running.append(http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler))
+        threading.Thread(target=running[-1].serve_forever, daemon=True).start()
+        return f"http://127.0.0.1:{running[-1].server_port}", asked
+
+    yield make
+    for each in running:
+        each.shutdown()
+
+
 @pytest.mark.parametrize("verdict", ["absent", "down", "restarting", "starting", "deaf", "other_model"])
 def test_every_verdict_has_words(verdict):
     server = {"name": "a", "unit": "u", "verdict": verdict, "reason": "r", "expected": "e"}

@@ -208,6 +208,8 @@ class Launch:
     seed: Seed | None
     # The variable that has the API key.
     api_key_variable: str
+    # What the server says of its own version where it is the one of the plan; empty where nobody knows.
+    told_version: str
     # The name that clients ask for.
     served_name: str
     # What proves that it serves: completion, embed, score, classify, pooling, transcription, or health alone.

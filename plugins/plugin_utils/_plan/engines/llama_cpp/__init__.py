@@ -124,6 +124,7 @@ class LlamaCpp:
             caches=[Cache("cache", SHADER_CACHE)],
             seed=None,
             api_key_variable="LLAMA_API_KEY",
+            told_version=f"b{instance.build.number}",
             served_name=str(asked["alias"]),
             probe=_probe(instance, asked),
             health_path="/health",

@@ -148,6 +148,7 @@ class Vllm:
             caches=[Cache("huggingface", "/root/.cache/huggingface"), Cache("cache", environment.KEPT)],
             seed=_seed(instance, variables),
             api_key_variable="VLLM_API_KEY",
+            told_version=instance.build.version,
             served_name=str(arguments.get("served-model-name") or instance.path),
             probe=_probe(instance, arguments),
             health_path="/health",
