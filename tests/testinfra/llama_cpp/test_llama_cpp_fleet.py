@@ -206,7 +206,7 @@ exit 1
 
 def test_servers_of_one_gpu_start_one_after_another(host):
     """Both at once, as at a boot: the first one answers when the second is let go."""
-    since = host.check_output("date +%%s")
+    since = host.check_output("date +%s")
     assert host.check_output("sh -c %s", BOTH_AT_ONCE) == '{"status":"ok"}' * 2
     journal = host.check_output(f"journalctl --no-pager --since=@{since} --unit=llama-cpp-second")
     assert "waiting for llama-cpp-smol.service on the same GPU" in journal, journal
