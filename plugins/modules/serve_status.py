@@ -78,12 +78,17 @@ servers:
         C(since), in seconds.
       type: dict
       returned: always
-    wanted_version: {description: O(servers[].version)., type: str, returned: always}
+    wanted_version: {description: "O(servers[].version).", type: str, returned: always}
     models: {description: Names that it serves., type: list, elements: str, returned: when it answers}
-    version: {description: The version that it says it is; null where it says none., type: str, sample:
-        0.33.0+rocm723, returned: when it answers and O(servers[].version) is given}
-    other_version: {description: Whether that is another one than O(servers[].version)., type: bool,
-      returned: when it says its version}
+    version:
+      description: The version that it says it is; null where it says none.
+      type: str
+      returned: when it answers and O(servers[].version) is given
+      sample: 0.33.0+rocm723
+    other_version:
+      description: Whether that is another one than O(servers[].version).
+      type: bool
+      returned: when it says its version
     completion: {description: "Text, tokens and times, as M(amdgpu.fleet.inference_probe) returns them.",
       type: dict, returned: with O(completion)}
     answered: {description: "The path that answered, and C(seconds).", type: dict, returned: with another
