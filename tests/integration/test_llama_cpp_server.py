@@ -33,8 +33,7 @@ LONGEST_SECONDS = 900
 REPOSITORY = Path(__file__).resolve().parents[2]
 LLAMA = read_part("llama_cpp")
 MIB = 1 << 20
-# One of a list, so that an answer takes some seconds and no minutes.
-LONG = {"prompt": "Once upon a time", "n_predict": 24, "ignore_eos": True, "temperature": 0}
+STORY = {"prompt": "Once upon a time", "ignore_eos": True, "temperature": 0}
 
 
 @dataclass
@@ -277,12 +276,18 @@ def drain(tmp_path: Path) -> Path:
     return tmp_path / "inference_drain.py"
 
 
-def ask(server: Server, answers: list[object]) -> threading.Thread:
-    """A long request, in a thread of its own, that runs when this returns."""
+def long_request(server: Server) -> dict:
+    """One that takes about eight seconds, however fast or busy this machine is."""
+    first = server.get("/completion", {**STORY, "n_predict": 4})
+    return {**STORY, "n_predict": min(max(8, int(first["timings"]["predicted_per_second"] * 8)), 480)}
+
+
+def ask(server: Server, body: dict, answers: list[object]) -> threading.Thread:
+    """The request, in a thread of its own, that runs when this returns."""
 
     def run() -> None:
         try:
-            answers.append(server.get("/completion", LONG)["tokens_predicted"])
+            answers.append(server.get("/completion", body)["tokens_predicted"])
         except (OSError, ValueError) as error:
             answers.append(error)
 
@@ -297,18 +302,19 @@ def ask(server: Server, answers: list[object]) -> threading.Thread:
 
 def test_requests_are_answered_before_it_is_told_to_stop(server: Server, drain: Path) -> None:
     answers: list[object] = []
-    thread = ask(server, answers)
+    body = long_request(server)
+    thread = ask(server, body, answers)
     command = [sys.executable, drain, server.url, "--seconds", str(LONGEST_SECONDS)]
     done = subprocess.run(command, capture_output=True, text=True, timeout=LONGEST_SECONDS, check=False)
     assert "1 requests run: waiting up to" in done.stdout and "nothing runs after" in done.stdout, done
     thread.join(LONGEST_SECONDS)
-    assert answers == [LONG["n_predict"]]
+    assert answers == [body["n_predict"]]
 
 
 def test_what_runs_is_broken_off_where_nobody_waits(server: Server) -> None:
     """Why units wait. It is the last test: the server ends."""
     answers: list[object] = []
-    thread = ask(server, answers)
+    thread = ask(server, long_request(server), answers)
     podman("kill", "--signal=TERM", server.name)
     podman("rm", "--force", "--time=3", server.name)
     thread.join(LONGEST_SECONDS)

@@ -159,7 +159,7 @@ def test_what_runs_is_answered_before_it_is_stopped(host, url, started):
     body["n_predict"] = wanted = min(max(24, int(first["timings"]["predicted_per_second"] * 8)), 1500)
     # In one shell on the host: between two commands from here, a fast server has answered.
     host.check_output("sh -c %s stop %s %s %s", STOP_WHILE_IT_COMPUTES, bearer, json.dumps(body), url)
-    journal = host.check_output("journalctl --no-pager --unit=llama-cpp-smol | tail -40")
+    journal = host.check_output("journalctl --no-pager --unit=llama-cpp-smol | tail -100")
     assert "1 requests run: waiting up to 60 s" in journal and "nothing runs after" in journal, journal
     answer = host.file("/run/answer").content_string
     assert json.loads(answer).get("tokens_predicted") == wanted, f"{answer}\n{journal}"
