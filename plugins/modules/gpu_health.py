@@ -204,8 +204,9 @@ ansible_facts:
                 uncorrected: {description: Error records (CPER) of that severity., type: int}
                 fatal: {description: Error records (CPER) of that severity., type: int}
                 corrected: {description: Error records (CPER) of that severity., type: int}
-                latest: {description: "When the latest was made. Its AFID is known to AMD's library alone, or
-                  null.", type: str}
+                latest: {description: "When the latest was made, or null.", type: str}
+                afid: {description: "AMD's field id of the latest. AMD's library alone decodes it: unread has
+                  the command, or null.", type: int}
             serial_number: {description: "Of the board, or null.", type: str}
             vbios: {description: "Version of the VBIOS, or null.", type: str}
             firmware: {description: "Version of each part, hexadecimal.", type: dict}

@@ -118,7 +118,7 @@ def _fill(tree: Tree, gpu: t.Mapping[str, t.Any], seen: Reading, found: dict[str
         found["temperatures"] = sensors.temperatures(seen, folder)
         found["power"] = sensors.power(seen, folder)
         found["clocks"] = sensors.clocks(seen, folder)
-    found["records"] = _records(tree, str(gpu["pci_address"]))
+    found["records"] = _records(tree, str(gpu["pci_address"]), seen)
     _metrics(seen, found)
 
 
@@ -152,10 +152,23 @@ def _debug_folder(tree: Tree, address: str) -> str | None:
     return None
 
 
-def _records(tree: Tree, address: str) -> dict[str, int] | None:
+def _records(tree: Tree, address: str, seen: Reading) -> dict[str, t.Any] | None:
+    """The driver's error records. What they mean for AMD (AFID) is not in them."""
+    debug = Reading(tree, DEBUG)
+    debug.names(".")
     folder = _debug_folder(tree, address)
-    data = Reading(tree, folder).raw("amdgpu_ring_cper") if folder else None
-    return None if data is None else cper.count(data)
+    if not folder:
+        seen.fail("records", f"/{DEBUG} {debug.unread.get('.', 'has no folder of this GPU')}")
+        return None
+    ring = Reading(tree, folder, most=cper.MAX_BYTES)
+    data = ring.raw(cper.FILE)
+    if data is None:
+        seen.fail("records", f"/{folder}/{cper.FILE} {ring.unread[cper.FILE]}")
+        return None
+    found = cper.count(data)
+    if any(found[severity] for severity in cper.SEVERITIES):
+        seen.fail("records.afid", cper.NO_AFID)
+    return found
 
 
 def _metrics(seen: Reading, found: dict[str, t.Any]) -> None:

@@ -29,10 +29,11 @@ NO_VALUE = (0xFFFF, 0xFFFFFFFF, 0xFFFFFFFFFFFFFFFF)
 
 
 class Reading:
-    """The files below one folder. ``unread`` says of each value that is ``None`` why it is."""
+    """The files below one folder, of which at most about ``most`` bytes are read. ``unread`` says of each value
+    that is ``None`` why it is."""
 
-    def __init__(self, tree: Tree, folder: str) -> None:
-        self.tree, self.folder = tree, folder
+    def __init__(self, tree: Tree, folder: str, most: int = MAX_BYTES) -> None:
+        self.tree, self.folder, self.most = tree, folder, most
         self.unread: dict[str, str] = {}
 
     def raw(self, name: str, about: str = "") -> bytes | None:
@@ -46,7 +47,7 @@ class Reading:
             return None
         try:
             data = piece = os.read(descriptor, 65536)
-            while piece and len(data) < MAX_BYTES:
+            while piece and len(data) < self.most:
                 piece = os.read(descriptor, 65536)
                 data += piece
             return data

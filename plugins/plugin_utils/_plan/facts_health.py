@@ -108,7 +108,8 @@ class Records(t.TypedDict):
     uncorrected: int  # Error records (CPER) of that severity.
     fatal: int  # Error records (CPER) of that severity.
     corrected: int  # Error records (CPER) of that severity.
-    latest: str | None  # When the latest was made. Its AFID is known to AMD's library alone.
+    latest: str | None  # When the latest was made.
+    afid: int | None  # AMD's field id of the latest. AMD's library alone decodes it: unread has the command.
 
 
 class GpuHealth(t.TypedDict):

@@ -38,6 +38,7 @@ UNIMPORTANT = (
     "metrics.",
     "ras.events",
     "replay_count",
+    "records",
     "all",
     "sensors",
     "power.",

@@ -462,11 +462,34 @@ def test_lines_are_counted_for_each_gpu():
     assert [(each["gpu"], each["count"]) for each in found] == [("0000:05:00.0", 3), (None, 3)]
 
 
+def test_error_records_that_cannot_be_read_have_a_reason(emulated, read):
+    root = emulated()
+    debug = root / "sys/kernel/debug/dri"
+    shutil.rmtree(debug, ignore_errors=True)
+    gpu = read(root)
+    assert gpu["records"] is None and gpu["unread"]["records"] == "/sys/kernel/debug/dri is missing"
+    debug.mkdir(parents=True)
+    assert read(root)["unread"]["records"] == "/sys/kernel/debug/dri has no folder of this GPU"
+    (debug / "0000:05:00.0").mkdir()
+    missing = "/sys/kernel/debug/dri/0000:05:00.0/amdgpu_ring_cper is missing"
+    assert read(root)["unread"]["records"] == missing
+    ring = debug / "0000:05:00.0/amdgpu_ring_cper"
+    ring.write_bytes(bed.ring(0))
+    gpu = read(root)
+    assert gpu["records"]["fatal"] == 0 and "records.afid" not in gpu["unread"]
+    # A ring may be longer than any other file; AMD's field id is not in it.
+    ring.write_bytes(bed.ring(1200))
+    gpu = read(root)
+    assert gpu["records"]["fatal"] == 1200 and gpu["records"]["afid"] is None
+    assert "amd-smi ras --afid" in gpu["unread"]["records.afid"]
+
+
 def test_error_records_are_counted_by_severity():
     when = "2026-11-27T10:02:03Z"
-    assert cper.count(bed.ring(2)) == {"uncorrected": 0, "fatal": 2, "corrected": 0, "latest": when}
+    two = {"uncorrected": 0, "fatal": 2, "corrected": 0, "latest": when, "afid": None}
+    assert cper.count(bed.ring(2)) == two
     assert cper.count(bed.ring(2)[:-10])["fatal"] == 1
-    nothing = {"uncorrected": 0, "fatal": 0, "corrected": 0, "latest": None}
+    nothing = {"uncorrected": 0, "fatal": 0, "corrected": 0, "latest": None, "afid": None}
     assert cper.count(b"\xff" * 500) == cper.count(b"") == nothing
     damaged = bed.ring(1).replace(bytes((27, 11, 26, 20)), b"\xff" * 4)
     assert cper.count(damaged) == {**nothing, "fatal": 1}
