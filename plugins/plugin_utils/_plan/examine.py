@@ -30,10 +30,12 @@ def _gpus(host: Host) -> None:
     if elsewhere:
         seen = ", ".join(f"{gpu['pci_address']} on {gpu['driver']}" for gpu in elsewhere)
         host.findings.add("gpu.passed_through", seen, "amdgpu")
-    if not host.gpus:
+    # An operator who serves on processors has answered both.
+    on_processors = host.wants.serve_accelerator == "cpu"
+    if not host.gpus and not on_processors:
         unsupported = ", ".join(str(gpu["product"] or gpu["pci_id"]) for gpu in facts["gpus"]) or "no AMD GPU"
         host.findings.add("gpu.none", unsupported, "a GPU that ROCm supports")
-    elif not host.profile:
+    elif host.gpus and not host.profile and not on_processors:
         host.findings.add("gpu.profile", host.gfx, "an architecture with a profile", gfx=host.gfx)
     architectures = sorted({str(gpu["gfx"]) for gpu in host.gpus})
     if len(architectures) > 1:

@@ -44,12 +44,15 @@ def test_a_board_of_the_operators_own(make_plan, ids):
     assert "AMD Instinct Lab Sample" in plan["gpus"]
 
 
-def test_an_architecture_of_the_operators_own_needs_a_profile(make_plan):
+def test_an_architecture_of_the_operators_own_needs_a_profile(make_plan, ids):
     own = {"architectures": {"gfx1250": {"rocm": "supported"}}, "products": [BOARD | {"gfx": "gfx1250"}]}
     plan = make_plan("mi300x-8-nodriver", unknown_board, plan_catalog={"gpus": own})
     (finding,) = [finding for finding in plan["findings"] if finding["id"] == "gpu.profile"]
     assert finding["severity"] == "fail" and finding["seen"] == "gfx1250"
     assert "plan_catalog.profiles.gfx1250" in finding["remedy"]
+    # The other way of the remedy.
+    cpu = make_plan("mi300x-8-nodriver", unknown_board, plan_catalog={"gpus": own}, serve_accelerator="cpu")
+    assert not ids(cpu, "fail")
 
 
 def test_a_board_of_the_operators_own_renames_no_other_one():

@@ -433,6 +433,13 @@ def test_no_gpu(make_plan, ids):
     assert ids(plan, "warn") == ["gpu.none"]
 
 
+def test_who_serves_on_processors_needs_no_gpu(make_plan, ids):
+    assert not ids(make_plan("no-gpu", serve_accelerator="cpu"), "warn")
+    instances = [{"name": "a", "model": "Qwen/Qwen3-8B"}]
+    plan = make_plan("no-gpu", serve_accelerator="rocm", serve_instances=instances)
+    assert "gpu.none" in ids(plan, "fail")
+
+
 def test_container_engines_see_one_device_for_each_partition(make_plan):
     assert make_plan("mi300x-8-cpx")["devices"]["cdi"] == []
     cdi = make_plan("mi300x-8-cpx", devices_cdi=True)["devices"]["cdi"]
