@@ -17,8 +17,8 @@ MAX_RECORDS = 4096
 # The driver's ring, with the three words before it.
 MAX_BYTES = (1 << 20) + 12
 NO_AFID = (
-    "is decoded by AMD's library alone: amd-smi ras --cper --severity all --folder FOLDER, then amd-smi ras --afid "
-    "--folder FOLDER"
+    "is decoded by AMD's library alone: amd-smi ras --cper --severity all --folder FOLDER, "
+    "then amd-smi ras --afid --folder FOLDER"
 )
 
 

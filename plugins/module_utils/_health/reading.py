@@ -29,8 +29,8 @@ NO_VALUE = (0xFFFF, 0xFFFFFFFF, 0xFFFFFFFFFFFFFFFF)
 
 
 class Reading:
-    """The files below one folder, of which at most about ``most`` bytes are read. ``unread`` says of each value
-    that is ``None`` why it is."""
+    """The files below one folder, of which at most about ``most`` bytes are read. ``unread`` says of each
+    value that is ``None`` why it is."""
 
     def __init__(self, tree: Tree, folder: str, most: int = MAX_BYTES) -> None:
         self.tree, self.folder, self.most = tree, folder, most
