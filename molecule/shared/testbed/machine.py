@@ -44,7 +44,6 @@ TOOLS = {
     "/usr/sbin/haproxy": "haproxy",  # no host needs it: unit tests give it the gateway's configuration
     "/usr/sbin/nginx": "nginx",  # as that, for the role mirror
     "promtool": "prometheus",  # as that, for the rules of the role monitor
-    "kubectl": "kubernetes-client",  # as that, for the files of a hand-over to Kubernetes
 }
 
 

@@ -20,6 +20,7 @@ REPOSITORY = Path(__file__).resolve().parents[3]
 INVENTORY = os.environ["MOLECULE_INVENTORY_FILE"]
 EPHEMERAL = Path(os.environ["MOLECULE_EPHEMERAL_DIRECTORY"])
 LAYOUT = EPHEMERAL / "handover"
+KUBECTL = EPHEMERAL / "kubectl"
 KUBECONFIG = json.loads((EPHEMERAL / "kubeconfig").read_text(encoding="utf-8"))
 API = KUBECONFIG["clusters"][0]["cluster"]["server"]
 SERVICES = f"{API}/apis/serving.kserve.io/v1beta1/namespaces/amdgpu-fleet/inferenceservices"
@@ -99,7 +100,7 @@ def keys() -> dict[str, str]:
 
 
 def test_the_layout_is_whole():
-    done = subprocess.run(["kubectl", "kustomize", LAYOUT], capture_output=True, text=True, check=True)
+    done = subprocess.run([KUBECTL, "kustomize", LAYOUT], capture_output=True, text=True, check=True)
     kinds = [line.removeprefix("kind: ") for line in done.stdout.splitlines() if line.startswith("kind: ")]
     assert sorted(kinds) == sorted(
         [
@@ -120,14 +121,8 @@ def test_the_layout_is_whole():
 
 def test_kubectl_takes_every_object():
     """Its client side alone: what the stand-in cannot check it does not."""
-    command = [
-        "kubectl",
-        "--kubeconfig",
-        EPHEMERAL / "kubeconfig",
-        "apply",
-        "--dry-run=client",
-        "--validate=false",
-    ]
+    cluster = ["--kubeconfig", EPHEMERAL / "kubeconfig", "--context", "bed"]
+    command = [KUBECTL, *cluster, "apply", "--dry-run=client", "--validate=false"]
     done = subprocess.run([*command, "--kustomize", LAYOUT], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     lines = done.stdout.splitlines()
