@@ -86,6 +86,18 @@ def test_vllm_was_really_measured(host):
     assert files == "", "the key stands in a file"
 
 
+def test_vllm_in_a_container_was_really_measured():
+    asked = {"acceptance_tests": ["vllm_serve"], "acceptance_beside_servers": True}
+    result = accept("--limit", "accept-desk", **asked)
+    assert "accept-desk did not pass level quick (incomplete): bandwidth was not run" in flat(result)
+    record = json.loads((REPORTS / "acceptance/accept-desk.json").read_text(encoding="utf-8"))
+    (found,) = [test for test in record["tests"] if test["name"] == "vllm_serve_tiny"]
+    assert found["verdict"] == "pass" and found["command"][0].endswith("podman"), found
+    assert found["metrics"]["output_tokens_per_second"]["value"] > 0
+    desk = testinfra.get_host(f"ansible://accept-desk?ansible_inventory={INVENTORY}")
+    assert desk.check_output(f"grep -rl planted-key {FOLDER} || true") == "", "the key stands in a file"
+
+
 def test_memory_and_network_were_really_measured(host):
     found = results()
     assert found["host_memory"]["metrics"]["memcpy"]["value"] > 100

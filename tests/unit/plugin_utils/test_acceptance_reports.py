@@ -5,16 +5,20 @@ from __future__ import annotations
 
 import json
 import xml.etree.ElementTree as xml
+from pathlib import Path
 
+import jinja2
 import pytest
 
 from ansible_collections.amdgpu.fleet.plugins.module_utils._acceptance import judge
 from ansible_collections.amdgpu.fleet.plugins.module_utils._acceptance.parsed import Metric
+from ansible_collections.amdgpu.fleet.plugins.module_utils._acceptance.record import verdict
 from ansible_collections.amdgpu.fleet.plugins.plugin_utils._acceptance import junit, shape, siblings
 from ansible_collections.amdgpu.fleet.plugins.plugin_utils._report import accepted, merge, page, table
 from ansible_collections.amdgpu.fleet.plugins.plugin_utils._report.record import of_host
 from ansible_collections.amdgpu.fleet.plugins.plugin_utils._report.shapes import Run
 
+REPOSITORY = Path(__file__).resolve().parents[3]
 RUN = Run(id="r1", at="2026-11-28T19:00:00Z", started="2026-11-28T18:00:00Z", command="ansible-playbook accept",
           limit="", check=False, inventory=["fleet"])  # fmt: skip
 
@@ -188,3 +192,27 @@ def test_a_host_that_was_not_reached_keeps_what_it_passed(tmp_path):
     path.write_text(json.dumps(older), encoding="utf-8")
     read = merge.read_one(path)
     assert read is not None and read["acceptance"]["verdict"] == ""
+
+
+@pytest.mark.parametrize(
+    ("tests", "told"),
+    [
+        ([result(verdict="fail", reasons=["slow"])], "quick (fail): bandwidth: slow."),
+        (
+            [result(), result("rvs", "skip", reasons=["rvs is not installed"])],
+            "quick (incomplete): rvs was not run: rvs is not installed.",
+        ),
+        # All of them are optional, and none was run.
+        (
+            [result("health", "skip", optional=True, reasons=["there is no GPU"])],
+            "quick (incomplete): no test was run. health: there is no GPU.",
+        ),
+    ],
+)
+def test_a_host_that_did_not_pass_is_told_why(tests, told):
+    template = (REPOSITORY / "roles/acceptance/templates/verdict.j2").read_text(encoding="utf-8")
+    text = jinja2.Template(template).render(
+        inventory_hostname="a",
+        ansible_facts={"amd_acceptance": {"level": "quick", "verdict": verdict(tests), "tests": tests}},
+    )
+    assert text.strip() == f"a did not pass level {told}"
