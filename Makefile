@@ -15,7 +15,7 @@ export ANSIBLE_CONFIG := $(CURDIR)/ansible.cfg
 
 CERTIFY := .cache/certify/venv
 
-.PHONY: help setup browser demo demo-down test test-vm test-matrix lint certify sanity site changelog unit scenario scenarios interruptions bench docs build build-llama clean catalog-refresh
+.PHONY: help setup browser demo demo-down test test-vm test-matrix lint certify sanity site changelog unit scenario scenarios interruptions bench docs build build-llama clean catalog-refresh lock
 
 help: ## This list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 16
@@ -113,6 +113,9 @@ docs: setup ## Write the generated pages of docs/ and the README of each role
 	@$(BIN)/python tools/render_facts.py
 	@PYTHONPATH=.collections $(BIN)/python tools/render_docs.py
 	@PYTHONPATH=.collections $(BIN)/python tools/render_role_readmes.py
+
+lock: setup ## Write the hashes of uv and of the client of the Hub, for the versions of the catalog
+	@$(BIN)/python tools/lock
 
 catalog-refresh: setup ## Compute from vLLM's source distributions what of the catalog is mechanical, and say what is newer
 	@PYTHONPATH=tools $(BIN)/python -m catalog_refresh $(ARGUMENTS)
