@@ -44,7 +44,11 @@ def test_the_hashes_are_given_for_the_version_that_they_are_of(other, expected):
     of_uv = {"__serve_install": {"venv": {"uv_packages": [uv + other]}}}
     tasks = "roles/serve/tasks/install_venv.yml"
     assert locked(tasks, "Install | install uv", "__serve_lock", "__serve_locked", **of_uv) is expected
-    of_client = {"plan_host": {"model": {"client_package": client + other}}}
-    tasks = "roles/model/tasks/client.yml"
+    assert client_locked(client + other, "--index-url https://mirror.example/simple") is expected
+    assert not client_locked(client, "--no-index --find-links /srv/wheels")
+
+
+def client_locked(package: str, arguments: str) -> bool:
+    planned = {"plan_host": {"model": {"client_package": package, "pip_arguments": arguments}}}
     task = "Client | install huggingface_hub"
-    assert locked(tasks, task, "__model_lock", "__model_locked", **of_client) is expected
+    return locked("roles/model/tasks/client.yml", task, "__model_lock", "__model_locked", **planned)
