@@ -23,6 +23,8 @@ GOOD = ("pass", "recorded")
 # Seconds that GPUs have to become idle, and the load in percent that counts as none.
 IDLE_WAIT, IDLE_LOAD = 30, 2
 DAY = 86400
+# The exit code with which a shell in a container says that a program is not there.
+NOT_FOUND = 127
 Values = t.Dict[str, t.Any]
 
 
@@ -143,6 +145,8 @@ def _result(test: Test, kept: Values) -> Values:
         ended, parsed = _runs(test, result["command"], started)
     except OSError as error:
         return test.empty("error", f"{test.program} cannot be started ({error.strerror or error})")
+    if ended.code == NOT_FOUND and os.path.basename(test.program) == "podman":
+        return test.empty("skip", "the image of the server has no such program")
     verdict = judge.judge(ended, parsed, test.thresholds, timeout)
     risen = rise.rose(before, test.health())
     earlier = kept["past"].get(test.name, {})

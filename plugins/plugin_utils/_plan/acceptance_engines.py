@@ -6,6 +6,7 @@ program of its own environment or container."""
 from __future__ import annotations
 
 import dataclasses
+import shlex
 import typing as t
 
 from .host import Host
@@ -14,6 +15,10 @@ from .serve import ServePlan, ServerPlan
 # A container has a file system of its own: the result comes back as the end of what is printed.
 IN_CONTAINER = (
     'f=$(mktemp -d) && "$@" --result-dir "$f" --result-filename b.json && cat "$f/b.json" && rm -r "$f"'
+)
+# Images of servers may have the server alone: the shell's own answer to a program that is missing says so.
+FIRST_OF = (
+    'for each in {programs}; do if command -v "$each" > /dev/null; then exec "$each" "$@"; fi; done; exit 127'
 )
 # Tokens of a context that are left free: a random prompt can come out a little longer than asked for.
 SPARE = 32
@@ -44,7 +49,9 @@ def engine_tests(
             continue
         if entry["group"] == "model":
             words = {"model": _model_file(host, server)}
-            found.append(_plain(server, [_filled(word, words) for word in entry["command"]]))
+            command = [_filled(word, words) for word in entry["command"]]
+            venv = server.kind == "venv"
+            found.append(_plain(server, command) if venv else _in_image(host, server, entry, command))
         else:
             found.append(_benchmark(server, entry["command"], load))
     return found
@@ -52,6 +59,25 @@ def engine_tests(
 
 def _plain(server: ServerPlan, command: list[str]) -> EngineTest:
     return EngineTest(server.name, [], command, "", {}, "")
+
+
+def _in_image(host: Host, server: ServerPlan, entry: t.Mapping[str, t.Any], command: list[str]) -> EngineTest:
+    """In a container of its own, which has what that of the server has: the server is stopped meanwhile."""
+    programs = host.catalog.acceptance["tools"][entry["tool"]]["programs"]
+    places = [*server.devices, *server.launch.devices]
+    argv = [
+        *("{program}", "run", "--rm", "--pull=never", "--network=none", f"--timeout={entry['timeout']}"),
+        *("--read-only", "--tmpfs=/tmp", "--cap-drop=all", "--cap-add=DAC_OVERRIDE"),
+        "--security-opt=no-new-privileges",
+        *([] if server.confined else ["--security-opt=label=disable"]),
+        *(f"--device={place}" for place in places),
+        *(f"--group-add={group}" for group in server.groups),
+        *(f"--env={name}={value}" for name, value in server.environment.items()),
+        *(f"--volume={path}:{path}:ro" for path in server.read_only),
+        *shlex.split(host.wants.serve_podman_arguments),
+        *("--entrypoint=sh", server.image, "-c", FIRST_OF.format(programs=" ".join(programs)), "benchmark"),
+    ]
+    return EngineTest(server.name, ["podman"], [*argv, *command[1:]], "", {}, "")
 
 
 def _benchmark(server: ServerPlan, words: t.Sequence[str], load: t.Mapping[str, int]) -> EngineTest:

@@ -86,14 +86,17 @@ def test_vllm_was_really_measured(host):
     assert files == "", "the key stands in a file"
 
 
-def test_vllm_in_a_container_was_really_measured():
-    asked = {"acceptance_tests": ["vllm_serve"], "acceptance_beside_servers": True}
+def test_engines_in_containers_were_really_measured():
+    asked = {"acceptance_tests": ["vllm_serve", "llama_bench"], "acceptance_beside_servers": True}
     result = accept("--limit", "accept-desk", **asked)
     assert "accept-desk did not pass level quick (incomplete): bandwidth was not run" in flat(result)
     record = json.loads((REPORTS / "acceptance/accept-desk.json").read_text(encoding="utf-8"))
-    (found,) = [test for test in record["tests"] if test["name"] == "vllm_serve_tiny"]
-    assert found["verdict"] == "pass" and found["command"][0].endswith("podman"), found
-    assert found["metrics"]["output_tokens_per_second"]["value"] > 0
+    found = {test["name"]: test for test in record["tests"]}
+    vllm, llama = found["vllm_serve_tiny"], found["llama_bench_smol"]
+    assert vllm["verdict"] == "pass" and vllm["command"][0].endswith("podman"), vllm
+    assert vllm["metrics"]["output_tokens_per_second"]["value"] > 0
+    assert llama["verdict"] == "recorded" and llama["command"][0].endswith("podman"), llama
+    assert llama["metrics"]["tg128"]["value"] > 0
     desk = testinfra.get_host(f"ansible://accept-desk?ansible_inventory={INVENTORY}")
     assert desk.check_output(f"grep -rl planted-key {FOLDER} || true") == "", "the key stands in a file"
 

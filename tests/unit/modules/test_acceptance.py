@@ -126,6 +126,13 @@ def test_what_is_not_installed_is_skipped_and_names_its_package(accept):
     assert "amdrocm-rccl-test" in result["result"]["reasons"][0]
 
 
+@pytest.mark.parametrize(("name", "verdict"), [("podman", "skip"), ("all_reduce_perf", "fail")])
+def test_a_container_without_the_program_is_skipped(accept, program, name, verdict):
+    found = accept(program("", "exit 127", name=name))["result"]
+    assert found["verdict"] == verdict
+    assert (found["reasons"] == ["the image of the server has no such program"]) == (name == "podman")
+
+
 @pytest.mark.parametrize(
     "more", [{"plan": "p2"}, {"command": ["{program}", "-g", "4"]}, {"thresholds": []}, {"timeout": 61}]
 )

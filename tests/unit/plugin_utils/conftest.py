@@ -88,7 +88,7 @@ def make_plan(read_facts):
             change(gpus, rocm)
         for instance in wants.get("serve_instances", []):
             rocm["paths"].setdefault(
-                instance.get("model", ""), {"exists": True, "directory": True, "model": True}
+                instance.get("model", ""), {"exists": True, "directory": True, "model": True, "gguf": None}
             )
         return planner.plan(as_facts(gpus, rocm), wants, host)
 

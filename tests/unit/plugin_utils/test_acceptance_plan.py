@@ -90,6 +90,23 @@ def test_in_a_container_the_result_comes_back_as_text(tests_of):
     assert test["command"][1] == "exec" and "vllm-chat" in test["command"]
 
 
+def test_llama_bench_has_what_the_container_of_the_server_has(tests_of):
+    servers = [{"name": "smol", "model": "/srv/model.gguf", "engine": "llama_cpp"}]
+    of_desk = tests_of("strix-halo-128", serve_instances=servers, serve_podman_arguments="--userns host")
+    test = of_desk["llama_bench_smol"]
+    assert test["programs"] == ["podman"] and test["idle"] and test["optional"]
+    words = test["command"]
+    assert (
+        words[:3] == ["{program}", "run", "--rm"] and "--network=none" in words and "--cap-drop=all" in words
+    )
+    assert "--device=/dev/dri/renderD128" in words and "--volume=/srv/model.gguf:/srv/model.gguf:ro" in words
+    assert words[words.index("--userns") + 1] == "host"
+    assert words[-11] == "benchmark" and words[-10:-5] == ["-o", "json", "-m", "/srv/model.gguf", "-p"]
+    assert f"--timeout={test['timeout']}" in words, "a container outlives the client that is ended"
+    of_program = {"serve_kind": "venv", "serve_instances": servers}
+    assert tests_of("strix-halo-128", **of_program)["llama_bench_smol"]["programs"][0] == "llama-bench"
+
+
 def test_the_network_is_measured_where_a_peer_is_named(tests_of):
     assert "network_tcp" not in tests_of("mi300x-8")
     tests = tests_of("mi300x-8", "full", acceptance_peer="node2")
