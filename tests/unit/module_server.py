@@ -59,17 +59,21 @@ class ModuleServer:
         env: Mapping[str, str],
         *,
         kill_at: int | None = None,
+        keep: tuple[str, str] | None = None,
         timeout: float = 60,
     ) -> subprocess.CompletedProcess[str]:
         """What `subprocess.run([python, "-m", module], input=stdin, env=env)` returns.
 
-        With `kill_at` the process ends at that change of the host's files, as killed.py does it.
+        With `kill_at` the process ends at that change of the host's files; with `keep` it leaves what lay below a
+        folder at each of them. killed.py does both.
         """
         with contextlib.ExitStack() as stack:
             streams = [stack.enter_context(tempfile.TemporaryFile()) for _number in STANDARD]
             streams[0].write(stdin.encode())
             streams[0].seek(0)
-            request = {"module": module, "env": dict(env), "cwd": os.getcwd(), "kill_at": kill_at}
+            request = {
+                "module": module, "env": dict(env), "cwd": os.getcwd(), "kill_at": kill_at, "keep": keep
+            }  # fmt: skip
             with socket.socket(socket.AF_UNIX) as connection:
                 connection.connect(self.address)
                 socket.send_fds(connection, [b"f"], [stream.fileno() for stream in streams])
@@ -157,7 +161,7 @@ def _become(request: dict[str, Any], streams: list[int]) -> None:
         if request["kill_at"] is None:
             runpy.run_module(request["module"], run_name="__main__")
         else:
-            _KILLED.run(request["module"], request["kill_at"])
+            _KILLED.run(request["module"], request["kill_at"], request["keep"])
     except SystemExit as end:
         code = end.code if isinstance(end.code, int) else int(end.code is not None)
     except BaseException:
