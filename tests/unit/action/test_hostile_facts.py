@@ -25,13 +25,14 @@ REPOSITORY = Path(__file__).resolve().parents[3]
 # Answers for the module that reads the host with what lies in a file, and for every other one with what it says.
 INTERPRETER = """\
 #!{python}
-import json, subprocess, sys
-done = subprocess.run([{python!r}, *sys.argv[1:]], stdin=sys.stdin, capture_output=True, text=True)
-if "amd_host" in done.stdout:
+import subprocess, sys
+if any("AnsiballZ_host_facts" in word for word in sys.argv):
     sys.stdout.write(open({answer!r}, encoding="utf-8").read())
+    sys.stderr.write({noise!r})
 else:
+    done = subprocess.run([{python!r}, *sys.argv[1:]], stdin=sys.stdin, capture_output=True, text=True)
     sys.stdout.write(done.stdout)
-sys.stderr.write({noise!r} + done.stderr)
+    sys.stderr.write({noise!r} + done.stderr)
 """
 Mutation = t.Callable[[t.Any], t.Any]
 
