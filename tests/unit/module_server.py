@@ -63,6 +63,11 @@ def _import_all() -> None:
     utilities = importlib.import_module(f"{PACKAGE}.module_utils")
     for found in pkgutil.walk_packages(utilities.__path__, f"{utilities.__name__}."):
         importlib.import_module(found.name)
+    # What they import themselves; each is executed anew when it is run.
+    modules = importlib.import_module(MODULES)
+    for found in pkgutil.iter_modules(modules.__path__, f"{MODULES}."):
+        importlib.import_module(found.name)
+        del sys.modules[found.name]
 
 
 def _become(request: Request) -> None:
