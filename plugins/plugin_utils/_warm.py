@@ -3,9 +3,9 @@
 """What every host of a run needs, loaded once for all of them.
 
 Ansible forks a process for each task of each host. The planner with its catalog takes such a process 0.7 s,
-and is gone with it. Before it forks, the main process loads the class of the action plugin, and what that file
-imports is there in all processes that are forked afterwards. So action plugins that stand at the beginning of a
-run call this.
+and is gone with it. Before it forks, the main process loads the class of the action plugin, and what that
+file imports is there in all processes that are forked afterwards. So action plugins that stand at the
+beginning of a run call this.
 """
 
 from __future__ import annotations

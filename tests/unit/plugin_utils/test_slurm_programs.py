@@ -39,9 +39,10 @@ CASES = yaml.safe_load(
 
 
 class NodeOfSlurm:
-    """The files that the role writes, below a folder."""
+    """The files that the role writes, below a folder; its code, which is the same for every node, in another."""
 
-    def __init__(self, folder: Path, find_facts) -> None:
+    def __init__(self, folder: Path, code: Path, find_facts) -> None:
+        self.code = code
         self.root = folder / "root"
         self.programs = folder / "programs"
         self.bin = folder / "bin"
@@ -68,13 +69,20 @@ class NodeOfSlurm:
         wants = {**WANTS, **wanted}
         planned = filters.slurm_plan(facts, wants, seen)
         written = filters.slurm_programs(planned, wants, {})
-        for file in [*written["code"], *written["settings"]]:
+        for file in written["settings"]:
             if "content" in file:
                 path = self.programs / file["path"].lstrip("/")
                 path.parent.mkdir(parents=True, exist_ok=True)
                 path.write_text(file["content"])
                 self.settings[path.name] = str(path)
-        self.library = str(self.programs / "usr/local/lib/amdgpu-fleet/slurm/lib")
+        self.library = str(self.code / "usr/local/lib/amdgpu-fleet/slurm/lib")
+        for file in written["code"]:
+            path = self.code / file["path"].lstrip("/")
+            if path.exists():
+                assert path.read_text() == file["content"]
+                continue
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(file["content"])
 
     def state(self, state: str, reason: str = "") -> None:
         line = f"   Reason={reason} [root@2026-11-28T19:02:30]\n" if reason else ""
@@ -87,7 +95,7 @@ class NodeOfSlurm:
             f"sys.exit(main({arguments}))"
         )
         return subprocess.run(
-            [sys.executable, "-ISB", "-c", code],
+            [sys.executable, "-IS", "-X", f"pycache_prefix={self.code / 'compiled'}", "-c", code],
             env={"PATH": f"{self.bin}:/usr/bin:/bin"},
             cwd="/",
             capture_output=True,
@@ -105,9 +113,14 @@ class NodeOfSlurm:
         return told.read_text().splitlines() if told.exists() else []
 
 
+@pytest.fixture(scope="module")
+def code(tmp_path_factory):
+    return tmp_path_factory.mktemp("code")
+
+
 @pytest.fixture
-def node(tmp_path, find_facts):
-    return NodeOfSlurm(tmp_path, find_facts)
+def node(tmp_path, code, find_facts):
+    return NodeOfSlurm(tmp_path, code, find_facts)
 
 
 UE = {"ras": {"umc": {"ue": 3}}}
