@@ -41,7 +41,7 @@ CASES = yaml.safe_load(
 class NodeOfSlurm:
     """The files that the role writes, below a folder; its code, which is the same for every node, in another."""
 
-    def __init__(self, folder: Path, code: Path, find_facts) -> None:
+    def __init__(self, folder: Path, code: Path, facts_of_well) -> None:
         self.code = code
         self.root = folder / "root"
         self.programs = folder / "programs"
@@ -50,7 +50,7 @@ class NodeOfSlurm:
         (self.bin / "scontrol").write_text(SCONTROL)
         (self.bin / "scontrol").chmod(0o755)
         self.state("IDLE")
-        self._find_facts = find_facts
+        self._facts_of_well = facts_of_well
         self.settings: dict[str, str] = {}
 
     def host(self, name: str, faults: dict | None = None, lose: int = 0) -> None:
@@ -63,8 +63,9 @@ class NodeOfSlurm:
             subprocess.run(["rm", "-r", str(self.root)], check=True)
         write_tree(host, self.root)
 
-    def install(self, **wanted) -> None:
-        facts = self._find_facts("host_facts", self.root)
+    def install(self, name: str = "mi300x-8", **wanted) -> None:
+        """As a run does it while the host is well."""
+        facts = self._facts_of_well(name)
         seen = {"slurmd": SLURMD, "slurm_conf": SITE, "gres_conf": "", "directory": "/etc/slurm"}
         wants = {**WANTS, **wanted}
         planned = filters.slurm_plan(facts, wants, seen)
@@ -118,9 +119,23 @@ def code(tmp_path_factory):
     return tmp_path_factory.mktemp("code")
 
 
+@pytest.fixture(scope="module")
+def facts_of_well(tmp_path_factory, find_facts):
+    known: dict[str, str] = {}
+
+    def facts(name: str) -> dict:
+        if name not in known:
+            root = tmp_path_factory.mktemp(name)
+            write_tree(load_host(name), root)
+            known[name] = json.dumps(find_facts("host_facts", root))
+        return json.loads(known[name])
+
+    return facts
+
+
 @pytest.fixture
-def node(tmp_path, code, find_facts):
-    return NodeOfSlurm(tmp_path, code, find_facts)
+def node(tmp_path, code, facts_of_well):
+    return NodeOfSlurm(tmp_path, code, facts_of_well)
 
 
 UE = {"ras": {"umc": {"ue": 3}}}
@@ -134,7 +149,6 @@ def test_a_node_that_is_well_is_left_alone(node):
 
 
 def test_a_fault_drains_with_the_finding_as_reason(node):
-    node.host("mi300x-8")
     node.install()
     node.host("mi300x-8", UE)
     assert node.check() == [f"update NodeName=n1 State=DRAIN Reason={UE_REASON}"]
@@ -145,7 +159,6 @@ def test_a_fault_drains_with_the_finding_as_reason(node):
 )
 def test_the_verdict_of_the_catalog_decides(node, name):
     case = CASES[name]
-    node.host("mi300x-8")
     node.install()
     node.host("mi300x-8", case.get("faults"), case.get("lose", 0))
     drains = case.get("verdict") in ("drain", "replace") or bool(case.get("lose"))
@@ -176,7 +189,6 @@ def test_the_verdict_of_the_catalog_decides(node, name):
     ],
 )
 def test_only_our_own_drain_is_taken_back(node, state, reason, faults, told):
-    node.host("mi300x-8")
     node.install()
     node.host("mi300x-8", faults)
     node.state(state, reason)
@@ -184,7 +196,6 @@ def test_only_our_own_drain_is_taken_back(node, state, reason, faults, told):
 
 
 def test_a_gpu_that_left_the_bus_drains(node):
-    node.host("mi300x-8")
     node.install()
     node.host("mi300x-8", lose=1)
     (told,) = node.check()
@@ -192,15 +203,13 @@ def test_a_gpu_that_left_the_bus_drains(node):
 
 
 def test_devices_that_are_gone_drain(node):
-    node.host("mi300x-8-cpx")
-    node.install()
+    node.install("mi300x-8-cpx")
     node.host("mi300x-8")
     (told,) = node.check()
     assert "does not show renderD" in told and len(told) < 460
 
 
 def test_a_finding_that_is_accepted_drains_nothing(node):
-    node.host("mi300x-8")
     node.install(slurm_health_accept=["health.ecc_uncorrectable"])
     node.host("mi300x-8", UE)
     assert node.check() == []
@@ -208,7 +217,7 @@ def test_a_finding_that_is_accepted_drains_nothing(node):
 
 def test_a_card_that_slurm_does_not_hand_out_drains_nothing(node):
     node.host("rx9070xt")
-    node.install()
+    node.install("rx9070xt")
     assert node.check() == []
 
 
@@ -242,14 +251,14 @@ def prolog(node, gpus: str) -> subprocess.CompletedProcess:
 
 def test_the_mode_that_is_there_is_left_alone(node):
     node.host("mi300x-8-cpx")
-    node.install(slurm_partition_mode="CPX")
+    node.install("mi300x-8-cpx", slurm_partition_mode="CPX")
     assert prolog(node, "0,9").returncode == 0
     assert prolog(node, "").returncode == 0
 
 
 def test_a_gpu_that_was_reset_is_divided_again(node):
     node.host("mi300x-8-cpx")
-    node.install(slurm_partition_mode="CPX")
+    node.install("mi300x-8-cpx", slurm_partition_mode="CPX")
     files = sorted(node.root.glob("sys/bus/pci/devices/*/current_compute_partition"))
     assert len(files) == 8
     for number in (0, 1):
@@ -263,7 +272,7 @@ def test_a_gpu_that_was_reset_is_divided_again(node):
 
 def test_a_gpu_in_use_is_not_touched(node):
     node.host("mi300x-8-cpx")
-    node.install(slurm_partition_mode="CPX")
+    node.install("mi300x-8-cpx", slurm_partition_mode="CPX")
     file = sorted(node.root.glob("sys/bus/pci/devices/*/current_compute_partition"))[0]
     file.write_text("SPX\n")
     holder = node.root / "proc/4711/fd"
