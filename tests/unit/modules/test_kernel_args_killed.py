@@ -218,16 +218,16 @@ class Host:
         assert len(places) > 20, "nothing was watched"
         tried = set()
         for place, name in enumerate(places, 1):
-            if name is None or place % REAL == 0:
+            real = name is None or place % REAL == 0
+            if real:
                 self.put(start)
                 assert self.run(place, **arguments).returncode == KILLED
                 assert name is None or content(self.root) == content(kept / name), f"killed at {place}"
-            elif name in tried:
-                continue
-            else:
-                self.put(kept / name)
-            tried.add(name)
-            yield place
+            if name is None or name not in tried:
+                if not real:
+                    self.put(kept / name)
+                tried.add(name)
+                yield place
         assert tried >= set(places)
 
     def boot_files(self) -> dict[str, str | None]:
