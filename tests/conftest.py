@@ -4,21 +4,16 @@ it can be, and no test fails because the machine is busy."""
 
 from __future__ import annotations
 
+import compiled  # noqa: F401 - before anything else is
+
+# isort: split
 import os
 import shutil
-import sys
 from pathlib import Path
 
 import yaml
 from ansible.plugins.loader import init_plugin_loader
 from hypothesis import HealthCheck, settings
-
-# Where Python may not write what it compiled beside the sources, each process would compile all of them again.
-if sys.dont_write_bytecode:
-    sys.dont_write_bytecode = False
-    sys.pycache_prefix = str(Path(__file__).resolve().parents[1] / ".cache/python")
-    os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
-    os.environ.setdefault("PYTHONPYCACHEPREFIX", sys.pycache_prefix)
 
 # What tests read themselves: the same results as those of the loader in pure Python, in a tenth of the time.
 if yaml.__with_libyaml__:
