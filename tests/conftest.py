@@ -1,15 +1,23 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What holds for every test: collections are imported in Ansible's way, and no test fails because the machine is
-busy."""
+"""What holds for every test: collections are imported in Ansible's way, nothing is compiled or parsed slower than
+it can be, and no test fails because the machine is busy."""
 
 from __future__ import annotations
 
+import compiled  # noqa: F401 - before anything else is
+
+# isort: split
 import os
 import shutil
 from pathlib import Path
 
+import yaml
 from ansible.plugins.loader import init_plugin_loader
 from hypothesis import HealthCheck, settings
+
+# What tests read themselves: the same results as those of the loader in pure Python, in a tenth of the time.
+if yaml.__with_libyaml__:
+    yaml.SafeLoader = yaml.CSafeLoader  # type: ignore[misc]
 
 # Once and before any test imports a collection: afterwards it refuses.
 init_plugin_loader()

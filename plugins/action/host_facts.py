@@ -9,8 +9,12 @@ import typing as t
 from ansible.errors import AnsibleConnectionFailure, AnsibleError
 from ansible.plugins.action import ActionBase
 
+from ansible_collections.amdgpu.fleet.plugins.plugin_utils import _warm
 from ansible_collections.amdgpu.fleet.plugins.plugin_utils._facts import ours
 from ansible_collections.amdgpu.fleet.plugins.plugin_utils._plan import reach
+
+# Before Ansible forks.
+_warm.load()
 
 
 class ActionModule(ActionBase):

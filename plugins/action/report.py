@@ -9,7 +9,7 @@ from pathlib import Path
 
 from ansible.plugins.action import ActionBase
 
-from ansible_collections.amdgpu.fleet.plugins.plugin_utils import _harmless
+from ansible_collections.amdgpu.fleet.plugins.plugin_utils import _harmless, _warm
 from ansible_collections.amdgpu.fleet.plugins.plugin_utils._display import show
 from ansible_collections.amdgpu.fleet.plugins.plugin_utils._plan.findings import sentence
 from ansible_collections.amdgpu.fleet.plugins.plugin_utils._report import folder as folders
@@ -35,6 +35,9 @@ OF_TASKS = (
 )  # fmt: skip
 # From the inventory, so they may be templates.
 OF_INVENTORY = ("ansible_connection", "plan_accept", "plan_catalog")
+
+# Before Ansible forks.
+_warm.load()
 
 
 class ActionModule(ActionBase):

@@ -5,16 +5,23 @@
 from __future__ import annotations
 
 import ast
+import functools
 import typing as t
 from pathlib import Path
 
 COLLECTION = Path(__file__).resolve().parents[2]
 PACKAGE = ("ansible_collections", "amdgpu", "fleet")
+STATEMENTS = (ast.stmt, ast.excepthandler, ast.match_case)
 
 
 def files(*modules: str) -> dict[str, str]:
     """The text of each file by its path below a folder that Python looks into. ``modules``: as
     plugins.module_utils._gpus."""
+    return dict(_files(modules))
+
+
+@functools.cache
+def _files(modules: tuple[str, ...]) -> dict[str, str]:
     found: dict[str, str] = {}
     waiting = [tuple(name.split(".")) for name in modules]
     seen = set()
@@ -46,8 +53,10 @@ def _path(parts: tuple[str, ...]) -> Path | None:
 
 
 def _run(tree: ast.AST) -> t.Iterator[ast.AST]:
-    """All nodes but those that only a type checker reads."""
+    """All statements but those that only a type checker reads. No expression imports anything."""
     for node in ast.iter_child_nodes(tree):
+        if not isinstance(node, STATEMENTS):
+            continue
         if isinstance(node, ast.If) and "TYPE_CHECKING" in ast.dump(node.test):
             continue
         yield node

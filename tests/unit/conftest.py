@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What all unit tests share: modules run as processes, and the facts that they find on emulated hosts."""
+"""What all unit tests share: modules and Ansible run as processes, and the facts that modules find on emulated
+hosts."""
 
 from __future__ import annotations
 
@@ -10,6 +11,7 @@ from typing import Any
 
 import pytest
 from module_server import MODULES, ModuleServer
+from play_server import PlayServer
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 
@@ -29,6 +31,13 @@ def collections_path(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def module_server(tmp_path_factory: pytest.TempPathFactory, collections_path: Path) -> Iterator[ModuleServer]:
     server = ModuleServer(tmp_path_factory.mktemp("server"), collections_path)
+    yield server
+    server.stop()
+
+
+@pytest.fixture(scope="session")
+def ansible(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PlayServer]:
+    server = PlayServer(tmp_path_factory.mktemp("play"))
     yield server
     server.stop()
 

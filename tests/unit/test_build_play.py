@@ -13,15 +13,15 @@ from pathlib import Path
 import pytest
 import stand_in_podman
 import yaml
+from play_server import PlayServer
 
-ROOT = Path(__file__).resolve().parents[2]
 PUSH = "registry.example.net/fleet/vllm:1"
 WHEEL = "/nowhere/vllm-0.32.0+cpu-x.whl"
 Play = Callable[..., "subprocess.CompletedProcess[str]"]
 
 
 @pytest.fixture
-def play(tmp_path: Path) -> Play:
+def play(tmp_path: Path, ansible: PlayServer) -> Play:
     stand_in_podman.put(tmp_path, {"docker.io/library/ubuntu:24.04": "b" * 64})
 
     def run(*words: str, **variables: object) -> subprocess.CompletedProcess[str]:
@@ -36,12 +36,11 @@ def play(tmp_path: Path) -> Play:
             "report_directory": str(tmp_path / "reports"),
             **variables,
         }
-        command = [ROOT / ".venv/bin/ansible-playbook", "playbooks/build.yml", "-i", "localhost,", "-c", "local",
-                   "-e", json.dumps(given), *words]  # fmt: skip
         path = f"{tmp_path / 'bin'}{os.pathsep}{os.environ['PATH']}"
-        return subprocess.run(
-            command, cwd=ROOT, env={**os.environ, "PATH": path}, capture_output=True, text=True, check=False
-        )
+        return ansible.run(
+            "ansible-playbook", "playbooks/build.yml", "-i", "localhost,", "-c", "local", "-e", json.dumps(given), *words,
+            env={"PATH": path},
+        )  # fmt: skip
 
     return run
 

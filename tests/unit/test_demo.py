@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import os
 import subprocess
 import sys
 import threading
@@ -15,6 +14,7 @@ from pathlib import Path
 
 import pytest
 import yaml
+from play_server import PlayServer
 
 from ansible_collections.amdgpu.fleet.plugins.plugin_utils._plan.serve import ServerPlan
 from testbed import real_model
@@ -62,7 +62,7 @@ def engine() -> Iterator[Engine]:
 
 
 @pytest.fixture
-def ask(engine: Engine, tmp_path: Path):
+def ask(engine: Engine, tmp_path: Path, ansible: PlayServer):
     """ask(host=["right", ...]) runs the demo behind site.yml for hosts that serve these models."""
 
     def run(**models: list[str]) -> subprocess.CompletedProcess[str]:
@@ -92,12 +92,7 @@ def ask(engine: Engine, tmp_path: Path):
         (tmp_path / "hosts.yml").write_text(yaml.safe_dump(inventory))
         (tmp_path / "templates").symlink_to(ROOT / "playbooks/templates")
         (tmp_path / "play.yml").write_text(yaml.safe_dump(DEMO[1:]))
-        program = Path(sys.executable).with_name("ansible-playbook")
-        return subprocess.run(
-            [program, tmp_path / "play.yml", "-i", tmp_path / "hosts.yml"],
-            env={**os.environ, "ANSIBLE_CONFIG": str(ROOT / "ansible.cfg"), "ANSIBLE_NOCOLOR": "1"},
-            cwd=ROOT, capture_output=True, text=True, check=False,
-        )  # fmt: skip
+        return ansible.run("ansible-playbook", tmp_path / "play.yml", "-i", tmp_path / "hosts.yml")
 
     return run
 

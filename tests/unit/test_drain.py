@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import json
 import os
-import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+from play_server import PlayServer
 
 ROOT = Path(__file__).resolve().parents[2]
 WHY = "iommu=pt is not in effect in the running kernel"
@@ -33,8 +33,8 @@ esac
 
 
 class Site:
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
+    def __init__(self, folder: Path, ansible: PlayServer) -> None:
+        self.folder, self.ansible = folder, ansible
         (folder / "bin").mkdir()
         (folder / "bin/scontrol").write_text(SCONTROL.format(folder=folder))
         (folder / "bin/scontrol").chmod(0o755)
@@ -81,30 +81,16 @@ class Site:
             "gpu-01.example.com ansible_connection=ansible.builtin.local "
             f"ansible_python_interpreter={sys.executable}\n"
         )
-        done = subprocess.run(
-            [
-                str(Path(sys.executable).with_name("ansible-playbook")),
-                str(self.folder / "play.yml"),
-                *("-i", str(self.folder / "hosts"), *arguments),
-            ],
-            cwd=ROOT,
-            env={
-                **os.environ,
-                "ANSIBLE_CONFIG": str(ROOT / "ansible.cfg"),
-                "ANSIBLE_NOCOLOR": "1",
-                "PATH": f"{self.folder}/bin:{os.environ['PATH']}",
-            },
-            capture_output=True,
-            text=True,
-            timeout=120,
-            check=False,
-        )
+        done = self.ansible.run(
+            "ansible-playbook", self.folder / "play.yml", "-i", self.folder / "hosts", *arguments,
+            env={"PATH": f"{self.folder}/bin:{os.environ['PATH']}"}, timeout=120,
+        )  # fmt: skip
         return done.returncode, " ".join((done.stdout + done.stderr).split())
 
 
 @pytest.fixture
-def site(tmp_path):
-    made = Site(tmp_path)
+def site(tmp_path, ansible):
+    made = Site(tmp_path, ansible)
     made.node("IDLE")
     return made
 

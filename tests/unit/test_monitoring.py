@@ -5,9 +5,10 @@ held to metrics that exist."""
 from __future__ import annotations
 
 import json
+import os
 import re
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +32,9 @@ DASHBOARDS = dashboards.dashboards(CATALOG)
 
 def promtool(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
     command = ["promtool", *map(str, arguments)]
-    return subprocess.run(command, capture_output=True, text=True, check=False)
+    # It has memory enough, and need not look for more so often.
+    environment = {**os.environ, "GOGC": "400"}
+    return subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
 
 
 @pytest.fixture(scope="module")
@@ -77,36 +80,47 @@ def test_every_rule_is_tested() -> None:
     assert set(ALERTS) == set(CASES) | set(GPU_ALERTS)
 
 
-@pytest.mark.parametrize("name", CASES)
-def test_an_alert_fires_with_its_labels_and_resolves(name, rule_file):
-    case = CASES[name]
-    rule = ALERTS[name]
-    labels = {**case.labels, **rule["labels"], "alertname": name, "alertstate": "firing"}
-    test = {
-        "interval": "1m",
-        "input_series": series(case.series),
-        "promql_expr_test": [
-            firing(name, case.fires, labels), *(firing(name, minute, None) for minute in case.quiet)
-        ],
-    }  # fmt: skip
-    done = run_tests(rule_file, test)
+def parts(names: Iterable[str], number: int) -> list[list[str]]:
+    """promtool takes its time to begin, so it gets many tests at once, each with its name."""
+    every = list(names)
+    return [every[at::number] for at in range(number)]
+
+
+@pytest.mark.parametrize("names", parts(CASES, 6), ids=" ".join)
+def test_an_alert_fires_with_its_labels_and_resolves(names, rule_file):
+    tests = []
+    for name in names:
+        case = CASES[name]
+        rule = ALERTS[name]
+        labels = {**case.labels, **rule["labels"], "alertname": name, "alertstate": "firing"}
+        tests.append({
+            "name": name, "interval": "1m", "input_series": series(case.series),
+            "promql_expr_test": [
+                firing(name, case.fires, labels), *(firing(name, minute, None) for minute in case.quiet)
+            ],
+        })  # fmt: skip
+    done = run_tests(rule_file, *tests)
     assert done.returncode == 0, done.stdout + done.stderr
 
 
-@pytest.mark.parametrize("name", RECORDS)
-def test_a_recording_rule_gives_its_value(name, rule_file):
-    case = RECORDS[name]
-    # A sum in binary is not exact.
-    rounded = [{"labels": labels, "value": round(value, 4)} for labels, value in case.values.items()]
-    test = {
-        "interval": "1m",
-        "input_series": series(case.series),
-        "promql_expr_test": [
-            {"expr": f"round({name}, 0.0001)", "eval_time": f"{case.at}m", "exp_samples": rounded}
-        ],
-    }
-    done = run_tests(rule_file, test)
+@pytest.mark.parametrize("names", parts(RECORDS, 2), ids=" ".join)
+def test_a_recording_rule_gives_its_value(names, rule_file):
+    tests = []
+    for name in names:
+        case = RECORDS[name]
+        # A sum in binary is not exact.
+        rounded = [{"labels": labels, "value": round(value, 4)} for labels, value in case.values.items()]
+        seen = {"expr": f"round({name}, 0.0001)", "eval_time": f"{case.at}m", "exp_samples": rounded}
+        tests.append({
+            "name": name, "interval": "1m", "input_series": series(case.series), "promql_expr_test": [seen],
+        })  # fmt: skip
+    done = run_tests(rule_file, *tests)
     assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_every_one_is_in_a_part() -> None:
+    for every in (CASES, RECORDS):
+        assert sorted(sum(parts(every, 6), [])) == sorted(every)
 
 
 def evidence(alert: rules.Alert, verdict: str, values: str, seen: str) -> dict[str, str]:
@@ -121,22 +135,24 @@ def evidence(alert: rules.Alert, verdict: str, values: str, seen: str) -> dict[s
 
 @pytest.mark.parametrize(("verdict", "severity"), [("drain", "critical"), ("watch", "warning")])
 def test_alerts_of_gpus(verdict, severity, rule_file):
-    """The number that was seen grows, which is another series and the same alert."""
-    tests = []
+    """The number that was seen grows, which is another series and the same alert. Everything is wrong at once, and
+    each alert tells of its own."""
+    given: dict[str, str] = {}
+    samples = []
     for name, alert in GPU_ALERTS.items():
-        given = {
-            **evidence(alert, verdict, "_x4 1x3 _x200", "1 in umc"),
-            **evidence(alert, verdict, "_x8 1x3 _x200", "2 in umc"),
-        }
+        given |= evidence(alert, verdict, "_x4 1x3 _x200", "1 in umc")
+        given |= evidence(alert, verdict, "_x8 1x3 _x200", "2 in umc")
         labels = {
             "alertname": name, "alertstate": "firing", "severity": severity, "finding": alert.finding,
             "host": "rack1", "gpu": "2", "pci": "0000:05:00.0", "verdict": verdict, "expected": "none",
             "rule": re.findall(r'rule="(\w+)"', alert.expr)[0],
         }  # fmt: skip
-        seen = [firing(name, 3, None), firing(name, 6, labels), firing(name, 9, labels)]
-        resolved = firing(name, 90 if alert.hold else 18, None)
-        tests.append({"interval": "1m", "input_series": series(given), "promql_expr_test": [*seen, resolved]})
-    done = run_tests(rule_file, *tests)
+        samples += [firing(name, 3, None), firing(name, 6, labels), firing(name, 9, labels)]
+        samples.append(firing(name, 90 if alert.hold else 18, None))
+    assert len(given) == 2 * len(GPU_ALERTS)
+    done = run_tests(
+        rule_file, {"interval": "1m", "input_series": series(given), "promql_expr_test": samples}
+    )
     assert done.returncode == 0, done.stdout + done.stderr
 
 
@@ -147,11 +163,11 @@ def test_texts_are_filled_in(rule_file):
             {"alertname": name, "eval_time": f"{case.fires}m", "exp_alerts": []}]}
         for name, case in CASES.items()
     ]  # fmt: skip
-    tests += [
-        {"interval": "1m", "input_series": series(evidence(alert, "drain", "1x9", "3 in umc")), "alert_rule_test": [
-            {"alertname": name, "eval_time": "6m", "exp_alerts": []}]}
-        for name, alert in GPU_ALERTS.items()
-    ]  # fmt: skip
+    every = {}
+    for alert in GPU_ALERTS.values():
+        every |= evidence(alert, "drain", "1x9", "3 in umc")
+    tests.append({"interval": "1m", "input_series": series(every), "alert_rule_test": [
+        {"alertname": name, "eval_time": "6m", "exp_alerts": []} for name in GPU_ALERTS]})  # fmt: skip
     text = ""
     for first in range(0, len(tests), 10):
         done = run_tests(rule_file, *tests[first : first + 10])

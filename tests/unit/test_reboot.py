@@ -4,8 +4,6 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
 import sys
 from pathlib import Path
 
@@ -20,7 +18,7 @@ WHY = "iommu=pt is not in effect in the running kernel"
 
 
 @pytest.fixture
-def reboot(tmp_path):
+def reboot(tmp_path, ansible):
     """reboot(...) runs the tasks with these facts about the boot. The connection refuses the reboot itself,
     so what comes before it is held here, as for a host that is not back in time."""
 
@@ -49,16 +47,7 @@ def reboot(tmp_path):
         (tmp_path / "hosts").write_text(
             f"box ansible_connection=ansible.builtin.local ansible_python_interpreter={sys.executable}\n"
         )
-        command = [
-            Path(sys.executable).with_name("ansible-playbook"),
-            str(tmp_path / "play.yml"),
-            "-i",
-            str(tmp_path / "hosts"),
-        ]
-        environment = {**os.environ, "ANSIBLE_CONFIG": str(ROOT / "ansible.cfg"), "ANSIBLE_NOCOLOR": "1"}
-        done = subprocess.run(
-            command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=120, check=False
-        )
+        done = ansible.run("ansible-playbook", tmp_path / "play.yml", "-i", tmp_path / "hosts", timeout=120)
         assert done.returncode == 2
         return " ".join((done.stdout + done.stderr).split())
 

@@ -9,12 +9,14 @@ import re
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
 from ansible.errors import AnsibleFilterError
 from fleet_records import RUN, finding, fleet, record
+from play_server import PlayServer
 
 from ansible_collections.amdgpu.fleet.plugins.filter.batch import batch
 from ansible_collections.amdgpu.fleet.plugins.plugin_utils._report import folder, merge, outputs
@@ -98,53 +100,45 @@ def test_a_page_of_records_without_memory():
 
 
 @pytest.mark.parametrize("name", ["site.yml", "playbooks/doctor.yml", "playbooks/report.yml"])
-def test_a_fleet_of_which_no_host_is_reached_has_a_report(tmp_path, name):
-    arguments = [
-        "-i",
-        "first.invalid,second.invalid,",
-        "-e",
-        f"report_directory={tmp_path}",
-        "-e",
-        "plan_accept=['host.unreachable']",
-    ]
-    environment = {**os.environ, "ANSIBLE_CONFIG": str(ROOT / "ansible.cfg"), "ANSIBLE_NOCOLOR": "1"}
-    command = [Path(sys.executable).with_name("ansible-playbook"), name, *arguments]
-    result = subprocess.run(
-        command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=300, check=False
-    )
-    assert result.returncode == 2, result.stdout + result.stderr
-    doctor = json.loads((tmp_path / "doctor.json").read_text())
-    assert doctor["exit"] == 2 and set(doctor["failures"]) == {"first.invalid", "second.invalid"}
-    assert [finding["id"] for finding in doctor["hosts"]["first.invalid"]] == ["host.unreachable"]
-    for host in ("first.invalid", "second.invalid"):
-        assert re.search(rf"^{host} .* FAILED", result.stdout, re.M)
-        assert host in (tmp_path / "report.html").read_text()
-    assert "The host could not be reached" in (tmp_path / "report.html").read_text()
-
-
-@pytest.mark.parametrize("name", ["site.yml", "playbooks/doctor.yml"])
-def test_a_host_that_does_not_let_us_become_root_is_a_finding(tmp_path, name):
+def test_a_fleet_of_which_no_host_is_reached_has_a_report(tmp_path, play, name):
+    """Two that do not answer, a gateway that serves nothing, one that serves, and one that does not let us become
+    root."""
     sudo = tmp_path / "sudo"
     sudo.write_text("#!/bin/sh\necho 'alice is not in the sudoers file.' >&2\nexit 1\n")
     sudo.chmod(0o755)
-    given = {
-        "report_directory": str(tmp_path / "reports"),
+    here = {
         "ansible_connection": "local",
         "ansible_python_interpreter": sys.executable,
         "ansible_become_exe": str(sudo),
         # Ansible does not become who it is already.
         "ansible_become_user": "daemon" if os.geteuid() == 0 else "root",
     }
-    environment = {**os.environ, "ANSIBLE_CONFIG": str(ROOT / "ansible.cfg"), "ANSIBLE_NOCOLOR": "1"}
-    result = subprocess.run(
-        [Path(sys.executable).with_name("ansible-playbook"), name, "-i", "here,", "-e", json.dumps(given)],
-        cwd=ROOT, env=environment, capture_output=True, text=True, timeout=300, check=False,
-    )  # fmt: skip
+    serves = {"serve_instances": [{"name": "a", "model": "b"}]}
+    inventory = {
+        "gpu": {"hosts": {"first.invalid": None, "second.invalid": None, "here": here}},
+        "gateway": {"hosts": {"front.invalid": None, "both.invalid": serves}},
+    }
+    (tmp_path / "hosts.yml").write_text(json.dumps(inventory))
+    reports = tmp_path / "reports"
+    given = {"report_directory": str(reports), "plan_accept": ["host.unreachable"]}
+    result = play(name, "-i", str(tmp_path / "hosts.yml"), "-e", json.dumps(given))
     assert result.returncode == 2, result.stdout + result.stderr
-    doctor = json.loads((tmp_path / "reports/doctor.json").read_text())
+    doctor = json.loads((reports / "doctor.json").read_text())
+    text = (reports / "report.html").read_text()
+    lost = {"first.invalid", "second.invalid", "both.invalid"}
+    assert doctor["exit"] == 2 and set(doctor["failures"]) == {*lost, "here"}
+    for host in lost:
+        assert [finding["id"] for finding in doctor["hosts"][host]] == ["host.unreachable"]
+        assert re.search(rf"^{host} .* FAILED", result.stdout, re.M)
+        assert host in text
+    assert "The host could not be reached" in text
     assert [finding["id"] for finding in doctor["hosts"]["here"]] == ["host.become"]
     assert re.search(r"^here .* 1 fail .* FAILED", result.stdout, re.M), result.stdout
-    assert "not in the sudoers file" in (tmp_path / "reports/report.html").read_text()
+    assert "not in the sudoers file" in text
+    # It is no GPU host.
+    assert "front.invalid" not in text
+    hosts = {each["host"] for each in json.loads((reports / "report.json").read_text())}
+    assert hosts == {*lost, "here"}
 
 
 RECORDS = [
@@ -455,15 +449,15 @@ def test_what_was_accepted_has_no_remedy_and_is_not_green():
 # runs
 
 
-def play(name: str, *arguments: str, **environment: str) -> subprocess.CompletedProcess:
-    command = [Path(sys.executable).with_name("ansible-playbook"), name, *arguments]
-    known = {**os.environ, "ANSIBLE_CONFIG": str(ROOT / "ansible.cfg"), "ANSIBLE_NOCOLOR": "1", **environment}
-    return subprocess.run(
-        command, cwd=ROOT, env=known, capture_output=True, text=True, timeout=300, check=False
-    )
+@pytest.fixture
+def play(ansible: PlayServer) -> Callable[..., subprocess.CompletedProcess[str]]:
+    def run(name: str, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+        return ansible.run("ansible-playbook", name, *arguments, env=environment)
+
+    return run
 
 
-def test_a_folder_that_cannot_be_written_is_said_first_and_stops_nothing(tmp_path):
+def test_a_folder_that_cannot_be_written_is_said_first_and_stops_nothing(tmp_path, play):
     (tmp_path / "file").write_text("")
     result = play(
         "playbooks/doctor.yml", "-i", "first.invalid,", "-e", f"report_directory={tmp_path}/file/reports"
@@ -502,7 +496,7 @@ class CallbackModule(CallbackBase):
 """
 
 
-def test_a_callback_that_writes_json_is_left_alone_and_has_the_table(tmp_path):
+def test_a_callback_that_writes_json_is_left_alone_and_has_the_table(tmp_path, play):
     (tmp_path / "as_json.py").write_text(CALLBACK)
     result = play(
         "playbooks/doctor.yml", "-i", "first.invalid,", "-e", f"report_directory={tmp_path}",
@@ -518,7 +512,7 @@ def test_a_callback_that_writes_json_is_left_alone_and_has_the_table(tmp_path):
 @pytest.mark.parametrize(
     "name", ["site.yml", "playbooks/doctor.yml", "playbooks/teardown.yml", "playbooks/upgrade.yml"]
 )
-def test_an_inventory_without_hosts_is_an_error(tmp_path, name):
+def test_an_inventory_without_hosts_is_an_error(tmp_path, play, name):
     inventory = tmp_path / "hosts.yml"
     inventory.write_text("all: {}\n")
     result = play(name, "-i", str(inventory), "-e", f"report_directory={tmp_path}")
@@ -534,7 +528,7 @@ def test_a_rollout_of_no_hosts_is_refused(size):
     assert (batch(2), batch("25%")) == ("2", "25_percent")
 
 
-def test_a_rollout_of_no_hosts_touches_none(tmp_path):
+def test_a_rollout_of_no_hosts_touches_none(tmp_path, play):
     result = play(
         "site.yml", "-i", "first.invalid,", "-e", f"report_directory={tmp_path}", "-e", "fleet_serial=0"
     )
@@ -542,33 +536,13 @@ def test_a_rollout_of_no_hosts_touches_none(tmp_path):
     assert "Read the GPUs" not in result.stdout
 
 
-def test_the_owner_of_a_machine_needs_no_inventory(tmp_path):
+def test_the_owner_of_a_machine_needs_no_inventory(tmp_path, play):
     """Not as root: what is seen of this machine is no matter here."""
     result = play("playbooks/report.yml", "-e", f"report_directory={tmp_path}", "-e", "ansible_become=false")
     (record,) = json.loads((tmp_path / "report.json").read_text())
     assert (record["host"], record["local"]) == (os.uname().nodename, True), result.stdout
     assert record["os"] and record["kernel"] == os.uname().release
     assert "ansible-playbook playbooks/report.yml" in (tmp_path / "report.html").read_text()
-
-
-def test_a_gateway_that_serves_nothing_is_no_gpu_host(tmp_path):
-    inventory = tmp_path / "hosts.yml"
-    inventory.write_text(
-        json.dumps(
-            {
-                "gpu": {"hosts": {"first.invalid": None}},
-                "gateway": {
-                    "hosts": {
-                        "front.invalid": None,
-                        "both.invalid": {"serve_instances": [{"name": "a", "model": "b"}]},
-                    }
-                },
-            }
-        )
-    )
-    play("playbooks/doctor.yml", "-i", str(inventory), "-e", f"report_directory={tmp_path}")
-    hosts = {each["host"] for each in json.loads((tmp_path / "report.json").read_text())}
-    assert hosts == {"first.invalid", "both.invalid"}
 
 
 @pytest.mark.parametrize(("boot", "pending"), [("a", ["the driver"]), ("b", [])])

@@ -4,19 +4,15 @@
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 import yaml
 
-REPOSITORY = Path(__file__).resolve().parents[3]
-
 
 @pytest.fixture
-def run(tmp_path):
+def run(tmp_path, ansible):
     def play(command: str, jid: str = "{{ job.ansible_job_id }}") -> subprocess.CompletedProcess[str]:
         tasks = [
             {"name": "Start", "ansible.builtin.shell": command, "async": 60, "poll": 0, "register": "job"},
@@ -36,23 +32,8 @@ def run(tmp_path):
         ]
         book = tmp_path / "play.yml"
         book.write_text(yaml.safe_dump([{"hosts": "localhost", "gather_facts": False, "tasks": tasks}]))
-        environment = {
-            **os.environ,
-            "ANSIBLE_CONFIG": str(REPOSITORY / "ansible.cfg"),
-            "ANSIBLE_NOCOLOR": "1",
-        }
-        command_line = [
-            Path(sys.executable).with_name("ansible-playbook"),
-            book,
-            "-i",
-            "localhost,",
-            "-c",
-            "local",
-        ]
-        command_line += ["-e", json.dumps({"ansible_python_interpreter": sys.executable})]
-        return subprocess.run(
-            command_line, env=environment, cwd=REPOSITORY, capture_output=True, text=True, check=False
-        )
+        given = json.dumps({"ansible_python_interpreter": sys.executable})
+        return ansible.run("ansible-playbook", book, "-i", "localhost,", "-c", "local", "-e", given)
 
     return play
 

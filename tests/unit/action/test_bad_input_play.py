@@ -4,15 +4,11 @@ nothing runs on the host but what reads it."""
 
 from __future__ import annotations
 
-import os
 import re
-import subprocess
 import sys
-from pathlib import Path
 
 import yaml
 
-REPOSITORY = Path(__file__).resolve().parents[3]
 # Writes down which modules run, and runs them.
 INTERPRETER = """\
 #!{python}
@@ -35,7 +31,7 @@ BAD = {
 }  # fmt: skip
 
 
-def test_a_run_with_an_inventory_that_does_not_fit(tmp_path):
+def test_a_run_with_an_inventory_that_does_not_fit(tmp_path, ansible):
     log = tmp_path / "modules"
     interpreter = tmp_path / "python3"
     interpreter.write_text(INTERPRETER.format(python=sys.executable, log=str(log)))
@@ -47,18 +43,10 @@ def test_a_run_with_an_inventory_that_does_not_fit(tmp_path):
     }
     hosts = {name: {**common, **variables} for name, (variables, _words) in BAD.items()}
     (tmp_path / "hosts.yml").write_text(yaml.safe_dump({"all": {"hosts": hosts}}))
-    environment = {
-        **os.environ,
-        "ANSIBLE_CONFIG": str(REPOSITORY / "ansible.cfg"),
-        "ANSIBLE_NOCOLOR": "1",
-        "COLUMNS": "400",
-    }
-    done = subprocess.run(
-        [
-            *(Path(sys.executable).with_name("ansible-playbook"), "playbooks/site.yml", "-vvv", "--diff"),
-            *("-i", tmp_path / "hosts.yml", "-e", f"report_directory={tmp_path / 'reports'}"),
-        ],
-        cwd=REPOSITORY, env=environment, capture_output=True, text=True, timeout=600, check=False, stdin=subprocess.DEVNULL,
+    done = ansible.run(
+        *("ansible-playbook", "playbooks/site.yml", "-vvv", "--diff", "-i", tmp_path / "hosts.yml"),
+        *("-e", f"report_directory={tmp_path / 'reports'}"),
+        env={"COLUMNS": "400"}, timeout=600,
     )  # fmt: skip
     said = done.stdout + done.stderr
     assert done.returncode == 2 and "Traceback" not in said, said[-4000:]

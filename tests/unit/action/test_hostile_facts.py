@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import html.parser
 import json
-import os
 import re
 import subprocess
 import sys
@@ -18,20 +17,21 @@ from pathlib import Path
 
 import pytest
 import yaml
+from play_server import PlayServer
 
 from testbed.tree import load_host, write_tree
 
-REPOSITORY = Path(__file__).resolve().parents[3]
 # Answers for the module that reads the host with what lies in a file, and for every other one with what it says.
 INTERPRETER = """\
 #!{python}
-import json, subprocess, sys
-done = subprocess.run([{python!r}, *sys.argv[1:]], stdin=sys.stdin, capture_output=True, text=True)
-if "amd_host" in done.stdout:
+import subprocess, sys
+if any("AnsiballZ_host_facts" in word for word in sys.argv):
     sys.stdout.write(open({answer!r}, encoding="utf-8").read())
+    sys.stderr.write({noise!r})
 else:
+    done = subprocess.run([{python!r}, *sys.argv[1:]], stdin=sys.stdin, capture_output=True, text=True)
     sys.stdout.write(done.stdout)
-sys.stderr.write({noise!r} + done.stderr)
+    sys.stderr.write({noise!r} + done.stderr)
 """
 Mutation = t.Callable[[t.Any], t.Any]
 
@@ -155,8 +155,8 @@ class Page(html.parser.HTMLParser):
 class Victim:
     """A folder with a report in it, and the hosts of an inventory, each with a Python of its own."""
 
-    def __init__(self, folder: Path) -> None:
-        self.folder, self.marker = folder, folder / "owned"
+    def __init__(self, folder: Path, ansible: PlayServer) -> None:
+        self.folder, self.marker, self.ansible = folder, folder / "owned", ansible
         self.reports = folder / "reports"
 
     def host(self, number: int, answer: str, noise: str) -> dict[str, t.Any]:
@@ -179,22 +179,11 @@ class Victim:
         inventory = self.folder / "hosts.yml"
         inventory.write_text(yaml.safe_dump({"all": {"hosts": hosts, "vars": wanted}}), encoding="utf-8")
         before = self.others()
-        command = [
-            Path(sys.executable).with_name("ansible-playbook"),
-            f"playbooks/{playbook}.yml",
-            "-i",
-            inventory,
-        ]
-        environment = {
-            **os.environ,
-            "ANSIBLE_CONFIG": str(REPOSITORY / "ansible.cfg"),
-            "ANSIBLE_NOCOLOR": "1",
-        }
-        done = subprocess.run(
-            [*command, "-e", f"report_directory={self.reports}"], cwd=REPOSITORY, env=environment, check=False,
-            capture_output=True, timeout=900, stdin=subprocess.DEVNULL,
-        )  # fmt: skip
-        done.stdout, done.stderr = (each.decode("utf-8", "replace") for each in (done.stdout, done.stderr))
+        done = self.ansible.run(
+            *("ansible-playbook", f"playbooks/{playbook}.yml", "-i", inventory),
+            *("-e", f"report_directory={self.reports}"),
+            timeout=900,
+        )
         assert self.others() == before, "something was written outside of the report"
         return done
 
@@ -232,8 +221,8 @@ class Victim:
 
 
 @pytest.fixture
-def victim(tmp_path) -> Victim:
-    return Victim(tmp_path)
+def victim(tmp_path, ansible) -> Victim:
+    return Victim(tmp_path, ansible)
 
 
 @pytest.fixture(scope="module")

@@ -4,15 +4,12 @@
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 import yaml
 
-REPOSITORY = Path(__file__).resolve().parents[3]
 FORGED = {
     "report_directory": "/tmp/forged",
     "report_title": "forged",
@@ -41,7 +38,7 @@ sys.exit(done.returncode)
 
 
 @pytest.fixture
-def play(tmp_path):
+def play(tmp_path, ansible):
     """play(tasks, **environment) -> the run of these tasks against the hostile host."""
     interpreter = tmp_path / "python3"
     interpreter.write_text(
@@ -56,17 +53,14 @@ def play(tmp_path):
         inventory = {"all": {"hosts": {"victim": {"ansible_connection": "local"}}}}
         inventory["all"]["hosts"]["victim"]["ansible_python_interpreter"] = str(interpreter)
         (tmp_path / "hosts.yml").write_text(yaml.safe_dump(inventory))
-        variables = {**os.environ, "ANSIBLE_CONFIG": str(REPOSITORY / "ansible.cfg"), "ANSIBLE_NOCOLOR": "1"}
-        command = [
-            Path(sys.executable).with_name("ansible-playbook"),
+        return ansible.run(
+            "ansible-playbook",
             tmp_path / "play.yml",
             "-i",
             tmp_path / "hosts.yml",
-        ]
-        return subprocess.run(
-            command, cwd=REPOSITORY, env={**variables, **environment}, capture_output=True, text=True,
-            timeout=120, check=False, stdin=subprocess.DEVNULL,
-        )  # fmt: skip
+            env=environment,
+            timeout=120,
+        )
 
     return run
 

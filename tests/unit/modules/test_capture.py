@@ -7,8 +7,6 @@ import gzip
 import io
 import json
 import os
-import subprocess
-import sys
 import tarfile
 from pathlib import Path
 
@@ -244,30 +242,17 @@ def test_a_place_that_is_not_there_is_named(place, tmp_path, run_module):
     assert done["failed"] and str(tmp_path / "none") in done["msg"]
 
 
-def test_the_doctor_says_of_an_archive_what_it_says_of_the_host(tmp_path, captured, collections_path):
+def test_the_doctor_says_of_an_archive_what_it_says_of_the_host(tmp_path, captured, ansible):
     root = tmp_path / "host"
     root.mkdir()
     write_tree(load_host("strix-halo-broken"), root)
     archive = captured(root)
     reports = {}
     for name, place in (("tree", root), ("archive", archive)):
-        done = subprocess.run(
-            [
-                Path(sys.executable).with_name("ansible-playbook"),
-                "amdgpu.fleet.doctor",
-                *("-e", f"plan_root={place}", "-e", f"report_directory={tmp_path / name}"),
-            ],
-            cwd=tmp_path,
-            env={
-                **os.environ,
-                "ANSIBLE_COLLECTIONS_PATH": str(collections_path),
-                "ANSIBLE_INJECT_FACT_VARS": "false",
-            },
-            capture_output=True,
-            text=True,
-            timeout=300,
-            check=False,
-        )
+        done = ansible.run(
+            "ansible-playbook", "amdgpu.fleet.doctor",
+            *("-e", f"plan_root={place}", "-e", f"report_directory={tmp_path / name}"), cwd=tmp_path,
+        )  # fmt: skip
         assert done.returncode == 2, done.stdout + done.stderr  # the kernel is too old
         (record,) = (tmp_path / name / "hosts").glob("*.json")
         reports[name] = json.loads(record.read_text())

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import re
 import shlex
@@ -23,18 +24,31 @@ ROLE = Path(__file__).resolve().parents[3] / "roles/serve"
 KEYS = Catalog().podman["quadlet"]
 
 
-def rendered(plan: dict, name: str, instance: dict | None = None, **given) -> str:
+RENDERED: dict[tuple[str, str], str] = {}
+
+
+@functools.cache
+def of_role() -> dict:
     variables: dict = {"ansible_search_path": [str(ROLE)]}
     for part in ("defaults", "vars"):
         values = yaml.safe_load((ROLE / part / "main.yml").read_text(encoding="utf-8"))
         variables |= {k: trust_as_template(v) if isinstance(v, str) else v for k, v in values.items()}
-    variables |= {
+    return variables
+
+
+def rendered(plan: dict, name: str, instance: dict | None = None, **given) -> str:
+    """A template of the role, rendered once for each set of variables."""
+    variables = {
         "plan_host": {"serve": plan["serve"]},
         **({"instance": instance} if instance else {}),
         **given,
     }
-    expression = trust_as_template("{{ lookup('ansible.builtin.template', '" + name + "') }}")
-    return str(Templar(loader=DataLoader(), variables=variables).template(expression))
+    key = (name, repr(variables))
+    if key not in RENDERED:
+        expression = trust_as_template("{{ lookup('ansible.builtin.template', '" + name + "') }}")
+        templar = Templar(loader=DataLoader(), variables=of_role() | variables)
+        RENDERED[key] = str(templar.template(expression))
+    return RENDERED[key]
 
 
 @pytest.fixture

@@ -35,10 +35,6 @@ def health_of(plan: dict[str, Any]) -> dict[str, dict[str, Any]]:
     return {found["id"]: found for found in reversed(plan["findings"]) if found["id"].startswith("health.")}
 
 
-def find_health(root: Path, find_facts) -> dict[str, Any]:
-    return find_facts("host_facts", root, health=True)["amd_health"]
-
-
 def with_fault(case: dict[str, Any], root: Path) -> int:
     """Write the host; the index of the GPU that the fault is in, the last die of a board with several."""
     host = load_host(case["of"])
@@ -65,12 +61,13 @@ def with_fault(case: dict[str, Any], root: Path) -> int:
 def test_a_fault_is_named(name, tmp_path, find_facts):
     case = CASES[name]
     index = with_fault(case, tmp_path)
-    plan = judged(find_facts, tmp_path)
+    facts = find_facts("host_facts", tmp_path, health=True)
+    plan = planner.plan(facts, {}, "host")
     found = health_of(plan)
     assert {key: each["severity"] for key, each in found.items()} == case["finds"]
     others = {each["id"] for each in plan["findings"]}
     assert set(case.get("others", [])) <= others, others
-    unread = {name for gpu in find_health(tmp_path, find_facts)["gpus"] for name in gpu["unread"]}
+    unread = {name for gpu in facts["amd_health"]["gpus"] for name in gpu["unread"]}
     assert set(case.get("null", [])) <= unread, unread
     if "seen" in case:
         assert any(case["seen"] in each["seen"] for each in found.values()), found

@@ -39,9 +39,10 @@ CASES = yaml.safe_load(
 
 
 class NodeOfSlurm:
-    """The files that the role writes, below a folder."""
+    """The files that the role writes, below a folder; its code, which is the same for every node, in another."""
 
-    def __init__(self, folder: Path, find_facts) -> None:
+    def __init__(self, folder: Path, code: Path, facts_of_well) -> None:
+        self.code = code
         self.root = folder / "root"
         self.programs = folder / "programs"
         self.bin = folder / "bin"
@@ -49,7 +50,7 @@ class NodeOfSlurm:
         (self.bin / "scontrol").write_text(SCONTROL)
         (self.bin / "scontrol").chmod(0o755)
         self.state("IDLE")
-        self._find_facts = find_facts
+        self._facts_of_well = facts_of_well
         self.settings: dict[str, str] = {}
 
     def host(self, name: str, faults: dict | None = None, lose: int = 0) -> None:
@@ -62,19 +63,27 @@ class NodeOfSlurm:
             subprocess.run(["rm", "-r", str(self.root)], check=True)
         write_tree(host, self.root)
 
-    def install(self, **wanted) -> None:
-        facts = self._find_facts("host_facts", self.root)
+    def install(self, name: str = "mi300x-8", **wanted) -> None:
+        """As a run does it while the host is well."""
+        facts = self._facts_of_well(name)
         seen = {"slurmd": SLURMD, "slurm_conf": SITE, "gres_conf": "", "directory": "/etc/slurm"}
         wants = {**WANTS, **wanted}
         planned = filters.slurm_plan(facts, wants, seen)
         written = filters.slurm_programs(planned, wants, {})
-        for file in [*written["code"], *written["settings"]]:
+        for file in written["settings"]:
             if "content" in file:
                 path = self.programs / file["path"].lstrip("/")
                 path.parent.mkdir(parents=True, exist_ok=True)
                 path.write_text(file["content"])
                 self.settings[path.name] = str(path)
-        self.library = str(self.programs / "usr/local/lib/amdgpu-fleet/slurm/lib")
+        self.library = str(self.code / "usr/local/lib/amdgpu-fleet/slurm/lib")
+        for file in written["code"]:
+            path = self.code / file["path"].lstrip("/")
+            if path.exists():
+                assert path.read_text() == file["content"]
+                continue
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(file["content"])
 
     def state(self, state: str, reason: str = "") -> None:
         line = f"   Reason={reason} [root@2026-11-28T19:02:30]\n" if reason else ""
@@ -87,7 +96,7 @@ class NodeOfSlurm:
             f"sys.exit(main({arguments}))"
         )
         return subprocess.run(
-            [sys.executable, "-ISB", "-c", code],
+            [sys.executable, "-IS", "-X", f"pycache_prefix={self.code / 'compiled'}", "-c", code],
             env={"PATH": f"{self.bin}:/usr/bin:/bin"},
             cwd="/",
             capture_output=True,
@@ -105,9 +114,28 @@ class NodeOfSlurm:
         return told.read_text().splitlines() if told.exists() else []
 
 
+@pytest.fixture(scope="module")
+def code(tmp_path_factory):
+    return tmp_path_factory.mktemp("code")
+
+
+@pytest.fixture(scope="module")
+def facts_of_well(tmp_path_factory, find_facts):
+    known: dict[str, str] = {}
+
+    def facts(name: str) -> dict:
+        if name not in known:
+            root = tmp_path_factory.mktemp(name)
+            write_tree(load_host(name), root)
+            known[name] = json.dumps(find_facts("host_facts", root))
+        return json.loads(known[name])
+
+    return facts
+
+
 @pytest.fixture
-def node(tmp_path, find_facts):
-    return NodeOfSlurm(tmp_path, find_facts)
+def node(tmp_path, code, facts_of_well):
+    return NodeOfSlurm(tmp_path, code, facts_of_well)
 
 
 UE = {"ras": {"umc": {"ue": 3}}}
@@ -121,7 +149,6 @@ def test_a_node_that_is_well_is_left_alone(node):
 
 
 def test_a_fault_drains_with_the_finding_as_reason(node):
-    node.host("mi300x-8")
     node.install()
     node.host("mi300x-8", UE)
     assert node.check() == [f"update NodeName=n1 State=DRAIN Reason={UE_REASON}"]
@@ -132,7 +159,6 @@ def test_a_fault_drains_with_the_finding_as_reason(node):
 )
 def test_the_verdict_of_the_catalog_decides(node, name):
     case = CASES[name]
-    node.host("mi300x-8")
     node.install()
     node.host("mi300x-8", case.get("faults"), case.get("lose", 0))
     drains = case.get("verdict") in ("drain", "replace") or bool(case.get("lose"))
@@ -163,7 +189,6 @@ def test_the_verdict_of_the_catalog_decides(node, name):
     ],
 )
 def test_only_our_own_drain_is_taken_back(node, state, reason, faults, told):
-    node.host("mi300x-8")
     node.install()
     node.host("mi300x-8", faults)
     node.state(state, reason)
@@ -171,7 +196,6 @@ def test_only_our_own_drain_is_taken_back(node, state, reason, faults, told):
 
 
 def test_a_gpu_that_left_the_bus_drains(node):
-    node.host("mi300x-8")
     node.install()
     node.host("mi300x-8", lose=1)
     (told,) = node.check()
@@ -179,15 +203,13 @@ def test_a_gpu_that_left_the_bus_drains(node):
 
 
 def test_devices_that_are_gone_drain(node):
-    node.host("mi300x-8-cpx")
-    node.install()
+    node.install("mi300x-8-cpx")
     node.host("mi300x-8")
     (told,) = node.check()
     assert "does not show renderD" in told and len(told) < 460
 
 
 def test_a_finding_that_is_accepted_drains_nothing(node):
-    node.host("mi300x-8")
     node.install(slurm_health_accept=["health.ecc_uncorrectable"])
     node.host("mi300x-8", UE)
     assert node.check() == []
@@ -195,7 +217,7 @@ def test_a_finding_that_is_accepted_drains_nothing(node):
 
 def test_a_card_that_slurm_does_not_hand_out_drains_nothing(node):
     node.host("rx9070xt")
-    node.install()
+    node.install("rx9070xt")
     assert node.check() == []
 
 
@@ -229,14 +251,14 @@ def prolog(node, gpus: str) -> subprocess.CompletedProcess:
 
 def test_the_mode_that_is_there_is_left_alone(node):
     node.host("mi300x-8-cpx")
-    node.install(slurm_partition_mode="CPX")
+    node.install("mi300x-8-cpx", slurm_partition_mode="CPX")
     assert prolog(node, "0,9").returncode == 0
     assert prolog(node, "").returncode == 0
 
 
 def test_a_gpu_that_was_reset_is_divided_again(node):
     node.host("mi300x-8-cpx")
-    node.install(slurm_partition_mode="CPX")
+    node.install("mi300x-8-cpx", slurm_partition_mode="CPX")
     files = sorted(node.root.glob("sys/bus/pci/devices/*/current_compute_partition"))
     assert len(files) == 8
     for number in (0, 1):
@@ -250,7 +272,7 @@ def test_a_gpu_that_was_reset_is_divided_again(node):
 
 def test_a_gpu_in_use_is_not_touched(node):
     node.host("mi300x-8-cpx")
-    node.install(slurm_partition_mode="CPX")
+    node.install("mi300x-8-cpx", slurm_partition_mode="CPX")
     file = sorted(node.root.glob("sys/bus/pci/devices/*/current_compute_partition"))[0]
     file.write_text("SPX\n")
     holder = node.root / "proc/4711/fd"

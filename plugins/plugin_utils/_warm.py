@@ -1,0 +1,48 @@
+# Copyright: (c) 2026, the amdgpu.fleet authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What every host of a run needs, loaded once for all of them.
+
+Ansible forks a process for each task of each host. The planner with its catalog takes such a process 0.7 s,
+and is gone with it. Before it forks, the main process loads the class of the action plugin, and what that
+file imports is there in all processes that are forked afterwards. So action plugins that stand at the
+beginning of a run call this.
+"""
+
+from __future__ import annotations
+
+import contextlib
+
+import yaml
+
+# Whoever asks for one filter of a collection makes Ansible load all of them.
+from ansible_collections.amdgpu.fleet.plugins.filter import (
+    batch,
+    build,
+    gateway,
+    kubernetes,
+    mirror,
+    models,
+    monitor,
+    plan,
+    reboot,
+    serving,
+    slurm,
+    units,
+)
+from ansible_collections.amdgpu.fleet.plugins.plugin_utils._plan import catalog, checks
+
+FILTERS = (
+    *(batch, build, gateway, kubernetes, mirror, models, monitor),
+    *(plan, reboot, serving, slurm, units),
+)
+# What nearly every plan asks for.
+PARTS = ("gpus", "releases", "vllm", "known_issues", "health")
+
+
+def load() -> None:
+    """Read what is kept for as long as the process lasts."""
+    # A file that cannot be read is a sentence of whoever needs it, for a host and in the report.
+    with contextlib.suppress(OSError, yaml.YAMLError):
+        checks.specification()
+        for part in PARTS:
+            catalog.read_part(part)
