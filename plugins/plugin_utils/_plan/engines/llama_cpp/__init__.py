@@ -14,8 +14,8 @@ from ...catalog import Catalog
 from ...facts import Gpu
 from ...host import Host
 from ...wants import Server, Wants
-from ..protocol import Cache, Image, Instance, Launch, Links, Own, Questions, Together, Venv
-from . import backend, beside, builds, memory, options, router
+from ..protocol import Cache, Image, Instance, Launch, Links, Own, Packages, Questions, Together, Venv
+from . import backend, beside, builds, memory, options, packages, router
 from .builds import LlamaBuild
 from .options import CONFIGURATION
 
@@ -47,7 +47,7 @@ class LlamaCpp:
                 )
             ],
             images=builds.candidates(wants, catalog),
-            programs=[wants.llama_cpp_program or builds.PROGRAM],
+            programs=[builds.program(wants, catalog)],
         )
 
     def gpus(self, host: Host) -> list[Gpu]:
@@ -82,6 +82,11 @@ class LlamaCpp:
 
     def venv(self, host: Host, build: LlamaBuild) -> Venv | None:
         return None
+
+    def packages(self, host: Host, build: LlamaBuild) -> Packages | None:
+        if not (packages.wanted(host) and packages.offered(host)):
+            return None
+        return packages.plan(host, build.backend, build.version, build.number)
 
     def links(self, host: Host, build: LlamaBuild) -> Links:
         return Links()

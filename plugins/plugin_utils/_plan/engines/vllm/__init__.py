@@ -99,6 +99,9 @@ class Vllm:
     def venv(self, host: Host, build: VllmBuild) -> Venv:
         return builds.environment(host, build)
 
+    def packages(self, host: Host, build: VllmBuild) -> None:
+        return None
+
     def links(self, host: Host, build: VllmBuild) -> Links:
         return builds.links(host, build)
 
