@@ -18,7 +18,7 @@ import time
 import typing as t
 from http.client import HTTPException, IncompleteRead
 from urllib.error import HTTPError, URLError
-from urllib.parse import urlsplit
+from urllib.parse import quote, urlsplit
 from urllib.request import (
     HTTPDefaultErrorHandler,
     HTTPErrorProcessor,
@@ -95,6 +95,10 @@ class NotThere(NoAnswer):
     """The server has no such path."""
 
 
+class Refused(NoAnswer):
+    """The server does not answer this without being told more."""
+
+
 class Silent(NoAnswer):
     """The server took the request and said nothing in time, as one does that computes a long prompt."""
 
@@ -165,8 +169,8 @@ class Server:
             return self.opener.open(request, timeout=timeout or self.timeout)
         except HTTPError as error:
             said = error.read(400).decode("utf-8", "replace").strip()
-            missing = NotThere if error.code == 404 else NoAnswer
-            raise missing(f"{path} answered {error.code}{': ' + said if said else ''}") from error
+            kind = {400: Refused, 404: NotThere}.get(error.code, NoAnswer)
+            raise kind(f"{path} answered {error.code}{': ' + said if said else ''}") from error
         except (URLError, OSError, ValueError, HTTPException) as error:
             reason = getattr(error, "reason", None) or error
             late = isinstance(reason, socket.timeout)
@@ -210,43 +214,66 @@ class Server:
         except (OSError, HTTPException) as error:
             raise NoAnswer(f"/health: {error}") from error
 
-    def models(self) -> list[str]:
-        """The names the server serves."""
+    def _get(self, path: str) -> bytes:
+        """The whole answer to a question, in time."""
         try:
             with within(self.timeout):
-                answer = read_all(self.request("/v1/models"))
-            return [str(entry["id"]) for entry in json.loads(answer)["data"]]
-        except (ValueError, KeyError, TypeError, RecursionError, OSError, HTTPException) as error:
+                return read_all(self.request(path))
+        except (OSError, HTTPException) as error:
+            late = isinstance(error, socket.timeout)
+            raise (Silent if late else NoAnswer)(f"{path}: {error}") from error
+
+    def _models(self) -> list[dict[str, t.Any]]:
+        try:
+            found = json.loads(self._get("/v1/models"))["data"]
+            return [{**entry, "id": str(entry["id"])} for entry in found]
+        except (ValueError, KeyError, TypeError, RecursionError) as error:
             raise NoAnswer("/v1/models: the answer is not a list of models") from error
+
+    def models(self) -> list[str]:
+        """The names the server serves."""
+        return [entry["id"] for entry in self._models()]
 
     def version(self) -> str | None:
         """What the server says of its own version: vLLM's release, or the build of llama.cpp's server.
         ``None`` where it does not say."""
         for path, name in VERSIONS:
             try:
-                with within(self.timeout):
-                    answer = json.loads(read_all(self.request(path)))
+                answer = json.loads(self._get(path))
                 if isinstance(answer.get(name), str):
                     return str(answer[name])
-            except (NoAnswer, ValueError, AttributeError, RecursionError, OSError, HTTPException):
+            except (NoAnswer, ValueError, AttributeError, RecursionError):
                 continue
         return None
 
     def requests(self) -> int:
         """How many requests run or wait, over all models and engines of the server."""
         try:
-            with within(self.timeout):
-                text = read_all(self.request("/metrics")).decode("utf-8", "replace")
-        except (OSError, HTTPException) as error:
-            late = isinstance(error, socket.timeout)
-            raise (Silent if late else NoAnswer)(f"/metrics: {error}") from error
-        values = REQUESTS.findall(text)
+            return self._running("/metrics")
+        except Refused as error:
+            # llama.cpp's router has the numbers of each model, and none of all together.
+            return self._of_router(error)
+
+    def _running(self, path: str) -> int:
+        values = REQUESTS.findall(self._get(path).decode("utf-8", "replace"))
         if not values:
-            raise NoAnswer("/metrics: the numbers of requests are not among them")
+            raise NoAnswer(f"{path}: the numbers of requests are not among them")
         try:
             return round(sum(float(value) for value in values))
         except (ValueError, OverflowError) as error:
-            raise NoAnswer("/metrics: the numbers of requests are no numbers") from error
+            raise NoAnswer(f"{path}: the numbers of requests are no numbers") from error
+
+    def _of_router(self, refused: Refused) -> int:
+        states = {entry["id"]: _state(entry) for entry in self._models()}
+        if not any(states.values()):
+            raise refused
+        # A request for a model that loads waits for it. Those for one whose turn has not come are seen by nobody.
+        count = sum(state == "loading" for state in states.values())
+        for name, state in states.items():
+            if state == "loaded":
+                # Asked without that word, it would load the model again.
+                count += self._running(f"/metrics?model={quote(name, safe='')}&autoload=false")
+        return count
 
     def completion(self, model: str, prompt: str, max_tokens: int, timeout: float) -> dict[str, t.Any]:
         """One streamed completion: ``text``, ``tokens``, time to the first and per further token, in ms.
@@ -348,6 +375,12 @@ def wait_until_idle(
         if over or waited >= seconds:
             return Idle(first, last, round(waited, 1), seen)
         time.sleep(interval)
+
+
+def _state(model: dict[str, t.Any]) -> str:
+    """Whether a router has loaded a model; empty where the server is none."""
+    status = model.get("status")
+    return str(status.get("value") or "") if isinstance(status, dict) else ""
 
 
 def silence(seconds: int = 1, rate: int = 16000) -> bytes:

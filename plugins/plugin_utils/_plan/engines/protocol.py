@@ -237,6 +237,8 @@ class Launch:
     probe: str
     health_path: str
     metrics_path: str
+    # Where it says how many requests run; several where it has several models, none where it does not say.
+    drain_paths: list[str]
     # Seconds until it is killed.
     stop_timeout: int
     # Seconds that requests have to be answered before it is told to stop, where it would break them off.

@@ -113,6 +113,7 @@ class LlamaCpp:
         if several:
             router.check(instance, asked)
             named += [path for path in asked["models"].values() if path.startswith("/")]
+        drained = (router.metrics(asked) if several else ["/metrics"]) if asked.get("metrics") else []
         return Launch(
             command=[
                 instance.build.entrypoint if instance.container else instance.build.program,
@@ -134,9 +135,9 @@ class LlamaCpp:
             probe=_probe(instance, asked),
             health_path="/health",
             metrics_path="/metrics",
+            drain_paths=drained,
             stop_timeout=STOP_SECONDS,
-            # A router has no numbers of all its models.
-            drain_timeout=DRAIN_SECONDS if asked.get("metrics") and not several else 0,
+            drain_timeout=DRAIN_SECONDS if drained else 0,
             # A wrong option, a model that cannot be loaded, a port that is taken.
             no_restart=[1],
             shm_size="64m",

@@ -156,6 +156,7 @@ class Vllm:
             probe=_probe(instance, arguments),
             health_path="/health",
             metrics_path="/metrics",
+            drain_paths=["/metrics"],
             stop_timeout=_shutdown_timeout(arguments) + STOP_SECONDS,
             drain_timeout=0,
             # A wrong option ends vLLM with 2.

@@ -1,0 +1,42 @@
+#!/bin/sh
+# Written by amdgpu.fleet
+# The kubelet runs it before it tells a server to stop, whose engine would break off what runs:
+#   sh pod_drain.sh FIRST_SECONDS SECONDS NAME_OF_THE_KEY URL...
+# Nothing but sh and curl: images of engines may have no more. It ends with 0 whatever it sees, so the server is stopped in any case.
+first=$1 seconds=$2
+key=$(printenv "$3" | sed 's/[\\"]/\\&/g')
+shift 3
+
+# As vLLM and llama.cpp's server call them: any number but 0.
+running='^(vllm:num_requests_(running|waiting)|llamacpp:requests_(processing|deferred))([{].*[}])? +[0-9.]*[1-9]'
+
+# The key comes by a pipe: the list of processes shows arguments.
+page() {
+    if [ -n "$key" ]; then
+        printf 'header = "Authorization: Bearer %s"\n' "$key" | curl --silent --fail --max-time 10 --config - "$1"
+    else
+        curl --silent --fail --max-time 10 "$1"
+    fi
+}
+
+busy() {
+    for url; do
+        text=$(page "$url")
+        # 28: it took the request and says nothing, as one does that computes a long prompt.
+        if [ $? -eq 28 ] || printf '%s\n' "$text" | grep -Eq "$running"; then
+            return 0
+        fi
+    done
+    return 1
+}
+
+# Until everybody knows that this pod gets no more requests, new ones come.
+sleep "$first"
+end=$(($(date +%s) + seconds))
+calm=0
+# Twice in a row: between two requests there is a moment.
+while [ "$calm" -lt 2 ] && [ "$(date +%s)" -lt "$end" ]; do
+    if busy "$@"; then calm=0; else calm=$((calm + 1)); fi
+    sleep 1
+done
+exit 0
