@@ -2,7 +2,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Talking to an OpenAI-compatible server: is it healthy, what does it serve, how fast does it answer.
 
-The role serve puts this file on hosts, beside what a timer runs: it needs nothing but Python.
+The role serve puts this file on hosts, beside what a timer runs: it needs nothing but Python. It is one file
+for that reason, though a long one.
 """
 
 from __future__ import annotations
@@ -55,6 +56,8 @@ LARGEST, LONGEST_LINE = 4 << 20, 1 << 20
 # Seconds for which a server may say nothing before it is taken for one that does not answer: llama.cpp's
 # tells its metrics between two batches, and a batch of a long prompt takes many seconds on processors.
 SILENCE = 60
+# Seconds for which a router must be seen to do nothing.
+CALM = 2
 # No completion has as many tokens.
 MOST_TOKENS = 1 << 32
 
@@ -99,6 +102,10 @@ class Refused(NoAnswer):
     """The server does not answer this without being told more."""
 
 
+class Failing(NoAnswer):
+    """The server could not answer now, as a router whose model comes or goes."""
+
+
 class Silent(NoAnswer):
     """The server took the request and said nothing in time, as one does that computes a long prompt."""
 
@@ -137,6 +144,8 @@ class Server:
     ) -> None:
         self.url = checked_url(url).rstrip("/")
         self.timeout = timeout
+        # Whether it was seen to be one that loads models and gives them up, as requests ask for them.
+        self.router = False
         context = ssl.create_default_context()
         if not validate_certs:
             context.check_hostname = False
@@ -169,8 +178,10 @@ class Server:
             return self.opener.open(request, timeout=timeout or self.timeout)
         except HTTPError as error:
             said = error.read(400).decode("utf-8", "replace").strip()
-            kind = {400: Refused, 404: NotThere}.get(error.code, NoAnswer)
-            raise kind(f"{path} answered {error.code}{': ' + said if said else ''}") from error
+            kinds = {400: Refused, 404: NotThere, **dict.fromkeys((500, 502, 503, 504), Failing)}
+            raise kinds.get(error.code, NoAnswer)(
+                f"{path} answered {error.code}{': ' + said if said else ''}"
+            ) from error
         except (URLError, OSError, ValueError, HTTPException) as error:
             reason = getattr(error, "reason", None) or error
             late = isinstance(reason, socket.timeout)
@@ -264,16 +275,31 @@ class Server:
             raise NoAnswer(f"{path}: the numbers of requests are no numbers") from error
 
     def _of_router(self, refused: Refused) -> int:
+        """A request for a model that loads waits for it. One whose turn has not come is seen by nobody."""
         states = {entry["id"]: _state(entry) for entry in self._models()}
-        if not any(states.values()):
+        self.router = any(states.values())
+        if not self.router:
             raise refused
-        # A request for a model that loads waits for it. Those for one whose turn has not come are seen by nobody.
-        count = sum(state == "loading" for state in states.values())
+        loading = [name for name, state in states.items() if state == "loading"]
+        count = len(loading) if loading and self._loads_by_itself() else 0
         for name, state in states.items():
-            if state == "loaded":
-                # Asked without that word, it would load the model again.
-                count += self._running(f"/metrics?model={quote(name, safe='')}&autoload=false")
+            try:
+                # Without the last word it might load the model.
+                path = f"/metrics?model={quote(name, safe='')}&autoload=false"
+                count += self._running(path) if state == "loaded" else 0
+            except Failing:
+                # It ends, because another one is wanted, or it was begun this moment.
+                count += 1
+            except Refused:
+                continue
         return count
+
+    def _loads_by_itself(self) -> bool:
+        """Whether requests of a router wait for their model; else those for one that loads are refused."""
+        try:
+            return bool(json.loads(self._get("/props")).get("models_autoload", True))
+        except (NoAnswer, ValueError, AttributeError, RecursionError):
+            return True
 
     def completion(self, model: str, prompt: str, max_tokens: int, timeout: float) -> dict[str, t.Any]:
         """One streamed completion: ``text``, ``tokens``, time to the first and per further token, in ms.
@@ -356,16 +382,19 @@ def wait_until_idle(
     """Until the server computes nothing, does not answer, or ``seconds`` are over. ``tell`` is told once how
     many requests there are to wait for."""
     start = answered = time.monotonic()
-    first = last = None
+    first = last = calm = None
     seen = None
     while True:
         try:
             last, seen = server.requests(), None
-            answered, over = time.monotonic(), not last
-            if first is None:
+            answered = time.monotonic()
+            calm = None if last else calm or answered
+            # A router is seen to do nothing while it gives up one model for another that a request waits for.
+            over = calm is not None and (not server.router or answered - calm >= CALM)
+            if last and not first:
                 first = last
-                if first:
-                    tell(first)
+                tell(first)
+            first = first or 0
         except Silent as error:
             seen, over = str(error), time.monotonic() - answered >= silence_seconds
             last = None if over else last

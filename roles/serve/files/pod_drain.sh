@@ -7,8 +7,8 @@ first=$1 seconds=$2
 key=$(printenv "$3" | sed 's/[\\"]/\\&/g')
 shift 3
 
-# As vLLM and llama.cpp's server call them: any number but 0.
-running='^(vllm:num_requests_(running|waiting)|llamacpp:requests_(processing|deferred))([{].*[}])? +[0-9.]*[1-9]'
+# As engines call them: any number but 0.
+running='^[a-z]+:(num_requests_(running|waiting)|requests_(processing|deferred))([{].*[}])? +[0-9.]*[1-9]'
 
 # The key comes by a pipe: the list of processes shows arguments.
 page() {

@@ -145,7 +145,7 @@ def test_a_distribution_without_packages_is_told_what_would_do(plan, os):
 def test_a_repository_of_the_site_has_them_for_any_release(plan):
     found = installed(plan(DEBIAN_13, llama_cpp_build="packages", **REPOSITORY))
     assert found["packages"]["repository"] == {
-        "name": "amdgpu-fleet-llama-cpp",
+        "name": "amdgpu-fleet-serve",
         "uri": "https://apt.example/llama",
         "suite": "trixie",
         "components": ["main"],
@@ -205,3 +205,18 @@ def test_what_the_site_holds_is_not_changed(plan):
     made = plan(packages=there, on_hold=["llama.cpp-tools"], llama_cpp_version="0.7.0")
     assert "llama.cpp-tools" in said(made, "packages.on_hold")[0]
     assert not said(plan(packages=INSTALLED, on_hold=["llama.cpp-tools"]), "packages.on_hold")
+
+
+def test_packages_stay_when_the_server_goes(plan, make_plan):
+    def units(*paths):
+        def there(_gpus, system):
+            system["packages"].update(INSTALLED)
+            system["serve_units"] = list(paths)
+
+        return make_plan("strix-halo-128", there, serve_state="absent")["serve"]
+
+    llama = "/etc/systemd/system/llama-cpp-chat.service"
+    assert set(units(llama)["left_behind"]) == set(INSTALLED)
+    # Nobody is told of those of somebody else, and not twice.
+    assert units("/etc/systemd/system/vllm-chat.service")["left_behind"] == []
+    assert units()["left_behind"] == []

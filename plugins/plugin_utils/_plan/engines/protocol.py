@@ -338,6 +338,9 @@ class Engine(t.Protocol):
     def packages(self, host: Host, build: t.Any) -> Packages | None:
         """The packages of the distribution that bring it, where it is had as those."""
 
+    def left_behind(self, host: Host) -> list[str]:
+        """Packages of its servers, which stay when these go: others may use them."""
+
     def links(self, host: Host, build: t.Any) -> Links:
         """What the links beside the environments say once this build serves."""
 

@@ -88,6 +88,9 @@ class LlamaCpp:
             return None
         return packages.plan(host, build.backend, build.version, build.number)
 
+    def left_behind(self, host: Host) -> list[str]:
+        return packages.left_behind(host)
+
     def links(self, host: Host, build: LlamaBuild) -> Links:
         return Links()
 

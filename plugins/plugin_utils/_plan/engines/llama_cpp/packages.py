@@ -17,7 +17,8 @@ from ...repository import Repository
 from ...wants import INVENTORY, Wants, WantsError
 from ..protocol import Packages
 
-NAME = "amdgpu-fleet-llama-cpp"
+NAME = "amdgpu-fleet-serve"
+BACKENDS = ("vulkan", "hip", "cpu")
 # Debian writes 1:0.7.0+dfsg-2, and before there were releases 8064+dfsg-1.
 VERSION = re.compile(r"(?:\d+:)?(\d+\.\d+\.\d+|\d{3,6})(?![\d.])")
 
@@ -57,6 +58,12 @@ def offered(host: Host) -> bool:
 def names(host: Host, backend: str) -> list[str]:
     """Those of a back end."""
     return [*_known(host)["common"], *_known(host)[backend]]
+
+
+def left_behind(host: Host) -> list[str]:
+    """Those of all back ends that the host has."""
+    every = [name for backend in BACKENDS for name in names(host, backend)]
+    return [name for name in dict.fromkeys(every) if name in host.system["packages"]]
 
 
 def plan(host: Host, backend: str, release: str, number: int) -> Packages:

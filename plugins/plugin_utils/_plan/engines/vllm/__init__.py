@@ -102,6 +102,9 @@ class Vllm:
     def packages(self, host: Host, build: VllmBuild) -> None:
         return None
 
+    def left_behind(self, host: Host) -> list[str]:
+        return []
+
     def links(self, host: Host, build: VllmBuild) -> Links:
         return builds.links(host, build)
 
