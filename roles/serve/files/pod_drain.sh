@@ -10,12 +10,13 @@ shift 3
 # As engines call them: any number but 0.
 running='^[a-z]+:(num_requests_(running|waiting)|requests_(processing|deferred))([{].*[}])? +[0-9.]*[1-9]'
 
-# The key comes by a pipe: the list of processes shows arguments.
+# The page, and below it its status. The key comes by a pipe: the list of processes shows arguments.
 page() {
     if [ -n "$key" ]; then
-        printf 'header = "Authorization: Bearer %s"\n' "$key" | curl --silent --fail --max-time 10 --config - "$1"
+        printf 'header = "Authorization: Bearer %s"\n' "$key" |
+            curl --silent --max-time 10 --write-out '\nstatus %{http_code}\n' --config - "$1"
     else
-        curl --silent --fail --max-time 10 "$1"
+        curl --silent --max-time 10 --write-out '\nstatus %{http_code}\n' "$1"
     fi
 }
 
@@ -23,9 +24,12 @@ busy() {
     for url; do
         text=$(page "$url")
         # 28: it took the request and says nothing, as one does that computes a long prompt.
-        if [ $? -eq 28 ] || printf '%s\n' "$text" | grep -Eq "$running"; then
-            return 0
-        fi
+        [ $? -ne 28 ] || return 0
+        case $url in
+            # A model of a router that comes or goes: a request may wait for it, or for the one that takes its place.
+            *model=*) ! printf '%s\n' "$text" | grep -Eq '^status 50[0234]$' || return 0 ;;
+        esac
+        ! printf '%s\n' "$text" | grep -Eq "$running" || return 0
     done
     return 1
 }
