@@ -170,7 +170,7 @@ def test_debian_13_has_none_and_is_left_as_it_was(host):
     trixie = host.get_host(f"ansible://llama-trixie?ansible_inventory={INVENTORY}")
     before = trixie.check_output("sha256sum /var/lib/dpkg/status")
     done = converge(bed_hosts="llama-trixie")
-    assert done.returncode and "The distribution has no packages of llama.cpp" in flat(done), flat(done)[
+    assert done.returncode and "The distribution has no package of llama-server" in flat(done), flat(done)[
         -3000:
     ]
     assert "llama_cpp_repository_uri" in flat(done)
