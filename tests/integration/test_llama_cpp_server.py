@@ -243,27 +243,51 @@ def running(routed: Server, model: str) -> int:
     return int(float(re.findall(r"^llamacpp:requests_processing (\S+)", text, re.M)[0]))
 
 
-def wait_and_stop(server: Server, routed: Server, drain: Path) -> subprocess.CompletedProcess[str]:
-    """What systemd does: first the program of the unit, then the signal."""
-    command = [sys.executable, drain, routed.url, "--seconds", str(LONGEST_SECONDS)]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=LONGEST_SECONDS, check=False)
+# What a unit runs before the signal, and what a pod does.
+HOW = pytest.mark.parametrize("how", ["unit", "pod"])
+
+
+def wait_and_stop(server: Server, routed: Server, drain: Path, how: str = "unit") -> str:
+    """What systemd does, or the kubelet: first the program that waits, then the signal."""
+    pages = [routed.url + path for path in router.metrics({"alias": "first", "models": {"second": ""}})]
+    commands = {
+        "unit": [sys.executable, drain, routed.url, "--seconds", str(LONGEST_SECONDS)],
+        "pod": [
+            "sh",
+            REPOSITORY / "roles/serve/files/pod_drain.sh",
+            "0",
+            str(LONGEST_SECONDS),
+            "NO_KEY",
+            *pages,
+        ],
+    }
+    done = subprocess.run(
+        commands[how], capture_output=True, text=True, timeout=2 * LONGEST_SECONDS, check=True
+    )
     stop_router(server)
-    return done
+    assert done.stderr == "", done
+    return done.stdout
 
 
-def test_a_router_under_load_answers_all_before_it_is_told_to_stop(server: Server, drain: Path) -> None:
+@HOW
+def test_a_router_under_load_answers_all_before_it_is_told_to_stop(
+    server: Server, drain: Path, how: str
+) -> None:
     with router_of(server, 2) as routed:
         wait_for(lambda: set(states(routed).values()) == {"loaded"}, "both models loaded")
         asked = Asked(routed, long_request(server)["n_predict"] // 3)
         for model in ("first", "second", "first", "second"):
             asked.ask(model)
         wait_for(lambda: running(routed, "first") == running(routed, "second") == 2, "all four run")
-        done = wait_and_stop(server, routed, drain)
-        assert "4 requests run: waiting up to" in done.stdout and "nothing runs after" in done.stdout, done
+        said = wait_and_stop(server, routed, drain, how)
+        assert how == "pod" or ("4 requests run: waiting up to" in said and "nothing runs after" in said), (
+            said
+        )
         assert asked.join() == [asked.wanted] * 4
 
 
-def test_a_request_that_waits_for_its_model_is_answered_too(server: Server, drain: Path) -> None:
+@HOW
+def test_a_request_that_waits_for_its_model_is_answered_too(server: Server, drain: Path, how: str) -> None:
     """With room for one model the router shows nobody a request for the other one, until it loads it."""
     with router_of(server, 1) as routed:
         wait_for(lambda: states(routed)["first"] == "loaded", "the first model loaded")
@@ -274,16 +298,15 @@ def test_a_request_that_waits_for_its_model_is_answered_too(server: Server, drai
         wait_for(
             lambda: "queued" in podman("exec", server.name, "cat", "/tmp/router"), "the second one waits"
         )
-        done = wait_and_stop(server, routed, drain)
-        assert "nothing runs after" in done.stdout, done
+        said = wait_and_stop(server, routed, drain, how)
+        assert how == "pod" or "nothing runs after" in said, said
         assert asked.join() == [asked.wanted] * 2
 
 
 def test_asking_a_router_loads_no_model(server: Server, drain: Path) -> None:
     with router_of(server, 1) as routed:
         wait_for(lambda: states(routed)["first"] == "loaded", "the first model loaded")
-        done = wait_and_stop(server, routed, drain)
-        assert done.stdout == "nothing runs\n" and done.stderr == "", done
+        assert wait_and_stop(server, routed, drain) == "nothing runs\n"
         assert "second" not in "".join(
             line
             for line in podman("exec", server.name, "cat", "/tmp/router").splitlines()
