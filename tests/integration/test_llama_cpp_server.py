@@ -5,6 +5,7 @@ plan claims of it is held against it: memory, options, and what it does when it 
 from __future__ import annotations
 
 import contextlib
+import http.client
 import json
 import re
 import shutil
@@ -219,7 +220,7 @@ class Asked:
         def run() -> None:
             try:
                 self.answers.append(self.routed.get("/v1/completions", body)["usage"]["completion_tokens"])
-            except (OSError, ValueError) as error:
+            except (OSError, ValueError, http.client.HTTPException) as error:
                 self.answers.append(error)
 
         self.threads.append(threading.Thread(target=run))
