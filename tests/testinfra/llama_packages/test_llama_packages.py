@@ -15,7 +15,7 @@ import pytest
 REPOSITORY = Path(__file__).resolve().parents[3]
 INVENTORY = os.environ["MOLECULE_INVENTORY_FILE"]
 UNIT, URL = "llama-cpp-desk", "http://127.0.0.1:8000"
-PACKAGES = ("llama.cpp-tools", "libggml0-backend-vulkan", "mesa-vulkan-drivers")
+PACKAGES = ("llama.cpp-tools", "libllama0", "libggml0-backend-vulkan", "mesa-vulkan-drivers")
 BEARER = "Authorization: Bearer planted-key"
 testinfra_hosts = ["ansible://llama-sid"]
 
@@ -181,7 +181,7 @@ def test_debian_13_has_none_and_is_left_as_it_was(host):
 def test_the_packages_stay_when_the_server_goes(host):
     done = converge(serve_state="absent", serve_purge=True)
     assert done.returncode == 0, flat(done)[-3000:]
-    said = "llama-sid: llama.cpp-tools libggml0-backend-vulkan mesa-vulkan-drivers stay, because others may use them"
+    said = "llama-sid: llama.cpp-tools libllama0 libggml0-backend-vulkan mesa-vulkan-drivers stay, because others may use them"
     assert said in flat(done), flat(done)[-3000:]
     assert (
         not host.file(f"/etc/systemd/system/{UNIT}.service").exists and not host.file("/etc/llama-cpp").exists

@@ -12,9 +12,17 @@ from ansible_collections.amdgpu.fleet.plugins.plugin_utils._plan.findings import
 
 FILE = "/srv/models/tiny.gguf"
 PROGRAM = "/usr/bin/llama-server"
-RELEASE = "llama.cpp-tools=1:0.7.0+*"
+RELEASE = ["llama.cpp-tools=1:0.7.0+*", "libllama0=1:0.7.0+*"]
 VULKAN = {"libggml0-backend-vulkan": "0.27.0-1", "mesa-vulkan-drivers": "26.2.6-1"}
-INSTALLED = {"llama.cpp-tools": "1:0.7.0+dfsg-2", **VULKAN}
+SERVER = {"llama.cpp-tools": "1:0.7.0+dfsg-2", "libllama0": "1:0.7.0+dfsg-2"}
+INSTALLED = {**SERVER, **VULKAN}
+
+
+def of(version):
+    """The packages of another release."""
+    return {"llama.cpp-tools": version, "libllama0": version, **VULKAN}
+
+
 FORKY = {"id": "debian", "version": None, "codename": "forky", "name": "Debian GNU/Linux forky/sid", "like": [],
          "ubuntu_codename": None, "debian_codename": None, "package_manager": "apt"}  # fmt: skip
 DEBIAN_13 = {**FORKY, "version": "13", "codename": "trixie", "name": "Debian GNU/Linux 13 (trixie)"}
@@ -71,7 +79,7 @@ def test_a_bare_host_gets_the_server_its_back_end_and_mesa(plan):
     assert (found["kind"], found["variant"], found["present"], found["venv"], found["container"]) == (
         "venv", "vulkan", False, None, None)  # fmt: skip
     packages = found["packages"]
-    assert packages["install"] == [RELEASE, "libggml0-backend-vulkan", "mesa-vulkan-drivers"]
+    assert packages["install"] == [*RELEASE, "libggml0-backend-vulkan", "mesa-vulkan-drivers"]
     assert packages["names"] == packages["install"] and packages["repository"] is None
     assert packages["proof"] == [PROGRAM, "--version"] and "11669" in packages["proof_output"]
     (server,) = made["serve"]["instances"]
@@ -86,39 +94,39 @@ def test_what_is_there_is_not_installed_again(plan):
 
 def test_a_back_end_that_is_missing_is_installed(plan):
     """Without it the server would go on on the CPU."""
-    found = installed(plan(packages={"llama.cpp-tools": "1:0.7.0+dfsg-2"}))
+    found = installed(plan(packages=SERVER))
     assert found["packages"]["install"] == ["libggml0-backend-vulkan", "mesa-vulkan-drivers"]
 
 
 def test_each_back_end_has_its_packages(plan):
     hip = installed(plan(llama_cpp_backend="hip", llama_cpp_build="packages", gfx="gfx1030"))
-    assert hip["packages"]["install"] == [RELEASE, "libggml0-backend-hip"]
+    assert hip["packages"]["install"] == [*RELEASE, "libggml0-backend-hip"]
     cpu = installed(plan(llama_cpp_backend="cpu"))
-    assert cpu["packages"]["install"] == [RELEASE]
+    assert cpu["packages"]["install"] == RELEASE
 
 
 def test_the_release_of_the_package_is_what_options_are_held_to(plan):
     newer = {"plan_catalog": {"llama_cpp": {"releases": {
         "0.8.0": {"build": 12001, "date": "2026-12-01", "source": "the test"}}}}}  # fmt: skip
-    there = {**INSTALLED, "llama.cpp-tools": "1:0.8.0+dfsg-1"}
+    there = of("1:0.8.0+dfsg-1")
     found = installed(plan(packages=there, **newer))
     assert (found["version"], found["present"]) == ("0.8.0", True)
     assert "12001" in found["packages"]["proof_output"]
     # Asked for, it changes the packages; the options of the plan are those of that release.
     back = installed(plan(packages=there, llama_cpp_version="0.7.0", **newer))
-    assert back["packages"]["install"] == [RELEASE] and "11669" in back["packages"]["proof_output"]
+    assert back["packages"]["install"] == RELEASE and "11669" in back["packages"]["proof_output"]
 
 
 def test_a_release_that_nobody_knows_is_refused_with_its_package(plan):
-    made = plan(packages={**INSTALLED, "llama.cpp-tools": "1:0.9.1+dfsg-1"})
+    made = plan(packages=of("1:0.9.1+dfsg-1"))
     assert "llama.cpp-tools 1:0.9.1+dfsg-1" in said(made, "llama.release")[0]
     # By the number of its build it is known, and stays as it is installed.
-    named = plan(packages={**INSTALLED, "llama.cpp-tools": "1:0.9.1+dfsg-1"}, llama_cpp_version="b12345")
+    named = plan(packages=of("1:0.9.1+dfsg-1"), llama_cpp_version="b12345")
     assert installed(named)["present"] and "12345" in installed(named)["packages"]["proof_output"]
 
 
 def test_debian_before_releases_had_names_tells_its_build(plan):
-    found = installed(plan(packages={**INSTALLED, "llama.cpp-tools": "10771+dfsg-1"}))
+    found = installed(plan(packages=of("10771+dfsg-1")))
     assert found["version"] == "b10771" and found["present"]
 
 
@@ -139,7 +147,7 @@ def test_a_distribution_without_packages_is_told_what_would_do(plan, os):
     assert installed(made)["packages"] is None
     # Left to itself the plan takes a container there, or says that nothing brings the program.
     (told,) = said(plan(os, serve_kind="venv"), "llama.program")
-    assert "llama.cpp-tools libggml0-backend-vulkan mesa-vulkan-drivers" in told
+    assert "llama.cpp-tools libllama0 libggml0-backend-vulkan mesa-vulkan-drivers" in told
 
 
 def test_a_repository_of_the_site_has_them_for_any_release(plan):
@@ -201,7 +209,7 @@ def test_a_gpu_that_the_package_has_no_code_for(plan):
 
 
 def test_what_the_site_holds_is_not_changed(plan):
-    there = {**INSTALLED, "llama.cpp-tools": "1:0.6.0+dfsg-1"}
+    there = of("1:0.6.0+dfsg-1")
     made = plan(packages=there, on_hold=["llama.cpp-tools"], llama_cpp_version="0.7.0")
     assert "llama.cpp-tools" in said(made, "packages.on_hold")[0]
     assert not said(plan(packages=INSTALLED, on_hold=["llama.cpp-tools"]), "packages.on_hold")

@@ -25,7 +25,7 @@ VERSION = re.compile(r"(?:\d+:)?(\d+\.\d+\.\d+|\d{3,6})(?![\d.])")
 
 def installed_release(host: Host) -> str:
     """The release of the package that is installed, in the words of ``llama_cpp_version``; else empty."""
-    found = VERSION.match(host.system["packages"].get(_known(host)["release"]["package"], ""))
+    found = VERSION.match(host.system["packages"].get(_of_release(host)[0], ""))
     if not found:
         return ""
     return found.group(1) if "." in found.group(1) else f"b{found.group(1)}"
@@ -33,7 +33,7 @@ def installed_release(host: Host) -> str:
 
 def seen(host: Host) -> str:
     """The package that is installed, for a sentence."""
-    name = _known(host)["release"]["package"]
+    name = _of_release(host)[0]
     return f"{name} {host.system['packages'].get(name, '')}".strip()
 
 
@@ -73,7 +73,7 @@ def plan(host: Host, backend: str, release: str, number: int) -> Packages:
     pinned = known["release"]["version"].format(release=release)
     by_version = release in host.catalog.llama_cpp["releases"]
     every = [
-        f"{name}={pinned}" if by_version and name == known["release"]["package"] else name
+        f"{name}={pinned}" if by_version and name in _of_release(host) else name
         for name in names(host, backend)
     ]
     host.note("serve", "packages of llama.cpp", " ".join(every), "a server without a container", source)
@@ -122,6 +122,11 @@ def _repository(host: Host) -> Repository | None:
         key_url=wants.llama_cpp_repository_key_url,
         fingerprint=wants.llama_cpp_repository_fingerprint,
     )
+
+
+def _of_release(host: Host) -> list[str]:
+    """Those whose version is the release, the one with the program first."""
+    return t.cast("list[str]", _known(host)["release"]["packages"])
 
 
 def _known(host: Host) -> dict[str, t.Any]:
