@@ -37,6 +37,8 @@ REQUESTS = re.compile(
     re.M,
 )
 
+# What a completion goes on from: whoever reads the answer knows whether it is right.
+PROMPT = "The capital of France is"
 TRANSCRIPTIONS = "/v1/audio/transcriptions"
 # What is asked of servers that give no completions, path by path until there is one.
 POOLING: tuple[str, dict[str, t.Any]] = ("/pooling", {"input": "a"})

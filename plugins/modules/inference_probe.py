@@ -39,7 +39,7 @@ options:
   prompt:
     description: Text to complete.
     type: str
-    default: "AMD GPUs are"
+    default: The capital of France is
   completion:
     description: Whether to ask for an answer. Without one, C(/health) is enough.
     type: bool
@@ -103,7 +103,12 @@ import time
 from ansible.module_utils.basic import AnsibleModule
 
 from ansible_collections.amdgpu.fleet.plugins.module_utils._answer import hold_to_text
-from ansible_collections.amdgpu.fleet.plugins.module_utils._inference import QUESTIONS, NoAnswer, Server
+from ansible_collections.amdgpu.fleet.plugins.module_utils._inference import (
+    PROMPT,
+    QUESTIONS,
+    NoAnswer,
+    Server,
+)
 from ansible_collections.amdgpu.fleet.plugins.module_utils._waiting import wrong_interval
 
 # A server that ended this often while it was waited for will not come up.
@@ -185,7 +190,7 @@ def main() -> None:
             "model": {"type": "str", "required": True},
             "unit": {"type": "str"},
             "api_key_file": {"type": "path", "no_log": False},
-            "prompt": {"type": "str", "default": "AMD GPUs are"},
+            "prompt": {"type": "str", "default": PROMPT},
             "completion": {"type": "bool", "default": True},
             "question": {"type": "str", "choices": ["completion", *QUESTIONS], "default": "completion"},
             "max_tokens": {"type": "int", "default": 16, "no_log": False},
