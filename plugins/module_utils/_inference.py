@@ -108,6 +108,10 @@ class Failing(NoAnswer):
     """The server could not answer now, as a router whose model comes or goes."""
 
 
+class Broken(NoAnswer):
+    """It will not come: a model of a router could not be loaded."""
+
+
 class Silent(NoAnswer):
     """The server took the request and said nothing in time, as one does that computes a long prompt."""
 
@@ -148,6 +152,8 @@ class Server:
         self.timeout = timeout
         # Whether it was seen to be one that loads models and gives them up, as requests ask for them.
         self.router = False
+        # What it said of its models.
+        self.listed: list[dict[str, t.Any]] = []
         context = ssl.create_default_context()
         if not validate_certs:
             context.check_hostname = False
@@ -236,6 +242,17 @@ class Server:
             late = isinstance(error, socket.timeout)
             raise (Silent if late else NoAnswer)(f"{path}: {error}") from error
 
+    def settled(self) -> None:
+        """Return unless a router still loaded its first models when it was last asked for ``models``: it says
+        that it is well before."""
+        lost = [entry["id"] for entry in self.listed if _status(entry).get("failed")]
+        if lost:
+            raise Broken(f"/v1/models: {', '.join(lost)} could not be loaded")
+        loading = [entry["id"] for entry in self.listed if _status(entry).get("value") == "loading"]
+        # Else a request for one waits for it by itself.
+        if loading and not self._loads_by_itself():
+            raise NoAnswer(f"/v1/models: {', '.join(loading)} is still loading")
+
     def _models(self) -> list[dict[str, t.Any]]:
         try:
             found = json.loads(self._get("/v1/models"))["data"]
@@ -245,7 +262,8 @@ class Server:
 
     def models(self) -> list[str]:
         """The names the server serves."""
-        return [entry["id"] for entry in self._models()]
+        self.listed = self._models()
+        return [entry["id"] for entry in self.listed]
 
     def version(self) -> str | None:
         """What the server says of its own version: vLLM's release, or the build of llama.cpp's server.
@@ -278,7 +296,7 @@ class Server:
 
     def _of_router(self, refused: Refused) -> int:
         """A request for a model that loads waits for it. One whose turn has not come is seen by nobody."""
-        states = {entry["id"]: _state(entry) for entry in self._models()}
+        states = {entry["id"]: _status(entry).get("value") for entry in self._models()}
         self.router = any(states.values())
         if not self.router:
             raise refused
@@ -408,10 +426,10 @@ def wait_until_idle(
         time.sleep(interval)
 
 
-def _state(model: dict[str, t.Any]) -> str:
-    """Whether a router has loaded a model; empty where the server is none."""
+def _status(model: dict[str, t.Any]) -> dict[str, t.Any]:
+    """What a router says of a model: whether it is loaded. Empty where the server is none."""
     status = model.get("status")
-    return str(status.get("value") or "") if isinstance(status, dict) else ""
+    return status if isinstance(status, dict) else {}
 
 
 def silence(seconds: int = 1, rate: int = 16000) -> bytes:

@@ -146,6 +146,7 @@ def ask(wanted: Wanted) -> dict[str, Any]:
         if not wanted.model:
             return {"models": None}
         seen: dict[str, Any] = {"models": server.models()}
+        server.settled()
         if wanted.version:
             seen["version"] = server.version()
         if not wanted.question or wanted.model not in seen["models"]:

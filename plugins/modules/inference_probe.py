@@ -106,6 +106,7 @@ from ansible_collections.amdgpu.fleet.plugins.module_utils._answer import hold_t
 from ansible_collections.amdgpu.fleet.plugins.module_utils._inference import (
     PROMPT,
     QUESTIONS,
+    Broken,
     NoAnswer,
     Server,
 )
@@ -183,6 +184,21 @@ def wait_for_health(module: AnsibleModule, server: Server, deadline: float) -> N
         time.sleep(module.params["interval"])
 
 
+def models_of(module: AnsibleModule, server: Server, deadline: float) -> list[str]:
+    """What it serves, once a server of several models has loaded them."""
+    while True:
+        models = server.models()
+        try:
+            server.settled()
+            return models
+        except Broken:
+            raise
+        except NoAnswer:
+            if time.monotonic() >= deadline:
+                raise
+        time.sleep(module.params["interval"])
+
+
 def main() -> None:
     module = AnsibleModule(
         argument_spec={
@@ -215,7 +231,7 @@ def main() -> None:
     if not params["completion"]:
         module.exit_json(changed=False, waited_seconds=waited)
     try:
-        models = server.models()
+        models = models_of(module, server, start + params["timeout"])
         if params["model"] not in models:
             module.fail_json(
                 msg=f"{server.url} serves {', '.join(models) or 'nothing'}, not {params['model']}. "

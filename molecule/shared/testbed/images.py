@@ -53,7 +53,11 @@ _HOOKS = (
 
 # Debian's rpm keeps its database in the home of the caller, and its dnf comes without a folder for
 # repositories.
-_SID_HOOKS = (f'echo {shlex.quote(OLD_FILES)} > "$1/etc/apt/apt.conf.d/98old-files"',)
+# grub2-common's own unit writes into an environment of GRUB that no container has.
+_SID_HOOKS = (
+    f'echo {shlex.quote(OLD_FILES)} > "$1/etc/apt/apt.conf.d/98old-files"',
+    'chroot "$1" systemctl mask --quiet grub2-common.service',
+)
 _EL_HOOKS = (
     'mkdir -p "$1/etc/rpm" "$1/etc/yum.repos.d" "$1/etc/pki/rpm-gpg" "$1/var/lib/rpm"',
     'echo "%_dbpath /var/lib/rpm" > "$1/etc/rpm/macros.bed"',

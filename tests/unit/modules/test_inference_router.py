@@ -36,12 +36,19 @@ class Handler(BaseHTTPRequestHandler):
             made.now = made.moments.pop(0) if len(made.moments) > 1 else made.moments[0]
             models = [{"id": name, **state} for name, (state, _runs) in made.now.items()]
             self.answer(200, json.dumps({"data": models}))
+        elif parts.path == "/health":
+            self.answer(200, '{"status": "ok"}')
         elif parts.path == "/props":
             self.answer(200, json.dumps(made.properties))
         elif "model" not in asked:
             self.answer(400, "model name is missing from the request")
         else:
             self.model(asked)
+
+    def do_POST(self) -> None:
+        self.rfile.read(int(self.headers["Content-Length"]))
+        pieces = [{"choices": [{"text": "Paris"}]}, {"choices": [], "usage": {"completion_tokens": 1}}]
+        self.answer(200, "".join(f"data: {json.dumps(each)}\n\n" for each in pieces) + "data: [DONE]\n\n")
 
     def model(self, asked: dict[str, list[str]]) -> None:
         # Whoever asks without it may make the router load a model.
@@ -147,3 +154,42 @@ def test_what_never_ends_is_told(router, run_module):
     router.moments = [{"a": model("loaded", 1), "b": model("loaded", 1)}]
     result = run_module("inference_idle", url=router.url, timeout=1, interval=0.05)
     assert "still computes 2 requests" in result["msg"]
+
+
+# --- the start of a router, which says that it is well before any of its models is loaded
+
+
+def failed(code: int) -> tuple[dict, int]:
+    return ({"status": {"value": "unloaded", "failed": True, "exit_code": code}}, 0)
+
+
+def test_a_probe_waits_until_the_first_models_are_loaded(router, run_module):
+    router.properties["models_autoload"] = False
+    router.moments = [
+        {"a": model("loading"), "b": model("loading")},
+        {"a": model("loaded"), "b": model("loading")},
+        {"a": model("loaded"), "b": model("loaded")},
+    ]
+    result = run_module("inference_probe", url=router.url, model="a", timeout=30, interval=0.05)
+    assert result["models"] == ["a", "b"] and result["text"] == "Paris" and len(router.moments) == 1
+
+
+def test_a_model_that_could_not_be_loaded_is_named_at_once(router, run_module):
+    router.properties["models_autoload"] = False
+    router.moments = [{"a": model("loaded"), "b": failed(1)}]
+    result = run_module("inference_probe", url=router.url, model="a", timeout=600, interval=0.05)
+    assert "is up but does not serve: /v1/models: b could not be loaded" in result["msg"]
+
+
+def test_a_probe_does_not_wait_for_ever(router, run_module):
+    router.properties["models_autoload"] = False
+    router.moments = [{"a": model("loading")}]
+    result = run_module("inference_probe", url=router.url, model="a", timeout=1, interval=0.05)
+    assert "a is still loading" in result["msg"]
+
+
+def test_a_model_that_comes_when_it_is_asked_for_is_asked_for(router, run_module):
+    router.moments = [{"a": model("unloaded"), "b": model("loading")}]
+    assert (
+        run_module("inference_probe", url=router.url, model="a", timeout=5, interval=0.05)["text"] == "Paris"
+    )
