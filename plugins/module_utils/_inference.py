@@ -2,7 +2,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Talking to an OpenAI-compatible server: is it healthy, what does it serve, how fast does it answer.
 
-The role serve puts this file on hosts, beside what a timer runs: it needs nothing but Python.
+The role serve puts this file on hosts, beside what a timer runs: it needs nothing but Python. It is one file
+for that reason, though a long one.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ import time
 import typing as t
 from http.client import HTTPException, IncompleteRead
 from urllib.error import HTTPError, URLError
-from urllib.parse import urlsplit
+from urllib.parse import quote, urlsplit
 from urllib.request import (
     HTTPDefaultErrorHandler,
     HTTPErrorProcessor,
@@ -36,6 +37,8 @@ REQUESTS = re.compile(
     re.M,
 )
 
+# What a completion goes on from: whoever reads the answer knows whether it is right.
+PROMPT = "The capital of France is"
 TRANSCRIPTIONS = "/v1/audio/transcriptions"
 # What is asked of servers that give no completions, path by path until there is one.
 POOLING: tuple[str, dict[str, t.Any]] = ("/pooling", {"input": "a"})
@@ -55,6 +58,8 @@ LARGEST, LONGEST_LINE = 4 << 20, 1 << 20
 # Seconds for which a server may say nothing before it is taken for one that does not answer: llama.cpp's
 # tells its metrics between two batches, and a batch of a long prompt takes many seconds on processors.
 SILENCE = 60
+# Seconds for which a router must be seen to do nothing.
+CALM = 2
 # No completion has as many tokens.
 MOST_TOKENS = 1 << 32
 
@@ -95,6 +100,18 @@ class NotThere(NoAnswer):
     """The server has no such path."""
 
 
+class Refused(NoAnswer):
+    """The server does not answer this without being told more."""
+
+
+class Failing(NoAnswer):
+    """The server could not answer now, as a router whose model comes or goes."""
+
+
+class Broken(NoAnswer):
+    """It will not come: a model of a router could not be loaded."""
+
+
 class Silent(NoAnswer):
     """The server took the request and said nothing in time, as one does that computes a long prompt."""
 
@@ -133,6 +150,10 @@ class Server:
     ) -> None:
         self.url = checked_url(url).rstrip("/")
         self.timeout = timeout
+        # Whether it was seen to be one that loads models and gives them up, as requests ask for them.
+        self.router = False
+        # What it said of its models.
+        self.listed: list[dict[str, t.Any]] = []
         context = ssl.create_default_context()
         if not validate_certs:
             context.check_hostname = False
@@ -165,8 +186,10 @@ class Server:
             return self.opener.open(request, timeout=timeout or self.timeout)
         except HTTPError as error:
             said = error.read(400).decode("utf-8", "replace").strip()
-            missing = NotThere if error.code == 404 else NoAnswer
-            raise missing(f"{path} answered {error.code}{': ' + said if said else ''}") from error
+            kinds = {400: Refused, 404: NotThere, **dict.fromkeys((500, 502, 503, 504), Failing)}
+            raise kinds.get(error.code, NoAnswer)(
+                f"{path} answered {error.code}{': ' + said if said else ''}"
+            ) from error
         except (URLError, OSError, ValueError, HTTPException) as error:
             reason = getattr(error, "reason", None) or error
             late = isinstance(reason, socket.timeout)
@@ -210,43 +233,93 @@ class Server:
         except (OSError, HTTPException) as error:
             raise NoAnswer(f"/health: {error}") from error
 
-    def models(self) -> list[str]:
-        """The names the server serves."""
+    def _get(self, path: str) -> bytes:
+        """The whole answer to a question, in time."""
         try:
             with within(self.timeout):
-                answer = read_all(self.request("/v1/models"))
-            return [str(entry["id"]) for entry in json.loads(answer)["data"]]
-        except (ValueError, KeyError, TypeError, RecursionError, OSError, HTTPException) as error:
+                return read_all(self.request(path))
+        except (OSError, HTTPException) as error:
+            late = isinstance(error, socket.timeout)
+            raise (Silent if late else NoAnswer)(f"{path}: {error}") from error
+
+    def settled(self) -> None:
+        """Return unless a router still loaded its first models when it was last asked for ``models``: it says
+        that it is well before."""
+        lost = [entry["id"] for entry in self.listed if _status(entry).get("failed")]
+        if lost:
+            raise Broken(f"/v1/models: {', '.join(lost)} could not be loaded")
+        loading = [entry["id"] for entry in self.listed if _status(entry).get("value") == "loading"]
+        # Else a request for one waits for it by itself.
+        if loading and not self._loads_by_itself():
+            raise NoAnswer(f"/v1/models: {', '.join(loading)} is still loading")
+
+    def _models(self) -> list[dict[str, t.Any]]:
+        try:
+            found = json.loads(self._get("/v1/models"))["data"]
+            return [{**entry, "id": str(entry["id"])} for entry in found]
+        except (ValueError, KeyError, TypeError, RecursionError) as error:
             raise NoAnswer("/v1/models: the answer is not a list of models") from error
+
+    def models(self) -> list[str]:
+        """The names the server serves."""
+        self.listed = self._models()
+        return [entry["id"] for entry in self.listed]
 
     def version(self) -> str | None:
         """What the server says of its own version: vLLM's release, or the build of llama.cpp's server.
         ``None`` where it does not say."""
         for path, name in VERSIONS:
             try:
-                with within(self.timeout):
-                    answer = json.loads(read_all(self.request(path)))
+                answer = json.loads(self._get(path))
                 if isinstance(answer.get(name), str):
                     return str(answer[name])
-            except (NoAnswer, ValueError, AttributeError, RecursionError, OSError, HTTPException):
+            except (NoAnswer, ValueError, AttributeError, RecursionError):
                 continue
         return None
 
     def requests(self) -> int:
         """How many requests run or wait, over all models and engines of the server."""
         try:
-            with within(self.timeout):
-                text = read_all(self.request("/metrics")).decode("utf-8", "replace")
-        except (OSError, HTTPException) as error:
-            late = isinstance(error, socket.timeout)
-            raise (Silent if late else NoAnswer)(f"/metrics: {error}") from error
-        values = REQUESTS.findall(text)
+            return self._running("/metrics")
+        except Refused as error:
+            # llama.cpp's router has the numbers of each model, and none of all together.
+            return self._of_router(error)
+
+    def _running(self, path: str) -> int:
+        values = REQUESTS.findall(self._get(path).decode("utf-8", "replace"))
         if not values:
-            raise NoAnswer("/metrics: the numbers of requests are not among them")
+            raise NoAnswer(f"{path}: the numbers of requests are not among them")
         try:
             return round(sum(float(value) for value in values))
         except (ValueError, OverflowError) as error:
-            raise NoAnswer("/metrics: the numbers of requests are no numbers") from error
+            raise NoAnswer(f"{path}: the numbers of requests are no numbers") from error
+
+    def _of_router(self, refused: Refused) -> int:
+        """A request for a model that loads waits for it. One whose turn has not come is seen by nobody."""
+        states = {entry["id"]: _status(entry).get("value") for entry in self._models()}
+        self.router = any(states.values())
+        if not self.router:
+            raise refused
+        loading = [name for name, state in states.items() if state == "loading"]
+        count = len(loading) if loading and self._loads_by_itself() else 0
+        for name, state in states.items():
+            try:
+                # Without the last word it might load the model.
+                path = f"/metrics?model={quote(name, safe='')}&autoload=false"
+                count += self._running(path) if state == "loaded" else 0
+            except Failing:
+                # It ends, because another one is wanted, or it was begun this moment.
+                count += 1
+            except Refused:
+                continue
+        return count
+
+    def _loads_by_itself(self) -> bool:
+        """Whether requests of a router wait for their model; else those for one that loads are refused."""
+        try:
+            return bool(json.loads(self._get("/props")).get("models_autoload", True))
+        except (NoAnswer, ValueError, AttributeError, RecursionError):
+            return True
 
     def completion(self, model: str, prompt: str, max_tokens: int, timeout: float) -> dict[str, t.Any]:
         """One streamed completion: ``text``, ``tokens``, time to the first and per further token, in ms.
@@ -329,16 +402,19 @@ def wait_until_idle(
     """Until the server computes nothing, does not answer, or ``seconds`` are over. ``tell`` is told once how
     many requests there are to wait for."""
     start = answered = time.monotonic()
-    first = last = None
+    first = last = calm = None
     seen = None
     while True:
         try:
             last, seen = server.requests(), None
-            answered, over = time.monotonic(), not last
-            if first is None:
+            answered = time.monotonic()
+            calm = None if last else calm or answered
+            # A router is seen to do nothing while it gives up one model for another that a request waits for.
+            over = calm is not None and (not server.router or answered - calm >= CALM)
+            if last and not first:
                 first = last
-                if first:
-                    tell(first)
+                tell(first)
+            first = first or 0
         except Silent as error:
             seen, over = str(error), time.monotonic() - answered >= silence_seconds
             last = None if over else last
@@ -348,6 +424,12 @@ def wait_until_idle(
         if over or waited >= seconds:
             return Idle(first, last, round(waited, 1), seen)
         time.sleep(interval)
+
+
+def _status(model: dict[str, t.Any]) -> dict[str, t.Any]:
+    """What a router says of a model: whether it is loaded. Empty where the server is none."""
+    status = model.get("status")
+    return status if isinstance(status, dict) else {}
 
 
 def silence(seconds: int = 1, rate: int = 16000) -> bytes:

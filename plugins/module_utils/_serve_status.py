@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple, Optional
 
 from . import _systemd
-from ._inference import NoAnswer, Server
+from ._inference import PROMPT, NoAnswer, Server
 
 PROPERTIES = (
     "LoadState", "ActiveState", "SubState", "Result", "ExecMainStatus", "NRestarts",
@@ -146,12 +146,13 @@ def ask(wanted: Wanted) -> dict[str, Any]:
         if not wanted.model:
             return {"models": None}
         seen: dict[str, Any] = {"models": server.models()}
+        server.settled()
         if wanted.version:
             seen["version"] = server.version()
         if not wanted.question or wanted.model not in seen["models"]:
             return seen
         if wanted.question != "completion":
             return {**seen, "answered": server.ask(wanted.question, wanted.model, 120)}
-        return {**seen, "completion": server.completion(wanted.model, "AMD GPUs are", 16, 120)}
+        return {**seen, "completion": server.completion(wanted.model, PROMPT, 16, 120)}
     except (NoAnswer, ValueError) as error:
         return {"error": str(error)}

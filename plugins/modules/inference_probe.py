@@ -39,7 +39,7 @@ options:
   prompt:
     description: Text to complete.
     type: str
-    default: "AMD GPUs are"
+    default: The capital of France is
   completion:
     description: Whether to ask for an answer. Without one, C(/health) is enough.
     type: bool
@@ -103,7 +103,13 @@ import time
 from ansible.module_utils.basic import AnsibleModule
 
 from ansible_collections.amdgpu.fleet.plugins.module_utils._answer import hold_to_text
-from ansible_collections.amdgpu.fleet.plugins.module_utils._inference import QUESTIONS, NoAnswer, Server
+from ansible_collections.amdgpu.fleet.plugins.module_utils._inference import (
+    PROMPT,
+    QUESTIONS,
+    Broken,
+    NoAnswer,
+    Server,
+)
 from ansible_collections.amdgpu.fleet.plugins.module_utils._waiting import wrong_interval
 
 # A server that ended this often while it was waited for will not come up.
@@ -178,6 +184,21 @@ def wait_for_health(module: AnsibleModule, server: Server, deadline: float) -> N
         time.sleep(module.params["interval"])
 
 
+def models_of(module: AnsibleModule, server: Server, deadline: float) -> list[str]:
+    """What it serves, once a server of several models has loaded them."""
+    while True:
+        models = server.models()
+        try:
+            server.settled()
+            return models
+        except Broken:
+            raise
+        except NoAnswer:
+            if time.monotonic() >= deadline:
+                raise
+        time.sleep(module.params["interval"])
+
+
 def main() -> None:
     module = AnsibleModule(
         argument_spec={
@@ -185,7 +206,7 @@ def main() -> None:
             "model": {"type": "str", "required": True},
             "unit": {"type": "str"},
             "api_key_file": {"type": "path", "no_log": False},
-            "prompt": {"type": "str", "default": "AMD GPUs are"},
+            "prompt": {"type": "str", "default": PROMPT},
             "completion": {"type": "bool", "default": True},
             "question": {"type": "str", "choices": ["completion", *QUESTIONS], "default": "completion"},
             "max_tokens": {"type": "int", "default": 16, "no_log": False},
@@ -210,7 +231,7 @@ def main() -> None:
     if not params["completion"]:
         module.exit_json(changed=False, waited_seconds=waited)
     try:
-        models = server.models()
+        models = models_of(module, server, start + params["timeout"])
         if params["model"] not in models:
             module.fail_json(
                 msg=f"{server.url} serves {', '.join(models) or 'nothing'}, not {params['model']}. "

@@ -4,6 +4,8 @@ plan claims of it is held against it: memory, options, and what it does when it 
 
 from __future__ import annotations
 
+import contextlib
+import http.client
 import json
 import re
 import shutil
@@ -13,7 +15,7 @@ import threading
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -151,15 +153,18 @@ def test_a_draft_without_a_type_is_loaded_and_not_asked(server: Server) -> None:
     assert need.cache == pytest.approx(logged(log, "KV"), rel=0.03), log
 
 
-def test_a_router_loads_what_its_file_names_and_serves_each_by_its_name(server: Server) -> None:
-    """The configuration that the plan writes, and its environment."""
-    asked = {"alias": "first", "models": {"second": real_model.GGUF}, "models-max": 1}
+@contextlib.contextmanager
+def router_of(server: Server, most: int) -> Iterator[Server]:
+    """A router of two models in the container of a server, with the configuration that the plan writes and its
+    environment; ``most``: how many are loaded at a time."""
+    asked = {"alias": "first", "models": {"second": real_model.GGUF}, "models-max": most}
     text = router.preset(asked, real_model.GGUF)
     port = 18092 + server.name.endswith("vulkan")
     environment = {
-        "LLAMA_ARG_MODELS_PRESET": "/tmp/preset", "LLAMA_ARG_MODELS_MAX": "1", "LLAMA_ARG_MODELS_AUTOLOAD": "1",
-        "LLAMA_ARG_CTX_SIZE": "512", "LLAMA_ARG_N_PARALLEL": "1", "LLAMA_ARG_DEVICE": "none", "LLAMA_ARG_HOST": "127.0.0.1",
-        "LLAMA_ARG_PORT": str(port), "LLAMA_ARG_OFFLINE": "1", "LLAMA_ARG_ENDPOINT_METRICS": "1",
+        "LLAMA_ARG_MODELS_PRESET": "/tmp/preset", "LLAMA_ARG_MODELS_MAX": str(most),
+        "LLAMA_ARG_MODELS_AUTOLOAD": str(int(most < 2)), "LLAMA_ARG_CTX_SIZE": "1024", "LLAMA_ARG_N_PARALLEL": "2",
+        "LLAMA_ARG_DEVICE": "none", "LLAMA_ARG_HOST": "127.0.0.1", "LLAMA_ARG_PORT": str(port), "LLAMA_ARG_OFFLINE": "1",
+        "LLAMA_ARG_ENDPOINT_METRICS": "1",
     }  # fmt: skip
     words = " ".join(f"{name}={value}" for name, value in environment.items())
     shell = f"cat >/tmp/preset; {words} llama-server >/tmp/router 2>&1 & echo $! >/tmp/router.pid"
@@ -167,20 +172,147 @@ def test_a_router_loads_what_its_file_names_and_serves_each_by_its_name(server: 
     routed = Server(server.name, f"http://127.0.0.1:{port}")
     try:
         _wait(routed)
+        yield routed
+    finally:
+        stop_router(server)
 
-        def states() -> dict[str, str]:
-            return {each["id"]: each["status"]["value"] for each in routed.get("/v1/models")["data"]}
 
-        assert set(states()) == {"first", "second"} and states()["second"] == "unloaded"
+def stop_router(server: Server) -> None:
+    """As systemd does: it is told, and waited for."""
+    stop = "kill $(cat /tmp/router.pid) 2>/dev/null; while kill -0 $(cat /tmp/router.pid) 2>/dev/null; do sleep 0.1; done"
+    podman("exec", server.name, "sh", "-c", stop)
+
+
+def states(routed: Server) -> dict[str, str]:
+    return {each["id"]: each["status"]["value"] for each in routed.get("/v1/models")["data"]}
+
+
+def wait_for(condition: Callable[[], bool], what: str) -> None:
+    started = time.monotonic()
+    while not condition():
+        assert time.monotonic() - started < LONGEST_SECONDS, what
+        time.sleep(0.1)
+
+
+def test_a_router_loads_what_its_file_names_and_serves_each_by_its_name(server: Server) -> None:
+    with router_of(server, 1) as routed:
+        assert set(states(routed)) == {"first", "second"} and states(routed)["second"] == "unloaded"
         for name in ("first", "second"):
             body = {"model": name, "prompt": "Paris is", "max_tokens": 2}
             assert routed.get("/v1/completions", body)["usage"]["completion_tokens"] == 2
         # One at a time was asked for.
-        assert states()["second"] == "loaded" and states()["first"] != "loaded"
+        assert states(routed)["second"] == "loaded" and states(routed)["first"] != "loaded"
         with pytest.raises(urllib.error.HTTPError):
             routed.get("/v1/completions", {"model": "third", "prompt": "x", "max_tokens": 1})
-    finally:
-        podman("exec", server.name, "sh", "-c", "kill $(cat /tmp/router.pid)")
+
+
+class Asked:
+    """Requests to models of a router, each in a thread of its own."""
+
+    def __init__(self, routed: Server, wanted: int) -> None:
+        self.routed, self.wanted = routed, wanted
+        self.answers: list[object] = []
+        self.threads: list[threading.Thread] = []
+
+    def ask(self, model: str) -> None:
+        body = {**STORY, "model": model, "max_tokens": self.wanted}
+
+        def run() -> None:
+            try:
+                self.answers.append(self.routed.get("/v1/completions", body)["usage"]["completion_tokens"])
+            except (OSError, ValueError, http.client.HTTPException) as error:
+                self.answers.append(error)
+
+        self.threads.append(threading.Thread(target=run))
+        self.threads[-1].start()
+
+    def join(self) -> list[object]:
+        for thread in self.threads:
+            thread.join(LONGEST_SECONDS)
+        return self.answers
+
+
+def running(routed: Server, model: str) -> int:
+    """What the model of a router computes, by its own numbers."""
+    try:
+        with urllib.request.urlopen(
+            f"{routed.url}/metrics?model={model}&autoload=false", timeout=60
+        ) as answer:
+            text = answer.read().decode()
+    except urllib.error.HTTPError:
+        return 0
+    return int(float(re.findall(r"^llamacpp:requests_processing (\S+)", text, re.M)[0]))
+
+
+# What a unit runs before the signal, and what a pod does.
+HOW = pytest.mark.parametrize("how", ["unit", "pod"])
+
+
+def wait_and_stop(server: Server, routed: Server, drain: Path, how: str = "unit") -> str:
+    """What systemd does, or the kubelet: first the program that waits, then the signal."""
+    pages = [routed.url + path for path in router.metrics({"alias": "first", "models": {"second": ""}})]
+    commands = {
+        "unit": [sys.executable, drain, routed.url, "--seconds", str(LONGEST_SECONDS)],
+        "pod": [
+            "sh",
+            REPOSITORY / "roles/serve/files/pod_drain.sh",
+            "0",
+            str(LONGEST_SECONDS),
+            "NO_KEY",
+            *pages,
+        ],
+    }
+    done = subprocess.run(
+        commands[how], capture_output=True, text=True, timeout=2 * LONGEST_SECONDS, check=True
+    )
+    stop_router(server)
+    assert done.stderr == "", done
+    return done.stdout
+
+
+@HOW
+def test_a_router_under_load_answers_all_before_it_is_told_to_stop(
+    server: Server, drain: Path, how: str
+) -> None:
+    with router_of(server, 2) as routed:
+        wait_for(lambda: set(states(routed).values()) == {"loaded"}, "both models loaded")
+        asked = Asked(routed, long_request(server)["n_predict"] // 3)
+        for model in ("first", "second", "first", "second"):
+            asked.ask(model)
+        wait_for(lambda: running(routed, "first") == running(routed, "second") == 2, "all four run")
+        said = wait_and_stop(server, routed, drain, how)
+        assert how == "pod" or ("4 requests run: waiting up to" in said and "nothing runs after" in said), (
+            said
+        )
+        assert asked.join() == [asked.wanted] * 4
+
+
+@HOW
+def test_a_request_that_waits_for_its_model_is_answered_too(server: Server, drain: Path, how: str) -> None:
+    """With room for one model the router shows nobody a request for the other one, until it loads it."""
+    with router_of(server, 1) as routed:
+        wait_for(lambda: states(routed)["first"] == "loaded", "the first model loaded")
+        asked = Asked(routed, long_request(server)["n_predict"] // 2)
+        asked.ask("first")
+        wait_for(lambda: running(routed, "first") == 1, "the first request runs")
+        asked.ask("second")
+        wait_for(
+            lambda: "queued" in podman("exec", server.name, "cat", "/tmp/router"), "the second one waits"
+        )
+        said = wait_and_stop(server, routed, drain, how)
+        assert how == "pod" or "nothing runs after" in said, said
+        assert asked.join() == [asked.wanted] * 2
+
+
+def test_asking_a_router_loads_no_model(server: Server, drain: Path) -> None:
+    with router_of(server, 1) as routed:
+        wait_for(lambda: states(routed)["first"] == "loaded", "the first model loaded")
+        assert wait_and_stop(server, routed, drain) == "nothing runs\n"
+        assert "second" not in "".join(
+            line
+            for line in podman("exec", server.name, "cat", "/tmp/router").splitlines()
+            if "spawning" in line
+        )
 
 
 # --- options

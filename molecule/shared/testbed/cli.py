@@ -77,7 +77,8 @@ def _prepare(options: argparse.Namespace) -> None:
     images.ssh_key()
     repository.build()
     for name in images.RELEASES:
-        images.image(name)
+        if name not in images.SELDOM:
+            images.image(name)
     if options.engine:
         engine.prepare()
         real_model.prepare()

@@ -323,6 +323,9 @@ def _seed(host: Host, description: dict[str, Any]) -> Path:
     }
     if host.image == "el9":
         files |= _el_repositories()
+    if host.image == "sid":
+        # The repository of the bed has nothing for it.
+        del files["etc/apt/sources.list.d/bed.sources"]
     if CA_BUNDLE.exists():
         files[str(CA_BUNDLE).lstrip("/")] = CA_BUNDLE.read_text(encoding="utf-8")
     if host.engine:

@@ -12,10 +12,15 @@ import shlex
 import tempfile
 from pathlib import Path
 
+from . import llama_cpp
 from .distribution import SYSTEMS
 from .machine import CACHE, debian_sources, digest, podman, run, step
 
-RELEASES = {"debian12": "bookworm", "debian13": "trixie", "el9": "bookworm"}
+RELEASES = {"debian12": "bookworm", "debian13": "trixie", "el9": "bookworm", "sid": "sid"}
+# Built for a host that wants it, and not before.
+SELDOM = ("sid",)
+# A mirror's sid may be older than its file says it is good for.
+OLD_FILES = 'Acquire::Check-Valid-Until "false";'
 KEY = CACHE / "id_ed25519"
 GUEST = Path(__file__).parent / "guest"
 
@@ -27,6 +32,7 @@ _PACKAGES = {
     "debian12": _COMMON,
     "debian13": f"{_COMMON},podman,crun,catatonit,netavark,aardvark-dns,nftables,fuse-overlayfs",
     "el9": f"{_COMMON},rpm,dnf,python3-dnf,dnf-plugins-core",
+    "sid": _COMMON,
 }
 
 # Background package work would hold dpkg's lock against the roles.
@@ -47,11 +53,17 @@ _HOOKS = (
 
 # Debian's rpm keeps its database in the home of the caller, and its dnf comes without a folder for
 # repositories.
+# grub2-common's own unit writes into an environment of GRUB that no container has.
+_SID_HOOKS = (
+    f'echo {shlex.quote(OLD_FILES)} > "$1/etc/apt/apt.conf.d/98old-files"',
+    'chroot "$1" systemctl mask --quiet grub2-common.service',
+)
 _EL_HOOKS = (
     'mkdir -p "$1/etc/rpm" "$1/etc/yum.repos.d" "$1/etc/pki/rpm-gpg" "$1/var/lib/rpm"',
     'echo "%_dbpath /var/lib/rpm" > "$1/etc/rpm/macros.bed"',
     f'rm "$1/etc/os-release" && printf "%s\\n" {shlex.quote(SYSTEMS["el9"].os_release)} > "$1/etc/os-release"',
 )
+_OWN_HOOKS = {"el9": _EL_HOOKS, "sid": _SID_HOOKS}
 
 
 def ssh_key() -> str:
@@ -64,8 +76,8 @@ def ssh_key() -> str:
 
 def image(name: str) -> str:
     """Return the reference of a host image, building it when its inputs changed."""
-    sources, packages = debian_sources(RELEASES[name]), _PACKAGES[name]
-    steps = (*_HOOKS, *_EL_HOOKS) if name == "el9" else _HOOKS
+    sources = llama_cpp.sid() if name == "sid" else debian_sources(RELEASES[name])
+    packages, steps = _PACKAGES[name], (*_HOOKS, *_OWN_HOOKS.get(name, ()))
     reference = f"localhost/amdgpu-fleet/{name}:{digest(sources, packages, GUEST / 'grub-probe.sh', *steps)}"
     if podman("images", "--quiet", reference).strip():
         return reference
@@ -75,6 +87,7 @@ def image(name: str) -> str:
         listed.write_text(sources, encoding="utf-8")
         hooks = [hook.replace("GUEST", str(GUEST)).replace("SOURCES", str(listed)) for hook in steps]
         options = [f"--customize-hook={hook}" for hook in hooks]
+        options += [f"--aptopt={OLD_FILES}"] if name == "sid" else []
         run(
             [
                 "mmdebstrap",

@@ -28,7 +28,7 @@ VULKAN = {"GGML_VK_VISIBLE_DEVICES": "0"}
 
 def prepare() -> None:
     """The image, unless it is there from the same inputs. sid is newer each day: what was built is kept."""
-    sources = _sid(debian_sources("sid"))
+    sources = sid()
     key = digest(sources, PACKAGES)
     if _label("key") == key:
         return
@@ -55,6 +55,11 @@ def llama_cpp_version() -> str:
 def _label(name: str) -> str:
     shown = f'--format={{{{index .Labels "{LABEL}.{name}"}}}}'
     return podman("image", "inspect", shown, IMAGE, check=False).strip()
+
+
+def sid() -> str:
+    """Sources of Debian sid, which lie where the machine's own do."""
+    return _sid(debian_sources("sid"))
 
 
 def _sid(text: str) -> str:

@@ -20,6 +20,7 @@ WANTED = re.compile(
     r"|rocm-(core|runtime|hip-runtime)|rocminfo|libhsa-runtime64-1|hsa-rocr|amd-smi-lib|amd-container-toolkit"
     r"|linux-firmware(-amdgpu)?|amd-gpu-firmware|firmware-amd-graphics|amd64-microcode|dkms|podman|crun"
     r"|libatomic1?|libquadmath0?"
+    r"|llama\.cpp\S*|libllama\S*|libggml\S*|ggml\S*|mesa-vulkan\S*"
     # What always leads to the newest kernel: never a kernel itself, whose name holds its release.
     r"|linux-(image-|headers-)?((generic-hwe|virtual-hwe|oem|azure|aws|gcp|oracle|ibm)-\D\S*"
     r"|(cloud-)?amd64|generic|virtual|lowlatency|azure|aws|gcp|oracle|ibm|kvm)"

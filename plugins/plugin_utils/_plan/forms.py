@@ -97,6 +97,10 @@ FORMS: dict[str, tuple[re.Pattern[str], str]] = {
     "llama_cpp_image_archive": (_PATH, _A_PATH),
     "llama_cpp_image_digest": (_DIGEST, "sha256: and 64 hexadecimal digits"),
     "llama_cpp_program": (_PATH, _A_PATH),
+    "llama_cpp_repository_uri": (_ADDRESS, _AN_ADDRESS),
+    "llama_cpp_repository_suite": (re.compile(r"([A-Za-z0-9][A-Za-z0-9./+~-]*)?"), "the name of a suite"),
+    "llama_cpp_repository_key_url": (_ADDRESS, _AN_ADDRESS),
+    "llama_cpp_repository_fingerprint": (_FINGERPRINT, "40 hexadecimal digits, or 64 of a key of version 6"),
 }
 # Names in mappings of the operator's own words.
 NAMES: dict[str, tuple[re.Pattern[str], str]] = {

@@ -8,7 +8,7 @@ import dataclasses
 
 from . import engines
 from .engines import pins
-from .engines.protocol import Build, CodeCheck, Engine, Image, Links, Venv
+from .engines.protocol import Build, CodeCheck, Engine, Image, Links, Packages, Venv
 from .host import Host
 from .podman import QUADLET, PodmanPlan
 from .wants import INVENTORY
@@ -16,7 +16,7 @@ from .wants import INVENTORY
 
 @dataclasses.dataclass(frozen=True)
 class Install:
-    """What is installed or pulled of one engine: an image or a virtual environment."""
+    """What is installed or pulled of one engine: an image, a virtual environment, or packages."""
 
     engine: str
     title: str
@@ -32,6 +32,7 @@ class Install:
     links: Links
     # What code for GPUs it must have; None where nobody can know.
     code: CodeCheck | None = None
+    packages: Packages | None = None
 
 
 def pulled(host: Host, install: Install) -> str:
@@ -57,6 +58,7 @@ def install(host: Host, podman: PodmanPlan, engine: Engine, build: Build) -> Ins
     host.note("serve", "version", release, build.reason, build.source)
     image = engine.image(host, build) if kind != "venv" else None
     venv = engine.venv(host, build) if kind == "venv" else None
+    packages = engine.packages(host, build) if kind == "venv" else None
     if image:
         pins.check_image(host, engine.name, image)
     if venv:
@@ -69,10 +71,11 @@ def install(host: Host, podman: PodmanPlan, engine: Engine, build: Build) -> Ins
         variant=build.variant,
         kind=kind,
         # A program of the host is there, or a finding says that it is not.
-        present=venv.present if venv else image.present if image else True,
+        present=all(part.present for part in (venv, image, packages) if part),
         container=image,
         venv=venv,
         links=engine.links(host, build) if venv else Links(),
+        packages=packages,
     )
 
 

@@ -53,6 +53,7 @@ def check_plan(host: Host, plan: Plan) -> None:
     """Packages that the plan changes and somebody holds: apt refuses the whole transaction then."""
     words = [*plan.firmware.install, *plan.driver.install, *plan.driver.remove]
     words += [*plan.rocm.install, *plan.rocm.remove]
+    words += [word for each in plan.serve.installs if each.packages for word in each.packages.install]
     changed = {word.partition("=")[0].partition(">")[0].strip() for word in words}
     ours = set(host.system["held"])
     theirs = [name for name in host.system["package_state"]["on_hold"] if name in changed - ours]

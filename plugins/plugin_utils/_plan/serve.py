@@ -109,6 +109,8 @@ class ServePlan:
     secret_variables: list[str] = dataclasses.field(default_factory=list)
     # Where they lie: a file for each engine.
     shared_secret_files: list[str] = dataclasses.field(default_factory=list)
+    # Packages that stay when the servers go, where there are some to go.
+    left_behind: list[str] = dataclasses.field(default_factory=list)
     # The folders of all engines, and what their units, volumes and caches are called.
     folders: list[str] = dataclasses.field(default_factory=list)
     prefixes: list[str] = dataclasses.field(default_factory=list)
@@ -277,11 +279,23 @@ def _absent(host: Host) -> ServePlan:
         # Keys that clients have, and what took long to download and to compile.
         purge=host.wants.serve_purge,
         stale=host.system["serve_units"],
+        left_behind=_left_behind(host),
         links=Links(folder=VENVS, remove=remove, change=bool(remove)),
         shared_secret_files=[_shared(engine) for engine in engines.ENGINES.values()],
         folders=FOLDERS,
         prefixes=PREFIXES,
     )
+
+
+def _left_behind(host: Host) -> list[str]:
+    """Of the engines whose servers are on the host."""
+    units = [unit.rpartition("/")[2] for unit in host.system["serve_units"]]
+    return [
+        package
+        for engine in engines.ENGINES.values()
+        if any(unit.startswith(f"{engine.unit_prefix}-") for unit in units)
+        for package in engine.left_behind(host)
+    ]
 
 
 def _secret_variables(host: Host, builds: t.Mapping[str, Build]) -> list[str]:

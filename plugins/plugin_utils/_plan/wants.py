@@ -174,10 +174,15 @@ class Wants:
 
     llama_cpp_version: str
     llama_cpp_backend: str
+    llama_cpp_build: str
     llama_cpp_image: str
     llama_cpp_image_archive: str
     llama_cpp_image_digest: str
     llama_cpp_program: str
+    llama_cpp_repository_uri: str
+    llama_cpp_repository_suite: str
+    llama_cpp_repository_key_url: str
+    llama_cpp_repository_fingerprint: str
     llama_cpp_options: Values
     llama_cpp_environment: Values
 

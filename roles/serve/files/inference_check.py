@@ -8,7 +8,7 @@ import os
 import sys
 import time
 
-from inference import QUESTIONS, NoAnswer, Server
+from inference import PROMPT, QUESTIONS, NoAnswer, Server
 
 
 def note(options: argparse.Namespace, success: bool, seconds: float, result: "dict | None") -> None:
@@ -63,7 +63,7 @@ def main() -> int:
         if options.question != "completion":
             path = f", asked at {server.ask(options.question, options.model, options.timeout)['path']}"
         elif not options.no_completion:
-            result = server.completion(options.model, "AMD GPUs are", 4, options.timeout)
+            result = server.completion(options.model, PROMPT, 4, options.timeout)
     except (NoAnswer, ValueError) as error:
         # A server may repeat the key in what it answers.
         text = str(error).replace(key, "(the key)") if key else str(error)

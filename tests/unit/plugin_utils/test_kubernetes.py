@@ -57,6 +57,11 @@ def container(objects: dict) -> dict:
     return only(objects, "ServingRuntime")["spec"]["containers"][0]
 
 
+def before_the_stop(objects: dict) -> list[str]:
+    command: list[str] = container(objects)["lifecycle"]["preStop"]["exec"]["command"]
+    return command
+
+
 def value(objects: dict, name: str) -> str | dict:
     (found,) = [each for each in container(objects)["env"] if each["name"] == name]
     return found.get("value") or found["valueFrom"]
@@ -127,7 +132,21 @@ def test_the_pod_has_the_time_that_the_plan_gives_it(make):
     assert {each["httpGet"]["port"] for name, each in pod.items() if name.endswith("Probe")} == {8000}
     stopping = [{**CHAT, "options": {"shutdown-timeout": 120}}]
     spec = only(make("mi300x-8", serve_instances=stopping), "InferenceService")["spec"]["predictor"]
-    assert spec["terminationGracePeriodSeconds"] == 120 + 60 + 30
+    # What it waits before it is told to stop, vLLM's own time, and what systemd gives a unit beyond both.
+    assert spec["terminationGracePeriodSeconds"] == 5 + 60 + 120 + 60 + 30
+
+
+def test_requests_are_answered_before_the_server_is_told_to_stop(make):
+    objects = make("mi300x-8", **ONE)
+    command = before_the_stop(objects)
+    program = command[1]
+    assert command == ["sh", program, "5", "60", "VLLM_API_KEY", "http://127.0.0.1:8000/metrics"]
+    (mount,) = [each for each in container(objects)["volumeMounts"] if each["mountPath"] == program]
+    text = only(objects, "ConfigMap")["data"][mount["subPath"]]
+    assert text == (REPOSITORY / "roles/serve/files/pod_drain.sh").read_text(encoding="utf-8")
+    # The time before the stop is part of the time that the pod has.
+    grace = only(objects, "InferenceService")["spec"]["predictor"]["terminationGracePeriodSeconds"]
+    assert grace >= int(command[2]) + int(command[3]) + 60 + 30
 
 
 @pytest.mark.parametrize(
@@ -210,6 +229,18 @@ def test_llama_cpp_through_the_same(make, tmp_path):
     server = {"name": "small", "engine": "llama_cpp", "model": path}
     objects = make("strix-halo-128", there, serve_instances=[server])
     check_all(objects)
+    assert before_the_stop(objects)[2:] == ["5", "60", "LLAMA_API_KEY", "http://127.0.0.1:8000/metrics"]
+    routed = {**server, "options": {"models": {"ö": path}}}
+    assert before_the_stop(make("strix-halo-128", there, serve_instances=[routed]))[5:] == [
+        "http://127.0.0.1:8000/metrics?model=small&autoload=false",
+        "http://127.0.0.1:8000/metrics?model=%C3%B6&autoload=false",
+    ]
+    # Without its numbers nobody can wait for them.
+    silent = make("strix-halo-128", there, serve_instances=[{**server, "options": {"metrics": False}}])
+    assert "lifecycle" not in container(silent) and set(only(silent, "ConfigMap")["data"]) == {
+        "configuration"
+    }
+    check_all(silent)
     assert value(objects, "LLAMA_ARG_MODEL") == path and value(objects, "LLAMA_ARG_HOST") == "0.0.0.0"
     assert value(objects, "MESA_SHADER_CACHE_DIR").startswith("/cache")
     assert value(objects, "LLAMA_API_KEY")["secretKeyRef"]["key"] == f"api-key-{objects['services'][0]}"

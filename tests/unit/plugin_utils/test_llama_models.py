@@ -6,6 +6,7 @@ from __future__ import annotations
 import pytest
 import tiny_gguf as tiny
 from plans import first, said
+from plugin_utils.test_confined import rendered
 
 from ansible_collections.amdgpu.fleet.plugins.module_utils import _model
 from ansible_collections.amdgpu.fleet.plugins.module_utils._tree import Tree
@@ -245,8 +246,15 @@ def test_a_router_has_a_section_for_each_model_and_memory_for_all(serve, ids):
     assert server["read_only"] == [PLACE, "/srv/s/s-Q8_0.gguf"] and server["served_name"] == "large"
     alone = first(serve(TWO, {**given, "options": {"parallel": 2, "ctx-size": 4096}}))["memory"]
     assert server["memory"]["kv_bytes"] * 2 == alone["kv_bytes"] * 3
-    # It shows no numbers of all models together, so nobody can wait for them.
-    assert server["launch"]["drain_timeout"] == 0
+    # It shows no numbers of all models together, but those of each.
+    launch = server["launch"]
+    assert launch["drain_timeout"] == 60
+    assert launch["drain_paths"] == [f"/metrics?model={name}&autoload=false" for name in ("large", "small")]
+    unit = rendered(plan, "server.container.j2", server)
+    assert "inference_drain.py http://127.0.0.1:8000 --seconds 60" in unit
+    silent = {**given, "options": {**given["options"], "metrics": False}}
+    launch = first(serve(TWO, silent))["launch"]
+    assert (launch["drain_timeout"], launch["drain_paths"]) == (0, [])
 
 
 def test_a_router_that_holds_fewer_than_all_loads_what_is_asked_for(serve, ids):

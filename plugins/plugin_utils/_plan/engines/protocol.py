@@ -16,6 +16,7 @@ from ..assignment import Devices
 from ..catalog import Catalog
 from ..facts import Gpu
 from ..host import Host
+from ..repository import Repository
 from ..wants import Server, Wants
 
 
@@ -78,6 +79,26 @@ class Venv:
     proof_output: str
     # The variables that decide it, for a sentence.
     variables: str
+
+
+@dataclasses.dataclass(frozen=True)
+class Packages:
+    """Packages of the distribution that bring an engine as a program of the host."""
+
+    # All of them, and those that are not there in their version, as the package manager takes them.
+    names: list[str]
+    install: list[str]
+    # Where they come from, where that is not a repository that the host has.
+    repository: Repository | None
+    # A program that they bring, and the pattern of an answer that proves their release.
+    proof: list[str]
+    proof_output: str
+    # The variables that decide it, for a sentence.
+    variables: str
+
+    @property
+    def present(self) -> bool:
+        return not self.install
 
 
 @dataclasses.dataclass(frozen=True)
@@ -216,6 +237,8 @@ class Launch:
     probe: str
     health_path: str
     metrics_path: str
+    # Where it says how many requests run; several where it has several models, none where it does not say.
+    drain_paths: list[str]
     # Seconds until it is killed.
     stop_timeout: int
     # Seconds that requests have to be answered before it is told to stop, where it would break them off.
@@ -311,6 +334,12 @@ class Engine(t.Protocol):
 
     def venv(self, host: Host, build: t.Any) -> Venv | None:
         """The virtual environment of a build; ``None`` where it is a program of the host."""
+
+    def packages(self, host: Host, build: t.Any) -> Packages | None:
+        """The packages of the distribution that bring it, where it is had as those."""
+
+    def left_behind(self, host: Host) -> list[str]:
+        """Packages of its servers, which stay when these go: others may use them."""
 
     def links(self, host: Host, build: t.Any) -> Links:
         """What the links beside the environments say once this build serves."""

@@ -25,6 +25,9 @@ CONTAINER = "kserve-container"
 PROBE_SECONDS = 10
 # What systemd gives a unit beyond the time that its engine asks for.
 GRACE = 30
+# Seconds until everybody knows that a pod that ends gets no more requests; and for how long those that it has
+# are waited for, where its engine does not say more.
+ENDPOINTS, DRAIN_SECONDS = 5, 60
 TAINT = "amd.com/gpu"
 
 
@@ -104,6 +107,7 @@ def _runtime(host: Host, plan: KubernetesPlan, server: ServerPlan, mounted: volu
                 "ports": [{"containerPort": server.port, "protocol": "TCP"}],
                 "resources": _resources(host, plan, server),
                 **_probes(host, server),
+                **_drained(server),
                 "securityContext": _confined(),
                 "volumeMounts": mounted.mounts,
             }
@@ -122,7 +126,7 @@ def _predictor(host: Host, plan: KubernetesPlan, server: ServerPlan, mounted: vo
         "securityContext": _pod_security(host, server),
         "nodeSelector": {"kubernetes.io/hostname": plan.node},
         "tolerations": [{"key": TAINT, "operator": "Exists", "effect": "NoSchedule"}],
-        "terminationGracePeriodSeconds": launch.stop_timeout + GRACE,
+        "terminationGracePeriodSeconds": _drain_seconds(server) + launch.stop_timeout + GRACE,
         "volumes": mounted.volumes,
         "model": {
             "modelFormat": {"name": server.title, "version": "1"},
@@ -143,16 +147,27 @@ def _predictor(host: Host, plan: KubernetesPlan, server: ServerPlan, mounted: vo
                 "securityContext": _confined(),
                 "volumeMounts": [
                     {"name": "cache", "mountPath": volumes.CACHE},
-                    {
-                        "name": "configuration",
-                        "mountPath": program,
-                        "subPath": launch.seed.program,
-                        "readOnly": True,
-                    },
+                    volumes.program_mount(launch.seed.program),
                 ],
             }
         ]
     return predictor
+
+
+def _drain_seconds(server: ServerPlan) -> int:
+    """How long a pod waits before its server is told to stop."""
+    return ENDPOINTS + max(server.launch.drain_timeout, DRAIN_SECONDS) if server.launch.drain_paths else 0
+
+
+def _drained(server: ServerPlan) -> Part:
+    """An engine that is told to stop breaks off what runs, and requests come until all know of the end."""
+    launch = server.launch
+    if not launch.drain_paths:
+        return {}
+    seconds = [str(ENDPOINTS), str(_drain_seconds(server) - ENDPOINTS)]
+    pages = [f"http://127.0.0.1:{server.port}{path}" for path in launch.drain_paths]
+    command = ["sh", f"{volumes.PROGRAMS}/{volumes.DRAIN}", *seconds, launch.api_key_variable, *pages]
+    return {"lifecycle": {"preStop": {"exec": {"command": command}}}}
 
 
 def _environment(host: Host, plan: KubernetesPlan, server: ServerPlan) -> list[Part]:

@@ -26,6 +26,8 @@ CACHE = "/cache"
 GIB = 1 << 30
 SIZE = re.compile(r"(\d+)([kmgt])i?b?", re.IGNORECASE)
 PROGRAMS = "/amdgpu-fleet"
+# What the kubelet runs before it tells the server to stop.
+DRAIN = "pod_drain.sh"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -45,6 +47,8 @@ def of_server(host: Host, plan: KubernetesPlan, server: ServerPlan, name: str) -
     configuration = {"configuration": launch.configuration}
     if launch.seed:
         configuration[launch.seed.program] = program(launch.seed.program)
+    if launch.drain_paths:
+        configuration[DRAIN] = program(DRAIN)
     files = Manifest(
         "v1", "ConfigMap", name, {"data": configuration}, plan.namespace, labels={"amdgpu.fleet/server": name}
     )
@@ -62,6 +66,8 @@ def of_server(host: Host, plan: KubernetesPlan, server: ServerPlan, name: str) -
         {"name": "shm", "mountPath": "/dev/shm"},  # noqa: S108 - in the pod
         {"name": "cache", "mountPath": CACHE},
     ]
+    if launch.drain_paths:
+        mounts.append(program_mount(DRAIN))
     cache, kept = _cache(host, plan, name)
     models, manifests = _models(host, plan, server)
     return Volumes(
@@ -78,6 +84,11 @@ def moved(server: ServerPlan, value: str) -> str:
         if value == cache.path or value.startswith(f"{cache.path}/"):
             return f"{CACHE}/{cache.name}{value[len(cache.path) :]}"
     return value
+
+
+def program_mount(name: str) -> Part:
+    """Where a container has a program of the role serve."""
+    return {"name": "configuration", "mountPath": f"{PROGRAMS}/{name}", "subPath": name, "readOnly": True}
 
 
 def program(name: str) -> str:

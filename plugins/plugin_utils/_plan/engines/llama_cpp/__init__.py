@@ -14,8 +14,8 @@ from ...catalog import Catalog
 from ...facts import Gpu
 from ...host import Host
 from ...wants import Server, Wants
-from ..protocol import Cache, Image, Instance, Launch, Links, Own, Questions, Together, Venv
-from . import backend, beside, builds, memory, options, router
+from ..protocol import Cache, Image, Instance, Launch, Links, Own, Packages, Questions, Together, Venv
+from . import backend, beside, builds, memory, options, packages, router
 from .builds import LlamaBuild
 from .options import CONFIGURATION
 
@@ -47,7 +47,7 @@ class LlamaCpp:
                 )
             ],
             images=builds.candidates(wants, catalog),
-            programs=[wants.llama_cpp_program or builds.PROGRAM],
+            programs=[builds.program(wants, catalog)],
         )
 
     def gpus(self, host: Host) -> list[Gpu]:
@@ -83,6 +83,14 @@ class LlamaCpp:
     def venv(self, host: Host, build: LlamaBuild) -> Venv | None:
         return None
 
+    def packages(self, host: Host, build: LlamaBuild) -> Packages | None:
+        if not (packages.wanted(host) and packages.offered(host)):
+            return None
+        return packages.plan(host, build.backend, build.version, build.number)
+
+    def left_behind(self, host: Host) -> list[str]:
+        return packages.left_behind(host)
+
     def links(self, host: Host, build: LlamaBuild) -> Links:
         return Links()
 
@@ -108,6 +116,7 @@ class LlamaCpp:
         if several:
             router.check(instance, asked)
             named += [path for path in asked["models"].values() if path.startswith("/")]
+        drained = (router.metrics(asked) if several else ["/metrics"]) if asked.get("metrics") else []
         return Launch(
             command=[
                 instance.build.entrypoint if instance.container else instance.build.program,
@@ -129,9 +138,9 @@ class LlamaCpp:
             probe=_probe(instance, asked),
             health_path="/health",
             metrics_path="/metrics",
+            drain_paths=drained,
             stop_timeout=STOP_SECONDS,
-            # A router has no numbers of all its models.
-            drain_timeout=DRAIN_SECONDS if asked.get("metrics") and not several else 0,
+            drain_timeout=DRAIN_SECONDS if drained else 0,
             # A wrong option, a model that cannot be loaded, a port that is taken.
             no_restart=[1],
             shm_size="64m",

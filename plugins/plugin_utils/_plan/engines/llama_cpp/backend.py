@@ -38,12 +38,10 @@ def choose(host: Host, number: int) -> Choice:
         asked = "cpu" if wants.serve_accelerator == "cpu" else "hip"
     choice = Choice(asked, "asked for", INVENTORY) if asked != "auto" else _best(host, number)
     host.note("serve", "back end of llama.cpp", choice.name, choice.reason, choice.source)
-    if asked in GPU_BACKENDS:
-        why = _hindrance(host, asked, number)
-        if why:
-            host.findings.add(
-                "llama.backend", f"{asked} on {_gfx(host)}", _others(host, asked, number), why=why
-            )
+    name = choice.name
+    why = _hindrance(host, name, number) if name in GPU_BACKENDS else None
+    if why:
+        host.findings.add("llama.backend", f"{name} on {_gfx(host)}", _others(host, name, number), why=why)
     return choice
 
 
@@ -62,15 +60,27 @@ def _best(host: Host, number: int) -> Choice:
     why = _hindrance(host, first, number)
     if not why:
         return Choice(first, preferred["reason"], rules["source"])
+    if preferred.get("alone"):
+        # A server on the CPU of such a host is nothing that anybody meant: the finding says what would do.
+        return Choice(first, preferred["reason"], rules["source"])
     if not _hindrance(host, second, number):
         return Choice(second, f"not {first}: {why}", rules["source"])
     return Choice("cpu", f"not {first}: {why}; not {second} either", rules["source"])
 
 
+def check_packages(host: Host, name: str) -> None:
+    """A back end that was chosen before anybody knew that packages would bring it."""
+    built_for, gfx = host.catalog.llama_cpp["packages"]["gfx"][name], _gfx(host)
+    if host.wants.llama_cpp_build != "packages" and built_for != "all" and gfx not in built_for:
+        why = f"the package has no code for {gfx}"
+        host.findings.add("llama.backend", f"{name} on {gfx}", "vulkan or cpu", why=why)
+
+
 def _others(host: Host, asked: str, number: int) -> str:
-    return " or ".join(
-        [*(name for name in GPU_BACKENDS if name != asked and not _hindrance(host, name, number)), "cpu"]
-    )
+    rules = host.catalog.llama_cpp["backends"]
+    alone = rules["by_gfx"].get(_gfx(host), {}).get("alone")
+    others = [] if alone else [name for name in GPU_BACKENDS if name != asked]
+    return " or ".join([*(name for name in others if not _hindrance(host, name, number)), "cpu"])
 
 
 def _hindrance(host: Host, name: str, number: int) -> str | None:
@@ -78,12 +88,13 @@ def _hindrance(host: Host, name: str, number: int) -> str | None:
     catalog, wants, gfx = host.catalog.llama_cpp, host.wants, _gfx(host)
     if not gpus(host):
         return "there is no GPU"
-    own = bool(wants.llama_cpp_image or wants.llama_cpp_program)
-    built_for = catalog["images"][name]["gfx"]
+    packaged = wants.llama_cpp_build == "packages"
+    own = bool(wants.llama_cpp_image or wants.llama_cpp_program or wants.llama_cpp_build == "program")
+    built_for = catalog["packages"]["gfx"][name] if packaged else catalog["images"][name]["gfx"]
     if name == "hip" and not host.gpus:
         return f"ROCm does not support {gfx}"
-    if built_for != "all" and gfx not in built_for and not own:
-        return f"the image has no code for {gfx}"
+    if built_for != "all" and gfx not in built_for and (packaged or not own):
+        return f"the {'package' if packaged else 'image'} has no code for {gfx}"
     for bug in _bugs(host, name, number):
         if bug["severity"] == "fail":
             return f"{bug['what'].rstrip('.')} ({bug['source']})"

@@ -6,7 +6,6 @@ from __future__ import annotations
 
 import dataclasses
 import re
-import typing as t
 
 from ... import mirror
 from ...catalog import Catalog
@@ -14,11 +13,10 @@ from ...host import Host
 from ...wants import INVENTORY, Wants
 from .. import images
 from ..protocol import Build, Image
-from . import backend
+from . import backend, packages
 
 NUMBER = re.compile(r"(?:^|[-.:])b([0-9]{3,6})(?![0-9])")
 ACCELERATORS = {"hip": "rocm", "vulkan": "vulkan", "cpu": "cpu"}
-PROGRAM = "/usr/bin/llama-server"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -36,18 +34,36 @@ class LlamaBuild(Build):
     program: str
 
 
-def number_of(wants: Wants, catalog: Catalog) -> tuple[str, int, str] | None:
-    """Release, number of the build, and why; ``None`` where nobody knows the number of a release."""
-    releases, asked = catalog.llama_cpp["releases"], wants.llama_cpp_version
-    tagged = NUMBER.search(images.tag(wants.llama_cpp_image))
-    if asked:
-        named = re.fullmatch(r"b([0-9]{3,6})", asked)
-        number = int(named.group(1)) if named else releases.get(asked, {}).get("build")
-        return (asked, number, "asked for") if number else None
+def number_of(host: Host) -> tuple[str, int, str] | None:
+    """Release, number of the build, and why; ``None``, with a finding, where nobody knows the number of a
+    release."""
+    wants, catalog = host.wants, host.catalog
+    bare = _is_bare(host)
+    tagged = None if bare else NUMBER.search(images.tag(wants.llama_cpp_image))
+    installed = packages.installed_release(host) if bare and not wants.llama_cpp_program else ""
     if tagged:
-        return f"b{tagged.group(1)}", int(tagged.group(1)), "the tag of the image says so"
+        installed = f"b{tagged.group(1)}"
     default = catalog.llama_cpp["default_release"]
-    return default, releases[default]["build"], "taken to be it; llama_cpp_version says what it is"
+    if wants.llama_cpp_version:
+        release, reason = wants.llama_cpp_version, "asked for"
+    elif installed:
+        release, reason = installed, "the tag of the image says so" if tagged else "its package is installed"
+    else:
+        release, reason = default, "taken to be it; llama_cpp_version says what it is"
+    named = re.fullmatch(r"b([0-9]{3,6})", release)
+    number = int(named.group(1)) if named else catalog.llama_cpp["releases"].get(release, {}).get("build")
+    if number:
+        return release, number, reason
+    known = ", ".join(catalog.llama_cpp["releases"])
+    seen = wants.llama_cpp_version or packages.seen(host)
+    host.findings.add("llama.release", seen, f"{known}, or a build such as b11669", known=known)
+    return None
+
+
+def _is_bare(host: Host) -> bool:
+    """Whether it is a program of the host that serves, as far as that is known before Podman is planned."""
+    asked = (host.wants.llama_cpp_build, host.wants.serve_kind)
+    return asked[0] in ("packages", "program") or asked[1] == "venv" or not host.system["podman"]["version"]
 
 
 def image_of(wants: Wants, catalog: Catalog, name: str) -> tuple[str, str]:
@@ -60,16 +76,15 @@ def image_of(wants: Wants, catalog: Catalog, name: str) -> tuple[str, str]:
 def build_for(host: Host) -> LlamaBuild | None:
     """The build that the wants lead to, with the back end that this host is best served by."""
     wants, catalog = host.wants, host.catalog
-    release = number_of(wants, catalog)
+    packages.check_wants(wants)
+    release = number_of(host)
     if release is None:
-        known = ", ".join(catalog.llama_cpp["releases"])
-        host.findings.add(
-            "llama.release", wants.llama_cpp_version, f"{known}, or a build such as b11669", known=known
-        )
         return None
     version, number, reason = release
     choice = backend.choose(host, number)
     source, digest = image_of(wants, catalog, choice.name)
+    if wants.llama_cpp_build in ("packages", "program"):
+        source, digest = "", ""
     own = catalog.llama_cpp["image_program"]
     upstream = images.TAG.sub("", source).endswith(own["repository"])
     return LlamaBuild(
@@ -85,8 +100,13 @@ def build_for(host: Host) -> LlamaBuild | None:
         image_source=source,
         image_digest=digest,
         entrypoint=own["program"] if upstream else "llama-server",
-        program=wants.llama_cpp_program or PROGRAM,
+        program=program(wants, catalog),
     )
+
+
+def program(wants: Wants, catalog: Catalog) -> str:
+    """Where it lies without a container."""
+    return wants.llama_cpp_program or str(catalog.llama_cpp["packages"]["program"])
 
 
 def image(host: Host, build: LlamaBuild) -> Image:
@@ -123,10 +143,23 @@ def runs_bare(host: Host, build: LlamaBuild) -> bool:
 
 def check_host(host: Host, build: LlamaBuild, kind: str) -> None:
     """The program where there is no container, and an image that stays what it is where there is one."""
-    if kind == "venv" and not runs_bare(host, build):
-        packages: t.Any = host.catalog.llama_cpp["packages"]
-        named = " ".join([*packages["common"], *packages[build.backend]])
-        host.findings.add("llama.program", f"no {build.program}", "llama-server", packages=named)
-    moving = kind != "venv" and build.image and not build.image_digest
+    if kind == "venv":
+        _check_bare(host, build)
+        return
+    moving = build.image and not build.image_digest
     if moving and not NUMBER.search(images.tag(build.image_source)) and not host.wants.llama_cpp_image:
         host.findings.add("llama.moving_tag", build.image_source, "an image that is pinned")
+
+
+def _check_bare(host: Host, build: LlamaBuild) -> None:
+    asked = host.wants.llama_cpp_build
+    if asked == "image":
+        seen = "serve_kind venv" if host.wants.serve_kind == "venv" else "Podman not installed"
+        host.findings.add("serve.podman", seen, "Podman, for llama_cpp_build image")
+    elif packages.wanted(host):
+        if not packages.offered(host):
+            packages.refuse(host)
+        backend.check_packages(host, build.backend)
+    elif not runs_bare(host, build):
+        named = " ".join(packages.names(host, build.backend))
+        host.findings.add("llama.program", f"no {build.program}", "llama-server", packages=named)

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import re
 import typing as t
+from urllib.parse import quote
 
 from ... import model as models
 from .beside import Llama, brought
@@ -62,6 +63,13 @@ def preset(options: t.Mapping[str, t.Any], own: str) -> str:
         loaded = at < options["models-max"] or not options["models-max"]
         parts.append(f"[{name}]\nmodel = {path}\nload-on-startup = {str(loaded).lower()}")
     return "\n\n".join(parts) + "\n"
+
+
+def metrics(options: t.Mapping[str, t.Any]) -> list[str]:
+    """Where each model has its numbers; the router has none of all together. Asked without the last word it
+    would load a model again."""
+    names = [str(options["alias"]), *options["models"]]
+    return [f"/metrics?model={quote(name, safe='')}&autoload=false" for name in names]
 
 
 def check(instance: Llama, options: t.Mapping[str, t.Any]) -> None:

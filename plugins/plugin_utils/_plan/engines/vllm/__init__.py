@@ -99,6 +99,12 @@ class Vllm:
     def venv(self, host: Host, build: VllmBuild) -> Venv:
         return builds.environment(host, build)
 
+    def packages(self, host: Host, build: VllmBuild) -> None:
+        return None
+
+    def left_behind(self, host: Host) -> list[str]:
+        return []
+
     def links(self, host: Host, build: VllmBuild) -> Links:
         return builds.links(host, build)
 
@@ -153,6 +159,7 @@ class Vllm:
             probe=_probe(instance, arguments),
             health_path="/health",
             metrics_path="/metrics",
+            drain_paths=["/metrics"],
             stop_timeout=_shutdown_timeout(arguments) + STOP_SECONDS,
             drain_timeout=0,
             # A wrong option ends vLLM with 2.
