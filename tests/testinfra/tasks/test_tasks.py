@@ -16,7 +16,7 @@ import testinfra
 
 REPOSITORY = Path(__file__).resolve().parents[3]
 INVENTORY = os.environ["MOLECULE_INVENTORY_FILE"]
-GATEWAY, KEY = "10.77.0.202", "key-of-a-client"
+GATEWAY, KEY = "10.77.0.207", "key-of-a-client"
 CHAT, EMBED = "/v1/chat/completions", "/v1/embeddings"
 # Each server: its host, the name that clients ask for, its question, and the path that answers that.
 SERVERS = {
