@@ -31,7 +31,8 @@ TOOL = {
     "function": {
         "name": "weather",
         "description": "The weather of a city",
-        # Few answers are possible, so that a small model comes to an end.
+        # Held to the schema, of which few answers are possible: a small model comes to an end.
+        "strict": True,
         "parameters": {
             "type": "object",
             "properties": {"city": {"type": "string", "enum": ["Paris", "Rome"]}},
@@ -75,7 +76,7 @@ def weather(choice: object, question: str = "What is the weather in Paris?") -> 
 def test_a_chat_model_calls_the_tool_that_it_must(choice):
     (call,) = weather(choice)["message"]["tool_calls"]
     assert call["type"] == "function" and call["id"] and call["function"]["name"] == "weather"
-    assert json.loads(call["function"]["arguments"])["city"] in ("Paris", "Rome")
+    assert json.loads(call["function"]["arguments"]) in ({"city": "Paris"}, {"city": "Rome"})
 
 
 def test_a_chat_model_may_do_without_a_tool():
