@@ -17,6 +17,7 @@ from ansible_collections.amdgpu.fleet.plugins.plugin_utils._plan.serve import LO
 TASKS = {
     **dict.fromkeys(("embed", "score", "classify", "pooling"), "pooling"),
     "transcription": "transcription",
+    "completion": "generate",
 }
 # Options of llama.cpp's server.
 POOLS = ("embedding", "embeddings", "rerank", "reranking")
@@ -30,12 +31,12 @@ def _options(instance: t.Mapping[str, t.Any]) -> dict[str, t.Any]:
 
 
 def _task(instance: t.Mapping[str, t.Any]) -> str | None:
-    """What an instance says that it is for, unless it is text."""
+    """What an instance says that it is for; ``None`` where its model alone decides."""
     options = _options(instance)
     pools = any(options.get(name) in values for name, values in POOLING.items())
     if pools or any(options.get(name) is True for name in POOLS):
         return "pooling"
-    return TASKS.get(str(instance.get("probe")))
+    return TASKS.get(str(instance.get("probe")), "generate" if options.get("runner") == "generate" else None)
 
 
 def _names(instance: t.Mapping[str, t.Any]) -> list[str]:

@@ -133,7 +133,7 @@ def test_a_long_prompt_may_stand_before_the_name():
         (CHAT, "tiny-embed"),
         ("/v1/completions", "tiny-rank"),
         (EMBED, "tiny-moe"),
-        ("/score", "chat"),
+        ("/score", "tiny-moe"),
         (CHAT, "gpt-4"),
     ],
 )

@@ -16,9 +16,9 @@ from ansible_collections.amdgpu.fleet.plugins.module_utils import _gateway as ga
 
 CHAT, EMBED, HEAR = "/v1/chat/completions", "/v1/embeddings", "/v1/audio/transcriptions"
 MODELS = {
-    "halo.chat": {"models": ["org/Chat"]},
-    "twin.chat": {"models": ["org/Chat"]},
-    "halo.moe": {"models": ["org/Chat-MoE", "adapter"]},
+    "halo.chat": {"models": ["org/Chat"], "task": "generate"},
+    "twin.chat": {"models": ["org/Chat"], "task": "generate"},
+    "halo.moe": {"models": ["org/Chat-MoE", "adapter"], "task": "generate"},
     "halo.embed": {"models": ["embed"], "task": "pooling"},
     "halo.hear": {"models": ["whisper"], "task": "transcription"},
 }
@@ -153,6 +153,34 @@ def test_only_a_server_of_the_same_model_can_do_the_work_of_another(running, run
     )
 
 
+@needs_haproxy
+def test_a_model_that_nothing_is_known_of_is_refused_nothing(tmp_path):
+    more = {"a": {"models": ["a"], "task": "unknown"}, "b": {"models": ["b"], "task": "pooling"}}
+    with contextlib.closing(Haproxy(tmp_path / "gateway", more=more, gateway_api_keys=[KEY])) as running:
+        for path in (CHAT, EMBED, "/score", HEAR):
+            assert ask(running, path, {"model": "a"}) == (200, "a"), path
+        # Without a name: text is for the one, vectors are for the other.
+        assert ask(running, CHAT, {}) == (200, "a") and ask(running, EMBED, {}) == (200, "b")
+        assert ask(running, HEAR, {}) == (200, "a")
+
+
+@needs_haproxy
+@pytest.mark.parametrize(
+    ("task", "answered"),
+    [
+        ("unknown", {CHAT, EMBED, HEAR}),
+        ("generate", {CHAT, HEAR}),
+        ("pooling", {EMBED, "/score"}),
+        ("transcription", {HEAR}),
+    ],
+)
+def test_a_gateway_for_one_model_has_the_paths_of_its_task(tmp_path, task, answered):
+    with contextlib.closing(Haproxy(tmp_path / "gateway", task=task, gateway_api_keys=[KEY])) as running:
+        for path in (CHAT, EMBED, "/score", HEAR):
+            assert running.request(path)[0] == (200 if path in answered else 404), path
+        assert running.request("/v1/models")[0] == 200
+
+
 def entry(name: str, **more) -> dict:
     return {"name": name, "address": "10.0.0.1", **more}
 
@@ -237,14 +265,14 @@ def test_servers_of_one_model_have_none():
 
 def test_the_task_is_what_the_inventory_says():
     asked = [{"options": {"convert": "embed"}}, {"options": {"reranking": True}}, {"probe": "score"}, {"probe": "transcription"},
-             {"probe": "health"}, {}]  # fmt: skip
+             {"probe": "health"}, {}, {"probe": "completion"}, {"options": {"runner": "generate"}}]  # fmt: skip
     tasks = [
         task
         for _models, task in found(
             *({"name": f"n{at}", "model": "m", **each} for at, each in enumerate(asked))
         )
     ]
-    assert tasks == ["pooling", "pooling", "pooling", "transcription", None, None]
+    assert tasks == ["pooling", "pooling", "pooling", "transcription", None, None, "generate", "generate"]
 
 
 def test_one_of_them_is_found_by_its_name():
