@@ -203,6 +203,8 @@ def test_nothing_is_read_of_requests_for_one_model():
 @pytest.mark.parametrize(
     ("replicas", "words"),
     [
+        ([entry("a", models=["x"]), entry("b", models=[1])], "as a text"),
+        ([entry("a", models=[["x"]])], "as a text"),
         ([entry("a", models=["x"]), entry("b")], "for some replicas only"),
         ([entry("a", models=["x"]), entry("b", models=["y", "x"])], "in two different lists"),
         ([entry("a", models=["x y"])], "other characters"),
