@@ -82,7 +82,7 @@ def test_a_chat_model_calls_the_tool_that_it_must(choice):
 def test_a_chat_model_may_do_without_a_tool():
     choice = weather("auto", "What is the capital of France? Answer in one short sentence.")
     assert choice["message"]["role"] == "assistant"
-    assert choice["message"]["content"] or choice["message"]["tool_calls"]
+    assert choice["message"]["content"] or choice["message"].get("tool_calls")
 
 
 @pytest.mark.parametrize("model", ["tiny-moe", "tiny-hybrid"])
