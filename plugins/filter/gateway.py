@@ -13,19 +13,52 @@ from ansible_collections.amdgpu.fleet.plugins.plugin_utils._plan.checks import s
 from ansible_collections.amdgpu.fleet.plugins.plugin_utils._plan.engines.vllm.tasks import POOLING
 from ansible_collections.amdgpu.fleet.plugins.plugin_utils._plan.serve import LOOPBACK
 
+# What an instance is asked whether it works says what it is for, where the inventory has that.
+TASKS = {
+    **dict.fromkeys(("embed", "score", "classify", "pooling"), "pooling"),
+    "transcription": "transcription",
+    "completion": "generate",
+}
+# Options of llama.cpp's server.
+POOLS = ("embedding", "embeddings", "rerank", "reranking")
+ALIASES = ("served-model-name", "alias")
 
-def _pools(instance: t.Mapping[str, t.Any]) -> bool:
-    """Whether the options of an instance say that it gives vectors, classes or scores."""
+
+def _options(instance: t.Mapping[str, t.Any]) -> dict[str, t.Any]:
     options = instance.get("options")
-    return isinstance(options, t.Mapping) and any(
-        options.get(name) in values for name, values in POOLING.items()
-    )
+    found = options if isinstance(options, t.Mapping) else {}
+    return {str(name).replace("_", "-"): value for name, value in found.items()}
+
+
+def _task(instance: t.Mapping[str, t.Any]) -> str | None:
+    """What an instance says that it is for; ``None`` where its model alone decides."""
+    options = _options(instance)
+    pools = any(options.get(name) in values for name, values in POOLING.items())
+    if pools or any(options.get(name) is True for name in POOLS):
+        return "pooling"
+    return TASKS.get(str(instance.get("probe")), "generate" if options.get("runner") == "generate" else None)
+
+
+def _names(instance: t.Mapping[str, t.Any]) -> list[str]:
+    """The names that clients ask an instance for: its own, those of its adapters, and further models of
+    llama.cpp's router."""
+    options = _options(instance)
+    told = next((options[name] for name in ALIASES if options.get(name)), None)
+    folder = str(instance.get("model") or "").rstrip("/").rpartition("/")[2]
+    own = told or instance.get("served_name") or folder
+    names = [str(name) for name in own] if isinstance(own, list) else [str(own).removesuffix(".gguf")]
+    adapters = options.get("lora-modules") or []
+    for each in adapters if isinstance(adapters, list) else [adapters]:
+        names.append(str(each.get("name")) if isinstance(each, t.Mapping) else str(each).partition("=")[0])
+    models = options.get("models")
+    return [*names, *(map(str, models) if isinstance(models, t.Mapping) else ())]
 
 
 def replicas(
     hosts: t.Sequence[str], hostvars: t.Mapping[str, t.Any], instance: str = ""
 ) -> list[dict[str, t.Any]]:
-    found = []
+    found: list[dict[str, t.Any]] = []
+    names: list[list[str]] = []
     groups = hostvars[hosts[0]].get("groups", {}) if hosts and hosts[0] in hostvars else {}
     for host in hosts:
         try:
@@ -64,8 +97,13 @@ def replicas(
                     "on another host cannot reach it. Give it host, an address of its host."
                 )
             name = host if len(chosen) == 1 else f"{host}.{each['name']}"
-            task = {"task": "pooling"} if _pools(each) else {}
-            found.append({"name": name, "address": address, "port": port, **task})
+            task = _task(each)
+            more = {"task": task} if task else {}
+            found.append({"name": name, "address": address, "port": port, **more})
+            names.append(_names(each))
+    # Of one model, whatever a request names is theirs.
+    if any(each != names[0] for each in names):
+        return [{**each, "models": models} for each, models in zip(found, names)]
     return found
 
 

@@ -28,6 +28,7 @@ class Server(NamedTuple):
     state: str  # what an operator asked for: ready, drain or maint
     health: str  # what the health check says: UP, DOWN, UP 1/2 ...
     sessions: int  # requests that run or wait for this server
+    backend: str  # those that have the same model
 
     @property
     def takes_requests(self) -> bool:
@@ -63,30 +64,38 @@ def socket_at(path: str, timeout: float = 10) -> Ask:
     return ask
 
 
+def _belongs(name: str, backend: str) -> bool:
+    """Whether a backend is this one, or one of those that it has for each model."""
+    return name == backend or name.startswith(f"{backend}.")
+
+
 def servers(ask: Ask, backend: str) -> dict[str, Server]:
-    """All servers of a backend, by name."""
-    states = admin_states(ask(f"show servers state {backend}"), backend)
+    """All servers of a backend, or of its backends for each model, by name."""
+    states = admin_states(ask("show servers state"), backend)
     found = {}
     try:
         lines = list(csv.DictReader(ask("show stat").lstrip("# ").splitlines()))
     except csv.Error as error:
         raise GatewayError(f"HAProxy's statistics cannot be read ({error}).") from error
+    backends = {line.get("pxname") or "" for line in lines}
+    if not any(_belongs(each, backend) for each in backends):
+        raise GatewayError(f"HAProxy has no backend {backend}. Apply the role gateway to it first.")
     for line in lines:
-        name = line.get("svname") or ""
-        if line.get("pxname") != backend or name in ("FRONTEND", "BACKEND"):
+        name, where = line.get("svname") or "", line.get("pxname") or ""
+        if not _belongs(where, backend) or name in ("FRONTEND", "BACKEND"):
             continue
         try:
             sessions = int(line["scur"] or 0) + int(line["qcur"] or 0)
-            found[name] = Server(name, states[name], line["status"].strip(), sessions)
+            found[name] = Server(name, states[name], line["status"].strip(), sessions, where)
         except (AttributeError, KeyError, TypeError, ValueError) as error:
             raise GatewayError(
-                f"HAProxy's statistics of {backend}/{name} cannot be read ({error!r})."
+                f"HAProxy's statistics of {where}/{name} cannot be read ({error!r})."
             ) from error
     return found
 
 
 def admin_states(text: str, backend: str) -> dict[str, str]:
-    """``ready``, ``drain`` or ``maint`` of each server, from ``show servers state``."""
+    """``ready``, ``drain`` or ``maint`` of each server of a backend, from ``show servers state``."""
     lines = text.splitlines()
     header = next((line[1:].split() for line in lines if line.startswith("# ")), None)
     if header is None:
@@ -100,6 +109,8 @@ def admin_states(text: str, backend: str) -> dict[str, str]:
         if line.startswith("#") or len(fields) < len(header) - 1:
             continue
         try:
+            if not _belongs(fields["be_name"], backend):
+                continue
             flags = int(fields["srv_admin_state"])
             found[fields["srv_name"]] = (
                 "maint" if flags & MAINTENANCE else "drain" if flags & DRAIN else "ready"
@@ -124,22 +135,25 @@ def chosen(servers: dict[str, Server], names: list[str], backend: str, must_exis
 
 
 def refusal(servers: dict[str, Server], names: list[str], keep: int) -> str | None:
-    """Why servers must not be taken out of service together, or ``None``."""
-    others = [server for server in servers.values() if server.name not in names]
-    left = [other.name for other in others if other.takes_requests]
-    # One that takes none already is not missed.
-    missed = [name for name in names if servers[name].takes_requests]
-    if not missed or len(left) >= keep:
-        return None
-    return (
-        f"Without {' and '.join(missed)}, {len(left)} of {len(others)} other servers would take requests "
-        f"({', '.join(left) or 'none'}), "
-        f"and {keep} must. Bring the others up first, or lower keep."
-    )
+    """Why servers must not be taken out of service together, or ``None``. Only servers of one backend can do
+    each other's work."""
+    for backend in dict.fromkeys(servers[name].backend for name in names):
+        here = [server for server in servers.values() if server.backend == backend]
+        others = [server for server in here if server.name not in names]
+        left = [other.name for other in others if other.takes_requests]
+        # One that takes none already is not missed.
+        missed = [server.name for server in here if server.name in names and server.takes_requests]
+        if missed and len(left) < keep:
+            return (
+                f"Without {' and '.join(missed)}, {len(left)} of {len(others)} other servers would take "
+                f"requests ({', '.join(left) or 'none'}), "
+                f"and {keep} must. Bring the others up first, or lower keep."
+            )
+    return None
 
 
-def set_state(ask: Ask, backend: str, name: str, state: str) -> None:
+def set_state(ask: Ask, server: Server, state: str) -> None:
     """Ask for a state; HAProxy says nothing where it obeys."""
-    said = ask(f"set server {backend}/{name} state {state}").strip()
+    said = ask(f"set server {server.backend}/{server.name} state {state}").strip()
     if said:
-        raise GatewayError(f"HAProxy refuses to set {backend}/{name} to {state}: {said}")
+        raise GatewayError(f"HAProxy refuses to set {server.backend}/{server.name} to {state}: {said}")

@@ -52,7 +52,8 @@ options:
     type: bool
     default: false
   keep:
-    description: How many other servers must take requests for these to be taken out of service.
+    description: How many other servers of the same model must take requests for these to be taken out of
+      service.
     type: int
     default: 1
   timeout:
@@ -64,7 +65,8 @@ options:
     type: float
     default: 0.5
   backend:
-    description: HAProxy's name for the group of servers.
+    description: HAProxy's name for the group of servers. Those that it has for each model (C(replicas.NAME))
+      belong to it.
     type: str
     default: replicas
   socket:
@@ -151,9 +153,9 @@ class Gateway:
     def to_change(self, servers: list[gateway.Server]) -> list[gateway.Server]:
         return [server for server in servers if server.state != self.wanted and not self.left_alone(server)]
 
-    def set(self, states: dict[str, str]) -> None:
-        for name, state in states.items():
-            gateway.set_state(self.ask, self.params["backend"], name, state)
+    def set(self, servers: list[gateway.Server]) -> None:
+        for server in servers:
+            gateway.set_state(self.ask, server, self.wanted)
         path = self.params["state_file"]
         if path and os.path.isdir(os.path.dirname(path)):
             disk.write_text(path, self.ask("show servers state"))
@@ -164,11 +166,11 @@ class Gateway:
         problems = []
         for server in servers:
             try:
-                gateway.set_state(self.ask, self.params["backend"], server.name, server.state)
+                gateway.set_state(self.ask, server, server.state)
             except gateway.GatewayError as error:
                 problems.append(f"{error}.")
         try:
-            self.set({})
+            self.set([])
         except (gateway.GatewayError, disk.WriteError) as error:
             problems.append(str(error))
         return problems
@@ -182,11 +184,12 @@ class Gateway:
     def change(self, servers: list[gateway.Server]) -> None:
         """Set the state, look again at the others (somebody else may drain one at the same time), and
         wait."""
-        missed = any(server.takes_requests for server in servers)
+        missed = {server.backend for server in servers if server.takes_requests}
         try:
-            self.set({server.name: self.wanted for server in servers})
+            self.set(servers)
             mine, known = self.look()
-            left = sum(server.takes_requests for server in known.values() if server not in mine)
+            others = [server for server in known.values() if server not in mine and server.takes_requests]
+            left = min((sum(each.backend == backend for each in others) for backend in missed), default=0)
             if self.wanted != "ready" and missed and left < self.params["keep"]:
                 raise gateway.GatewayError(
                     f"Another server was taken out of service at the same time; {left} would be left."

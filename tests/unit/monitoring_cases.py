@@ -172,9 +172,9 @@ CASES = {
         (3, 12),
     ),
     "GatewayEmpty": Case(
-        {f'haproxy_backend_active_servers{{{GATEWAY}, proxy="replicas"}}': "2x4 0x4 2x9"},
+        {f'haproxy_backend_active_servers{{{GATEWAY}, proxy="replicas.org_chat"}}': "2x4 0x4 2x9"},
         7,
-        {"job": "haproxy", "instance": "10.0.0.9:8405", "host": "edge", "proxy": "replicas"},
+        {"job": "haproxy", "instance": "10.0.0.9:8405", "host": "edge", "proxy": "replicas.org_chat"},
         (3, 12),
     ),
     "GatewayErrors": Case(

@@ -50,6 +50,7 @@ def prepare() -> None:
     _installer()
     _image()
     _model()
+    _tasks()
 
 
 def _wheels() -> None:
@@ -255,5 +256,21 @@ def _model() -> None:
             IMAGE,
             [f"{MODELS}:/srv/models", f"{script}:/tiny_model.py:ro"],
             "python3 /tiny_model.py /srv/models/tiny-llama && chmod -R a+rX /srv/models",
+        )
+    stamp.write_text(key, encoding="utf-8")
+
+
+def _tasks() -> None:
+    """Tiny models of other tasks and shapes, beside the tiny one."""
+    script = Path(__file__).with_name("tiny_tasks.py")
+    stamp = MODELS / "tiny-tasks.built-from"
+    key = digest(script, Path(__file__).with_name("tiny_model.py"))
+    if stamp.exists() and stamp.read_text(encoding="utf-8") == key:
+        return
+    with step("writing tiny models of other tasks"):
+        in_container(
+            IMAGE,
+            [f"{MODELS}:/srv/models", f"{script}:/tiny_tasks.py:ro"],
+            "python3 /tiny_tasks.py /srv/models && chmod -R a+rX /srv/models",
         )
     stamp.write_text(key, encoding="utf-8")

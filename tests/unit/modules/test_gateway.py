@@ -192,7 +192,7 @@ class Replica(ThreadingHTTPServer):
             context.load_cert_chain(pem)
             # The handshake is for the thread of the request: one that fails must not end the server.
             self.socket = context.wrap_socket(self.socket, server_side=True, do_handshake_on_connect=False)
-        self.name, self.delay, self.well = name, 0.0, True
+        self.name, self.delay, self.well, self.read = name, 0.0, True, 0
         self.asked: list[tuple[str, str | None]] = []
         threading.Thread(target=self.serve_forever, args=(0.05,), daemon=True).start()
 
@@ -223,7 +223,7 @@ class Answer(BaseHTTPRequestHandler):
         self.reply(200, self.server.name)
 
     def do_POST(self) -> None:
-        self.rfile.read(int(self.headers["Content-Length"]))
+        self.server.read += len(self.rfile.read(int(self.headers["Content-Length"])))
         self.do_GET()
 
 
@@ -234,7 +234,7 @@ def free_port() -> int:
 
 
 class Haproxy:
-    """A running gateway with two replicas."""
+    """A running gateway, with two replicas if nothing else is said."""
 
     def __init__(
         self,
@@ -243,10 +243,12 @@ class Haproxy:
         pem: Path | None = None,
         health: str = "UP",
         task: str = "generate",
+        more: dict[str, dict] | None = None,
         **given,
     ) -> None:
+        """``more``: names of other replicas, each with what else stands in its entry."""
         self.folder, self.port = folder, free_port()
-        self.replicas = {name: Replica(name, pem) for name in ("one", "two")}
+        self.replicas = {name: Replica(name, pem) for name in more or ("one", "two")}
         servers = [
             {
                 "name": name,
@@ -254,6 +256,7 @@ class Haproxy:
                 "tls_name": "replica.example",
                 "port": replica.server_port,
                 "task": task,
+                **(more or {}).get(name, {}),
             }
             for name, replica in self.replicas.items()
         ]

@@ -367,6 +367,20 @@ def test_names_that_an_option_has_besides_are_the_option(serve):
     assert plan["serve"]["instances"][0]["memory"]["kv_bytes"] == 0
 
 
+@pytest.mark.parametrize(
+    ("options", "probe"),
+    [
+        ({}, "completion"), ({"embedding": True}, "embed"), ({"embeddings": False}, "completion"),
+        # Its answer to a pair is another one than vLLM's, and nobody has seen it here.
+        ({"reranking": True, "embeddings": True}, "health"),
+    ],
+)  # fmt: skip
+def test_a_server_is_asked_what_its_options_make_it_for(serve, options, probe):
+    assert serve(given={"options": options})["serve"]["instances"][0]["launch"]["probe"] == probe
+    own = serve(given={"options": options, "probe": "health"})
+    assert own["serve"]["instances"][0]["launch"]["probe"] == "health"
+
+
 def test_an_option_without_a_variable_stands_on_the_command_line(serve):
     asked = {"sleep-idle-seconds": 600, "warmup": False, "special": True, "ignore-eos": False}
     plan = serve(given={"options": asked})

@@ -179,4 +179,6 @@ def _read_only(instance: Instance[LlamaBuild], named: list[str]) -> list[str]:
 def _probe(instance: Instance[LlamaBuild], asked: t.Mapping[str, t.Any]) -> str:
     if instance.server.probe != "auto":
         return instance.server.probe
-    return "health" if asked.get("embeddings") or asked.get("rerank") else "completion"
+    if asked.get("rerank"):
+        return "health"
+    return "embed" if asked.get("embeddings") else "completion"
