@@ -180,7 +180,7 @@ def _uncounted(
     return "state of linear attention"
 
 
-def _widths(configuration: dict[str, t.Any], text: dict[str, t.Any]) -> dict[str, int | None]:
+def _widths(configuration: dict[str, t.Any], text: dict[str, t.Any]) -> dict[str, t.Any]:
     """What tensor parallelism divides besides heads and vocabulary."""
     vision = configuration.get("vision_config")
     quantized = _quantization(configuration)
@@ -202,7 +202,13 @@ def _widths(configuration: dict[str, t.Any], text: dict[str, t.Any]) -> dict[str
         else None,
         "quant_block": max(sizes) if sizes else None,
         "quant_group": _group_size(quantized),
+        "expert_format": _expert_format(configuration, text, quantized),
     }
+
+
+def _expert_format(*parts: dict[str, t.Any]) -> str | None:
+    """The format of the experts where it is another one than that of the other weights (DeepSeek V4)."""
+    return next((_word(part.get("expert_dtype")) for part in parts if _word(part.get("expert_dtype"))), None)
 
 
 def _group_size(quantized: dict[str, t.Any]) -> int | None:

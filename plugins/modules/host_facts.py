@@ -357,6 +357,8 @@ ansible_facts:
                     labels: {description: Labels of a classifier., type: int}
                     quant_block: {description: Rows and columns of the weights that share a scale., type: int}
                     quant_group: {description: Rows of the weights that share a scale., type: int}
+                    expert_format: {description: "Format of the experts, where it is not that of the other
+                      weights.", type: str}
                     uncounted: {description: What makes the cache another one than these numbers say., type:
                       str}
                 gguf:

@@ -291,6 +291,7 @@ class Shape(t.TypedDict, total=False):
     labels: int  # Labels of a classifier.
     quant_block: int  # Rows and columns of the weights that share a scale.
     quant_group: int  # Rows of the weights that share a scale.
+    expert_format: str  # Format of the experts, where it is not that of the other weights.
     uncounted: str  # What makes the cache another one than these numbers say.
 
 

@@ -72,10 +72,14 @@ def of_instance(instance: Vllm, options: t.Mapping[str, t.Any]) -> str | None:
 
 def counted(instance: Vllm, options: t.Mapping[str, t.Any], shape: Shape | None) -> Shape | None:
     """The shape, marked as not countable where the class keeps something that the numbers do not tell."""
-    name = of_instance(instance, options)
+    return marked(instance.host.catalog, of_instance(instance, options), shape)
+
+
+def marked(catalog: Catalog, name: str | None, shape: Shape | None) -> Shape | None:
+    """The same for the class of a model that no instance serves."""
     if not shape or not name or shape.get("encoder") or shape.get("uncounted"):
         return shape
-    found = find(instance.host.catalog, name)
+    found = find(catalog, name)
     why = _uncounted(found, shape) if found else f"the class {name}, which no release has"
     return t.cast(Shape, {**shape, "uncounted": why}) if why else shape
 

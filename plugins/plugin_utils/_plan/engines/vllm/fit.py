@@ -124,7 +124,7 @@ def expert_bytes(model: Model, total: int) -> int | None:
     sizes = [shape.get("layers"), shape.get("experts"), shape.get("expert"), shape.get("hidden")]
     each = {None: dtype_bytes(shape.get("dtype") or "bfloat16"), "fp8": 1}.get(model.quantization)
     known = [size for size in sizes if size]
-    if len(known) < len(sizes) or each is None:
+    if len(known) < len(sizes) or each is None or shape.get("expert_format"):
         return None
     layers, experts, expert, hidden = known
     return min(layers * experts * 3 * expert * hidden * each, total)

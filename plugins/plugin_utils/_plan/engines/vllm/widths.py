@@ -48,6 +48,9 @@ def _layers(shape: Shape, width: int, options: t.Mapping[str, t.Any], quantizati
         if not size:
             continue
         unit = shape.get("quant_block") or shape.get("quant_group") or 1
+        if name == "experts" and shape.get("expert_format") == "fp4":
+            # Their scales are those of MXFP4, which vLLM pads.
+            unit = 1
         if size % width:
             return f"{name} of {size}"
         # Where even one device has no whole blocks, the layer is not quantized so.
