@@ -12,6 +12,8 @@ import typing as t
 from ansible_collections.amdgpu.fleet.plugins.module_utils._tree import Tree
 
 CONFIGURATION, MISTRAL, ADAPTER = "config.json", "params.json", "adapter_config.json"
+# Where ModelOpt wrote at first how the weights are quantized.
+QUANTIZED = "hf_quant_config.json"
 # The beginning of a model card, with the lines that are for programs.
 CARD_LIMIT = 8 << 10
 NAME = re.compile(r"[\w.-]{1,64}/[\w.-]{1,96}")
@@ -37,7 +39,10 @@ def configuration(tree: Tree, path: str) -> dict[str, t.Any]:
     """The config.json of a folder, or what a params.json means as one."""
     if not tree.exists(path, CONFIGURATION) and tree.exists(path, MISTRAL):
         return of_mistral(_read(tree, path, MISTRAL))
-    return _read(tree, path, CONFIGURATION)
+    found = _read(tree, path, CONFIGURATION)
+    if found and not found.get("quantization_config") and tree.exists(path, QUANTIZED):
+        return {**found, "quantization_config": _read(tree, path, QUANTIZED)}
+    return found
 
 
 def _read(tree: Tree, path: str, name: str) -> dict[str, t.Any]:

@@ -63,6 +63,9 @@ ENCODERS = (
 BOTH_WAYS = ("gemma3_text", "gemma4_text", "llama", "qwen2", "qwen3")
 
 
+# Formats of 8 bits by ModelOpt, and of Quark, with what shares a scale.
+MODELOPT_FP8 = {"FP8": "tensor", "FP8_PER_CHANNEL_PER_TOKEN": "channel", "FP8_PB_WO": "block"}
+QUARK_FP8 = {"per_tensor": "tensor", "per_channel": "channel"}
 # Parts of ModelOpt that vLLM loads by names of their own, and methods that another one loads.
 MODELOPT = {"NVFP4": "modelopt_fp4", "MIXED_PRECISION": "modelopt_mixed", "MXFP8": "modelopt_mxfp8"}
 SAME_METHOD = {"auto-round": "inc"}
@@ -88,9 +91,17 @@ def quantization(configuration: dict[str, t.Any]) -> str | None:
 def fp8_scales(configuration: dict[str, t.Any]) -> str | None:
     """What shares a scale in weights of 8 bits: ``tensor``, ``channel`` or ``block``; ``None`` where they are
     not FP8."""
-    found = _quantization(configuration)
-    if found.get("quant_method") == "fp8":
+    found, method = _quantization(configuration), quantization(configuration)
+    if method == "fp8":
         return "block" if found.get("weight_block_size") else "tensor"
+    if method == "modelopt":
+        inside = found.get("quantization")
+        algorithm = (inside if isinstance(inside, dict) else found).get("quant_algo")
+        return MODELOPT_FP8.get(str(algorithm).upper())
+    if method == "fbgemm_fp8":
+        return "channel"
+    if method == "quark":
+        return _quark_scales(found)
     groups = found.get("config_groups")
     for group in groups.values() if isinstance(groups, dict) else ():
         weights = group.get("weights") if isinstance(group, dict) else None
@@ -98,6 +109,14 @@ def fp8_scales(configuration: dict[str, t.Any]) -> str | None:
             strategy = weights.get("strategy")
             return str(strategy) if strategy in ("tensor", "channel", "block") else None
     return None
+
+
+def _quark_scales(found: dict[str, t.Any]) -> str | None:
+    about = found.get("global_quant_config")
+    weight = about.get("weight") if isinstance(about, dict) else None
+    if not isinstance(weight, dict) or not str(weight.get("dtype")).startswith("fp8"):
+        return None
+    return QUARK_FP8.get(str(weight.get("qscheme")))
 
 
 def _quantization(configuration: dict[str, t.Any]) -> dict[str, t.Any]:
@@ -133,6 +152,7 @@ def shape(configuration: dict[str, t.Any]) -> dict[str, t.Any] | None:
         "hidden": hidden,
         "vocabulary": _number(text, "vocab_size") or _number(configuration, "vocab_size"),
         "context": _context(text, kind),
+        "reach": _reach(text, kind),
         "stretched": _stretched(text),
         "dtype": _dtype(text) or _dtype(configuration),
         "kv_dtype": _kv_dtype(configuration),
@@ -242,7 +262,8 @@ def _text_part(configuration: dict[str, t.Any]) -> dict[str, t.Any]:
 
 
 def _context(text: dict[str, t.Any], kind: str | None) -> int | None:
-    """The longest context, as vLLM derives it from ``config.json``."""
+    """The context that a server gets where nobody asks for another, as vLLM derives it from
+    ``config.json``."""
     limits = [value for value in (_number(text, name) for name in CONTEXT) if value]
     if not limits:
         return None
@@ -266,6 +287,15 @@ def _context(text: dict[str, t.Any], kind: str | None) -> int | None:
     ):
         return limit
     return max(min(int(limit * factor), LARGEST), 1)
+
+
+def _reach(text: dict[str, t.Any], kind: str | None) -> int | None:
+    """The longest context that may be asked for, where it is more than that."""
+    rope = text.get("rope_parameters") or text.get("rope_scaling")
+    if not isinstance(rope, dict) or (rope.get("rope_type") or rope.get("type")) != "longrope":
+        return None
+    limit = _context({name: value for name, value in text.items() if not name.startswith("rope_")}, kind)
+    return limit if limit and limit > (_context(text, kind) or 0) else None
 
 
 def _stretched(text: dict[str, t.Any]) -> int | None:
@@ -296,9 +326,10 @@ def _kv_dtype(configuration: dict[str, t.Any]) -> str | None:
         and method.replace("_", "-") == "compressed-tensors"
     ):
         return "fp8"
-    asked = str(scheme or found.get("kv_cache_quant_algo")).lower()
+    inside = found.get("quantization") if isinstance(found.get("quantization"), dict) else found
+    asked = str(scheme or t.cast("dict[str, t.Any]", inside).get("kv_cache_quant_algo")).lower()
     eight_bits = "fp8" in asked or (isinstance(scheme, dict) and scheme.get("num_bits") == 8)
-    return "fp8" if method.startswith("modelopt") and eight_bits else None
+    return "fp8" if (quantization(configuration) or "").startswith("modelopt") and eight_bits else None
 
 
 def _dtype(part: dict[str, t.Any]) -> str | None:

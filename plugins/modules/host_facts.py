@@ -303,6 +303,8 @@ ansible_facts:
                   type: bool}
                 model_type: {description: "Type of the model, or null.", type: str}
                 architecture: {description: "Class that serves it, or null.", type: str}
+                pools: {description: Whether files of Sentence Transformers say that it makes vectors., type:
+                  bool}
                 base: {description: "Names of the model, and of those that it comes from.", type: list,
                   elements: str}
                 quantization: {description: "How the weights are quantized, or null.", type: str}
@@ -330,6 +332,8 @@ ansible_facts:
                     hidden: {description: Hidden size., type: int}
                     vocabulary: {description: Size of the vocabulary., type: int}
                     context: {description: "Longest context, in tokens.", type: int}
+                    reach: {description: "Context that may be asked for, where it is more than that, in
+                      tokens.", type: int}
                     stretched: {description: "Context that YaRN stretches the positions to, in tokens.", type:
                       int}
                     dtype: {description: Type of the weights., type: str}

@@ -268,6 +268,7 @@ class Shape(t.TypedDict, total=False):
     hidden: int  # Hidden size.
     vocabulary: int  # Size of the vocabulary.
     context: int  # Longest context, in tokens.
+    reach: int  # Context that may be asked for, where it is more than that, in tokens.
     stretched: int  # Context that YaRN stretches the positions to, in tokens.
     dtype: str  # Type of the weights.
     kv_dtype: str  # Type of the KV cache.
@@ -327,6 +328,7 @@ class ModelPath(t.TypedDict):
     model: bool  # Whether it has a config.json, a params.json or an adapter_config.json.
     model_type: str | None  # Type of the model.
     architecture: str | None  # Class that serves it.
+    pools: bool  # Whether files of Sentence Transformers say that it makes vectors.
     base: list[str]  # Names of the model, and of those that it comes from.
     quantization: str | None  # How the weights are quantized.
     fp8_scales: str | None  # What shares a scale, tensor, channel or block.

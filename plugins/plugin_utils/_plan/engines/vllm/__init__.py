@@ -216,7 +216,7 @@ def _probe(instance: Instance[VllmBuild], arguments: dict[str, t.Any]) -> str:
     if asked != "auto":
         return asked
     name = classes.of_instance(instance, arguments)
-    kind = classes.kind(instance.host.catalog, name)
+    kind = classes.kind_of(instance, arguments)
     question = tasks.question(name, arguments, kind, checkpoint.labels(instance))
     if question != "completion":
         task = tasks.task(name, arguments, kind)

@@ -62,6 +62,16 @@ def kind(catalog: Catalog, architecture: str | None) -> str | None:
     return found.kind if found and found.same and found.kind != "transformers" else None
 
 
+def kind_of(instance: Vllm, options: t.Mapping[str, t.Any]) -> str | None:
+    """What an instance is for: a model of Sentence Transformers embeds, whatever its class does by itself."""
+    name = of_instance(instance, options)
+    chosen = {str(options.get(option, "auto")) for option in ("runner", "convert")}
+    if checkpoint.pools(instance) and chosen <= {"auto", "none"}:
+        known = kind(instance.host.catalog, name)
+        return known if known and known != "generate" else "embed"
+    return kind(instance.host.catalog, name)
+
+
 def of_instance(instance: Vllm, options: t.Mapping[str, t.Any]) -> str | None:
     """The class that an instance asks for; hf-overrides may name another."""
     names = mapping(options.get("hf-overrides")).get("architectures")

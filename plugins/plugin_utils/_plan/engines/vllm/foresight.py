@@ -21,7 +21,8 @@ NOT_FLOAT16 = ("gemma2", "gemma3", "gemma3_text", "glm4")
 SAME = {
     "awq_marlin": "awq", "auto_awq": "awq", "gptq_marlin": "gptq", "auto_gptq": "gptq",
     "compressed_tensors": "compressed-tensors",
-    "gpt_oss_mxfp4": "mxfp4", "deepseek_v4_fp8": "fp8",
+    "gpt_oss_mxfp4": "mxfp4", "deepseek_v4_fp8": "fp8", "modelopt_fp4": "modelopt", "modelopt_mxfp8": "modelopt",
+    "modelopt_mixed": "modelopt",
 }  # fmt: skip
 METHODS = (
     "awq",
@@ -34,6 +35,7 @@ METHODS = (
     "bitsandbytes",
     "gguf",
     "fbgemm_fp8",
+    "modelopt",
 )
 
 
@@ -84,9 +86,17 @@ def _check_context(launched: Launched) -> None:
     asked, own = fit.tokens_of(launched.options.get("max-model-len")), checkpoint.shape(launched.instance)
     context = (own or {}).get("context")
     if own and context:
-        context = max(context, own.get("stretched", 0))
+        context = max(context, own.get("reach", 0))
     allowed = launched.environment.get(LONGER) == "1" or "hf-overrides" in launched.options
-    if asked and context and asked > context and not allowed:
+    stretched = (own or {}).get("stretched", 0)
+    if asked and context and context < asked <= stretched and not allowed:
+        why = (
+            f"config.json stretches the positions to {stretched} with YaRN, and vLLM "
+            f"{launched.instance.build.version} goes by its max_position_embeddings ({context}); hf-overrides "
+            f"with max_position_embeddings {stretched}, or {LONGER}=1, lets it through"
+        )
+        launched.refuse("max-model-len", f"max-model-len {asked} for a context of {context}", why)
+    elif asked and context and asked > context and not allowed:
         why = (
             f"the model bears {context} tokens, and vLLM refuses a longer max-model-len; a scaling of its "
             f"positions "

@@ -15,8 +15,9 @@ import typing as t
 from ...catalog import Catalog, version_key
 
 Span = t.Tuple[t.Optional[str], t.Optional[str]]
-# 1k, 2M and 1Gi are numbers to some options of vLLM.
-INTEGER = re.compile(r"-?[0-9]{1,18}([kKmMgGtT]i?)?|auto")
+INTEGER = re.compile(r"-?[0-9]{1,18}")
+# What some options take besides: 25.6k are 25,600 and 32K are 32,768; a fraction goes with small letters alone.
+READABLE = re.compile(r"[0-9]{1,15}(\.[0-9]{1,9})?[kmgt]|[0-9]{1,15}[KMGT]")
 
 
 def within(span: Span, release: str) -> bool:
@@ -71,10 +72,20 @@ def option_refuses(catalog: Catalog, name: str, value: t.Any, release: str) -> s
     if kind in ("bool", "switch", "negation"):
         return None if isinstance(value, bool) else "true or false"
     if kind == "int":
-        return None if INTEGER.fullmatch(text) and not isinstance(value, bool) else "a whole number"
+        return _integer_refuses(catalog, name, text) if not isinstance(value, bool) else "a whole number"
     if kind == "float":
         return None if _is_number(value) else "a number"
     return None
+
+
+def _integer_refuses(catalog: Catalog, name: str, text: str) -> str | None:
+    rules = catalog.vllm["config_file"]["readable"]
+    if INTEGER.fullmatch(text) or (name in rules["auto"] and text.lower() == "auto"):
+        return None
+    if name not in rules["names"]:
+        return "a whole number"
+    expected = "a whole number, or one like 25.6k (thousands) or 32K (times 1024)"
+    return None if READABLE.fullmatch(text) else expected
 
 
 def _is_number(value: t.Any) -> bool:

@@ -211,7 +211,7 @@ def backend(instance: Vllm, options: t.Mapping[str, t.Any], variables: t.Mapping
     if not plain or options.get("block-size") not in BLOCKS or DRAFTS in options:
         return None
     name = classes.of_instance(instance, options)
-    if tasks.task(name, options, classes.kind(instance.host.catalog, name)) != "generate":
+    if tasks.task(name, options, classes.kind_of(instance, options)) != "generate":
         return None
     known = {
         # One that also sees, and its language model.

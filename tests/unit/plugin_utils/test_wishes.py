@@ -1,0 +1,234 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Models of operators whom nobody here has met: folders with odd files, read by host_facts itself, and what the plan
+says of them. What is right was read in vLLM's source distributions (0.29.0 to 0.33.0)."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+from plans import first, said
+
+from ansible_collections.amdgpu.fleet.plugins.plugin_utils._plan import planner
+from testbed.tree import load_host, write_tree
+
+FOLDER = "/srv/models/odd"
+GPUS = {
+    "gfx942": ("mi300x-8", None),
+    "gfx1151": ("strix-halo-128", None),
+    "gfx1201": ("rx9070xt", [{"product": "r9700"}, {"product": "r9700"}]),
+    "gfx1100": ("rx9070xt", [{"product": "rx7900xtx"}]),
+}
+POOLED = {
+    "modules.json": [
+        {"idx": 0, "type": "sentence_transformers.models.Transformer"},
+        {"idx": 1, "path": "1_Pooling", "type": "sentence_transformers.models.Pooling"},
+    ]
+}
+
+
+def llama(**more: Any) -> dict:
+    return {
+        "architectures": ["LlamaForCausalLM"], "model_type": "llama", "num_hidden_layers": 32, "num_attention_heads": 32,
+        "num_key_value_heads": 8, "head_dim": 128, "hidden_size": 4096, "intermediate_size": 14336, "vocab_size": 128256,
+        "max_position_embeddings": 131072, "torch_dtype": "bfloat16", "transformers_version": "5.20.2", **more,
+    }  # fmt: skip
+
+
+def bert(**more: Any) -> dict:
+    return {
+        "architectures": ["BertModel"], "model_type": "bert", "num_hidden_layers": 6, "num_attention_heads": 12,
+        "hidden_size": 384, "intermediate_size": 1536, "vocab_size": 30522, "max_position_embeddings": 512,
+        "position_embedding_type": "absolute", **more,
+    }  # fmt: skip
+
+
+@pytest.fixture(scope="session")
+def hosts(tmp_path_factory):
+    """One tree for each kind of GPU, and the folders that were put into it."""
+    known: dict = {}
+
+    def get(gfx: str):
+        if gfx not in known:
+            name, gpus = GPUS[gfx]
+            root = tmp_path_factory.mktemp(gfx)
+            write_tree({**load_host(name), **({"gpus": gpus} if gpus else {})}, root)
+            known[gfx] = root
+        return known[gfx]
+
+    return get
+
+
+@pytest.fixture
+def wish(hosts, find_facts, request):
+    """wish({file: content}, gfx, gib=..., options=...) -> the plan. A content that is a number is a size."""
+
+    def make(files: dict[str, Any], gfx: str = "gfx942", gib: float = 1, **more: Any) -> dict:
+        root = hosts(gfx)
+        path = f"{FOLDER}/{abs(hash((request.node.name, json.dumps(files, sort_keys=True))))}"
+        wanted = more.pop("wants", {})
+        for name, content in {"model.safetensors": int(gib * (1 << 30)), **files}.items():
+            file = root / path.lstrip("/") / name
+            file.parent.mkdir(parents=True, exist_ok=True)
+            if isinstance(content, int):
+                with file.open("wb") as stream:
+                    stream.truncate(content)
+            else:
+                file.write_text(content if isinstance(content, str) else json.dumps(content))
+        facts = find_facts("host_facts", root, network=True, paths=[path])
+        facts["amd_host"]["programs"] = {"python3.12": "/usr/bin/python3.12"}
+        return planner.plan(
+            facts, {"serve_instances": [{"name": "chat", "model": path, **more}], **wanted}, "host"
+        )
+
+    return make
+
+
+def refused(plan: dict) -> str:
+    return " ".join(said(plan, "vllm.refused"))
+
+
+# --- how long a text may be
+
+
+@pytest.mark.parametrize(
+    ("change", "length", "release", "word"),
+    [
+        # Phi-3.5 and Phi-4-mini: a server gets the original context, and bears all of it where one asks.
+        ({"model_type": "phi3", "original_max_position_embeddings": 4096, "rope_scaling": {"type": "longrope"}}, 65536, None, ""),
+        ({"model_type": "phi3", "original_max_position_embeddings": 4096, "rope_scaling": {"type": "longrope"}}, 131073, None,
+         "bears 131072"),
+        ({"max_position_embeddings": 8192, "rope_scaling": {"type": "dynamic", "factor": 4}}, "32K", None, ""),
+        ({"max_position_embeddings": 8192, "rope_scaling": {"type": "linear", "factor": 2}}, "32K", None, "bears 16384"),
+        # Qwen2.5 as its card says: 0.30 and later no more multiply.
+        ({"max_position_embeddings": 32768, "rope_scaling": {"type": "yarn", "factor": 4.0, "original_max_position_embeddings": 32768}},
+         131072, "0.29.0", ""),
+        ({"max_position_embeddings": 32768, "rope_scaling": {"type": "yarn", "factor": 4.0, "original_max_position_embeddings": 32768}},
+         131072, "0.33.0", "hf-overrides with max_position_embeddings 131072"),
+    ],
+)  # fmt: skip
+def test_positions_that_are_scaled(wish, change, length, release, word):
+    wants = {"vllm_version": release} if release else {}
+    plan = wish({"config.json": llama(**change)}, gpus=[0], options={"max-model-len": length}, wants=wants)
+    assert (word in refused(plan)) if word else refused(plan) == ""
+
+
+def test_a_context_that_nobody_asks_for_is_the_original_one(wish):
+    scaled = {
+        "rope_scaling": {"type": "longrope"},
+        "original_max_position_embeddings": 4096,
+        "model_type": "phi3",
+    }
+    assert first(wish({"config.json": llama(**scaled)}, gpus=[0]))["memory"]["context"] == 4096
+    yarn = {"rope_scaling": {"type": "yarn", "factor": 4, "original_max_position_embeddings": 32768}}
+    for release, context in (("0.29.0", 131072), ("0.33.0", 40960)):
+        config = llama(**yarn, max_position_embeddings=40960)
+        plan = wish({"config.json": config}, gpus=[0], wants={"vllm_version": release})
+        assert first(plan)["memory"]["context"] == context, release
+
+
+@pytest.mark.parametrize(
+    ("value", "tokens"),
+    [
+        ("1k", 1000),
+        ("1K", 1024),
+        ("1.5k", 1500),
+        ("64K", 65536),
+        ("0.1m", 100000),
+        (-1, 131072),
+        ("auto", 131072),
+    ],
+)
+def test_lengths_as_vllm_reads_them(wish, ids, value, tokens):
+    plan = wish({"config.json": llama()}, gpus=[0], options={"max-model-len": value})
+    assert ids(plan) == [] and first(plan)["memory"]["context"] == tokens
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("max-model-len", "1.5K"), ("max-model-len", "lots"), ("max-model-len", "1Ki"), ("max-model-len", True),
+        ("max-num-seqs", "1k"), ("max-num-seqs", "auto"), ("tensor-parallel-size", "2k"),
+    ],
+)  # fmt: skip
+def test_numbers_that_no_vllm_reads(wish, name, value):
+    plan = wish({"config.json": llama()}, gpus=[0], options={name: value})
+    assert f"--{name} {value}" in " ".join(said(plan, "vllm.option"))
+
+
+# --- what a server is for
+
+
+def test_a_model_of_sentence_transformers_embeds(wish):
+    # Qwen3-Embedding: a class that completes, and files which say that its vectors are pooled.
+    config = llama(architectures=["Qwen3ForCausalLM"], model_type="qwen3")
+    for files, completes in (({}, True), (POOLED, False)):
+        instance = first(wish({"config.json": config, **files}, gpus=[0]))
+        assert instance["completes"] is completes
+        assert ("attention-backend" in instance["options"]) is completes
+    plan = wish({"config.json": config, **POOLED}, gpus=[0], options={"runner": "generate"})
+    assert first(plan)["completes"] is True
+    for broken in ("[", '{"type": 1}', "[1, {}]"):
+        assert first(wish({"config.json": config, "modules.json": broken}, gpus=[0]))["completes"] is True
+
+
+@pytest.mark.parametrize(
+    ("files", "context"),
+    [
+        ({}, 512),
+        ({"sentence_bert_config.json": {"max_seq_length": 256}}, 256),
+        ({"sentence_roberta_config.json": {"max_seq_length": 128}}, 128),
+        ({"sentence_bert_config.json": {"do_lower_case": True}}, 512),
+        ({"tokenizer_config.json": {"model_max_length": 384}}, 384),
+        # What says that there is no limit.
+        ({"tokenizer_config.json": {"model_max_length": 1000000000000000019884624838656}}, 512),
+        ({"sentence_bert_config.json": "{"}, 512),
+    ],
+)
+def test_an_encoder_reads_as_much_as_the_files_beside_it_say(wish, files, context):
+    plan = wish({"config.json": bert(), **POOLED, **files}, gpus=[0])
+    assert first(plan)["memory"]["context"] == context
+    plan = wish({"config.json": bert(), **POOLED, **files}, gpus=[0], options={"max-model-len": 512})
+    assert bool(refused(plan)) is (context < 512)
+
+
+# --- how the weights are quantized
+
+
+@pytest.mark.parametrize(("algorithm", "method"), [("NVFP4", "modelopt_fp4"), ("FP8", "modelopt")])
+def test_modelopt_wrote_a_file_of_its_own_at_first(wish, algorithm, method):
+    about = {
+        "producer": {"name": "modelopt"},
+        "quantization": {"quant_algo": algorithm, "kv_cache_quant_algo": "FP8"},
+    }
+    plan = wish({"config.json": llama(), "hf_quant_config.json": about}, gpus=[0], gib=5)
+    # The file asks for a cache of 8 bits.
+    assert first(plan)["memory"]["kv_bytes_per_token"] == 32 * 2 * 8 * 128
+    asked = wish(
+        {"config.json": llama(), "hf_quant_config.json": about}, gpus=[0], options={"quantization": "awq"}
+    )
+    assert "quantization awq for weights in modelopt" in refused(asked)
+    same = wish(
+        {"config.json": llama(), "hf_quant_config.json": about}, gpus=[0], options={"quantization": method}
+    )
+    assert refused(same) == ""
+    own = wish(
+        {"config.json": llama(quantization_config={"quant_method": "awq"}), "hf_quant_config.json": about},
+        gpus=[0],
+    )
+    assert first(own)["memory"]["kv_bytes_per_token"] == 32 * 2 * 8 * 128 * 2
+
+
+FP8 = {
+    "quark": {"quant_method": "quark", "global_quant_config": {"weight": {"dtype": "fp8_e4m3", "qscheme": "per_tensor"}}},
+    "modelopt": {"quant_method": "modelopt", "quant_algo": "FP8"},
+    "fbgemm": {"quant_method": "fbgemm_fp8"},
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("gfx", GPUS)
+@pytest.mark.parametrize("kind", FP8)
+def test_eight_bits_need_kernels_whoever_wrote_them(wish, gfx, kind):
+    plan = wish({"config.json": llama(quantization_config=FP8[kind])}, gfx, gib=9, gpus=[0])
+    assert bool(said(plan, "vllm.quantization")) is gfx.startswith("gfx11")
