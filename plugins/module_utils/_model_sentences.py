@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, the amdgpu.fleet authors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What the files of Sentence Transformers, and of the tokenizer, say of a model beside its config.json: that it
-makes vectors, and how long a text may be (vLLM's transformers_utils/config.py and config/model.py)."""
+"""What the files of Sentence Transformers, and of the tokenizer, say of a model beside its config.json: that
+it makes vectors, and how long a text may be (vLLM's transformers_utils/config.py and config/model.py)."""
 
 from __future__ import annotations
 

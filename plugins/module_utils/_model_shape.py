@@ -33,6 +33,8 @@ CONTEXT = (
     "max_sequence_length", "max_seq_length", "seq_len",
 )  # fmt: skip
 EXPERTS = ("num_experts", "moe_num_experts", "n_routed_experts", "num_local_experts")
+# Layers that propose the next tokens (multi-token prediction).
+DRAFTS = ("num_nextn_predict_layers", "mtp_num_hidden_layers", "num_mtp_modules", "num_mtp_layers")
 INTERMEDIATE = ("intermediate_size", "ffn_hidden_size", "decoder_ffn_dim", "n_inner")
 # These keep their context already scaled, or are an own limit (vLLM's config/model.py).
 ROPE_WITHOUT_FACTOR = ("su", "longrope", "llama3", "yarn", "deepseek_yarn", "deepseek_llama_scaling")
@@ -40,24 +42,24 @@ ROPE_WITHOUT_FACTOR = ("su", "longrope", "llama3", "yarn", "deepseek_yarn", "dee
 # where these stand, unless _model_layers knows the model.
 UNCOUNTED = (
     "compress_ratios", "index_topk", "hybrid_override_pattern", "attn_layer_period", "attn_type_list",
-    "block_configs", "block_types", "layers_block_type", "sliding_window_pattern",
-    "num_kv_shared_layers", "per_layer_config", "global_head_dim", "num_global_key_value_heads", "ssm_cfg",
-    "state_size", "mamba_d_state",
-    "linear_attn_config", "is_encoder_decoder", "sliding_window", "sliding_window_size", "layer_types",
-    "layer_group_size", "mixer_types", "lightning_head_dim", "mb_per_layer", "rswa_window",
+    "block_configs", "block_types", "layers_block_type", "sliding_window_pattern", "num_kv_shared_layers",
+    "per_layer_config", "global_head_dim", "num_global_key_value_heads", "ssm_cfg", "state_size",
+    "mamba_d_state", "linear_attn_config", "is_encoder_decoder", "sliding_window", "sliding_window_size",
+    "layer_types", "layer_group_size", "mixer_types", "sparse_attention_config", "lightning_head_dim",
+    "mb_per_layer", "rswa_window",
 )  # fmt: skip
 # Types whose cache is never one of keys and values of every token, whatever config.json says.
 UNLIKE = (
-    "bailing_hybrid", "bailing_moe_linear", "bailing_moe_v3", "deepseek_v4", "deepseek_v41", "falcon_mamba",
-    "glm5_next", "glm5_next_text", "hy_v4", "inkling", "kimi_k3", "mamba", "mamba2", "minimax_m3",
-    "minicpm_sala",
-    "minimax", "minimax_m1", "minimax_text_01", "qwen4_exp", "qwen4_exp_text", "rwkv7", "zamba2",
+    "bailing_hybrid", "bailing_moe_linear", "bailing_moe_v3", "deepseek_v4", "deepseek_v41",
+    "deepseek_v41_text", "falcon_mamba", "glm5_next", "glm5_next_text", "hy_v4", "inkling", "kimi_k3",
+    "mamba", "mamba2", "minimax_m3", "minimax_m3_text", "minimax_m3_vl", "minicpm_sala", "minimax",
+    "minimax_m1", "minimax_text_01", "qwen4_exp", "qwen4_exp_text", "rwkv7", "zamba2",
 )  # fmt: skip
 # Models that only encode: attention goes both ways and nothing is kept of it.
 ENCODERS = (
     "albert", "bert", "camembert", "deberta", "deberta-v2", "distilbert", "electra", "gte", "jina_bert",
-    "modernbert", "mpnet", "new",
-    "nomic_bert", "roberta", "xlm-roberta", "xlm-roberta-flash",
+    "modernbert", "mpnet", "new", "nomic_bert", "siglip", "siglip_text_model", "roberta", "xlm-roberta",
+    "xlm-roberta-flash",
 )  # fmt: skip
 # Decoders that vLLM lets encode where config.json says so.
 BOTH_WAYS = ("gemma3_text", "gemma4_text", "llama", "qwen2", "qwen3")
@@ -69,6 +71,10 @@ QUARK_FP8 = {"per_tensor": "tensor", "per_channel": "channel"}
 # Parts of ModelOpt that vLLM loads by names of their own, and methods that another one loads.
 MODELOPT = {"NVFP4": "modelopt_fp4", "MIXED_PRECISION": "modelopt_mixed", "MXFP8": "modelopt_mxfp8"}
 SAME_METHOD = {"auto-round": "inc"}
+# A model that vLLM loads in a format of its own where the file has it in this one.
+PACKED = ("kimi_k3", "mxfp4-pack-quantized", "mxfp4")
+# Numbers without which a cache and the widths of a model cannot be told, if config.json has them at all.
+NEEDED = (LAYERS, HEADS, KV_HEADS, HIDDEN, HEAD_DIM, ("vocab_size",))
 # No model has more layers.
 MOST_LAYERS = 4096
 
@@ -83,6 +89,8 @@ def quantization(configuration: dict[str, t.Any]) -> str | None:
         method = "modelopt" if producer.get("name") == "modelopt" else None
         found = inside
     name = method.lower().replace("compressed_tensors", "compressed-tensors") if method else None
+    if (configuration.get("model_type"), found.get("format")) == PACKED[:2]:
+        return PACKED[2]
     if name == "modelopt":
         return MODELOPT.get(str(found.get("quant_algo")).upper(), name)
     return SAME_METHOD.get(name, name) if name else None
@@ -164,6 +172,7 @@ def shape(configuration: dict[str, t.Any]) -> dict[str, t.Any] | None:
         "attention": found.counts,
         "state": found.state,
         "labels": _labels(configuration),
+        "drafts": _number(text, *DRAFTS) or _number(configuration, *DRAFTS),
         "encoder": True if _only_encodes(text, kind) else None,
         "uncounted": _uncounted(configuration, text, found, (*found.understood, *caches.understood)),
         **_widths(configuration, text),
@@ -194,15 +203,25 @@ def _uncounted(
     kinds = (_word(part.get("model_type")) for part in (text, configuration))
     unlike = next((kind for kind in kinds if kind in UNLIKE), None)
     keys = [key for key in UNCOUNTED if text.get(key) or configuration.get(key)]
-    odd = next((key for key in keys if key not in understood), None)
+    odd = next((key for key in keys if key not in understood), None) or _unusable(text)
     if odd or unlike or not found.counts.get("state") or found.state:
         return odd or (f"the layers of {unlike}" if unlike else None)
     return "state of linear attention"
 
 
+def _unusable(text: dict[str, t.Any]) -> str | None:
+    """A number that config.json has in a form that is none here, such as one for each layer."""
+    for names in NEEDED:
+        given = [name for name in names if text.get(name) not in (None, 0, False)]
+        if given and not _number(text, *given):
+            return given[0]
+    return None
+
+
 def _widths(configuration: dict[str, t.Any], text: dict[str, t.Any]) -> dict[str, t.Any]:
     """What tensor parallelism divides besides heads and vocabulary."""
-    vision = configuration.get("vision_config")
+    inside = configuration.get("thinker_config")
+    vision = (inside if isinstance(inside, dict) else configuration).get("vision_config")
     quantized = _quantization(configuration)
     block = quantized.get("weight_block_size")
     sizes = (

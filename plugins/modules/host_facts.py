@@ -359,6 +359,7 @@ ansible_facts:
                     shared_expert: {description: Width of the expert that all tokens use., type: int}
                     vision_heads: {description: Attention heads of the vision encoder., type: int}
                     labels: {description: Labels of a classifier., type: int}
+                    drafts: {description: Layers that propose the next tokens., type: int}
                     quant_block: {description: Rows and columns of the weights that share a scale., type: int}
                     quant_group: {description: Rows of the weights that share a scale., type: int}
                     expert_format: {description: "Format of the experts, where it is not that of the other

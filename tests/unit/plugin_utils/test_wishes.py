@@ -232,3 +232,134 @@ FP8 = {
 def test_eight_bits_need_kernels_whoever_wrote_them(wish, gfx, kind):
     plan = wish({"config.json": llama(quantization_config=FP8[kind])}, gfx, gib=9, gpus=[0])
     assert bool(said(plan, "vllm.quantization")) is gfx.startswith("gfx11")
+
+
+# --- what proposes tokens
+
+
+QWEN35 = {"model_type": "qwen3_5_text", "architectures": ["Qwen3_5ForCausalLM"], "linear_num_value_heads": 48}
+
+
+@pytest.mark.parametrize(
+    ("asked", "release", "word"),
+    [
+        ({"method": "ngram", "num_speculative_tokens": 5, "prompt_lookup_max": 4}, None, ""),
+        # vLLM has a default for the lookup.
+        ({"method": "ngram", "num_speculative_tokens": 5}, None, ""),
+        ({"model": "[ngram]", "num_speculative_tokens": 5}, None, ""),
+        ({"method": "suffix"}, None, ""),
+        ({"method": "ngram"}, None, "without num_speculative_tokens"),
+        ({"method": "ngram", "num_speculative_tokens": 0}, None, "num_speculative_tokens 0"),
+        ({"method": "ngram", "num_speculative_tokens": 5, "prompt_lookup_min": 5, "prompt_lookup_max": 2}, None, "above"),
+        ({"method": "ngram", "num_spec_tokens": 5}, None, "the nearest key is num_speculative_tokens"),
+        ({"method": "ngram", "num_speculative_tokens": 5, "tensor_parallel_size": 1}, None, "draft_tensor_parallel_size"),
+        ({"method": "ngram", "num_speculative_tokens": 5, "kv_cache_dtype": "fp8"}, "0.25.1", "it came with vLLM 0.26.0"),
+        ({"method": "eagle3", "num_speculative_tokens": 3}, None, "without model"),
+        ({"num_speculative_tokens": 3}, None, "without model"),
+        ({"method": "eagel3", "num_speculative_tokens": 3}, None, "the nearest is eagle"),
+        ({"method": "medusa", "num_speculative_tokens": 3}, None, "vLLM 0.32.0 was the last"),
+        ({"method": "dspark", "num_speculative_tokens": 7}, "0.24.0", "it came with vLLM 0.25.1"),
+        ({"method": "mtp", "num_speculative_tokens": 3}, None, "names no layers that propose tokens"),
+        ('{"method": "eagle3"}', None, "without model"),
+    ],
+)  # fmt: skip
+def test_a_way_of_drafting_that_ends_vllm_is_told_before(wish, asked, release, word):
+    wants = {"vllm_version": release} if release else {}
+    plan = wish({"config.json": llama()}, gpus=[0], options={"speculative-config": asked}, wants=wants)
+    assert (word in refused(plan)) if word else refused(plan) == "", refused(plan)
+
+
+def test_layers_that_propose_tokens_are_in_the_model(wish, ids):
+    asked = {"speculative-config": {"method": "qwen3_5_mtp", "num_speculative_tokens": 3}}
+    config = llama(**QWEN35, mtp_num_hidden_layers=1)
+    plan = wish({"config.json": config}, gpus=[0], options=asked)
+    assert refused(plan) == "" and ids(plan) == []
+    # A state more is kept for each token that is proposed.
+    sequences = [
+        first(wish({"config.json": config}, gpus=[0], options=each))["memory"]["sequences"]
+        for each in ({}, asked)
+    ]
+    assert sequences[1] < sequences[0]
+    v41 = {"model_type": "deepseek_v41", "architectures": ["DeepseekV41ForCausalLM"]}
+    assert "its method is dspark" in refused(wish({"config.json": llama(**v41)}, gpus=[0], options=asked))
+
+
+def test_a_drafter_is_shared_out_as_the_model_is(wish):
+    for width, word in ((1, ""), (4, ""), (2, "draft_tensor_parallel_size 2 for tensor-parallel-size 4")):
+        asked = {"method": "ngram", "num_speculative_tokens": 2, "draft_tensor_parallel_size": width}
+        options = {"tensor-parallel-size": 4, "speculative-config": asked}
+        assert word in refused(wish({"config.json": llama()}, gpus=[0, 1, 2, 3], options=options))
+
+
+# --- configurations that are odd
+
+
+NEMOTRON = {
+    "architectures": ["NemotronHForCausalLM"], "model_type": "nemotron_h", "hidden_size": 8192, "head_dim": 128,
+    "num_attention_heads": 64, "num_key_value_heads": 2, "vocab_size": 131072, "max_position_embeddings": 262144,
+    "mamba_num_heads": 256, "mamba_head_dim": 64, "n_groups": 8, "ssm_state_size": 128, "conv_kernel": 4,
+    "mamba_ssm_cache_dtype": "float32", "torch_dtype": "bfloat16", "intermediate_size": 5120,
+    "layers_block_type": ["mamba", "moe"] * 48 + ["attention"] * 12,
+}  # fmt: skip
+
+
+def test_layers_that_are_listed_and_not_counted(wish):
+    # Nemotron 3 Ultra has no num_hidden_layers.
+    memory = first(wish({"config.json": NEMOTRON}))["memory"]
+    assert (memory["verdict"], memory["kv_bytes_per_token"]) == ("fits", 12 * 2 * 128 * 2)
+    none = {**NEMOTRON, "layers_block_type": []}
+    assert first(wish({"config.json": none}))["memory"]["verdict"] == "unknown"
+
+
+def test_a_list_of_layers_that_transformers_writes_beside_the_index(wish):
+    # GLM-5.2 as ModelOpt saves it.
+    sparse = llama(
+        architectures=["GlmMoeDsaForCausalLM"], model_type="glm_moe_dsa", kv_lora_rank=512, qk_rope_head_dim=64, index_topk=2048,
+        index_head_dim=128, layer_types=["deepseek_sparse_attention"] * 32,
+    )  # fmt: skip
+    assert first(wish({"config.json": sparse}))["memory"]["kv_bytes_per_token"] == 32 * (576 * 2 + 132)
+    mixed = {**sparse, "layer_types": ["deepseek_sparse_attention"] * 31 + ["linear_attention"]}
+    assert first(wish({"config.json": mixed}))["memory"]["verdict"] == "unknown"
+
+
+@pytest.mark.parametrize(
+    ("change", "word"),
+    [
+        # One number for each layer (OpenELM), and numbers that cannot be.
+        ({"num_key_value_heads": [8] * 16 + [4] * 16}, "num_key_value_heads"),
+        ({"head_dim": [128]}, "head_dim"),
+        ({"hidden_size": 10**18, "vocab_size": 10**30}, "hidden_size"),
+        ({"vocab_size": "many"}, "vocab_size"),
+        ({"model_type": "minimax_m3_vl", "sparse_attention_config": {"use_sparse_attention": True}}, "sparse_attention_config"),
+        ({"model_type": "minimax_m3_text"}, "minimax_m3_text"),
+    ],
+)  # fmt: skip
+def test_what_cannot_be_counted_is_named(wish, change, word):
+    memory = first(wish({"config.json": llama(**change)}))["memory"]
+    assert memory["verdict"] == "unknown" and word in memory["reason"], memory
+
+
+@pytest.mark.parametrize("value", [None, 0, False])
+def test_a_number_that_says_nothing_is_as_if_it_were_not_there(wish, value):
+    memory = first(wish({"config.json": llama(head_dim=value)}))["memory"]
+    assert (memory["verdict"], memory["kv_bytes_per_token"]) == ("fits", 32 * 2 * 128 * 2)
+
+
+def test_kimi_k3_is_loaded_as_mxfp4(wish):
+    packed = {"quant_method": "compressed-tensors", "format": "mxfp4-pack-quantized"}
+    for kind, method in (("kimi_k3", "mxfp4"), ("llama", "compressed-tensors")):
+        plan = wish(
+            {"config.json": llama(model_type=kind, quantization_config=packed)},
+            options={"quantization": "awq"},
+        )
+        assert f"weights in {method}" in refused(plan)
+
+
+def test_the_eyes_of_a_model_that_thinks_are_divided_too(wish):
+    text = llama(model_type="qwen3_omni_moe_text")
+    config = {
+        "architectures": ["Qwen3OmniMoeForConditionalGeneration"], "model_type": "qwen3_omni_moe",
+        "thinker_config": {"text_config": text, "vision_config": {"num_heads": 12}},
+    }  # fmt: skip
+    plan = wish({"config.json": config}, options={"tensor-parallel-size": 8})
+    assert "12 heads of the vision encoder" in " ".join(said(plan, "vllm.heads"))

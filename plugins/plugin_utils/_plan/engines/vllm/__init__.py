@@ -18,6 +18,7 @@ from . import (
     builds,
     checkpoint,
     classes,
+    drafting,
     environment,
     foresight,
     media,
@@ -118,6 +119,7 @@ class Vllm:
         arguments = options.of_instance(instance, together, used)
         launched = refusals.Launched(instance, arguments, variables)
         foresight.check(launched)
+        drafting.check(launched)
         media.check(instance, arguments, variables)
         if rocm:
             backend = recipe_use.backend(instance, arguments, variables)

@@ -21,8 +21,8 @@ NOT_FLOAT16 = ("gemma2", "gemma3", "gemma3_text", "glm4")
 SAME = {
     "awq_marlin": "awq", "auto_awq": "awq", "gptq_marlin": "gptq", "auto_gptq": "gptq",
     "compressed_tensors": "compressed-tensors",
-    "gpt_oss_mxfp4": "mxfp4", "deepseek_v4_fp8": "fp8", "modelopt_fp4": "modelopt", "modelopt_mxfp8": "modelopt",
-    "modelopt_mixed": "modelopt",
+    "gpt_oss_mxfp4": "mxfp4", "deepseek_v4_fp8": "fp8", "modelopt_fp4": "modelopt",
+    "modelopt_mxfp8": "modelopt", "modelopt_mixed": "modelopt",
 }  # fmt: skip
 METHODS = (
     "awq",
@@ -92,8 +92,8 @@ def _check_context(launched: Launched) -> None:
     if asked and context and context < asked <= stretched and not allowed:
         why = (
             f"config.json stretches the positions to {stretched} with YaRN, and vLLM "
-            f"{launched.instance.build.version} goes by its max_position_embeddings ({context}); hf-overrides "
-            f"with max_position_embeddings {stretched}, or {LONGER}=1, lets it through"
+            f"{launched.instance.build.version} goes by its max_position_embeddings ({context}); "
+            f"hf-overrides with max_position_embeddings {stretched}, or {LONGER}=1, lets it through"
         )
         launched.refuse("max-model-len", f"max-model-len {asked} for a context of {context}", why)
     elif asked and context and asked > context and not allowed:

@@ -16,7 +16,8 @@ from ...catalog import Catalog, version_key
 
 Span = t.Tuple[t.Optional[str], t.Optional[str]]
 INTEGER = re.compile(r"-?[0-9]{1,18}")
-# What some options take besides: 25.6k are 25,600 and 32K are 32,768; a fraction goes with small letters alone.
+# What some options take besides: 25.6k are 25,600 and 32K are 32,768; a fraction goes with small letters
+# alone.
 READABLE = re.compile(r"[0-9]{1,15}(\.[0-9]{1,9})?[kmgt]|[0-9]{1,15}[KMGT]")
 
 
