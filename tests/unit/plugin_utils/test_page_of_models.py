@@ -171,7 +171,7 @@ def test_the_page_tells_each_of_them_once_for_each_kind_of_gpu(model):
         assert len(rows) <= 1 and len(whys) == (0 if rows and not unknown else 1), lines
 
 
-@pytest.mark.parametrize("model", NOT_KNOWN)
+@pytest.mark.parametrize("model", sorted(NOT_KNOWN))
 def test_what_is_not_known_is_not_said(model):
     config = MODELS[model]["config"]
     shape = classes.marked(CATALOG, config["architectures"][0], _model.shape(config))

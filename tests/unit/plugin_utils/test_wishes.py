@@ -4,22 +4,12 @@ says of them. What is right was read in vLLM's source distributions (0.29.0 to 0
 
 from __future__ import annotations
 
-import json
 from typing import Any
 
 import pytest
 from plans import first, said
+from wishes import GPUS, llama
 
-from ansible_collections.amdgpu.fleet.plugins.plugin_utils._plan import planner
-from testbed.tree import load_host, write_tree
-
-FOLDER = "/srv/models/odd"
-GPUS = {
-    "gfx942": ("mi300x-8", None),
-    "gfx1151": ("strix-halo-128", None),
-    "gfx1201": ("rx9070xt", [{"product": "r9700"}, {"product": "r9700"}]),
-    "gfx1100": ("rx9070xt", [{"product": "rx7900xtx"}]),
-}
 POOLED = {
     "modules.json": [
         {"idx": 0, "type": "sentence_transformers.models.Transformer"},
@@ -28,61 +18,12 @@ POOLED = {
 }
 
 
-def llama(**more: Any) -> dict:
-    return {
-        "architectures": ["LlamaForCausalLM"], "model_type": "llama", "num_hidden_layers": 32, "num_attention_heads": 32,
-        "num_key_value_heads": 8, "head_dim": 128, "hidden_size": 4096, "intermediate_size": 14336, "vocab_size": 128256,
-        "max_position_embeddings": 131072, "torch_dtype": "bfloat16", "transformers_version": "5.20.2", **more,
-    }  # fmt: skip
-
-
 def bert(**more: Any) -> dict:
     return {
         "architectures": ["BertModel"], "model_type": "bert", "num_hidden_layers": 6, "num_attention_heads": 12,
         "hidden_size": 384, "intermediate_size": 1536, "vocab_size": 30522, "max_position_embeddings": 512,
         "position_embedding_type": "absolute", **more,
     }  # fmt: skip
-
-
-@pytest.fixture(scope="session")
-def hosts(tmp_path_factory):
-    """One tree for each kind of GPU, and the folders that were put into it."""
-    known: dict = {}
-
-    def get(gfx: str):
-        if gfx not in known:
-            name, gpus = GPUS[gfx]
-            root = tmp_path_factory.mktemp(gfx)
-            write_tree({**load_host(name), **({"gpus": gpus} if gpus else {})}, root)
-            known[gfx] = root
-        return known[gfx]
-
-    return get
-
-
-@pytest.fixture
-def wish(hosts, find_facts, request):
-    """wish({file: content}, gfx, gib=..., options=...) -> the plan. A content that is a number is a size."""
-
-    def make(files: dict[str, Any], gfx: str = "gfx942", gib: float = 1, **more: Any) -> dict:
-        root = hosts(gfx)
-        path = f"{FOLDER}/{abs(hash((request.node.name, json.dumps(files, sort_keys=True))))}"
-        wanted = more.pop("wants", {})
-        for name, content in {"model.safetensors": int(gib * (1 << 30)), **files}.items():
-            file = root / path.lstrip("/") / name
-            file.parent.mkdir(parents=True, exist_ok=True)
-            if isinstance(content, int):
-                with file.open("wb") as stream:
-                    stream.truncate(content)
-            else:
-                file.write_text(content if isinstance(content, str) else json.dumps(content))
-        facts = find_facts("host_facts", root, network=True, paths=[path])
-        facts["amd_host"]["programs"] = {"python3.12": "/usr/bin/python3.12"}
-        return planner.plan(
-            facts, {"serve_instances": [{"name": "chat", "model": path, **more}], **wanted}, "host"
-        )
-
-    return make
 
 
 def refused(plan: dict) -> str:
@@ -261,6 +202,9 @@ QWEN35 = {"model_type": "qwen3_5_text", "architectures": ["Qwen3_5ForCausalLM"],
         ({"method": "dspark", "num_speculative_tokens": 7}, "0.24.0", "it came with vLLM 0.25.1"),
         ({"method": "mtp", "num_speculative_tokens": 3}, None, "names no layers that propose tokens"),
         ('{"method": "eagle3"}', None, "without model"),
+        # The file of a drafter may say how many.
+        ({"method": "eagle3", "model": "/srv/models/odd"}, None, ""),
+        ({"method": "draft_model", "model": "/srv/models/odd"}, None, "without num_speculative_tokens"),
     ],
 )  # fmt: skip
 def test_a_way_of_drafting_that_ends_vllm_is_told_before(wish, asked, release, word):

@@ -21,6 +21,7 @@ from . import (
     drafting,
     environment,
     foresight,
+    kernels,
     media,
     memory,
     nodes,
@@ -126,6 +127,7 @@ class Vllm:
             if backend:
                 arguments[recipe_use.BACKEND] = backend
             refusals.check(launched)
+            kernels.check(launched)
             environment.check_visible(instance, variables)
         named = options.paths(host.catalog, arguments)
         options.check_named(instance, named)

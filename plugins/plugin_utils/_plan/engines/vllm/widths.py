@@ -33,6 +33,22 @@ def fault(shape: Shape, width: int, options: t.Mapping[str, t.Any], quantization
     return _layers(shape, width, options, quantization)
 
 
+def context_fault(shape: Shape, width: int, ways: int) -> str | None:
+    """Why a cache cannot be shared out by tokens (decode-context-parallel-size) over so many devices of the
+    width."""
+    heads, kept = shape["heads"], shape.get("kv_heads") or shape["heads"]
+    if width % ways:
+        return f"it must divide tensor-parallel-size {width}"
+    if shape.get("kv_lora_rank"):
+        return None
+    if width // kept < ways:
+        most = max(width // kept, 1)
+        return f"each of the {kept} heads of keys and values lies on {most} of {width} devices, no more"
+    if heads // kept % ways:
+        return f"it must divide the {heads // kept} heads that share one of keys and values"
+    return None
+
+
 def _layers(shape: Shape, width: int, options: t.Mapping[str, t.Any], quantization: str | None) -> str | None:
     """Feed-forward layers and experts, whose parts must be whole blocks of their scales too. MXFP4 is
     padded."""
