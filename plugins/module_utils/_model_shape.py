@@ -241,6 +241,7 @@ def _widths(configuration: dict[str, t.Any], text: dict[str, t.Any]) -> dict[str
         else None,
         "quant_block": max(sizes) if sizes else None,
         "quant_group": _group_size(quantized),
+        **_packed(configuration, quantized),
         "expert_format": _expert_format(configuration, text, quantized),
     }
 
@@ -259,6 +260,20 @@ def _group_size(quantized: dict[str, t.Any]) -> int | None:
         if isinstance(weights, dict) and weights.get("type") == "int":
             found = found or _number(weights, "group_size")
     return found
+
+
+def _packed(configuration: dict[str, t.Any], quantized: dict[str, t.Any]) -> dict[str, t.Any]:
+    """Weights of few bits: of integers how many, and whether their range lies around zero (GPTQ, AWQ); or
+    that they are NVFP4."""
+    method, groups = quantization(configuration), quantized.get("config_groups")
+    parts = [quantized, *(groups.values() if isinstance(groups, dict) else ())]
+    formats = [str(part.get("format")) for part in parts if isinstance(part, dict)]
+    if method == "modelopt_fp4" or any(name.startswith("nvfp4") for name in formats):
+        return {"weight_format": "nvfp4"}
+    if method not in ("gptq", "awq"):
+        return {}
+    about = {"weight_bits": _number(quantized, "bits", "w_bit", "wbits")}
+    return {**about, **({"asymmetric": True} if quantized.get("sym") is False else {})}
 
 
 def _kv_heads(text: dict[str, t.Any], heads: int) -> int:

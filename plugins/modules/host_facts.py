@@ -362,6 +362,10 @@ ansible_facts:
                     drafts: {description: Layers that propose the next tokens., type: int}
                     quant_block: {description: Rows and columns of the weights that share a scale., type: int}
                     quant_group: {description: Rows of the weights that share a scale., type: int}
+                    weight_bits: {description: Bits of a weight in GPTQ and AWQ., type: int}
+                    asymmetric: {description: "Whether the range of a weight does not lie around zero, in
+                      GPTQ.", type: bool}
+                    weight_format: {description: "Format of the weights, where it is NVFP4.", type: str}
                     expert_format: {description: "Format of the experts, where it is not that of the other
                       weights.", type: str}
                     uncounted: {description: What makes the cache another one than these numbers say., type:

@@ -43,6 +43,9 @@ class Shape(t.TypedDict, total=False):
     drafts: int  # Layers that propose the next tokens.
     quant_block: int  # Rows and columns of the weights that share a scale.
     quant_group: int  # Rows of the weights that share a scale.
+    weight_bits: int  # Bits of a weight in GPTQ and AWQ.
+    asymmetric: bool  # Whether the range of a weight does not lie around zero, in GPTQ.
+    weight_format: str  # Format of the weights, where it is NVFP4.
     expert_format: str  # Format of the experts, where it is not that of the other weights.
     uncounted: str  # What makes the cache another one than these numbers say.
 

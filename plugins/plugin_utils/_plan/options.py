@@ -40,7 +40,9 @@ def read(options: dict[str, t.Any], path: str) -> dict[str, t.Any]:
     for name, value in named.items():
         if name in ELSEWHERE:
             raise WantsError(f"{path}: {name} does not belong there. Set {ELSEWHERE[name]}.")
-        if name in OF_TEXT and not isinstance(value, (str, type(None))):
+        names = name == "served-model-name" and isinstance(value, list) and value
+        texts = value if names else [value]
+        if name in OF_TEXT and not all(isinstance(text, (str, type(None))) for text in texts):
             raise WantsError(f"{path}.{name}: {value!r} is not a text. {CORRECT}")
         if value is True and named.get(f"no-{name}") is True:
             raise WantsError(f"{path}: {name} and no-{name} contradict each other. Keep one.")

@@ -175,6 +175,36 @@ def test_eight_bits_need_kernels_whoever_wrote_them(wish, gfx, kind):
     assert bool(said(plan, "vllm.quantization")) is gfx.startswith("gfx11")
 
 
+# --- integers of few bits, and NVFP4
+
+
+def packed(method: str, **more: Any) -> dict:
+    return llama(quantization_config={"quant_method": method, "bits": 4, "group_size": 128, **more})
+
+
+@pytest.mark.parametrize(
+    ("config", "release", "word"),
+    [
+        (packed("gptq", sym=True), None, ""),
+        (packed("gptq", bits=8, sym=True), None, ""),
+        (packed("gptq", bits=3, sym=True), None, "loads GPTQ of 4 and 8 bits, symmetric"),
+        (packed("gptq", bits=2, sym=True), "0.24.0", "weights of 2 bits in gptq"),
+        (packed("gptq", sym=False), None, "asymmetric weights of 4 bits in gptq"),
+        (packed("gptq", bits=3, sym=True), "0.19.1", ""),
+        (packed("gptq", bits=8, group_size=32, sym=True), None, "groups of 32 in float16 alone"),
+        ({**packed("gptq", bits=8, group_size=32, sym=True), "torch_dtype": "float16"}, None, ""),
+        (packed("awq"), None, ""),
+        (packed("awq", bits=8), None, "loads AWQ of 4 bits"),
+        (packed("modelopt", quant_algo="NVFP4"), None, "weights in nvfp4 on gfx942"),
+        (packed("compressed-tensors", format="nvfp4-pack-quantized"), None, "weights in nvfp4 on gfx942"),
+    ],
+)  # fmt: skip
+def test_weights_of_few_bits(wish, config, release, word):
+    plan = wish({"config.json": config}, gpus=[0], wants={"vllm_version": release} if release else {})
+    found = " ".join(said(plan, "vllm.quantization"))
+    assert (word in found) if word else found == "", found
+
+
 # --- what proposes tokens
 
 

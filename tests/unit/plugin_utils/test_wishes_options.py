@@ -265,3 +265,13 @@ def test_a_cache_larger_than_the_share_of_a_server(wish):
     assert first(plan)["memory"]["verdict"] == "fits"
     plan = wish(ODD, gpus=[0], memory_share=0.4, options=options)
     assert "of key-value cache" in " ".join(said(plan, "serve.weights_do_not_fit"))
+
+
+def test_a_server_with_several_names(wish):
+    plan = wish(ODD, options={"served-model-name": ["chat", "gpt-4"]})
+    assert first(plan)["served_name"] == "chat"
+    assert options_of(plan)["served-model-name"] == ["chat", "gpt-4"]
+    assert not refused(plan)
+    assert "is not a text" in " ".join(
+        said(wish(ODD, options={"served-model-name": [1]}), "inventory.variable")
+    )

@@ -153,7 +153,7 @@ class Vllm:
             seed=_seed(instance, variables),
             api_key_variable="VLLM_API_KEY",
             told_version=instance.build.version,
-            served_name=str(arguments.get("served-model-name") or instance.path),
+            served_name=_first(arguments.get("served-model-name")) or instance.path,
             probe=_probe(instance, arguments),
             health_path="/health",
             metrics_path="/metrics",
@@ -176,6 +176,11 @@ class Vllm:
     def loads_unindexed(self, wants: Wants, server: Server) -> bool:
         asked = options.named(wants, server)
         return asked.get("load-format", "auto") not in ("auto", "safetensors", "pt")
+
+
+def _first(names: t.Any) -> str:
+    """Of several names, the one that answers have."""
+    return str((names[0] if isinstance(names, list) and names else names) or "")
 
 
 def _check_architecture(instance: Instance[VllmBuild]) -> None:

@@ -87,6 +87,8 @@ def _check_quantization(launched: Launched) -> None:
     if unloadable is None:
         _check_cache_format(launched)
         # Options are refused by the profile.
+        unloadable = _packed(launched)
+    if unloadable is None:
         unloadable = None if "quantization" in launched.options else _gpu_lacks(launched)
     if unloadable:
         launched.instance.host.findings.add(
@@ -97,6 +99,30 @@ def _check_quantization(launched: Launched) -> None:
             why=unloadable.why,
             remedy=unloadable.remedy,
         )
+
+
+def _packed(launched: Launched) -> Unloadable | None:
+    """Integers of so many bits (GPTQ, AWQ): vLLM ends with others, or finds no kernel of ROCm."""
+    instance, version = launched.instance, launched.instance.build.version
+    rules, shape = instance.host.catalog.vllm["quantization"]["packed"], checkpoint.shape(instance) or {}
+    bits, method = shape.get("weight_bits"), str(checkpoint.quantization(instance))
+    if not bits or method not in rules:
+        return None
+    old = method == "gptq" and version_key(version) < version_key(rules["gptq_first"])
+    sides = "asymmetric " if shape.get("asymmetric") else ""
+    if not old and (bits not in rules[method] or sides):
+        known = f"{' and '.join(map(str, rules[method]))} bits" + (", symmetric" if method == "gptq" else "")
+        why = f"vLLM {version} loads {method.upper()} of {known}"
+        seen = f"{sides}weights of {bits} bits in {method}"
+        return Unloadable(seen, "a quantization that it loads", "fail", why, _another(launched))
+    kind = str(launched.options.get("dtype", "auto"))
+    half = (shape.get("dtype") if kind == "auto" else kind) in ("float16", "half")
+    group = shape.get("quant_group")
+    if bits == 8 and group and group not in rules["groups_of_8"] and not half and not shape.get("experts"):
+        why = f"its kernel on ROCm computes groups of {group} in float16 alone"
+        remedy = f"Set dtype in options of the instance {instance.name} to float16"
+        return Unloadable(f"weights of 8 bits in groups of {group}", "float16", "fail", why, remedy)
+    return None
 
 
 def _another(launched: Launched) -> str:
@@ -139,7 +165,8 @@ def _gpu_lacks(launched: Launched) -> Unloadable | None:
     instance = launched.instance
     support = instance.host.catalog.vllm["quantization"]["by_gfx"].get(instance.gfx, {})
     scales = checkpoint.fp8_scales(instance)
-    name = f"fp8_per_{scales}" if scales else str(checkpoint.quantization(instance))
+    kept = (checkpoint.shape(instance) or {}).get("weight_format")
+    name = f"fp8_per_{scales}" if scales else str(kept or checkpoint.quantization(instance))
     works, first = support.get(name), support.get(f"{name}_first")
     version = instance.build.version
     if works == "yes" and first and version_key(version) < version_key(first):
