@@ -53,7 +53,8 @@ UNLIKE = (
     "bailing_hybrid", "bailing_moe_linear", "bailing_moe_v3", "deepseek_v4", "deepseek_v41",
     "deepseek_v41_text", "falcon_mamba", "glm5_next", "glm5_next_text", "hy_v4", "inkling", "kimi_k3",
     "mamba", "mamba2", "minimax_m3", "minimax_m3_text", "minimax_m3_vl", "minicpm_sala", "minimax",
-    "minimax_m1", "minimax_text_01", "qwen4_exp", "qwen4_exp_text", "rwkv7", "zamba2",
+    "minimax_m1", "minimax_text_01", "qwen4_exp", "qwen4_exp_text", "rwkv7",
+    "voxtral_realtime", "zamba2",
 )  # fmt: skip
 # Models that only encode: attention goes both ways and nothing is kept of it.
 ENCODERS = (

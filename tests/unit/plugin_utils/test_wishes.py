@@ -337,3 +337,49 @@ def test_the_eyes_of_a_model_that_thinks_are_divided_too(wish):
     }  # fmt: skip
     plan = wish({"config.json": config}, options={"tensor-parallel-size": 8})
     assert "12 heads of the vision encoder" in " ".join(said(plan, "vllm.heads"))
+
+
+# --- params.json of Mistral
+
+
+def params(**more: Any) -> dict:
+    return {"dim": 5120, "n_layers": 40, "n_heads": 32, "n_kv_heads": 8, "head_dim": 128, "hidden_dim": 14336,
+            "vocab_size": 131072, "max_position_embeddings": 131072, **more}  # fmt: skip
+
+
+LARGE = params(
+    n_layers=61, n_heads=128, n_kv_heads=128, kv_lora_rank=512, q_lora_rank=1536, qk_rope_head_dim=64,
+    qk_nope_head_dim=128, v_head_dim=128, max_seq_len=294912, max_position_embeddings=294912,
+    moe={"num_experts": 128, "num_shared_experts": 1, "expert_hidden_dim": 4096, "first_k_dense_replace": 3},
+    llama_4_scaling={"original_max_position_embeddings": 8192, "beta": 0.1},
+)  # fmt: skip
+AUDIO = {"dim": 1280, "n_layers": 32, "n_heads": 20, "head_dim": 64, "hidden_dim": 5120}
+
+
+@pytest.mark.parametrize(
+    ("given", "name", "each", "context"),
+    [
+        (params(), "MistralForCausalLM", 40 * 8 * 128 * 4, 131072),
+        (params(max_seq_len=32768), "MistralForCausalLM", 40 * 8 * 128 * 4, 32768),
+        (params(moe={"num_experts": 8, "expert_hidden_dim": 14336}), "MixtralForCausalLM", 40 * 8 * 128 * 4, 131072),
+        (params(vision_encoder={"num_attention_heads": 16}), "PixtralForConditionalGeneration", 40 * 8 * 128 * 4, 131072),
+        (LARGE, "MistralLarge3ForCausalLM", 61 * 576 * 2, 294912),
+        (params(multimodal={"whisper_model_args": {"encoder_args": AUDIO}}), "VoxtralForConditionalGeneration", 40 * 8 * 128 * 4, 131072),
+    ],
+)  # fmt: skip
+def test_numbers_of_mistral(wish, given, name, each, context):
+    plan = wish({"params.json": given, "consolidated.safetensors": 1 << 30}, gpus=[0])
+    memory = first(plan)["memory"]
+    assert memory["kv_bytes_per_token"] == each and memory["context"] == context
+    assert not said(plan, "vllm.architecture")
+    options = {"enable-expert-parallel": True}
+    dense = name not in ("MixtralForCausalLM", "MistralLarge3ForCausalLM")
+    found = refused(
+        wish({"params.json": given, "consolidated.safetensors": 1 << 30}, gpus=[0], options=options)
+    )
+    assert ("the model has no experts" in found) is dense
+
+
+def test_sounds_that_are_kept_are_not_counted(wish):
+    heard = {"whisper_model_args": {"encoder_args": {**AUDIO, "causal": True}}}
+    assert first(wish({"params.json": params(multimodal=heard)}, gpus=[0]))["memory"]["verdict"] == "unknown"
