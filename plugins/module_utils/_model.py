@@ -15,6 +15,7 @@ import typing as t
 from ansible_collections.amdgpu.fleet.plugins.module_utils import _gguf_model as gguf
 from ansible_collections.amdgpu.fleet.plugins.module_utils import _model_card as card
 from ansible_collections.amdgpu.fleet.plugins.module_utils import _model_links as links
+from ansible_collections.amdgpu.fleet.plugins.module_utils import _model_sentences as sentences
 from ansible_collections.amdgpu.fleet.plugins.module_utils._model_layers import word as _word
 from ansible_collections.amdgpu.fleet.plugins.module_utils._model_record import checked_by
 from ansible_collections.amdgpu.fleet.plugins.module_utils._model_shape import (
@@ -48,7 +49,7 @@ def paths(tree: Tree, wanted: t.Sequence[str]) -> dict[str, dict[str, t.Any]]:
 
 def _model(tree: Tree, path: str) -> dict[str, t.Any]:
     configuration = card.configuration(tree, path)
-    numbers = shape(configuration)
+    numbers = sentences.bounded(shape(configuration), sentences.longest(tree, path, configuration))
     elsewhere, barred = links.beside(tree, path)
     if configuration and numbers is None:
         tree.problem(f"{path}/config.json", "does not say how many layers and heads the model has")
@@ -58,6 +59,7 @@ def _model(tree: Tree, path: str) -> dict[str, t.Any]:
         "model": card.is_model(tree, path),
         "model_type": _word(configuration.get("model_type")),
         "architecture": card.architecture(configuration),
+        "pools": sentences.pools(tree, path),
         "base": card.bases(tree, path, configuration),
         "quantization": quantization(configuration),
         "fp8_scales": fp8_scales(configuration),

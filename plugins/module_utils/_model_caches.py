@@ -14,6 +14,7 @@ GEMMA4 = ("gemma4", "gemma4_text")
 INDEXED = ("deepseek_v32", "glm_moe_dsa")
 # Numbers of that vector which share a scale of 4 bytes.
 SCALED = 128
+SPARSE = "deepseek_sparse_attention"
 # Models of which each decoder layer has two attentions.
 TWICE = ("longcat_flash",)
 
@@ -29,6 +30,9 @@ def layers(text: dict[str, t.Any], kind: str | None) -> int | None:
     """How many layers keep a cache, where that is not what config.json calls its layers."""
     if kind == "whisper":
         return number(text, "decoder_layers")
+    blocks = text.get("layers_block_type")
+    if kind == "nemotron_h" and isinstance(blocks, list) and not number(text, "num_hidden_layers"):
+        return len(blocks) or None
     found = number(text, "num_layers") if kind in TWICE else None
     return 2 * found if found else None
 
@@ -91,4 +95,8 @@ def _indexed(text: dict[str, t.Any], count: int) -> Caches:
     else:
         skipped = sum(1 for layer in range(count) if max(layer - offset + 1, 0) % every)
     size = width + -(-width // SCALED) * 4
-    return Caches({"index": {"layers": count - skipped, "bytes": size}}, ("index_topk",))
+    # Transformers 5 lists the layers too; all of them are of one kind.
+    types = text.get("layer_types")
+    alike = isinstance(types, list) and set(map(str, types)) == {SPARSE}
+    understood = ("index_topk", "layer_types") if alike else ("index_topk",)
+    return Caches({"index": {"layers": count - skipped, "bytes": size}}, understood)

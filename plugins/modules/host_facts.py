@@ -303,6 +303,8 @@ ansible_facts:
                   type: bool}
                 model_type: {description: "Type of the model, or null.", type: str}
                 architecture: {description: "Class that serves it, or null.", type: str}
+                pools: {description: Whether files of Sentence Transformers say that it makes vectors., type:
+                  bool}
                 base: {description: "Names of the model, and of those that it comes from.", type: list,
                   elements: str}
                 quantization: {description: "How the weights are quantized, or null.", type: str}
@@ -330,6 +332,8 @@ ansible_facts:
                     hidden: {description: Hidden size., type: int}
                     vocabulary: {description: Size of the vocabulary., type: int}
                     context: {description: "Longest context, in tokens.", type: int}
+                    reach: {description: "Context that may be asked for, where it is more than that, in
+                      tokens.", type: int}
                     stretched: {description: "Context that YaRN stretches the positions to, in tokens.", type:
                       int}
                     dtype: {description: Type of the weights., type: str}
@@ -355,8 +359,15 @@ ansible_facts:
                     shared_expert: {description: Width of the expert that all tokens use., type: int}
                     vision_heads: {description: Attention heads of the vision encoder., type: int}
                     labels: {description: Labels of a classifier., type: int}
+                    drafts: {description: Layers that propose the next tokens., type: int}
                     quant_block: {description: Rows and columns of the weights that share a scale., type: int}
                     quant_group: {description: Rows of the weights that share a scale., type: int}
+                    weight_bits: {description: Bits of a weight in GPTQ and AWQ., type: int}
+                    asymmetric: {description: "Whether the range of a weight does not lie around zero, in
+                      GPTQ.", type: bool}
+                    weight_format: {description: "Format of the weights, where it is NVFP4.", type: str}
+                    expert_format: {description: "Format of the experts, where it is not that of the other
+                      weights.", type: str}
                     uncounted: {description: What makes the cache another one than these numbers say., type:
                       str}
                 gguf:

@@ -17,6 +17,8 @@ import yaml
 
 CARDS = ("mi300x", "mi325x", "mi350x", "mi355x")
 AMD = ("amd", *CARDS)
+# A whole architecture stands for its cards.
+ARCHITECTURES = {"arch:gfx942": ("mi300x", "mi325x"), "arch:gfx950": ("mi350x", "mi355x")}
 # NVFP4 has no kernels on AMD GPUs.
 FOREIGN = ("nvfp4",)
 SHORT = {
@@ -205,11 +207,18 @@ def _for_amd(block: dict[str, Any]) -> bool:
     return any(hardware.get(name) != "unsupported" for name in CARDS) and hardware.get("amd") != "unsupported"
 
 
+def _cards(listed: list[str] | None) -> set[str] | None:
+    """The hardware that a variant names, with the cards of whole architectures."""
+    if listed is None:
+        return None
+    return {card for name in listed for card in (name, *ARCHITECTURES.get(name, ()))}
+
+
 def _variants(recipe: dict[str, Any]) -> dict[str, Any]:
     variants = {}
     for name, block in (recipe.get("variants") or {}).items():
-        supported = block.get("supported_hardware")
-        foreign = supported is not None and not set(supported) & set(AMD)
+        supported = _cards(block.get("supported_hardware"))
+        foreign = supported is not None and not supported & set(AMD)
         if foreign or str(block.get("precision")) in FOREIGN:
             continue
         variant = {

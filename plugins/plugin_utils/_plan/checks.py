@@ -19,7 +19,7 @@ from pathlib import Path
 from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
 
 from ...module_utils._model import shape
-from . import credentials, forms
+from . import credentials, forms, options
 from .catalog import read_yaml
 from .credentials import NAME as SECRET_NAME
 from .forms import CORRECT
@@ -63,22 +63,6 @@ OF_PLAYBOOKS = (
     ),
 )
 
-# Options of vLLM that the plan decides, and where each is asked for: a second place would go past its checks.
-ELSEWHERE = {
-    "host": "serve_instances[].host",
-    "port": "serve_instances[].port",
-    "model": "serve_instances[].model",
-    "api-key": "serve_api_key, which is written where only root can read it",
-    "hf-token": "model_hf_token, which is written where only root can read it",
-    "config": "serve_instances[].options",
-    **dict.fromkeys(
-        ("ssl-keyfile", "ssl-certfile", "ssl-ca-certs", "ssl-cert-reqs"),
-        "gateway_tls_certificate of the role gateway",
-    ),
-    **dict.fromkeys(("nnodes", "node-rank", "master-addr", "headless"), "serve_instances[].nodes"),
-}
-# What the plan looks up, so it must be a word.
-OF_TEXT = ("quantization", "served-model-name", "dtype", "kv-cache-dtype")
 SECRETS = {
     "VLLM_API_KEY": "serve_api_key",
     "LLAMA_API_KEY": "serve_api_key",
@@ -150,7 +134,7 @@ def normalize(variables: t.Mapping[str, t.Any]) -> Wants:
         _check_instance(instance)
     entries = [server for instance in plain["serve_instances"] for server in servers(instance)]
     for name in ("vllm_options", "llama_cpp_options"):
-        plain[name] = _options(plain[name], name)
+        plain[name] = options.read(plain[name], name)
     _check_environments(plain)
     if variables.get("fleet_fail_on", "fail") not in ("fail", "warn", "never"):
         raise WantsError(
@@ -222,7 +206,7 @@ def _check_instance(instance: dict[str, t.Any]) -> None:
         raise WantsError(f"{name}.host: {instance['host']!r} is not an address. {CORRECT}")
     if not LINE.fullmatch(instance["served_name"]):
         raise WantsError(f"{name}.served_name: {instance['served_name']!r} is not one line. {CORRECT}")
-    instance["options"] = _options(instance["options"], f"{name}.options")
+    instance["options"] = options.read(instance["options"], f"{name}.options")
     _check_environment(instance["environment"], f"{name}.environment")
     _check_size(instance)
     if not 0 < instance["count"] <= MOST_SERVERS:
@@ -337,16 +321,6 @@ def _plain(value: t.Any, path: str) -> t.Any:
     if isinstance(value, (list, tuple)):
         return [_plain(entry, f"{path}[]") for entry in value]
     return value
-
-
-def _options(options: dict[str, t.Any], path: str) -> dict[str, t.Any]:
-    named = {key.replace("_", "-"): value for key, value in options.items()}
-    for name in named:
-        if name in ELSEWHERE:
-            raise WantsError(f"{path}: {name} does not belong there. Set {ELSEWHERE[name]}.")
-        if name in OF_TEXT and not isinstance(named[name], (str, type(None))):
-            raise WantsError(f"{path}.{name}: {named[name]!r} is not a text. {CORRECT}")
-    return named
 
 
 def _check_environment(environment: dict[str, t.Any], path: str, secret: bool = False) -> None:

@@ -11,16 +11,14 @@ from .facts_health import AmdHealth
 from .facts_host import (
     AmdHost,
     AmdRocm,
-    Gguf,
     Interface,
-    ModelPath,
     Network,
     Podman,
     Port,
     RdmaPort,
-    Shape,
     User,
 )
+from .facts_model import Gguf, ModelPath, Shape
 
 __all__ = [
     "AmdGpus", "AmdHealth", "AmdHost", "AmdRocm", "Facts", "Gguf", "Gpu", "Interface", "ModelPath", "Network",

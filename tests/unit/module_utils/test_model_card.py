@@ -43,7 +43,8 @@ def test_a_folder_in_the_format_of_mistral(read):
     assert found["model"] and found["weights_bytes"] == 16
     shape = found["shape"]
     assert (shape["layers"], shape["heads"], shape["kv_heads"], shape["head_dim"]) == (40, 32, 8, 128)
-    assert (shape["context"], shape["vocabulary"], shape["attention"]) == (131072, 131072, {"full": 40})
+    # vLLM takes the smaller one of max_seq_len (131072) and max_position_embeddings, which is 128000 where nothing names it.
+    assert (shape["context"], shape["vocabulary"], shape["attention"]) == (128000, 131072, {"full": 40})
     assert found["model_type"] == "mistral"
 
 
@@ -51,6 +52,8 @@ def test_a_folder_in_the_format_of_mistral(read):
     ("change", "name", "value"),
     [
         ({"max_seq_len": None}, "context", 128000),
+        ({"max_position_embeddings": 131072}, "context", 131072),
+        ({"max_seq_len": 32768}, "context", 32768),
         ({"kv_lora_rank": 512, "qk_rope_head_dim": 64}, "type", "deepseek_v3"),
         ({"moe": {"num_experts": 8, "expert_hidden_dim": 14336}}, "experts", 8),
         ({"sliding_window": [4096, None]}, "attention", {"full": 20, "sliding": 20}),

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import copy
 import itertools
+import json
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -14,6 +15,7 @@ import pytest
 import yaml
 from ansible.parsing.dataloader import DataLoader
 from ansible.template import Templar, trust_as_template
+from wishes import FOLDER, GPUS
 
 from ansible_collections.amdgpu.fleet.plugins.plugin_utils._plan import planner
 from ansible_collections.amdgpu.fleet.plugins.plugin_utils._plan.facts_host import AmdRocm
@@ -117,3 +119,44 @@ def gateway_checks():
         return str(Templar(loader=DataLoader(), variables=variables | given).template(expression))
 
     return render
+
+
+@pytest.fixture(scope="session")
+def wish_trees(tmp_path_factory):
+    """One tree for each kind of GPU, and the folders that were put into it."""
+    known: dict = {}
+
+    def get(gfx: str):
+        if gfx not in known:
+            name, gpus = GPUS[gfx]
+            root = tmp_path_factory.mktemp(gfx)
+            write_tree({**load_host(name), **({"gpus": gpus} if gpus else {})}, root)
+            known[gfx] = root
+        return known[gfx]
+
+    return get
+
+
+@pytest.fixture
+def wish(wish_trees, find_facts, request):
+    """wish({file: content}, gfx, gib=..., options=...) -> the plan. A content that is a number is a size."""
+
+    def make(files: dict[str, Any], gfx: str = "gfx942", gib: float = 1, **more: Any) -> dict:
+        root = wish_trees(gfx)
+        path = f"{FOLDER}/{abs(hash((request.node.name, json.dumps(files, sort_keys=True))))}"
+        wanted = more.pop("wants", {})
+        for name, content in {"model.safetensors": int(gib * (1 << 30)), **files}.items():
+            file = root / path.lstrip("/") / name
+            file.parent.mkdir(parents=True, exist_ok=True)
+            if isinstance(content, int):
+                with file.open("wb") as stream:
+                    stream.truncate(content)
+            else:
+                file.write_text(content if isinstance(content, str) else json.dumps(content))
+        facts = find_facts("host_facts", root, network=True, paths=[path])
+        facts["amd_host"]["programs"] = {"python3.12": "/usr/bin/python3.12"}
+        return planner.plan(
+            facts, {"serve_instances": [{"name": "chat", "model": path, **more}], **wanted}, "host"
+        )
+
+    return make

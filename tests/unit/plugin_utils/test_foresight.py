@@ -95,11 +95,18 @@ def test_a_model_that_is_to_be_fetched_gets_the_rules_of_its_kind(make_plan, met
 
 def test_positions_that_yarn_stretches(make_plan, ids):
     yarn = {"rope_type": "yarn", "factor": 4.0, "original_max_position_embeddings": 32768}
-    for length, refused in ((131072, []), (131073, ["vllm.refused"])):
+    cases = (
+        # Up to 0.29 vLLM multiplies the original context; then it goes by max_position_embeddings alone.
+        ("0.29.0", 131072, []),
+        ("0.29.0", 131073, ["vllm.refused"]),
+        ("0.33.0", 40960, []),
+        ("0.33.0", 131072, ["vllm.refused"]),
+    )
+    for release, length, refused in cases:
         wanted = hub(
             "own/qwen3", {**QWEN3, "rope_scaling": yarn}, 16, gpus=[0], options={"max-model-len": length}
         )
-        assert ids(make_plan("mi300x-8", serve_instances=[wanted])) == refused
+        assert ids(make_plan("mi300x-8", serve_instances=[wanted], vllm_version=release)) == refused
 
 
 @pytest.mark.parametrize(

@@ -484,6 +484,12 @@ def test_a_recipe_is_found_by_class_and_sizes_where_no_name_tells(make_plan, ids
     assert len(why) == 1
     # Its chat template may be another one: parsers are told and not set.
     assert "tool-call-parser" not in first(plan)["options"]
+    # Of two releases with the same sizes it is the one with the same context.
+    newer = make_plan(
+        "mi300x-8",
+        serve_instances=[hub("own/tuned", {**own, "max_position_embeddings": 204800}, weights=215)],
+    )
+    assert [entry for entry in newer["settings"] if "the sizes of MiniMaxAI/MiniMax-M2.7" in entry["reason"]]
     # One layer more is another model, and where two are alike none is taken.
     for other in (
         {**own, "num_hidden_layers": 63},

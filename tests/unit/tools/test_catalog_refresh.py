@@ -73,6 +73,8 @@ variants:
   default: {precision: bf16, vram_minimum_gb: 10}
   small: {precision: nvfp4, model_id: Example/One-NVFP4}
   blackwell: {precision: fp8, supported_hardware: [b200]}
+  cdna3: {precision: fp8, model_id: Example/One-CDNA3, supported_hardware: ["arch:sm90", "arch:gfx942", mi355x]}
+  cdna4: {precision: mxfp4, model_id: Example/One-CDNA4, supported_hardware: ["arch:gfx950"]}
   fp8: {precision: fp8, model_id: Example/One-FP8, tp: {mi300x: 2, h100: 4}}
 hardware_overrides: {amd: {extra_args: ["--seed", "2"], extra_env: {VLLM_BOOL: 1}}, nvidia: {extra_args: ["--x"]}}
 strategy_overrides: {single_node_tp: {tp: 4, hardware_overrides: {mi300x: {extra_args: ["--seed", "3"]}}}}
@@ -188,6 +190,13 @@ def test_a_recipe_is_taken_as_far_as_it_concerns_amd(roots: dict[str, Path]) -> 
     assert list(recipe["speculative"]) == ["mtp"]
     assert recipe["variants"] == {
         "default": {"precision": "bf16", "memory_gb": 10},
+        # A whole architecture stands for its cards.
+        "cdna3": {
+            "precision": "fp8",
+            "model": "Example/One-CDNA3",
+            "hardware": ["mi300x", "mi325x", "mi355x"],
+        },
+        "cdna4": {"precision": "mxfp4", "model": "Example/One-CDNA4", "hardware": ["mi350x", "mi355x"]},
         "fp8": {"precision": "fp8", "model": "Example/One-FP8", "tensor_parallel": {"mi300x": 2}},
     }
     assert (recipe["source"], recipe["date"]) == (

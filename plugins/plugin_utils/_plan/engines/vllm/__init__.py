@@ -18,8 +18,10 @@ from . import (
     builds,
     checkpoint,
     classes,
+    drafting,
     environment,
     foresight,
+    kernels,
     media,
     memory,
     nodes,
@@ -124,12 +126,14 @@ class Vllm:
         arguments = options.of_instance(instance, together, used)
         launched = refusals.Launched(instance, arguments, variables)
         foresight.check(launched)
+        drafting.check(launched)
         media.check(instance, arguments, variables)
         if rocm:
             backend = recipe_use.backend(instance, arguments, variables)
             if backend:
                 arguments[recipe_use.BACKEND] = backend
             refusals.check(launched)
+            kernels.check(launched)
             environment.check_visible(instance, variables)
         named = options.paths(host.catalog, arguments)
         options.check_named(instance, named)
@@ -155,7 +159,7 @@ class Vllm:
             seed=_seed(instance, variables),
             api_key_variable="VLLM_API_KEY",
             told_version=instance.build.version,
-            served_name=str(arguments.get("served-model-name") or instance.path),
+            served_name=_first(arguments.get("served-model-name")) or instance.path,
             probe=_probe(instance, arguments),
             health_path="/health",
             metrics_path="/metrics",
@@ -179,6 +183,11 @@ class Vllm:
     def loads_unindexed(self, wants: Wants, server: Server) -> bool:
         asked = options.named(wants, server)
         return asked.get("load-format", "auto") not in ("auto", "safetensors", "pt")
+
+
+def _first(names: t.Any) -> str:
+    """Of several names, the one that answers have."""
+    return str((names[0] if isinstance(names, list) and names else names) or "")
 
 
 def _check_architecture(instance: Instance[VllmBuild]) -> None:
@@ -223,7 +232,7 @@ def _probe(instance: Instance[VllmBuild], arguments: dict[str, t.Any]) -> str:
     if asked != "auto":
         return asked
     name = classes.of_instance(instance, arguments)
-    kind = classes.kind(instance.host.catalog, name)
+    kind = classes.kind_of(instance, arguments)
     question = tasks.question(name, arguments, kind, checkpoint.labels(instance))
     if question != "completion":
         task = tasks.task(name, arguments, kind)

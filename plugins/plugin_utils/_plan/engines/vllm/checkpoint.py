@@ -11,6 +11,7 @@ from .....module_utils import _model, _model_card
 from ... import model
 from ...facts import Shape
 from ..protocol import Instance
+from . import defaults
 from .builds import VllmBuild
 
 Vllm = Instance[VllmBuild]
@@ -42,11 +43,12 @@ def _told(instance: Vllm) -> dict[str, t.Any]:
 def shape(instance: Vllm) -> Shape | None:
     """Layers, heads and the like, as ``module_utils/_model.py`` reads them from a config.json."""
     given = _told(instance)
-    return (
+    found = (
         t.cast("Shape | None", _model.shape(given))
         if given
         else model.on_host(instance.host, instance.path).get("shape")
     )
+    return defaults.of_release(instance.host.catalog, instance.build.version, found)
 
 
 def quantization(instance: Vllm) -> str | None:
@@ -74,6 +76,11 @@ def model_type(instance: Vllm) -> str | None:
     """The type that config.json names, which for a model that also sees is not the language model's."""
     given = _told(instance).get("model_type")
     return given if isinstance(given, str) else model.on_host(instance.host, instance.path).get("model_type")
+
+
+def pools(instance: Vllm) -> bool:
+    """Whether files beside its config.json say that it makes vectors."""
+    return bool(model.on_host(instance.host, instance.path).get("pools"))
 
 
 def labels(instance: Vllm) -> int | None:

@@ -62,6 +62,16 @@ def kind(catalog: Catalog, architecture: str | None) -> str | None:
     return found.kind if found and found.same and found.kind != "transformers" else None
 
 
+def kind_of(instance: Vllm, options: t.Mapping[str, t.Any]) -> str | None:
+    """What an instance is for: a model of Sentence Transformers embeds, whatever its class does by itself."""
+    name = of_instance(instance, options)
+    chosen = {str(options.get(option, "auto")) for option in ("runner", "convert")}
+    if checkpoint.pools(instance) and chosen <= {"auto", "none"}:
+        known = kind(instance.host.catalog, name)
+        return known if known and known != "generate" else "embed"
+    return kind(instance.host.catalog, name)
+
+
 def of_instance(instance: Vllm, options: t.Mapping[str, t.Any]) -> str | None:
     """The class that an instance asks for; hf-overrides may name another."""
     names = mapping(options.get("hf-overrides")).get("architectures")
@@ -72,10 +82,14 @@ def of_instance(instance: Vllm, options: t.Mapping[str, t.Any]) -> str | None:
 
 def counted(instance: Vllm, options: t.Mapping[str, t.Any], shape: Shape | None) -> Shape | None:
     """The shape, marked as not countable where the class keeps something that the numbers do not tell."""
-    name = of_instance(instance, options)
+    return marked(instance.host.catalog, of_instance(instance, options), shape)
+
+
+def marked(catalog: Catalog, name: str | None, shape: Shape | None) -> Shape | None:
+    """The same for the class of a model that no instance serves."""
     if not shape or not name or shape.get("encoder") or shape.get("uncounted"):
         return shape
-    found = find(instance.host.catalog, name)
+    found = find(catalog, name)
     why = _uncounted(found, shape) if found else f"the class {name}, which no release has"
     return t.cast(Shape, {**shape, "uncounted": why}) if why else shape
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 import typing as t
 
 from ...catalog import Catalog, version_key
+from ...facts import Shape
 from ...memory import GIB
 
 SHARE = 0.92
@@ -34,6 +35,15 @@ def widens(catalog: Catalog, release: str, gfx: str, quantization: str | None) -
     rule = catalog.vllm["memory"]["widened"]
     first = version_key(rule["first"]) <= version_key(release)
     return bool(first and quantization in rule["methods"] and gfx not in rule["not_gfx"])
+
+
+def of_release(catalog: Catalog, release: str, shape: Shape | None) -> Shape | None:
+    """A shape with the context that a release makes of it: older ones take that of YaRN's factor."""
+    stretched = (shape or {}).get("stretched")
+    rule = catalog.vllm["memory"]["yarn"]
+    if not shape or not stretched or version_key(release) > version_key(rule["last"]):
+        return shape
+    return t.cast(Shape, {**shape, "context": stretched})
 
 
 def caches_states(release: str) -> bool:

@@ -35,7 +35,10 @@ __all__ = ["Cache", "Model", "Settings", "cache_of", "state_bytes", "table", "to
 ONLINE_QUANTIZATION = ("fp8", "fp8_per_tensor", "fp8_per_block", "fp8_per_channel", "online", "mxfp8")
 # From 8 bits, of which 32 share a scale of 8 bits, to 16.
 WIDENED = 16 / (8 + 8 / 32)
-UNITS = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30}
+UNITS = {
+    "": 1, "k": 10**3, "m": 10**6, "g": 10**9, "t": 10**12,
+    "K": 1 << 10, "M": 1 << 20, "G": 1 << 30, "T": 1 << 40,
+}  # fmt: skip
 
 
 class Model(t.NamedTuple):
@@ -54,7 +57,7 @@ def tokens_of(value: t.Any) -> int | None:
         return None
     if isinstance(value, (int, float)):
         return int(value) or None if 0 < value < 1 << 60 else None
-    match = re.fullmatch(r"(\d{1,15}(?:\.\d{1,6})?)([kmgKMG]?)", str(value).strip())
+    match = re.fullmatch(r"(\d{1,15}(?:\.\d{1,6})?)([kmgtKMGT]?)", str(value).strip())
     return int(float(match.group(1)) * UNITS[match.group(2)]) or None if match else None
 
 
@@ -124,7 +127,7 @@ def expert_bytes(model: Model, total: int) -> int | None:
     sizes = [shape.get("layers"), shape.get("experts"), shape.get("expert"), shape.get("hidden")]
     each = {None: dtype_bytes(shape.get("dtype") or "bfloat16"), "fp8": 1}.get(model.quantization)
     known = [size for size in sizes if size]
-    if len(known) < len(sizes) or each is None:
+    if len(known) < len(sizes) or each is None or shape.get("expert_format"):
         return None
     layers, experts, expert, hidden = known
     return min(layers * experts * 3 * expert * hidden * each, total)

@@ -7,9 +7,11 @@ from __future__ import annotations
 import difflib
 import typing as t
 
-from . import checkpoint, classes, fit, history
+from ... import model as models
+from . import checkpoint, classes, fit, history, widths
 from .refusals import Launched
 
+SHARED, WIDTH = "decode-context-parallel-size", "tensor-parallel-size"
 LONGER = "VLLM_ALLOW_LONG_MAX_MODEL_LEN"
 PARSERS = {
     "tool": ("tool-call-parser", "tool-parser-plugin"),
@@ -21,7 +23,8 @@ NOT_FLOAT16 = ("gemma2", "gemma3", "gemma3_text", "glm4")
 SAME = {
     "awq_marlin": "awq", "auto_awq": "awq", "gptq_marlin": "gptq", "auto_gptq": "gptq",
     "compressed_tensors": "compressed-tensors",
-    "gpt_oss_mxfp4": "mxfp4", "deepseek_v4_fp8": "fp8",
+    "gpt_oss_mxfp4": "mxfp4", "deepseek_v4_fp8": "fp8", "modelopt_fp4": "modelopt",
+    "modelopt_mxfp8": "modelopt", "modelopt_mixed": "modelopt",
 }  # fmt: skip
 METHODS = (
     "awq",
@@ -34,18 +37,21 @@ METHODS = (
     "bitsandbytes",
     "gguf",
     "fbgemm_fp8",
+    "modelopt",
 )
 
 
 def check(launched: Launched) -> None:
     """Hold one instance to what vLLM itself checks first."""
     _check_class(launched)
+    _check_named(launched)
     _check_context(launched)
     _check_parsers(launched)
     _check_types(launched)
     _check_batch(launched)
     _check_experts(launched)
     _check_adapters(launched)
+    _check_tokens_shared(launched)
 
 
 def _check_class(launched: Launched) -> None:
@@ -80,13 +86,53 @@ def _check_class(launched: Launched) -> None:
     instance.host.findings.add("vllm.architecture", whose, expected, severity=severity, remedy=remedy)
 
 
+def _check_named(launched: Launched) -> None:
+    """A config.json without a class: vLLM takes the bare model of its type, which answers no completions, or
+    ends."""
+    instance = launched.instance
+    facts = models.on_host(instance.host, instance.path)
+    bare = facts.get("model_type") and not facts.get("architecture") and not instance.server.model_config
+    if bare and not classes.of_instance(instance, launched.options):
+        instance.host.findings.add(
+            "vllm.architecture",
+            f"no architectures in config.json of {instance.server.model}",
+            "the name of a class",
+            severity="warn",
+            remedy=f"Set hf-overrides in options of the instance {instance.name} to "
+            "{architectures: [NAME]}, with the class that the makers of the model name",
+        )
+
+
+def _check_tokens_shared(launched: Launched) -> None:
+    shape, options = checkpoint.shape(launched.instance), launched.options
+    ways, width = options.get(SHARED), options.get(WIDTH, 1)
+    if not shape or not isinstance(ways, int) or ways <= 1 or not isinstance(width, int) or width < 1:
+        return
+    # Beside prefill-context-parallel-size other sizes count.
+    fault = (
+        None
+        if options.get("prefill-context-parallel-size", 1) != 1
+        else widths.context_fault(shape, width, ways)
+    )
+    if fault:
+        launched.refuse(SHARED, f"{SHARED} {ways}", fault)
+
+
 def _check_context(launched: Launched) -> None:
     asked, own = fit.tokens_of(launched.options.get("max-model-len")), checkpoint.shape(launched.instance)
     context = (own or {}).get("context")
     if own and context:
-        context = max(context, own.get("stretched", 0))
+        context = max(context, own.get("reach", 0))
     allowed = launched.environment.get(LONGER) == "1" or "hf-overrides" in launched.options
-    if asked and context and asked > context and not allowed:
+    stretched = (own or {}).get("stretched", 0)
+    if asked and context and context < asked <= stretched and not allowed:
+        why = (
+            f"config.json stretches the positions to {stretched} with YaRN, and vLLM "
+            f"{launched.instance.build.version} goes by its max_position_embeddings ({context}); "
+            f"hf-overrides with max_position_embeddings {stretched}, or {LONGER}=1, lets it through"
+        )
+        launched.refuse("max-model-len", f"max-model-len {asked} for a context of {context}", why)
+    elif asked and context and asked > context and not allowed:
         why = (
             f"the model bears {context} tokens, and vLLM refuses a longer max-model-len; a scaling of its "
             f"positions "
@@ -155,3 +201,6 @@ def _check_adapters(launched: Launched) -> None:
     if isinstance(kept, int) and isinstance(at_once, int) and kept < at_once:
         seen = f"max-cpu-loras {kept} for max-loras {at_once}"
         launched.refuse("max-cpu-loras", seen, "those of a batch are kept in memory first")
+    if launched.options.get("lora-modules") and not launched.options.get("enable-lora"):
+        why = "vLLM loads adapters only with enable-lora, and ends when it loads these"
+        launched.refuse("enable-lora", "lora-modules without enable-lora", why)

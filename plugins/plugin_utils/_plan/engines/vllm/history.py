@@ -9,14 +9,28 @@ oldest of them stands in the hand-written part, with its replacement.
 
 from __future__ import annotations
 
+import difflib
+import operator
 import re
 import typing as t
 
 from ...catalog import Catalog, version_key
 
 Span = t.Tuple[t.Optional[str], t.Optional[str]]
-# 1k, 2M and 1Gi are numbers to some options of vLLM.
-INTEGER = re.compile(r"-?[0-9]{1,18}([kKmMgGtT]i?)?|auto")
+INTEGER = re.compile(r"-?[0-9]{1,18}")
+# What some options take besides: 25.6k are 25,600 and 32K are 32,768; a fraction goes with small letters
+# alone.
+READABLE = re.compile(r"[0-9]{1,15}(\.[0-9]{1,9})?[kmgt]|[0-9]{1,15}[KMGT]")
+
+
+# Of a number that has bounds.
+BOUNDS: dict[str, t.Callable[[float, float], bool]] = {
+    "lowest": operator.ge,
+    "above": operator.gt,
+    "highest": operator.le,
+    "below": operator.lt,
+}
+WORDS = {"lowest": "of at least", "above": "above", "highest": "of at most", "below": "below"}
 
 
 def within(span: Span, release: str) -> bool:
@@ -61,20 +75,53 @@ def option_known(catalog: Catalog, name: str, release: str) -> bool:
     return span is not None and within(span, release)
 
 
+def nearest_option(catalog: Catalog, name: str, release: str) -> str | None:
+    """The option that a misspelt one is most likely to be."""
+    known = [other for other, entry in catalog.vllm["known_options"].items() if _has(entry, release)]
+    return next(iter(difflib.get_close_matches(name, known, 1, 0.7)), None)
+
+
+def number(catalog: Catalog, name: str, value: t.Any) -> t.Any:
+    """The value of an option, a whole number too where it is one as text."""
+    whole = isinstance(value, str) and option(catalog, name).get("type") == "int" and INTEGER.fullmatch(value)
+    return int(value) if whole else value
+
+
 def option_refuses(catalog: Catalog, name: str, value: t.Any, release: str) -> str | None:
     """What an option takes, where it does not take a value; ``None`` where it may."""
-    entry = option(catalog, name)
-    kind, text = entry.get("type"), str(value)
-    if kind == "choice":
-        taken = [str(choice) for choice, span in entry["choices"].items() if within(span, release)]
-        return None if text in taken or value is None else f"one of {', '.join(taken)}"
+    if value is None:
+        return None  # as if it were not there
+    entry, text = option(catalog, name), str(value)
+    kind, looked_up = entry.get("type"), catalog.vllm["values"]["names"].get(name)
+    if kind == "choice" or looked_up:
+        spans = {word: (span.get("first"), span.get("last")) for word, span in (looked_up or {}).items()}
+        taken = [str(word) for word, span in (spans or entry["choices"]).items() if within(span, release)]
+        return None if text in taken else f"one of {', '.join(taken)}"
     if kind in ("bool", "switch", "negation"):
         return None if isinstance(value, bool) else "true or false"
+    refused = None
     if kind == "int":
-        return None if INTEGER.fullmatch(text) and not isinstance(value, bool) else "a whole number"
-    if kind == "float":
-        return None if _is_number(value) else "a number"
-    return None
+        refused = _integer_refuses(catalog, name, text) if not isinstance(value, bool) else "a whole number"
+    elif kind == "float":
+        refused = None if _is_number(value) else "a number"
+    return refused or _range_refuses(catalog, name, value)
+
+
+def _range_refuses(catalog: Catalog, name: str, value: t.Any) -> str | None:
+    bounds = catalog.vllm["values"]["ranges"].get(name, {})
+    if not _is_number(value) or all(BOUNDS[key](float(value), bound) for key, bound in bounds.items()):
+        return None
+    return f"a number {' and '.join(f'{WORDS[key]} {bound}' for key, bound in bounds.items())}"
+
+
+def _integer_refuses(catalog: Catalog, name: str, text: str) -> str | None:
+    rules = catalog.vllm["config_file"]["readable"]
+    if INTEGER.fullmatch(text) or (name in rules["auto"] and text.lower() == "auto"):
+        return None
+    if name not in rules["names"]:
+        return "a whole number"
+    expected = "a whole number, or one like 25.6k (thousands) or 32K (times 1024)"
+    return None if READABLE.fullmatch(text) else expected
 
 
 def _is_number(value: t.Any) -> bool:

@@ -11,6 +11,7 @@ import typing as t
 
 from ... import model as models
 from ...assignment import devices_of
+from ...facts import Shape
 from ...memory import GIB, gib
 from . import checkpoint, classes, defaults, fit, states
 from .checkpoint import Vllm
@@ -77,9 +78,13 @@ def _model_of(asked: Asked) -> fit.Model:
     """What the inventory says beats what lies on the disk."""
     instance = asked.instance
     facts = models.on_host(instance.host, instance.path)
+    shape = classes.counted(instance, asked.options, checkpoint.shape(instance))
+    if shape and shape.get("kv_lora_rank") and states.spreads(asked.environment):
+        whole = f"the heads that {states.SPREADS}=1 makes of latent vectors"
+        shape = t.cast(Shape, {**shape, "uncounted": shape.get("uncounted") or whole})
     return fit.Model(
         weights_bytes=_weights(instance) or facts.get("weights_bytes"),
-        shape=classes.counted(instance, asked.options, checkpoint.shape(instance)),
+        shape=shape,
         quantization=checkpoint.quantization(instance),
     )
 
@@ -127,6 +132,10 @@ def _settings(asked: Asked, model: fit.Model) -> fit.Settings:
     block = rules["block_size"]["rocm" if rocm else "cpu_mla" if latent else "cpu"]
     if str(options.get("attention-backend", "")).upper() == WIDE_BLOCKS:
         block = 64
+    cache = _cache_bytes(asked)
+    if cache is not None and rocm and instance.server.memory_share:
+        # vLLM takes such a cache whatever its share is; the rest is for the other servers of the GPU.
+        usable = int(usable * instance.server.memory_share)
     return fit.Settings(
         usable_bytes=usable,
         utilization=_share(options, defaults.share(instance.host.catalog, release)),
@@ -145,9 +154,9 @@ def _settings(asked: Asked, model: fit.Model) -> fit.Settings:
         hybrid=states.keeps_windows(model.shape, options, asked.environment),
         states=states.held(instance, options),
         drafts=states.drafts(options),
-        offload_bytes=_offload(options),
+        offload_bytes=_offload(instance, options, tensor * pipeline),
         widened=_widened(asked, model),
-        kv_cache_bytes=_cache_bytes(asked),
+        kv_cache_bytes=cache,
         max_model_len=None if automatic or context is None else asked.number("max-model-len", 0),
         fit_context=automatic,
     )
@@ -198,11 +207,15 @@ def _cache_bytes(asked: Asked) -> int | None:
     return asked.number("kv-cache-memory-bytes", 0)
 
 
-def _offload(options: dict[str, t.Any]) -> int:
-    value = options.get("cpu-offload-gb", 0)
+def _offload(instance: Vllm, options: dict[str, t.Any], devices: int) -> int:
+    """What each device leaves in the host's memory, which is not more than the host has."""
+    value = options.get("cpu-offload-gb")
+    if value is None:
+        return 0
     if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value < 1 << 20:
         raise Unknown(f"cpu-offload-gb={value} is not a number")
-    return int(value * GIB)
+    has = instance.host.system["memory_bytes"]
+    return min(int(value * GIB), int(has) // devices if has else int(value * GIB))
 
 
 def _device_bytes(instance: Vllm) -> int:

@@ -21,6 +21,7 @@ USUAL = 32768
 # Below this nobody is helped.
 LEAST = 4096
 WIDTHS = (1, 2, 4, 8)
+WIDE_BLOCKS = "ROCM_AITER_UNIFIED_ATTN"
 NAME = "served"
 
 
@@ -42,6 +43,15 @@ class Card:
 
 
 @dataclasses.dataclass(frozen=True)
+class Asked:
+    """What a checkpoint is started with on a card: the options of the profile and of the recipe."""
+
+    card: Card
+    release: str
+    options: t.Mapping[str, t.Any]
+
+
+@dataclasses.dataclass(frozen=True)
 class Offer:
     """One checkpoint on a card. ``why`` says what is in the way, or what is not known; then numbers may be
     missing."""
@@ -58,6 +68,8 @@ class Offer:
     context: int | None = None
     sequences: int | None = None
     settings: tuple[str, ...] = ()
+    # What vLLM's recipe publishes as the least memory for it, in GB of all GPUs together.
+    recipe_gb: int | None = None
     line: str = ""
 
 
@@ -98,21 +110,22 @@ def _offer(
     quantized = checkpoint.get("quantization_config")
     whole = {**config, **({"quantization_config": quantized} if quantized else {})}
     name, precision = checkpoint["model"], checkpoint["precision"]
-    shape = t.cast("Shape | None", _model.shape(whole))
+    names = config.get("architectures") or [None]
+    shape = classes.marked(catalog, names[0], t.cast("Shape | None", _model.shape(whole)))
     recipe = recipes.find(catalog, name)
     gpu = recipes.Gpu(card.gfx, card.product, card.count, card.usable_bytes / GIB)
+    none = Offer(name, precision, "no", recipe_gb=_asked_gb(recipe) if recipe else None)
     why = _lacks(catalog, card, release, whole) or (_refused(recipe, gpu, release) if recipe else None)
     if why or shape is None:
-        return Offer(name, precision, "no", why or "its config.json has no layers")
+        return dataclasses.replace(none, why=why or "its config.json has no layers")
     model = fit.Model(int(checkpoint["weights_gib"] * GIB), shape, _model.quantization(whole))
-    best = _narrowest(catalog, card, release, model)
+    asked = Asked(card, release, {**card.options, **(_options(recipe, gpu, release) if recipe else {})})
+    best = _narrowest(catalog, asked, model)
     if isinstance(best, str):
-        return Offer(name, precision, "no", best)
+        return dataclasses.replace(none, why=best)
     width, table = best
-    settings = _settings(recipe, gpu, release) if recipe else ()
-    offer = Offer(
-        model=name,
-        precision=precision,
+    offer = dataclasses.replace(
+        none,
         verdict="fits" if table["verdict"] == "fits" else "unknown",
         why=table.get("reason") or "",
         gpus=width,
@@ -121,24 +134,28 @@ def _offer(
         largest_context=table.get("largest_context"),
         context=table.get("context"),
         sequences=table.get("sequences"),
-        settings=settings,
+        settings=_settings(recipe, gpu, release) if recipe else (),
     )
     return dataclasses.replace(offer, line=_line(offer, card, shape))
 
 
-def _narrowest(
-    catalog: Catalog, card: Card, release: str, model: fit.Model
-) -> tuple[int, dict[str, t.Any]] | str:
+def _asked_gb(recipe: recipes.Recipe) -> int | None:
+    """The least memory that a recipe names for the checkpoint."""
+    variant = recipe.entry.get("variants", {}).get(recipe.variant or "", {})
+    return t.cast("int | None", variant.get("memory_gb")) if recipe.exact else None
+
+
+def _narrowest(catalog: Catalog, asked: Asked, model: fit.Model) -> tuple[int, dict[str, t.Any]] | str:
     """The fewest GPUs that hold the model and its usual context, or, where none do, the most context; else
     why there are none."""
     shape, best = model.shape or t.cast(Shape, {}), None
     why = "no number of GPUs that there is can share it out"
-    for width in (width for width in WIDTHS if width <= card.count):
-        fault = widths.fault(shape, width, {}, model.quantization)
+    for width in (width for width in WIDTHS if width <= asked.card.count):
+        fault = widths.fault(shape, width, asked.options, model.quantization)
         if fault:
             why = f"{fault} cannot be shared out over {width} GPUs"
             continue
-        table = _table(catalog, card, release, model, width)
+        table = _table(catalog, asked, model, width)
         if table["verdict"] == "weights":
             weights, room = table["weights_bytes"] / GIB, table["budget_bytes"] / GIB
             where = f"on each of {width} GPUs" if width > 1 else "on one GPU"
@@ -154,16 +171,19 @@ def _narrowest(
     return best or why
 
 
-def _table(catalog: Catalog, card: Card, release: str, model: fit.Model, width: int) -> dict[str, t.Any]:
+def _table(catalog: Catalog, asked: Asked, model: fit.Model, width: int) -> dict[str, t.Any]:
     """The memory with as much context as there is room for, and the sequences of a usual one."""
-    rules, options = catalog.vllm["memory"], card.options
+    card, release, options = asked.card, asked.release, asked.options
+    rules = catalog.vllm["memory"]
     batch = defaults.batch(catalog, release, card.usable_bytes)
+    wide = str(options.get("attention-backend", "")).upper() == WIDE_BLOCKS
     settings = fit.Settings(
         usable_bytes=card.usable_bytes,
         utilization=float(options.get("gpu-memory-utilization", defaults.share(catalog, release))),
         tensor_parallel=width,
         dtype=str(options.get("dtype", "auto")),
-        block_size=rules["block_size"]["rocm"],
+        kv_dtype=str(options.get("kv-cache-dtype", "auto")),
+        block_size=int(options.get("block-size", 64 if wide else rules["block_size"]["rocm"])),
         batched_tokens=batch["tokens"],
         sequences=batch["sequences"],
         states=2 if defaults.caches_states(release) else 1,
@@ -177,14 +197,13 @@ def _table(catalog: Catalog, card: Card, release: str, model: fit.Model, width: 
         return table
     ceiling = card.profile.get("memory", {}).get("max_model_len_ceiling") or largest
     largest = min(largest, ceiling, table["context"] or largest)
-    asked = min(largest, USUAL)
-    held = fit.table(model, settings._replace(max_model_len=asked), rules)
+    held = fit.table(model, settings._replace(max_model_len=min(largest, USUAL)), rules)
     most = [
         held["sequences"],
         batch["sequences"],
         *([held["state_blocks"]] if held.get("state_blocks") else []),
     ]
-    return {**held, "largest_context": largest, "context": asked, "sequences": min(most)}
+    return {**held, "largest_context": largest, "context": min(largest, USUAL), "sequences": min(most)}
 
 
 def _lacks(catalog: Catalog, card: Card, release: str, config: dict[str, t.Any]) -> str | None:
@@ -218,6 +237,15 @@ def _refused(recipe: recipes.Recipe, gpu: recipes.Gpu, release: str) -> str | No
         setting for setting in recipes.settings(recipe, gpu, release) if setting.kind in ("refuse", "minimum")
     ]
     return found[0].reason if found else None
+
+
+def _options(recipe: recipes.Recipe, gpu: recipes.Gpu, release: str) -> dict[str, t.Any]:
+    """The options that the plan takes from the recipe by itself: the memory depends on some."""
+    return {
+        setting.name: setting.value
+        for setting in recipes.settings(recipe, gpu, release)
+        if setting.kind == "option" and setting.name != "tensor-parallel-size"
+    }
 
 
 def _settings(recipe: recipes.Recipe, gpu: recipes.Gpu, release: str) -> tuple[str, ...]:

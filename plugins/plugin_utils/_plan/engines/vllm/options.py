@@ -18,6 +18,7 @@ from .checkpoint import Vllm
 from .nodes import check_split
 from .nodes import options as of_nodes
 from .recipe_use import WIDTH, Used
+from .states import mapping
 
 # No model is spread over more devices.
 MOST = 1024
@@ -27,12 +28,59 @@ NEGATIONS = {"enable-": "disable-", "disable-": "enable-"}
 def named(wants: Wants, server: Server) -> dict[str, t.Any]:
     """The options that the inventory has for a server, its share of the memory among them."""
     share = {"gpu-memory-utilization": server.memory_share} if server.memory_share else {}
-    return {**wants.vllm_options, **share, **server.options}
+    return _folded(layered(layered(wants.vllm_options, share), server.options))
+
+
+def layered(under: t.Mapping[str, t.Any], over: t.Mapping[str, t.Any]) -> dict[str, t.Any]:
+    """Options that beat others, whose opposites and keys go with them: of an option and its negation vLLM
+    takes the last of the file."""
+    gone = {name[3:] if name.startswith("no-") else f"no-{name}" for name in over}
+    kept = {name: value for name, value in under.items() if name not in gone and _head(name) not in over}
+    return {**kept, **over}
+
+
+def _head(name: str) -> str:
+    """The option that a key inside of one belongs to; nothing for an option itself."""
+    head, stop, _rest = name.partition(".")
+    return head if stop else ""
+
+
+def _folded(options: dict[str, t.Any]) -> dict[str, t.Any]:
+    """``compilation-config.mode: 3`` becomes part of the mapping ``compilation-config``, as vLLM reads it."""
+    whole = {name: value for name, value in options.items() if not _head(name)}
+    for name, value in options.items():
+        head, *keys = name.split(".")
+        base = mapping(whole.get(head)) if keys else {}
+        # Of a value that is no mapping another part tells.
+        if keys and (base or not whole.get(head)):
+            nested = _read(value)
+            for key in reversed(keys):
+                nested = {key: nested}
+            whole[head] = _merged(base, nested)
+    return whole
+
+
+def _read(value: t.Any) -> t.Any:
+    """vLLM reads the value of such a key as JSON where it is that."""
+    try:
+        return json.loads(value) if isinstance(value, str) else value
+    except ValueError:
+        return value
+
+
+def _merged(base: t.Mapping[str, t.Any], over: t.Mapping[str, t.Any]) -> dict[str, t.Any]:
+    both = {
+        name: _merged(base[name], value)
+        for name, value in over.items()
+        if isinstance(base.get(name), dict) and isinstance(value, dict)
+    }
+    return {**base, **over, **both}
 
 
 def asked_of(instance: Vllm) -> dict[str, t.Any]:
-    """What the inventory asks for."""
-    return named(instance.host.wants, instance.server)
+    """What the inventory asks for; a number may be in quotes."""
+    asked, catalog = named(instance.host.wants, instance.server), instance.host.catalog
+    return {name: history.number(catalog, name, value) for name, value in asked.items()}
 
 
 def of_instance(instance: Vllm, nodes: Together | None, used: Used) -> dict[str, t.Any]:
@@ -59,7 +107,7 @@ def of_instance(instance: Vllm, nodes: Together | None, used: Used) -> dict[str,
             continue
         options[name] = entry["value"]
         instance.note("option", f"{name}={entry['value']}", entry["reason"], entry["source"])
-    options |= used.options
+    options = layered(layered(options, used.options), asked)
     for name, value in asked.items():
         # A way of drafting that is asked for by its name is the recipe's.
         options[name] = used.options.get(name, value)
@@ -191,7 +239,8 @@ def _check_option(host: Host, build: VllmBuild, name: str, value: t.Any) -> None
     elif first and version < version_key(str(first)):
         remedy = f"Remove {name}: it came with vLLM {first}"
     else:
-        remedy = f"Remove {name}, or correct its name"
+        close = history.nearest_option(host.catalog, name, build.version)
+        remedy = f"Remove {name}, or correct its name" + (f": the nearest is {close}" if close else "")
     seen = f"--{name} with vLLM {build.version}"
     host.findings.add("vllm.option", seen, "an option it knows", remedy=remedy)
 

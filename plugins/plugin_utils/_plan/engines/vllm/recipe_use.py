@@ -99,13 +99,16 @@ def _alike(instance: Vllm) -> recipes.Recipe | None:
     name = checkpoint.architecture(instance)
     if not shape or not name:
         return None
-    own = tuple(shape.get(key) for key in SIZES)
-    alike = [
-        model
+    alike = {
+        model: (_model.shape(entry["config"]) or {}).get("context")
         for model, entry in catalog.vllm["models"].items()
-        if entry["config"].get("architectures") == [name] and _sizes(entry["config"]) == own
-    ]
-    found = recipes.find(catalog, "", {"base_model": alike}) if len(alike) == 1 else None
+        if entry["config"].get("architectures") == [name]
+        and _sizes(entry["config"]) == tuple(shape.get(key) for key in SIZES)
+    }
+    if len(alike) > 1:
+        # Releases of one model differ by their context, if at all.
+        alike = {model: context for model, context in alike.items() if context == shape.get("context")}
+    found = recipes.find(catalog, "", {"base_model": list(alike)}) if len(alike) == 1 else None
     if found:
         why = f"it has the class and the sizes of {found.model}"
         instance.note("recipe", found.model, why, found.source)
@@ -208,7 +211,7 @@ def backend(instance: Vllm, options: t.Mapping[str, t.Any], variables: t.Mapping
     if not plain or options.get("block-size") not in BLOCKS or DRAFTS in options:
         return None
     name = classes.of_instance(instance, options)
-    if tasks.task(name, options, classes.kind(instance.host.catalog, name)) != "generate":
+    if tasks.task(name, options, classes.kind_of(instance, options)) != "generate":
         return None
     known = {
         # One that also sees, and its language model.

@@ -12,7 +12,6 @@ from ...catalog import version_key
 from . import checkpoint, history
 from . import environment as variables
 from .checkpoint import Vllm
-from .states import mapping
 
 
 @dataclasses.dataclass(frozen=True)
@@ -47,7 +46,6 @@ def check(launched: Launched) -> None:
             continue
         if value is not None and _applies(condition, value) and launched.instance.build.matches(condition):
             launched.refuse(name, f"{name}={value} on {gfx}", rule["reason"], rule["severity"])
-    _check_backend(launched)
     _check_sparse(launched)
     _check_quantization(launched)
 
@@ -62,30 +60,6 @@ def _applies(condition: dict[str, t.Any], value: t.Any) -> bool:
     return bool(condition.get("present"))
 
 
-def _check_backend(launched: Launched) -> None:
-    """An attention backend that the release has, with kernels for the GPU; and kernels of AITER only where
-    AITER has some."""
-    gfx, version = launched.instance.gfx, launched.instance.build.version
-    known = launched.instance.host.catalog.vllm["attention_backends"]
-    backend = _backend(launched.options)
-    aiter = known["by_gfx"].get(gfx, {}).get("aiter", False)
-    if backend:
-        name, entry = backend.upper(), known["names"].get(backend.upper())
-        option = f"attention-backend={backend}"
-        first = launched.instance.host.catalog.vllm["attention_history"].get(name, {}).get("first")
-        if entry is None:
-            launched.refuse("attention-backend", option, f"vLLM has {', '.join(known['names'])}")
-        elif first and version_key(version) < version_key(first):
-            launched.refuse("attention-backend", f"{option} with vLLM {version}", f"it came with {first}")
-        elif entry.get("aiter") and not aiter:
-            why = f"{name} is made of AITER's kernels, which need CDNA 3 or later; the engine stops at start"
-            launched.refuse("attention-backend", f"{option} on {gfx}", why)
-    for option in ("moe-backend", "linear-backend"):
-        value = launched.options.get(option, "")
-        if "aiter" in str(value).lower() and not aiter:
-            launched.refuse(option, f"{option}={value} on {gfx}", "AITER has no kernels for this GPU")
-
-
 def _check_sparse(launched: Launched) -> None:
     """Attention that picks the tokens it looks at has one backend on ROCm, of AITER's kernels. vLLM itself
     finds out when it runs."""
@@ -95,12 +69,6 @@ def _check_sparse(launched: Launched) -> None:
     if picks and not known.get(gfx, {}).get("aiter", False):
         why = "its sparse attention has AITER's kernels alone, which need CDNA 3 or later"
         launched.refuse("model", f"{launched.instance.server.model} (index_topk) on {gfx}", why)
-
-
-def _backend(options: dict[str, t.Any]) -> str | None:
-    """The attention backend, whichever way it is asked for."""
-    asked = options.get("attention-backend") or mapping(options.get("attention-config")).get("backend")
-    return str(asked) if asked and str(asked).lower() != "auto" else None
 
 
 class Unloadable(t.NamedTuple):
@@ -119,6 +87,8 @@ def _check_quantization(launched: Launched) -> None:
     if unloadable is None:
         _check_cache_format(launched)
         # Options are refused by the profile.
+        unloadable = _packed(launched)
+    if unloadable is None:
         unloadable = None if "quantization" in launched.options else _gpu_lacks(launched)
     if unloadable:
         launched.instance.host.findings.add(
@@ -129,6 +99,30 @@ def _check_quantization(launched: Launched) -> None:
             why=unloadable.why,
             remedy=unloadable.remedy,
         )
+
+
+def _packed(launched: Launched) -> Unloadable | None:
+    """Integers of so many bits (GPTQ, AWQ): vLLM ends with others, or finds no kernel of ROCm."""
+    instance, version = launched.instance, launched.instance.build.version
+    rules, shape = instance.host.catalog.vllm["quantization"]["packed"], checkpoint.shape(instance) or {}
+    bits, method = shape.get("weight_bits"), str(checkpoint.quantization(instance))
+    if not bits or method not in rules:
+        return None
+    old = method == "gptq" and version_key(version) < version_key(rules["gptq_first"])
+    sides = "asymmetric " if shape.get("asymmetric") else ""
+    if not old and (bits not in rules[method] or sides):
+        known = f"{' and '.join(map(str, rules[method]))} bits" + (", symmetric" if method == "gptq" else "")
+        why = f"vLLM {version} loads {method.upper()} of {known}"
+        seen = f"{sides}weights of {bits} bits in {method}"
+        return Unloadable(seen, "a quantization that it loads", "fail", why, _another(launched))
+    kind = str(launched.options.get("dtype", "auto"))
+    half = (shape.get("dtype") if kind == "auto" else kind) in ("float16", "half")
+    group = shape.get("quant_group")
+    if bits == 8 and group and group not in rules["groups_of_8"] and not half and not shape.get("experts"):
+        why = f"its kernel on ROCm computes groups of {group} in float16 alone"
+        remedy = f"Set dtype in options of the instance {instance.name} to float16"
+        return Unloadable(f"weights of 8 bits in groups of {group}", "float16", "fail", why, remedy)
+    return None
 
 
 def _another(launched: Launched) -> str:
@@ -160,7 +154,9 @@ def _check_cache_format(launched: Launched) -> None:
     gfx = launched.instance.gfx
     support = launched.instance.host.catalog.vllm["quantization"]["by_gfx"].get(gfx, {})
     kind = str(launched.options.get("kv-cache-dtype", ""))
-    if kind.startswith("fp8") and support.get("kv_cache_fp8") == "limited":
+    rules = launched.instance.serving.get("refuse", [])
+    told = any(rule["when"].get("option") == "kv-cache-dtype" for rule in rules)
+    if kind.startswith("fp8") and support.get("kv_cache_fp8") == "limited" and not told:
         why = "few attention backends read a cache in FP8 on this GPU"
         launched.refuse("kv-cache-dtype", f"kv-cache-dtype={kind} on {gfx}", why, "warn")
 
@@ -169,7 +165,8 @@ def _gpu_lacks(launched: Launched) -> Unloadable | None:
     instance = launched.instance
     support = instance.host.catalog.vllm["quantization"]["by_gfx"].get(instance.gfx, {})
     scales = checkpoint.fp8_scales(instance)
-    name = f"fp8_per_{scales}" if scales else str(checkpoint.quantization(instance))
+    kept = (checkpoint.shape(instance) or {}).get("weight_format")
+    name = f"fp8_per_{scales}" if scales else str(kept or checkpoint.quantization(instance))
     works, first = support.get(name), support.get(f"{name}_first")
     version = instance.build.version
     if works == "yes" and first and version_key(version) < version_key(first):

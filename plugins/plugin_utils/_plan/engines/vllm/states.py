@@ -13,6 +13,7 @@ from . import defaults
 from .checkpoint import Vllm
 
 CHUNKS = "VLLM_ALLOW_CHUNKED_LOCAL_ATTN_WITH_HYBRID_KV_CACHE"
+SPREADS = "VLLM_MLA_DISABLE"
 SOURCE = "vLLM 0.33.0 sdist vllm/v1/worker/gpu_model_runner.py"
 
 
@@ -24,6 +25,11 @@ def mapping(value: t.Any) -> dict[str, t.Any]:
         except ValueError:
             return {}
     return value if isinstance(value, dict) else {}
+
+
+def spreads(environment: t.Mapping[str, str]) -> bool:
+    """Whether vLLM shall keep heads of keys and values of a model that has latent vectors (MLA)."""
+    return environment.get(SPREADS) == "1"
 
 
 def drafts(options: t.Mapping[str, t.Any]) -> int:

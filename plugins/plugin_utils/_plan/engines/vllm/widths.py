@@ -33,6 +33,22 @@ def fault(shape: Shape, width: int, options: t.Mapping[str, t.Any], quantization
     return _layers(shape, width, options, quantization)
 
 
+def context_fault(shape: Shape, width: int, ways: int) -> str | None:
+    """Why a cache cannot be shared out by tokens (decode-context-parallel-size) over so many devices of the
+    width."""
+    heads, kept = shape["heads"], shape.get("kv_heads") or shape["heads"]
+    if width % ways:
+        return f"it must divide tensor-parallel-size {width}"
+    if shape.get("kv_lora_rank"):
+        return None
+    if width // kept < ways:
+        most = max(width // kept, 1)
+        return f"each of the {kept} heads of keys and values lies on {most} of {width} devices, no more"
+    if heads // kept % ways:
+        return f"it must divide the {heads // kept} heads that share one of keys and values"
+    return None
+
+
 def _layers(shape: Shape, width: int, options: t.Mapping[str, t.Any], quantization: str | None) -> str | None:
     """Feed-forward layers and experts, whose parts must be whole blocks of their scales too. MXFP4 is
     padded."""
@@ -48,6 +64,9 @@ def _layers(shape: Shape, width: int, options: t.Mapping[str, t.Any], quantizati
         if not size:
             continue
         unit = shape.get("quant_block") or shape.get("quant_group") or 1
+        if name == "experts" and shape.get("expert_format") == "fp4":
+            # Their scales are those of MXFP4, which vLLM pads.
+            unit = 1
         if size % width:
             return f"{name} of {size}"
         # Where even one device has no whole blocks, the layer is not quantized so.
