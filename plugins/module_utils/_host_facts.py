@@ -26,6 +26,7 @@ from . import (
     _serving,
 )
 from ._acceptance import summary
+from ._boot import next_system
 from ._code import record
 from ._reader import Reader
 from ._tree import Tree, memory_bytes
@@ -137,6 +138,7 @@ def _boot(reader: Reader) -> dict[str, t.Any]:
     return {
         "loader": found.loader,
         "refused": found.refused._asdict() if found.refused else None,
+        "next_system": next_system(tree, found.loader),
         "initramfs": initramfs.tool,
         "initramfs_commands": initramfs.commands,
         "initramfs_images": images,

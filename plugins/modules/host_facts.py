@@ -184,6 +184,7 @@ ansible_facts:
                 reason: {description: Why they are not., type: str}
                 where: {description: Where its owner writes them., type: str}
                 whole: {description: Whether nothing else of the system is ours either., type: bool}
+            next_system: {description: "What the next boot starts instead of Linux, or null.", type: str}
             initramfs: {description: "Tool that builds the initramfs, or null.", type: str}
             initramfs_commands: {description: Commands which build all images again., type: list, elements:
               list}

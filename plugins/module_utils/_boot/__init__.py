@@ -25,6 +25,7 @@ from .entries import options_of, set_options
 from .initramfs import Initramfs, initramfs_of, writable_root
 from .initramfs_options import holds_options
 from .next_boot import grub_release
+from .other_system import next_system
 from .steps import full_folders, lacking_folders, write_record
 
 __all__ = [
@@ -38,6 +39,7 @@ __all__ = [
     "holds_options",
     "options_of",
     "initramfs_of",
+    "next_system",
     "set_options",
     "writable_root",
     "write_record",

@@ -170,6 +170,7 @@ class Refused(t.TypedDict):
 class Boot(t.TypedDict):
     loader: str | None  # Boot loader that is ours to change.
     refused: Refused | None  # What is not ours to change.
+    next_system: str | None  # What the next boot starts instead of Linux.
     initramfs: str | None  # Tool that builds the initramfs.
     initramfs_commands: list[list[str]]  # Commands which build all images again.
     initramfs_images: bool  # Whether there are images.

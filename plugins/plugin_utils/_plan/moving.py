@@ -8,6 +8,7 @@ import re
 import typing as t
 
 from ...module_utils import _cmdline
+from . import owners
 from .host import Host
 
 Options = t.Dict[str, t.Dict[str, str]]
@@ -35,9 +36,12 @@ def takes_effect(host: Host, module: str, parameter: str) -> str:
 
 def place(host: Host, options: Options) -> tuple[list[str], Options]:
     """Arguments and options: where the initramfs does not hold /etc/modprobe.d (that of an image, of dracut
-    outside host-only mode), an option is a kernel argument."""
+    outside host-only mode), an option is a kernel argument. The operator of a cluster loads its driver in a
+    container, and modprobe there reads /proc/cmdline and no file of the host."""
     boot = host.system["boot"]
-    if boot["loader"] != OSTREE and not (boot["loader"] and _without_options(host)):
+    if owners.of_the_operator(host):
+        pass
+    elif boot["loader"] != OSTREE and not (boot["loader"] and _without_options(host)):
         return [], options
     return [
         f"{module}.{name}={value}" for module, each in options.items() for name, value in each.items()

@@ -22,6 +22,7 @@ from . import (
     initramfs,
     kernel,
     model,
+    next_boot,
     outside,
     owners,
     packages,
@@ -144,6 +145,7 @@ def _sections(host: Host) -> Plan:
         packages.check_plan(host, plan)
         room.check(host, plan)
         initramfs.check(host, plan)
+        next_boot.check(host, plan)
     plan = _gate_packages(host, plan)
     outside.check(host, plan.driver, plan.rocm, model_plan, serve_plan)
     return dataclasses.replace(plan, findings=host.findings.sorted())

@@ -158,6 +158,7 @@ DEFECTS: dict[str, tuple[str, dict[str, Any], Callable[[Path], None] | None]] = 
     "host.numa_balancing": ("mi300x-8", {"numa_balancing": True}, None),
     "host.package_manager": ("mi300x-8-el9", {"os": "sles16"}, None),
     "host.declarative": ("mi300x-8-nodriver", {}, lambda root: (root / "etc/os-release").write_text("ID=nixos\n")),
+    "host.next_boot": ("rx9070xt", {"files": {"/boot/grub/grub.cfg": "menuentry 'Windows' {\nchainloader /EFI/Microsoft/Boot/bootmgfw.efi\n}\n"}}, None),
     "host.boot_loader": ("mi300x-8-nodriver", {}, lambda root: [(root / path).unlink() for path in ("etc/default/grub", "boot/grub/grub.cfg")]),
     "host.iommu": ("mi300x-8", {"kernel": {"release": "6.1.0-40-amd64", "command_line": "root=/dev/vda1 ro"}}, None),
     "gpu.discovery": ("mi300x-8", log("amdgpu 0000:05:00.0: probe with driver amdgpu failed with error -22"), lambda root: remove_node(root, 2)),
