@@ -15,6 +15,7 @@ import urllib.parse
 
 from ...module_utils import _cmdline
 from ...module_utils._cmdline import Wanted
+from . import devices
 from .facts_host import Refused
 from .host import Host
 from .moving import OSTREE
@@ -28,6 +29,7 @@ NOTHING_KNOWN: Refused = {
     "reason": "no configuration of a boot loader was found",
     "where": "the configuration of what starts this kernel",
     "whole": False,
+    "units": True,
 }
 
 
@@ -39,6 +41,7 @@ class Needs(t.NamedTuple):
     options: list[str]
     packages: list[str]
     sysctl: t.Mapping[str, t.Any] = {}
+    units: t.Sequence[str] = ()
 
     def __bool__(self) -> bool:
         return any(self)
@@ -57,7 +60,7 @@ def check(host: Host, plan: Plan) -> Plan:
     if boot["loader"] is not None:
         return plan
     refused = boot["refused"] or NOTHING_KNOWN
-    needs = _needs(host, plan, refused["whole"])
+    needs = _needs(host, plan, refused)
     system, where, reason = refused["system"], refused["where"], refused["reason"]
     host.findings.left_to_the_owner(OF_ARGUMENTS if not refused["whole"] else ("",), where)
     lines = snippet(system, needs)
@@ -71,6 +74,8 @@ def check(host: Host, plan: Plan) -> Plan:
     if not refused["whole"]:
         return dataclasses.replace(plan, kernel=kernel)
     kernel = dataclasses.replace(kernel, module_options={}, sysctl={}, load_at_boot=None, reboot_into=None)
+    if not refused["units"]:
+        plan = dataclasses.replace(plan, devices=devices.left_alone(plan.devices))
     return dataclasses.replace(plan, kernel=kernel).without_packages()
 
 
@@ -88,11 +93,12 @@ def _without_packages(host: Host, plan: Plan) -> Plan:
     return plan.without_packages()
 
 
-def _needs(host: Host, plan: Plan, whole: bool) -> Needs:
+def _needs(host: Host, plan: Plan, refused: Refused) -> Needs:
     """What is wanted and not in effect. Without the whole system, options and packages are ours to write."""
-    kernel = plan.kernel
+    kernel, whole = plan.kernel, refused["whole"]
+    units = [server.unit for server in plan.serve.instances] if whole and not refused["units"] else []
     if kernel.state != "present":
-        return Needs([], [], [], [])
+        return Needs([], [], [], [], units=units)
     running = host.system["kernel"]["command_line"]
     wanted = Wanted(kernel.present, kernel.absent)
     options = [
@@ -106,6 +112,7 @@ def _needs(host: Host, plan: Plan, whole: bool) -> Needs:
         options if whole else [],
         _packages(plan) if whole else [],
         _sysctl(host, plan) if whole else {},
+        units,
     )
 
 
@@ -127,8 +134,13 @@ def _set_already(host: Host, module: str, name: str, value: str) -> bool:
 
 def snippet(system: str, needs: Needs) -> str:
     """What is wanted, in the language of the system, ready to paste."""
-    write = _SNIPPETS.get(system, _plain)
-    return "\n".join(line for line in write(needs) if line)
+    lines = [line for line in _SNIPPETS.get(system, _plain)(needs) if line]
+    text = "\n".join(lines)
+    # What the language of the system has no word for.
+    for what, names in (("packages", needs.packages), ("units", needs.units)):
+        if names and not all(name in text for name in names):
+            lines.append(f"# {what}: {' '.join(names)}")
+    return "\n".join(lines)
 
 
 def _removals(needs: Needs, mark: str = "#") -> str:
@@ -232,6 +244,33 @@ def _sysctl_of_ignition(needs: Needs) -> list[str]:
     ]
 
 
+def _talos(needs: Needs) -> list[str]:
+    arguments = [*needs.present, *_as_arguments(needs.options)]
+    sysctls = [f"    {json.dumps(name)}: {json.dumps(str(value))}" for name, value in needs.sysctl.items()]
+    return [
+        "# schematic of the image" if arguments else "",
+        *(["customization:", "  extraKernelArgs:"] if arguments else []),
+        *(f"    - {argument}" for argument in arguments),
+        _removals(needs),
+        *(["# machine config", "machine:", "  sysctls:", *sysctls] if sysctls else []),
+    ]
+
+
+def _bottlerocket(needs: Needs) -> list[str]:
+    """Arguments by their names: one that repeats has a list."""
+    values: dict[str, list[str]] = {}
+    for argument in [*needs.present, *_as_arguments(needs.options)]:
+        name, value = _cmdline.parse(argument)
+        values.setdefault(name, []).extend([] if value is None else [value])
+    return [
+        "[settings.boot.kernel-parameters]" if values else "",
+        *(f"{json.dumps(name)} = {json.dumps(each)}" for name, each in values.items()),
+        _removals(needs),
+        "[settings.kernel.sysctl]" if needs.sysctl else "",
+        *(f"{json.dumps(name)} = {json.dumps(str(value))}" for name, value in needs.sysctl.items()),
+    ]
+
+
 def _core(needs: Needs) -> list[str]:
     arguments = _cmdline.join([*needs.present, *_as_arguments(needs.options)])
     return [
@@ -274,10 +313,10 @@ def _zfsbootmenu(needs: Needs) -> list[str]:
 
 
 def _plain(needs: Needs) -> list[str]:
+    arguments = [*needs.present, *_as_arguments(needs.options)]
     return [
-        f"add: {_cmdline.join(needs.present)}" if needs.present else "",
+        f"add: {_cmdline.join(arguments)}" if arguments else "",
         f"remove: {_cmdline.join(needs.absent)}" if needs.absent else "",
-        *needs.options,
         _sysctl_note(needs, ""),
         f"packages: {' '.join(needs.packages)}" if needs.packages else "",
     ]
@@ -289,6 +328,8 @@ _SNIPPETS: dict[str, t.Callable[[Needs], list[str]]] = {
     "bootc": _bootc,
     "composefs": _bootc,
     "RHCOS": _machine_config,
+    "Talos": _talos,
+    "Bottlerocket": _bottlerocket,
     "Ubuntu Core": _core,
     "TrueNAS": _true_nas,
     "Endless OS": _ostree,

@@ -146,8 +146,10 @@ def _check_secure_boot(host: Host, chosen: Policy) -> None:
     facts, boot = host.rocm["driver"], host.system["boot"]
     built = any(build["state"] == "installed" for build in facts["dkms"])
     ours = chosen.name == "dkms" or built or facts["next_module"] == "dkms"
-    if chosen.name != "none" and ours and boot["secure_boot"] and not boot["mok_enrolled"]:
-        host.findings.add("driver.secure_boot", "Secure Boot on", "a module whose signature is accepted")
+    enforced = boot["secure_boot"] or boot["signatures_enforced"]
+    if chosen.name != "none" and ours and enforced and not boot["mok_enrolled"]:
+        seen = "Secure Boot on" if boot["secure_boot"] else "a kernel that takes signed modules alone"
+        host.findings.add("driver.secure_boot", seen, "a module whose signature is accepted")
 
 
 def _beside_inbox(host: Host, chosen: Policy) -> list[str]:

@@ -93,6 +93,7 @@ class Os(t.TypedDict):
     package_manager: str | None  # apt, dnf, zypper or pacman.
     machine: str | None  # Machine (x86_64); known of the running system only.
     glibc: str | None  # Version of glibc; known of the running system only.
+    init: str | None  # What starts services (systemd, runit).
 
 
 class Place(t.TypedDict):
@@ -155,6 +156,7 @@ class Kernel(t.TypedDict):
     without_headers: list[str]  # Releases without headers.
     without_modules: list[str]  # Releases without GPU modules.
     module_options: list[ModuleOption]  # Options of amdgpu and TTM in files that we did not write.
+    builtin: list[str]  # GPU drivers that are a part of the kernel and no modules.
     module_parameters: dict[str, list[str]]  # Parameters that TTM has, where it is loaded.
     unknown_parameters: list[str]  # Arguments and options that the loaded module has no parameter for.
     trouble: list[LogLine]  # Lines of the kernel log about GPUs that are not well.
@@ -165,6 +167,7 @@ class Refused(t.TypedDict):
     reason: str  # Why they are not.
     where: str  # Where its owner writes them.
     whole: bool  # Whether nothing else of the system is ours either.
+    units: bool  # Whether units and rules in /etc stay there.
 
 
 class Boot(t.TypedDict):
@@ -177,6 +180,7 @@ class Boot(t.TypedDict):
     initramfs_options: bool  # Whether images hold /etc/modprobe.d; false where they are known not to.
     writable_root: bool  # Whether the system can be written.
     secure_boot: bool | None  # Whether Secure Boot is on; only EFI has it.
+    signatures_enforced: bool | None  # Whether the kernel takes signed modules alone.
     mok_enrolled: bool | None  # Whether shim trusts the key of DKMS.
     bootc: bool  # Whether the system is an ostree image.
     id: str | None  # Id of this boot.

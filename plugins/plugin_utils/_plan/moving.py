@@ -26,6 +26,8 @@ def takes_effect(host: Host, module: str, parameter: str) -> str:
     boot = host.system["boot"]
     if boot["initramfs_images"] and boot["initramfs"] is None:
         return "the tool that builds the initramfs of this host is not known"
+    if module in host.system["kernel"]["builtin"]:
+        return f"{module} is a part of the kernel, which does not read /etc/modprobe.d"
     if _without_options(host):
         return "the initramfs of this host does not hold /etc/modprobe.d"
     known = host.system["kernel"]["module_parameters"].get(module)
@@ -37,9 +39,10 @@ def takes_effect(host: Host, module: str, parameter: str) -> str:
 def place(host: Host, options: Options) -> tuple[list[str], Options]:
     """Arguments and options: where the initramfs does not hold /etc/modprobe.d (that of an image, of dracut
     outside host-only mode), an option is a kernel argument. The operator of a cluster loads its driver in a
-    container, and modprobe there reads /proc/cmdline and no file of the host."""
+    container, and modprobe there reads /proc/cmdline and no file of the host. A driver that is a part of the
+    kernel reads no file at all."""
     boot = host.system["boot"]
-    if owners.of_the_operator(host):
+    if owners.of_the_operator(host) or set(options) & set(host.system["kernel"]["builtin"]):
         pass
     elif boot["loader"] != OSTREE and not (boot["loader"] and _without_options(host)):
         return [], options

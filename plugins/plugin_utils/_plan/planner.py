@@ -21,6 +21,7 @@ from . import (
     health,
     initramfs,
     kernel,
+    machine,
     model,
     next_boot,
     outside,
@@ -138,6 +139,7 @@ def _sections(host: Host) -> Plan:
         ),
     )
     plan = kubernetes.section(host, plan, planned)
+    plan = machine.check(host, plan)
     if place.is_inside(host):
         plan = place.leave_to_the_owner(host, plan)
     else:

@@ -158,6 +158,7 @@ DEFECTS: dict[str, tuple[str, dict[str, Any], Callable[[Path], None] | None]] = 
     "host.numa_balancing": ("mi300x-8", {"numa_balancing": True}, None),
     "host.package_manager": ("mi300x-8-el9", {"os": "sles16"}, None),
     "host.declarative": ("mi300x-8-nodriver", {}, lambda root: (root / "etc/os-release").write_text("ID=nixos\n")),
+    "gpu.no_kfd": ("rx9070xt", {}, lambda root: shutil.rmtree(root / "sys/class/kfd")),
     "host.next_boot": ("rx9070xt", {"files": {"/boot/grub/grub.cfg": "menuentry 'Windows' {\nchainloader /EFI/Microsoft/Boot/bootmgfw.efi\n}\n"}}, None),
     "host.boot_loader": ("mi300x-8-nodriver", {}, lambda root: [(root / path).unlink() for path in ("etc/default/grub", "boot/grub/grub.cfg")]),
     "host.iommu": ("mi300x-8", {"kernel": {"release": "6.1.0-40-amd64", "command_line": "root=/dev/vda1 ro"}}, None),
@@ -211,6 +212,9 @@ def test_every_finding_about_a_host_has_a_defect():
         "gpu.profile",
         "host.unreachable",
         "host.become",
+        # They need something to serve, or a running system: test_unseen_hosts.
+        "host.init",
+        "host.machine",
         "host.drift",
     } == set(DEFECTS)
 
