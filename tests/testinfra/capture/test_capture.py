@@ -73,7 +73,7 @@ def test_the_archive_says_what_its_host_says(host, tmp_path, questions):
     assert again["amd_gpus"]["count"] == (8 if "rack" in name_of(host) else 1)
     manager = again["amd_host"]["os"]["package_manager"]
     assert manager == ("dnf" if "rack" in name_of(host) else "apt")
-    assert again["amd_host"]["packages"] and again["amd_host"]["paths"]["/srv/models/chat"]["model"]
+    assert again["amd_host"]["packages"] and again["amd_host"]["paths"]["/srv/capture/chat"]["model"]
 
 
 def findings(path: Path) -> list[dict[str, Any]]:
@@ -112,7 +112,7 @@ def test_no_secret_came_along(host):
     assert SECRET.encode() not in gzip.decompress(archive.read_bytes())
     assert not [name for name in names if name.endswith(("id_bed", ".secret", ".token", "shadow"))]
     # It was read where it stands, or this would prove nothing.
-    assert {"etc/modprobe.d/zz-bed.conf", "srv/models/chat/config.json"} <= set(names)
+    assert {"etc/modprobe.d/zz-bed.conf", "srv/capture/chat/config.json"} <= set(names)
 
 
 def test_nothing_is_left_on_the_host(host):
