@@ -29,4 +29,6 @@ def run(box: Toolbox, folder: Path, script: str, **programs: str) -> str:
     for name, text in programs.items():
         (folder / f"{name}.py").write_text(text, encoding="utf-8")
         lines.append(f'{name}() {{ {PYTHON} /work/{name}.py "$@"; }}')
-    return box.run(folder, "sh", "-euc", "\n".join([*lines, script]))
+    (folder / "script.sh").write_text("\n".join([*lines, script]), encoding="utf-8")
+    # The first process inherits what others leave behind, and a shell that waits for its own would wait for ever.
+    return box.run(folder, "sh", "-c", "timeout 300 sh -eu script.sh; exit $?")

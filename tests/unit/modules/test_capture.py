@@ -302,3 +302,26 @@ def test_the_doctor_says_of_an_archive_what_it_says_of_the_host(tmp_path, captur
     found = [entry["id"] for entry in reports["archive"]["findings"]]
     assert "kernel.minimum" in found and "host.unreachable" not in found
     assert reports["archive"]["findings"] == reports["tree"]["findings"]
+
+
+@pytest.mark.parametrize("whole", [True, False], ids=["whole", "cut off"])
+def test_the_weights_of_a_model_stay_with_their_owner(whole, tmp_path, captured, host_facts):
+    """Their description is read, and says whether a file was cut off; what it describes is nobody's business."""
+    root = tmp_path / "host"
+    root.mkdir()
+    write_tree(load_host("strix-halo-128"), root)
+    header = json.dumps({"w": {"dtype": "F16", "shape": [1 << 20], "data_offsets": [0, 2 << 20]}}).encode()
+    data = len(header).to_bytes(8, "little") + header + SECRET.encode() * (2 << 20)
+    (root / "srv/model").mkdir(parents=True)
+    (root / "srv/model/config.json").write_text('{"model_type": "llama"}')
+    (root / "srv/model/model.safetensors").write_bytes(
+        data[: 8 + len(header) + ((2 << 20) if whole else 1000)]
+    )
+    (root / "srv/model/odd.safetensors").write_text(SECRET)
+    archive = captured(root, paths=["/srv/model"])
+    for path, content in names(archive).items():
+        assert SECRET.encode() not in content, path
+    before, again = (
+        host_facts(place, paths=["/srv/model"])["amd_host"]["paths"] for place in (root, archive)
+    )
+    assert again == before
