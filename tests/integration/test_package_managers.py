@@ -45,7 +45,7 @@ END
   rpmbuild -bb --quiet --define '_rpmdir /repo' /tmp/$1.spec >&2
 }
 """
-WAIT = "until [ -e /tmp/go ]; do sleep 0.1; done"
+WAIT = "until [ -e /srv/go ]; do sleep 0.1; done"
 # The first word that is not empty, of a state that comes while something runs.
 BUSY = """
 busy() {
@@ -77,7 +77,7 @@ def test_dnf(tmp_path: Path) -> None:
     $dnf install linux-firmware >&2
     $dnf install amdgpu-dkms >&2 &
     busy dnf
-    touch /tmp/go; wait
+    touch /srv/go; wait
     state dnf
     package linux-firmware 20260916 true
     rpm --install --nodeps --force /repo/noarch/linux-firmware-20260916-1.noarch.rpm >&2
@@ -100,12 +100,12 @@ def test_zypper(tmp_path: Path) -> None:
     zypper="zypper --quiet --non-interactive --no-gpg-checks"
     $zypper install --no-recommends linux-firmware-amdgpu >&2 &
     busy zypper
-    touch /tmp/go; wait
+    touch /srv/go; wait
     state zypper
-    rm /tmp/go
+    rm /srv/go
     $zypper install --no-recommends amdgpu-dkms >&2 & pid=$!
     busy zypper
-    kill -9 $pid; touch /tmp/go; sleep 1
+    kill -9 $pid; touch /srv/go; sleep 1
     cat /run/zypp.pid /var/run/zypp.pid >&2 || true
     state zypper
     """
@@ -131,7 +131,7 @@ def test_pacman(tmp_path: Path) -> None:
     state pacman
     pacman --noconfirm --upgrade /tmp/rocm-core-7.2.1-1-any.pkg.tar.zst >&2 &
     busy pacman
-    touch /tmp/go; wait
+    touch /srv/go; wait
     state pacman
     """
     first, busy, last = results(tmp_path, script)

@@ -55,5 +55,7 @@ def busy(tree: Tree) -> str | None:
             continue
         name = tree.word("proc", number, "comm")
         if name:
-            return f"{name} ({number})"
+            # libzypp gives its thread a name of its own (Zypp-main); of dnf the program is Python.
+            program = tree.link_name("proc", number, "exe") if "zypp" in path else None
+            return f"{program or name} ({number})"
     return None
