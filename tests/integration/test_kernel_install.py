@@ -18,7 +18,7 @@ OLD, NEW = "6.12.48+deb13-amd64", "6.12.57+deb13-amd64"
 SET_UP = """
 mkdir -p /boot/efi/loader/entries /etc/kernel /var/lib/amdgpu-fleet
 echo 0123456789abcdef0123456789abcdef > /etc/machine-id
-printf 'layout={layout}\\nBOOT_ROOT=/boot/efi\\n' > /etc/kernel/install.conf
+printf 'layout={layout}\\nBOOT_ROOT=/boot/efi\\ninitrd_generator=none\\n' > /etc/kernel/install.conf
 printf 'entry-token\\n' > /etc/kernel/entry-token
 echo '{line}' > /etc/kernel/cmdline
 kernel() {{
