@@ -17,6 +17,7 @@ from ...module_utils import _cmdline
 from ...module_utils._cmdline import Wanted
 from . import devices
 from .facts_host import Refused
+from .findings import SYSTEM_ROLES
 from .host import Host
 from .moving import OSTREE
 from .plan import Plan
@@ -62,7 +63,8 @@ def check(host: Host, plan: Plan) -> Plan:
     refused = boot["refused"] or NOTHING_KNOWN
     needs = _needs(host, plan, refused)
     system, where, reason = refused["system"], refused["where"], refused["reason"]
-    host.findings.left_to_the_owner(OF_ARGUMENTS if not refused["whole"] else ("",), where)
+    roles = SYSTEM_ROLES if refused["units"] else (*SYSTEM_ROLES, "devices")
+    host.findings.left_to_the_owner(OF_ARGUMENTS if not refused["whole"] else ("",), where, roles)
     lines = snippet(system, needs)
     if needs and refused["whole"]:
         expected = "a host that may be written to"

@@ -218,7 +218,7 @@ def _gate(host: Host, release: str, known: dict[str, t.Any]) -> bool:
             "driver.distribution",
             f"{host.gfx} on {host.system['os']['name']}",
             "a combination of ROCm's support matrix",
-            supported=supported or "no distribution of the catalog",
+            others=f", or install one of {supported}" if supported else "",
         )
         return False
     if not _gate_kernels(host, release, known):

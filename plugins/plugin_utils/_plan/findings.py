@@ -12,7 +12,7 @@ from .. import _harmless
 
 # Roles whose work on a host that is not ours to write is its owner's.
 SYSTEM_ROLES = ("kernel", "firmware", "driver", "rocm")
-OF_ROLES = re.compile(rf"\b[Tt]he role ({'|'.join(SYSTEM_ROLES)})\b")
+OF_ROLES = re.compile(r"\b[Tt]he role (\w+)\b")
 ORDER = {"fail": 0, "warn": 1, "ok": 2}
 
 
@@ -105,11 +105,13 @@ class Findings:
             left.append(finding)
         self._found = left
 
-    def left_to_the_owner(self, prefixes: tuple[str, ...], where: str) -> None:
+    def left_to_the_owner(
+        self, prefixes: tuple[str, ...], where: str, roles: tuple[str, ...] = SYSTEM_ROLES
+    ) -> None:
         """What a role would mend elsewhere, and its owner mends on this host."""
         for number, finding in enumerate(self._found):
-            by_role = OF_ROLES.search(finding.remedy) or finding.mended_by in SYSTEM_ROLES
-            if by_role and finding.id.startswith(prefixes):
+            named = {*OF_ROLES.findall(finding.remedy), finding.mended_by}
+            if named & set(roles) and finding.id.startswith(prefixes):
                 remedy = f"Its owner mends it in {where}; no role does on this host"
                 self._found[number] = dataclasses.replace(finding, remedy=remedy, mended_by=None)
 

@@ -7,9 +7,24 @@ import struct
 from pathlib import Path
 
 import pytest
-from boot_hosts import EFIVARS, GLOBAL, LIMINE_CONF, LOADER, ROOT, entry, firmware, grub, limine, put, running
+from boot_hosts import (
+    ASKED,
+    EFIVARS,
+    GLOBAL,
+    LIMINE_CONF,
+    LOADER,
+    ROOT,
+    entry,
+    firmware,
+    grub,
+    host_of,
+    limine,
+    put,
+    running,
+)
 
 from ansible_collections.amdgpu.fleet.plugins.module_utils import _boot as boot
+from ansible_collections.amdgpu.fleet.plugins.module_utils import _cmdline as cmdline
 from ansible_collections.amdgpu.fleet.plugins.module_utils._boot.limine_conf import next_entry
 from ansible_collections.amdgpu.fleet.plugins.module_utils._tree import Tree
 
@@ -213,3 +228,23 @@ def test_damaged_variables_tell_nothing(tmp_path, damage):
     for name in ("BootOrder", "BootNext", "BootCurrent"):
         put(tmp_path, f"{EFIVARS}/{name}-{GLOBAL}", damage)
     assert seen(tmp_path) is None
+
+
+@pytest.mark.parametrize("loader", ["grub", "systemd-boot"])
+def test_a_line_that_the_kernel_would_cut_off_is_refused(tmp_path, loader):
+    """The argument at its end would never come, and a reboot be asked for again and again."""
+    long = f"{ROOT} ro quiet isolcpus={'1,' * 1012}1"
+    if loader == "grub":
+        grub(tmp_path, long)
+        running(tmp_path, f"BOOT_IMAGE=/vmlinuz-6.12.1-amd64 {long}")
+        put(tmp_path, "usr/sbin/grub-mkconfig", ". ${sysconfdir}/default/grub.d/*.cfg\n", 0o755)
+    else:
+        entry(tmp_path, "boot/efi/loader/entries/arch.conf", long)
+        firmware(tmp_path, "systemd-boot 258")
+        running(tmp_path, long)
+    host = host_of(tmp_path)
+    with pytest.raises(boot.BootError, match="and the kernel reads 2047 of them"):
+        boot.plan(host, loader, ASKED)
+    # What takes away is never too long.
+    shorter = cmdline.wanted([], ["quiet"])
+    assert "quiet" not in boot.plan(host, loader, shorter).after

@@ -132,6 +132,7 @@ def test_units_of_a_declared_system_are_its_owners(host, system):
     finding = found(plan)["host.declarative"]
     assert finding["severity"] == "fail" and "vllm-chat.service" in finding["remedy"]
     assert not plan["devices"]["enabled"]
+    assert "The role" not in found(plan)["devices.permissions"]["remedy"]
 
 
 def test_units_of_an_image_are_ours(host):
