@@ -108,6 +108,7 @@ def _packages(host: Host, chosen: Policy, loaded_late: t.Mapping[str, str]) -> D
     if facts["reload_needed"]:
         host.findings.add("driver.reload", facts["version"] or "the inbox module", "the module on disk")
     _check_secure_boot(host, chosen)
+    _check_others(host, chosen)
     unwanted = _beside_inbox(host, chosen) if chosen.name == "inbox" else []
     if host.wants.driver_state == "absent":
         return DriverPlan(chosen.name, remove=[name for name in DRIVER_PACKAGES if name in installed])
@@ -139,6 +140,15 @@ def _packages(host: Host, chosen: Policy, loaded_late: t.Mapping[str, str]) -> D
     )
     host.note("driver", "release", release, reason, source)
     return plan
+
+
+def _check_others(host: Host, chosen: Policy) -> None:
+    """The driver is chosen for the first GPU; another one may be of those that it must not be used with."""
+    for gfx in sorted({str(gpu["gfx"]) for gpu in host.gpus} - {host.gfx}) if chosen.name == "dkms" else []:
+        rule = (host.catalog.profile(gfx) or {}).get("host", {}).get("driver", {})
+        if rule.get("packages_absent"):
+            seen = f"amdgpu-dkms, and a GPU of {gfx}"
+            host.findings.add("driver.mixed", seen, "the inbox driver", why=rule["reason"])
 
 
 def _check_secure_boot(host: Host, chosen: Policy) -> None:

@@ -135,6 +135,9 @@ DEFECTS: dict[str, tuple[str, dict[str, Any], Callable[[Path], None] | None]] = 
     "driver.unpackaged": ("strix-halo-128", {"driver": {"source": "dkms", "version": "7.1.3.31500000"}}, forget_packages),
     "driver.kernel": ("mi300x-8", {"kernel": {"release": "7.2.12+deb12-amd64"}}, None),
     "driver.distribution": ("mi300x-8", {"gpus": [{"product": "mi210", "count": 8}]}, None),
+    "driver.mixed": ("rx9070xt", {
+        "os": "ubuntu2404", "kernel": {"release": "6.17.0-1020-oem"}, "gpus": [{"product": "rx9070xt"}, HALO],
+    }, None),
     "driver.minor_version": ("mi300x-8-el9", {}, lambda root: rewrite(root / "etc/os-release", "9.6", "9.5")),
     "driver.prerequisite": ("mi300x-8-el9", {}, lambda root: rewrite(root / "etc/yum.repos.d/rocky.repo", "[epel]", "[epel]\nenabled=0")),
     "driver.blacklisted": ("mi300x-8", {"files": {"/etc/modprobe.d/x.conf": "blacklist amdgpu\n"}}, None),

@@ -300,6 +300,27 @@ def test_a_system_of_32_bits_below_a_kernel_of_64_is_one_of_32(monkeypatch):
     assert _os.machine() == "i686"
 
 
+# --- several GPUs, one driver
+
+PAIRS = [
+    (["rx7900xtx", "strix-halo"], "6.17.0-1020-oem", "auto", True),
+    (["rx7900xtx", "strix-halo"], "6.17.0-1020-oem", "inbox", False),
+    (["rx7900xtx", "strix-halo"], "7.0.0-12-generic", "auto", False),
+    (["rx7900xtx", "r9700"], "6.8.0-45-generic", "auto", False),
+    # Graphics of the processor that ROCm does not support are nobody's business.
+    (["rx7900xtx", "raphael-igpu"], "6.8.0-45-generic", "auto", False),
+]
+
+
+@pytest.mark.parametrize(("products", "release_", "policy", "named"), PAIRS)
+def test_a_driver_for_one_gpu_is_not_put_below_another_in_silence(host, products, release_, policy, named):
+    gpus = [{"product": product} for product in products]
+    wants = {"driver_policy": policy}
+    seen = found(host("rx9070xt", os="ubuntu2404", gpus=gpus, wants=wants, **kernel(release_)))
+    assert ("driver.mixed" in seen) is named
+    assert not named or "gfx1151" in seen["driver.mixed"]["seen"]
+
+
 # --- no GPU for this host: why, and what helps
 
 NONE = {
