@@ -11,7 +11,9 @@ from pathlib import Path
 from .toolbox import Toolbox
 
 STUB = "/usr/lib/systemd/boot/efi/linuxx64.efi.stub"
-PACKAGES = "systemd-ukify,systemd-boot,systemd-boot-tools,systemd-boot-efi,ostree,dracut,kmod,cpio,zstd,python3"
+PACKAGES = (
+    "systemd-ukify,systemd-boot,systemd-boot-tools,systemd-boot-efi,ostree,dracut,kmod,cpio,zstd,python3"
+)
 BOX = Toolbox("boot-tools", "trixie", PACKAGES, "the boot tools")
 
 

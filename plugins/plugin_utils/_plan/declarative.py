@@ -16,7 +16,7 @@ import urllib.parse
 from ...module_utils import _cmdline
 from ...module_utils._cmdline import Wanted
 from . import devices
-from .facts_host import Refused
+from .facts_boot import Refused
 from .findings import SYSTEM_ROLES
 from .host import Host
 from .moving import OSTREE
