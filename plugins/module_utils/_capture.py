@@ -178,7 +178,7 @@ class Packer:
         self._total += len(data)
         self.files[place] = data
         self.sizes.pop(place, None)
-        if info.st_size > limit:
+        if info.st_size > limit or (place.endswith(".safetensors") and info.st_size > len(data)):
             self.sizes[place] = info.st_size
 
     def _place(self, path: str) -> str | None:

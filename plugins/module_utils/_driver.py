@@ -114,14 +114,23 @@ def blacklisted_by(tree: Tree, command_line: t.Sequence[str]) -> list[str]:
                 continue
             seen.add(name)
             for line in (tree.text(folder, name) or "").splitlines():
-                if line.split()[:2] == ["blacklist", "amdgpu"]:
+                if line.split()[:2] == ["blacklist", "amdgpu"] or _loads_nothing(line):
                     found.append(f"/{folder}/{name}")
                     break
     for argument in command_line:
         name, value = _cmdline.parse(argument)
-        if name in ("modprobe.blacklist", "module_blacklist") and "amdgpu" in (value or "").split(","):
+        words = (value or "").split(",")
+        if name in ("modprobe.blacklist", "module_blacklist") and "amdgpu" in words:
+            found.append(argument)
+        if name == "initcall_blacklist" and "amdgpu_init" in words:
             found.append(argument)
     return found
+
+
+def _loads_nothing(line: str) -> bool:
+    """Another command in place of loading the module, as ``install amdgpu /bin/false``."""
+    words = line.split()
+    return words[:2] == ["install", "amdgpu"] and not any("modprobe" in word for word in words[2:])
 
 
 def next_module(tree: Tree, release: str | None) -> str | None:

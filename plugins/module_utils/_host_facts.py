@@ -26,6 +26,7 @@ from . import (
     _serving,
 )
 from ._acceptance import summary
+from ._boot import next_system
 from ._code import record
 from ._reader import Reader
 from ._tree import Tree, memory_bytes
@@ -106,6 +107,7 @@ def _kernel(reader: Reader) -> dict[str, t.Any]:
         "without_headers": [name for name in kernels if not tree.exists("lib/modules", name, "build")],
         "without_modules": [name for name in kernels if not tree.exists("lib/modules", name, GPU_MODULES)],
         "module_options": options,
+        "builtin": _os.builtin(tree, release),
         "module_parameters": {
             name: tree.names("sys/module", name, "parameters")
             for name in ("ttm", "amdttm")
@@ -137,12 +139,14 @@ def _boot(reader: Reader) -> dict[str, t.Any]:
     return {
         "loader": found.loader,
         "refused": found.refused._asdict() if found.refused else None,
+        "next_system": next_system(tree, found.loader),
         "initramfs": initramfs.tool,
         "initramfs_commands": initramfs.commands,
         "initramfs_images": images,
         "initramfs_options": reader.initramfs_options,
         "writable_root": writable,
         "secure_boot": reader.secure_boot,
+        "signatures_enforced": _security.signatures_enforced(tree, reader.arguments),
         "mok_enrolled": _security.mok_enrolled(tree),
         "bootc": tree.exists("run/ostree-booted"),
         "id": tree.word("proc/sys/kernel/random/boot_id"),

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import os
 import re
+import sys
 import typing as t
 
 from . import _cmdline
@@ -27,8 +28,8 @@ MANAGERS = {
 
 
 def operating_system(tree: Tree) -> dict[str, t.Any]:
-    """``{id, version, codename, name, package_manager}`` from os-release, and what the running system says of
-    ``machine`` and ``glibc``."""
+    """``{id, version, codename, name, package_manager}`` from os-release, what the running system says of
+    ``machine`` and ``glibc``, and the ``init`` that starts services."""
     release = tree.pairs("etc/os-release") or tree.pairs("usr/lib/os-release")
     like = release.get("ID_LIKE", "").split()
     identity = [release.get("ID", ""), *like]
@@ -51,9 +52,25 @@ def operating_system(tree: Tree) -> dict[str, t.Any]:
         "platform": release.get("PLATFORM_ID"),
         "variant": release.get("VARIANT_ID"),
         "package_manager": manager,
-        "machine": _noted(tree, "machine") if tree.root else os.uname().machine,
+        "machine": _noted(tree, "machine") if tree.root else machine(),
         "glibc": _noted(tree, "glibc") if tree.root else _glibc(),
+        "init": init(tree),
     }
+
+
+def machine() -> str:
+    """What programs are built for: a kernel of 64 bits may run a system of 32."""
+    kernels = os.uname().machine
+    narrow = {"x86_64": "i686", "aarch64": "armv7l"}
+    return narrow.get(kernels, kernels) if sys.maxsize < 1 << 32 else kernels
+
+
+def init(tree: Tree) -> str | None:
+    """What starts services, by the name of the first process. Only systemd makes this folder (sd_booted)."""
+    name = tree.word("proc/1/comm", limit=40)
+    if tree.exists("run/systemd/system") or name == "systemd":
+        return "systemd"
+    return name or ("openrc" if tree.exists("sbin/openrc") else None)
 
 
 def _apt_of_rpm(tree: Tree) -> bool:
@@ -95,3 +112,14 @@ def installed_kernels(tree: Tree) -> list[str]:
         for name in tree.names("lib/modules")
         if tree.exists("boot", f"vmlinuz-{name}") or tree.exists("lib/modules", name, "vmlinuz")
     ]
+
+
+# What of a driver may be a part of the kernel.
+DRIVERS = ("amdgpu", "ttm")
+
+
+def builtin(tree: Tree, release: str | None) -> list[str]:
+    """The GPU drivers that are a part of a kernel: there is no module of them to load."""
+    listed = tree.text("lib/modules", release, "modules.builtin") if release else None
+    names = {os.path.basename(line).removesuffix(".ko") for line in (listed or "").splitlines()}
+    return [name for name in DRIVERS if name in names]

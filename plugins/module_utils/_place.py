@@ -31,6 +31,8 @@ MANAGERS = (
 # Where container managers keep the layers of images.
 STORES = r"/(containerd|docker|containers/storage|crio|kubelet|buildkit)\b"
 WHOLE_RANGE = ["0", "0", "4294967295"]
+# The first name space of processes has this number on every kernel (PROC_PID_INIT_INO).
+FIRST_PROCESSES = "pid:[4026531836]"
 # Vendors that DMI names in virtual machines.
 MACHINES = {
     "QEMU": "kvm",
@@ -90,6 +92,8 @@ def _container(tree: Tree, release: str | None) -> tuple[str | None, list[str], 
     mapped = (tree.text("proc/self/uid_map") or "").split()
     if mapped and mapped != WHOLE_RANGE:
         others["/proc/self/uid_map"] = None
+    if (tree.link_target("proc/self/ns/pid") or FIRST_PROCESSES) != FIRST_PROCESSES:
+        others["/proc/self/ns/pid"] = None
     if release and not tree.exists("lib/modules", release) and not _kernels(tree):
         others[f"no kernel in /boot and no /lib/modules/{release}"] = None
     names = [*certain.values(), *others.values()]

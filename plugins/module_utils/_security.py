@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 import typing as t
 
+from ansible_collections.amdgpu.fleet.plugins.module_utils import _cmdline
 from ansible_collections.amdgpu.fleet.plugins.module_utils._tree import Tree
 
 EFI_VARIABLES = "sys/firmware/efi/efivars"
@@ -23,6 +24,17 @@ def secure_boot(tree: Tree) -> bool | None:
     """``None`` on a host without EFI variables."""
     data = tree.raw(SECURE_BOOT)
     return bool(data[4]) if data and len(data) >= 5 else None
+
+
+def signatures_enforced(tree: Tree, arguments: t.Sequence[str]) -> bool | None:
+    """Whether the kernel takes signed modules alone, by lockdown or by a parameter of its own; ``None`` where
+    it tells neither."""
+    asked = _cmdline.holds(arguments, "module.sig_enforce=1") or "module.sig_enforce" in arguments
+    lockdown = tree.text("sys/kernel/security/lockdown") or ""
+    parameter = tree.word("sys/module/module/parameters/sig_enforce")
+    if asked or parameter == "Y" or re.search(r"\[(?!none\])", lockdown):
+        return True
+    return False if lockdown or parameter else None
 
 
 def mok_enrolled(tree: Tree) -> bool | None:

@@ -85,6 +85,7 @@ ansible_facts:
             package_manager: {description: "apt, dnf, zypper or pacman, or null.", type: str}
             machine: {description: "Machine (x86_64); known of the running system only, or null.", type: str}
             glibc: {description: "Version of glibc; known of the running system only, or null.", type: str}
+            init: {description: "What starts services (systemd, runit), or null.", type: str}
         place:
           description: Where the system runs.
           type: dict
@@ -161,6 +162,8 @@ ansible_facts:
                 module: {description: Module., type: str}
                 parameter: {description: Parameter., type: str}
                 value: {description: Value., type: str}
+            builtin: {description: GPU drivers that are a part of the kernel and no modules., type: list,
+              elements: str}
             module_parameters: {description: "Parameters that TTM has, where it is loaded.", type: dict}
             unknown_parameters: {description: Arguments and options that the loaded module has no parameter
               for., type: list, elements: str}
@@ -184,6 +187,8 @@ ansible_facts:
                 reason: {description: Why they are not., type: str}
                 where: {description: Where its owner writes them., type: str}
                 whole: {description: Whether nothing else of the system is ours either., type: bool}
+                units: {description: Whether units and rules in /etc stay there., type: bool}
+            next_system: {description: "What the next boot starts instead of Linux, or null.", type: str}
             initramfs: {description: "Tool that builds the initramfs, or null.", type: str}
             initramfs_commands: {description: Commands which build all images again., type: list, elements:
               list}
@@ -192,6 +197,8 @@ ansible_facts:
               not to., type: bool}
             writable_root: {description: Whether the system can be written., type: bool}
             secure_boot: {description: "Whether Secure Boot is on; only EFI has it, or null.", type: bool}
+            signatures_enforced: {description: "Whether the kernel takes signed modules alone, or null.",
+              type: bool}
             mok_enrolled: {description: "Whether shim trusts the key of DKMS, or null.", type: bool}
             bootc: {description: Whether the system is an ostree image., type: bool}
             id: {description: "Id of this boot, or null.", type: str}

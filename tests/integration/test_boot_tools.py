@@ -101,3 +101,14 @@ def test_an_image_of_dracut_holds_the_options_in_host_only_mode_alone(
     )
     seen = boot_tools.tool(tmp_path, script)
     assert (LIMIT in seen) is boot.holds_options(str(tmp_path)), (tmp_path / "log").read_text()
+
+
+def test_modprobe_takes_options_from_the_command_line_whatever_folder_it_is_given(tmp_path: Path) -> None:
+    """As the GPU operator calls it, in a container with modules of its own and none of the host's files."""
+    put(tmp_path, "cmdline", LINE + " amdttm.pages_limit=134217728\n")
+    script = """
+    mkdir -p /opt/lib/modules
+    mount --bind cmdline /proc/cmdline
+    modprobe -d /opt -c
+    """
+    assert "options amdttm pages_limit=134217728" in boot_tools.tool(tmp_path, script).splitlines()

@@ -25,6 +25,7 @@ from .entries import options_of, set_options
 from .initramfs import Initramfs, initramfs_of, writable_root
 from .initramfs_options import holds_options
 from .next_boot import grub_release
+from .other_system import next_system
 from .steps import full_folders, lacking_folders, write_record
 
 __all__ = [
@@ -38,12 +39,15 @@ __all__ = [
     "holds_options",
     "options_of",
     "initramfs_of",
+    "next_system",
     "set_options",
     "writable_root",
     "write_record",
 ]
 
 
+# COMMAND_LINE_SIZE of x86 and arm64 without the NUL at the end.
+MOST_BYTES = 2047
 # Where a link of an image leads out of it, nothing is known.
 UNREAD = (Found(None, None), False, Initramfs(None, []), True)
 
@@ -66,7 +70,21 @@ def plan(host: Host, loader: str, asked: Wanted) -> Plan:
     """What has to be done so that the next boot gets what was asked for. Reads only."""
     if loader == "auto":
         loader = _found(host, asked)
-    return LOADERS[loader].plan(host, asked)
+    decided = LOADERS[loader].plan(host, asked)
+    _check_length(decided)
+    return decided
+
+
+def _check_length(decided: Plan) -> None:
+    """What lies behind the end of the longest line is lost without a word: the last argument was ours."""
+    before, after = (
+        len(cmdline.join(line).encode("utf-8", "surrogateescape")) for line in (decided.before, decided.after)
+    )
+    if after > MOST_BYTES and after > before:
+        raise BootError(
+            f"The command line would have {after} bytes, and the kernel reads {MOST_BYTES} of them; take out "
+            "arguments that are not needed, then run again. Nothing was changed."
+        )
 
 
 def _found(host: Host, asked: Wanted) -> str:

@@ -65,10 +65,23 @@ def _family_of(path: str) -> str | None:
 
 def boot_path(root: str) -> str:
     """The file that the firmware started: BootCurrent names the entry, which holds a device path."""
-    current = (read_bytes(below(root, f"{FOLDER}/BootCurrent-{GLOBAL}")) or b"")[4:6]
-    if len(current) < 2:
+    return _path_of(root, _numbers(root, "BootCurrent"))
+
+
+def next_path(root: str) -> str:
+    """The file that the firmware starts next: that of the entry for one boot, else the first of its order."""
+    return _path_of(root, _numbers(root, "BootNext") or _numbers(root, "BootOrder"))
+
+
+def _numbers(root: str, name: str) -> tuple[int, ...]:
+    data = (read_bytes(below(root, f"{FOLDER}/{name}-{GLOBAL}")) or b"")[4:]
+    return struct.unpack_from(f"<{len(data) // 2}H", data)
+
+
+def _path_of(root: str, numbers: tuple[int, ...]) -> str:
+    if not numbers:
         return ""
-    number = struct.unpack("<H", current)[0]
+    number = numbers[0]
     data = (read_bytes(below(root, f"{FOLDER}/Boot{number:04X}-{GLOBAL}")) or b"")[4:]
     if len(data) < 8:
         return ""

@@ -80,12 +80,27 @@ def _menu(text: str) -> tuple[dict[str, str], list[Entry]]:
     return top, entries
 
 
+def other_system(text: str) -> str | None:
+    """The title of the entry that starts next, where that is a program of the firmware: another system. A
+    menu that remembers what was chosen last does not tell."""
+    top, entries = _menu(text)
+    if top.get("remember_last_entry", "no").lower() == "yes":
+        return None
+    chosen = _chosen(top, entries)
+    program = chosen is not None and chosen.protocol == "efi" and not chosen.kernel
+    return chosen.title if chosen and program else None
+
+
+def _chosen(top: dict[str, str], entries: list[Entry]) -> Entry | None:
+    number = top.get("default_entry", "1")
+    return next((entry for entry in entries if number.isdigit() and entry.place == int(number)), None)
+
+
 def next_entry(text: str) -> Entry | None:
     """The entry of the kernel that starts next; of a folder the first in it."""
     top, entries = _menu(text)
     kernels = [entry for entry in entries if entry.kernel]
-    number = top.get("default_entry", "1")
-    chosen = next((entry for entry in entries if number.isdigit() and entry.place == int(number)), None)
+    chosen = _chosen(top, entries)
     if chosen is not None:
         depth = len(chosen.titles)
         below = [entry for entry in kernels if entry.titles[:depth] == chosen.titles]

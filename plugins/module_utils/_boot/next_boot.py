@@ -22,6 +22,7 @@ ENTRIES = tuple(f"{folder}/entries" for folder in LOADER_FOLDERS)
 # name in it.
 LOADER_VARIABLE = "/sys/firmware/efi/efivars/{}-4a67b082-0a4c-41cf-b6c7-440b29bb8c4f"
 _KERNEL = re.compile(r"vmlinuz-(\S+)")
+_HANDS_OVER = re.compile(r"\s*(linux\w*|chainloader|configfile|ntldr|xen_hypervisor|multiboot2?)\s")
 
 
 class MenuEntry(t.NamedTuple):
@@ -30,6 +31,7 @@ class MenuEntry(t.NamedTuple):
     ids: list[str]
     arguments: list[str]
     kernels: list[str]  # the release that it starts; none for an entry that starts no Linux
+    commands: list[str]  # what else hands the machine over: chainloader, configfile, ...
 
 
 def words(line: str) -> list[str]:
@@ -65,6 +67,7 @@ def menu(text: str) -> list[MenuEntry]:
                         [item[3] for item in stack],
                         [],
                         [],
+                        [],
                     )
                 )
         elif re.match(r"\s*\}\s*$", line) and stack:
@@ -72,6 +75,9 @@ def menu(text: str) -> list[MenuEntry]:
             counts.pop()
         elif stack and stack[-1][0] == "menuentry":
             command = re.match(r"\s*linux(?:16|efi)?\s+(\S+)\s*(.*)$", line)
+            handed = _HANDS_OVER.match(line)
+            if handed and entries:
+                entries[-1].commands.append(handed.group(1))
             if command and entries and not entries[-1].arguments:
                 entries[-1].arguments.extend(_cmdline.split(command.group(2)))
                 entries[-1].kernels.extend(_KERNEL.findall(command.group(1).strip("\"'")))
@@ -206,12 +212,21 @@ def _environment(tree: Tree) -> dict[str, str]:
     return next((environment_block(text) for text in (tree.text(path) for path in GRUBENV) if text), {})
 
 
+def grub_text(tree: Tree) -> str | None:
+    return next((text for text in (tree.text(path) for path in grub_configurations(tree)) if text), None)
+
+
+def grub_default(tree: Tree, text: str) -> str:
+    """What grub.cfg and GRUB's environment block call the next entry."""
+    return _grub_default(text, _environment(tree))
+
+
 def grub_release(tree: Tree) -> str | None:
     """Of grub.cfg; where that leads to loader entries, of those."""
-    text = next((text for text in (tree.text(path) for path in grub_configurations(tree)) if text), None)
+    text = grub_text(tree)
     if text is None or "blscfg" in text:
         return entry_release(tree)
-    entry = default_entry(text, _grub_default(text, _environment(tree)))
+    entry = default_entry(text, grub_default(tree, text))
     return installed_release(tree, f"/vmlinuz-{entry.kernels[0]}") if entry and entry.kernels else None
 
 

@@ -20,13 +20,15 @@ from .base import TOOLS, exists, release_ids
 
 
 class Refusal(NamedTuple):
-    """reason: a part of a sentence. where: the place of the kernel arguments. whole: packages, units and
-    module options are not ours to write either."""
+    """reason: a part of a sentence. where: the place of the kernel arguments. whole: packages, sysctls and
+    module options are not ours to write either. units: whether units and rules that are written into /etc
+    stay there."""
 
     system: str
     reason: str
     where: str
     whole: bool = False
+    units: bool = True
 
 
 class System(NamedTuple):
@@ -139,15 +141,29 @@ def zfsbootmenu(root: str) -> bool:
     )
 
 
+def _talos(root: str) -> bool:
+    return _id(root) == "talos" or _argument(root, "talos.platform", "talos.config")
+
+
+def _of_cos(root: str) -> bool:
+    """Systems that are made with the toolkit of cOS: Kairos, Elemental, Harvester."""
+    return exists(root, "/etc/kairos-release") or any(
+        entry.startswith(("cos-img/", "rd.cos.", "rd.immucore.")) for entry in running.line(root)
+    )
+
+
+_FORGETS = "its root is an image, and what is written into /etc is gone after a reboot"
 _IMAGE = "its kernel arguments and packages belong to the image that it boots"
 _DECLARED = "it is built from a configuration, and what is written beside that is lost at the next build"
 SYSTEMS = (
     System(
-        Refusal("NixOS", _DECLARED, "boot.kernelParams in configuration.nix"),
+        Refusal("NixOS", _DECLARED, "boot.kernelParams in configuration.nix", units=False),
         lambda root: _id(root) == "nixos" or exists(root, "/etc/NIXOS"),
     ),
     System(
-        Refusal("Guix System", _DECLARED, "kernel-arguments in the operating-system declaration"),
+        Refusal(
+            "Guix System", _DECLARED, "kernel-arguments in the operating-system declaration", units=False
+        ),
         lambda root: _id(root) == "guix",
     ),
     System(
@@ -164,6 +180,21 @@ SYSTEMS = (
         lambda root: _ostree(root) and _id(root) in ("endless", "eos"),
     ),
     System(Refusal("OSTree", _IMAGE, "ostree admin instutil set-kargs --merge"), _ostree),
+    System(
+        Refusal(
+            "Talos",
+            _FORGETS,
+            "customization of the schematic that its image is made from (with GRUB machine.install of its "
+            "machine config)",
+            units=False,
+        ),
+        _talos,
+    ),
+    System(
+        Refusal("Bottlerocket", _FORGETS, "its user data, or apiclient apply", units=False),
+        lambda root: _id(root) == "bottlerocket",
+    ),
+    System(Refusal("Kairos or Elemental", _FORGETS, "extra_cmdline of /oem/grubenv", units=False), _of_cos),
     System(
         Refusal("composefs", _IMAGE, "the kernel arguments of the image build"),
         lambda root: _argument(root, "composefs") and not exists(root, "/run/ostree-booted"),
@@ -185,6 +216,7 @@ SYSTEMS = (
             "Unraid",
             "its system is unpacked into memory at each boot",
             "the append line of /boot/syslinux/syslinux.cfg",
+            units=False,
         ),
         lambda root: exists(root, "/etc/unraid-version"),
     ),
@@ -193,6 +225,7 @@ SYSTEMS = (
             "TrueNAS",
             "its middleware owns the configuration",
             "kernel_extra_options of midclt call system.advanced.update",
+            units=False,
         ),
         _true_nas,
     ),
@@ -208,7 +241,10 @@ SYSTEMS = (
         Refusal("sealed image", _IMAGE, "the kernel arguments of the image build"),
         lambda root: _argument(root, "roothash", "usrhash", "verity.usr", "verity.root"),
     ),
-    System(Refusal("live system", "what is written is gone after a reboot", "an installed system"), _live),
+    System(
+        Refusal("live system", "what is written is gone after a reboot", "an installed system", units=False),
+        _live,
+    ),
     System(
         Refusal(
             "transactional-update",

@@ -88,7 +88,7 @@ def state(tree: Tree, manager: str | None, rpm: t.Callable[[], str | None]) -> d
     }
     if manager in RPM_MANAGERS:
         found["duplicates"] = rpmdb.duplicates(rpm())
-        found["busy"] = _locked(tree, rpmdb.LOCKS)
+        found["busy"] = rpmdb.busy(tree) or _locked(tree, rpmdb.LOCKS)
     elif dpkg.used(tree):
         found["unfinished"] = dpkg.unfinished(tree)
         found["interrupted"] = dpkg.interrupted(tree)

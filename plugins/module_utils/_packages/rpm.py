@@ -11,7 +11,13 @@ from .._tree import Tree
 MANAGERS = ("dnf", "zypper")
 FORMAT = "%{NAME} %{VERSION}-%{RELEASE}\n"
 VERSIONLOCK = "etc/dnf/plugins/versionlock.list"
-LOCKS = ("var/lib/rpm/.rpm.lock", "usr/lib/sysimage/rpm/.rpm.lock")
+LOCKS = (
+    "var/lib/rpm/.rpm.lock",
+    "usr/lib/sysimage/rpm/.rpm.lock",
+    "run/dnf/rpmtransaction.lock",
+)
+# Files with the number of the process that works. One that was killed leaves it, and that is no lock.
+NUMBERS = ("run/zypp.pid", "var/run/zypp.pid", "var/lib/dnf/rpmdb_lock.pid")
 # Packages that may be installed in several versions at once.
 SEVERAL = re.compile(r"kernel(-.*)?|gpg-pubkey.*|.*-debuginfo|.*-debugsource|kmod-.*|.*-kmp-.*")
 MAX_DUPLICATES = 8
@@ -39,3 +45,17 @@ def held(tree: Tree) -> list[str]:
         r"^# BEGIN amdgpu\.fleet$(.*?)^# END amdgpu\.fleet$", tree.text(VERSIONLOCK) or "", re.M | re.S
     )
     return block.group(1).split() if block else []
+
+
+def busy(tree: Tree) -> str | None:
+    """The process that wrote its number into a file of zypper or dnf, and that still runs."""
+    for path in NUMBERS:
+        number = (tree.text(path) or "").strip("\0 \n")
+        if not (number.isascii() and number.isdigit()):
+            continue
+        name = tree.word("proc", number, "comm")
+        if name:
+            # libzypp gives its thread a name of its own (Zypp-main); of dnf the program is Python.
+            program = tree.link_name("proc", number, "exe") if "zypp" in path else None
+            return f"{program or name} ({number})"
+    return None

@@ -79,6 +79,9 @@ def cloud(system: AmdHost) -> str | None:
 
 def kernel_remedy(system: AmdHost, floor: str) -> str:
     """How the owner of a host gets a newer kernel."""
+    refused = system["boot"]["refused"]
+    if system["boot"]["bootc"] or (refused and refused["whole"]):
+        return f"Boot an image with kernel {floor} or later (rpm-ostree or bootc upgrade, or its own tool)"
     vendor, parent, flavour = kernel_vendor(system["kernel"]["release"]), base(system["os"]), cloud(system)
     if vendor == "proxmox":
         return f"Install a newer kernel of Proxmox (proxmox-kernel-X.Y, {floor} or later) and reboot"

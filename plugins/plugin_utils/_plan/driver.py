@@ -108,6 +108,7 @@ def _packages(host: Host, chosen: Policy, loaded_late: t.Mapping[str, str]) -> D
     if facts["reload_needed"]:
         host.findings.add("driver.reload", facts["version"] or "the inbox module", "the module on disk")
     _check_secure_boot(host, chosen)
+    _check_others(host, chosen)
     unwanted = _beside_inbox(host, chosen) if chosen.name == "inbox" else []
     if host.wants.driver_state == "absent":
         return DriverPlan(chosen.name, remove=[name for name in DRIVER_PACKAGES if name in installed])
@@ -141,13 +142,24 @@ def _packages(host: Host, chosen: Policy, loaded_late: t.Mapping[str, str]) -> D
     return plan
 
 
+def _check_others(host: Host, chosen: Policy) -> None:
+    """The driver is chosen for the first GPU; another one may be of those that it must not be used with."""
+    for gfx in sorted({str(gpu["gfx"]) for gpu in host.gpus} - {host.gfx}) if chosen.name == "dkms" else []:
+        rule = (host.catalog.profile(gfx) or {}).get("host", {}).get("driver", {})
+        if rule.get("packages_absent"):
+            seen = f"amdgpu-dkms, and a GPU of {gfx}"
+            host.findings.add("driver.mixed", seen, "the inbox driver", why=rule["reason"])
+
+
 def _check_secure_boot(host: Host, chosen: Policy) -> None:
     """A module that DKMS builds has a signature of its own, whoever wants it."""
     facts, boot = host.rocm["driver"], host.system["boot"]
     built = any(build["state"] == "installed" for build in facts["dkms"])
     ours = chosen.name == "dkms" or built or facts["next_module"] == "dkms"
-    if chosen.name != "none" and ours and boot["secure_boot"] and not boot["mok_enrolled"]:
-        host.findings.add("driver.secure_boot", "Secure Boot on", "a module whose signature is accepted")
+    enforced = boot["secure_boot"] or boot["signatures_enforced"]
+    if chosen.name != "none" and ours and enforced and not boot["mok_enrolled"]:
+        seen = "Secure Boot on" if boot["secure_boot"] else "a kernel that takes signed modules alone"
+        host.findings.add("driver.secure_boot", seen, "a module whose signature is accepted")
 
 
 def _beside_inbox(host: Host, chosen: Policy) -> list[str]:
@@ -216,7 +228,7 @@ def _gate(host: Host, release: str, known: dict[str, t.Any]) -> bool:
             "driver.distribution",
             f"{host.gfx} on {host.system['os']['name']}",
             "a combination of ROCm's support matrix",
-            supported=supported or "no distribution of the catalog",
+            others=f", or install one of {supported}" if supported else "",
         )
         return False
     if not _gate_kernels(host, release, known):

@@ -30,11 +30,12 @@ def _gpus(host: Host) -> None:
     if elsewhere:
         seen = ", ".join(f"{gpu['pci_address']} on {gpu['driver']}" for gpu in elsewhere)
         host.findings.add("gpu.passed_through", seen, "amdgpu")
+    _check_kfd(host)
     # An operator who serves on processors has answered both.
     on_processors = host.wants.serve_accelerator == "cpu"
     if not host.gpus and not on_processors:
         unsupported = ", ".join(str(gpu["product"] or gpu["pci_id"]) for gpu in facts["gpus"]) or "no AMD GPU"
-        host.findings.add("gpu.none", unsupported, "a GPU that ROCm supports")
+        host.findings.add("gpu.none", unsupported, "a GPU that ROCm supports", remedy=_without_gpu(host))
     elif host.gpus and not host.profile and not on_processors:
         host.findings.add("gpu.profile", host.gfx, "an architecture with a profile", gfx=host.gfx)
     architectures = sorted({str(gpu["gfx"]) for gpu in host.gpus})
@@ -43,6 +44,26 @@ def _gpus(host: Host) -> None:
     for problem in facts["problems"]:
         if "KFD does not show it" in problem["problem"]:
             host.findings.add("gpu.missing", problem["path"], "a KFD node for it")
+
+
+def _check_kfd(host: Host) -> None:
+    """The driver has the GPUs, and its kernel was built without the part that computes."""
+    wants, driven = host.wants, [gpu for gpu in host.gpus if gpu["driver"] == "amdgpu"]
+    if host.gpu_facts["kfd"] != "absent" or not (driven and host.rocm["driver"]["loaded"]):
+        return
+    serves = wants.serve_state == "present" and wants.serve_accelerator != "cpu"
+    needed = serves and any(server.engine == "vllm" for server in wants.serve_instances)
+    seen, severity = "amdgpu, and no /sys/class/kfd", "fail" if needed else "warn"
+    host.findings.add("gpu.no_kfd", seen, "a kernel with KFD", severity=severity)
+
+
+def _without_gpu(host: Host) -> str:
+    """What helps where no GPU is this host's."""
+    if any(gpu["supported"] for gpu in host.gpu_facts["gpus"]):
+        return "Serve in the guests that have the GPUs"
+    if host.gpu_facts["gpus"]:
+        return "Put a GPU in that ROCm supports"
+    return "Check the slot and `lspci -d 1002:`"
 
 
 def driver_builds(host: Host, release: str | None, dkms: bool, pending: bool) -> None:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import typing as t
 
 from .facts_acceptance import Acceptance
+from .facts_boot import Boot
 from .facts_engines import CodeObjects, Environment, Venvs
 from .facts_model import ModelPath
 
@@ -94,6 +95,7 @@ class Os(t.TypedDict):
     package_manager: str | None  # apt, dnf, zypper or pacman.
     machine: str | None  # Machine (x86_64); known of the running system only.
     glibc: str | None  # Version of glibc; known of the running system only.
+    init: str | None  # What starts services (systemd, runit).
 
 
 class Place(t.TypedDict):
@@ -156,33 +158,10 @@ class Kernel(t.TypedDict):
     without_headers: list[str]  # Releases without headers.
     without_modules: list[str]  # Releases without GPU modules.
     module_options: list[ModuleOption]  # Options of amdgpu and TTM in files that we did not write.
+    builtin: list[str]  # GPU drivers that are a part of the kernel and no modules.
     module_parameters: dict[str, list[str]]  # Parameters that TTM has, where it is loaded.
     unknown_parameters: list[str]  # Arguments and options that the loaded module has no parameter for.
     trouble: list[LogLine]  # Lines of the kernel log about GPUs that are not well.
-
-
-class Refused(t.TypedDict):
-    system: str  # The system whose kernel arguments are not ours to write.
-    reason: str  # Why they are not.
-    where: str  # Where its owner writes them.
-    whole: bool  # Whether nothing else of the system is ours either.
-
-
-class Boot(t.TypedDict):
-    loader: str | None  # Boot loader that is ours to change.
-    refused: Refused | None  # What is not ours to change.
-    initramfs: str | None  # Tool that builds the initramfs.
-    initramfs_commands: list[list[str]]  # Commands which build all images again.
-    initramfs_images: bool  # Whether there are images.
-    initramfs_options: bool  # Whether images hold /etc/modprobe.d; false where they are known not to.
-    writable_root: bool  # Whether the system can be written.
-    secure_boot: bool | None  # Whether Secure Boot is on; only EFI has it.
-    mok_enrolled: bool | None  # Whether shim trusts the key of DKMS.
-    bootc: bool  # Whether the system is an ostree image.
-    id: str | None  # Id of this boot.
-    rebooted_from: str | None  # Boot that our last reboot ended, where it was not seen to come back.
-    rebooted_into: str | None  # Boot that our last reboot led to.
-    rebooted_for: str | None  # Reasons of our last reboot.
 
 
 class Iommu(t.TypedDict):

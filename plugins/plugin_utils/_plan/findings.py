@@ -5,10 +5,14 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 import typing as t
 
 from .. import _harmless
 
+# Roles whose work on a host that is not ours to write is its owner's.
+SYSTEM_ROLES = ("kernel", "firmware", "driver", "rocm")
+OF_ROLES = re.compile(r"\b[Tt]he role (\w+)\b")
 ORDER = {"fail": 0, "warn": 1, "ok": 2}
 
 
@@ -100,6 +104,16 @@ class Findings:
                 finding = dataclasses.replace(finding, severity=severity, remedy=remedy, mended_by=None)
             left.append(finding)
         self._found = left
+
+    def left_to_the_owner(
+        self, prefixes: tuple[str, ...], where: str, roles: tuple[str, ...] = SYSTEM_ROLES
+    ) -> None:
+        """What a role would mend elsewhere, and its owner mends on this host."""
+        for number, finding in enumerate(self._found):
+            named = {*OF_ROLES.findall(finding.remedy), finding.mended_by}
+            if named & set(roles) and finding.id.startswith(prefixes):
+                remedy = f"Its owner mends it in {where}; no role does on this host"
+                self._found[number] = dataclasses.replace(finding, remedy=remedy, mended_by=None)
 
     def sorted(self) -> list[Finding]:
         """The worst first; otherwise in the order in which the checks ran."""

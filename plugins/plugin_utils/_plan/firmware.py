@@ -7,7 +7,7 @@ from __future__ import annotations
 import dataclasses
 import typing as t
 
-from . import distributions
+from . import distributions, owners
 from .catalog import version_key
 from .host import Host
 from .wants import INVENTORY
@@ -33,10 +33,13 @@ def section(host: Host) -> FirmwarePlan:
     managed = bool(
         wants.firmware_policy == "managed" and package and rule.get("minimum") and (minimum or version)
     )
-    refused = _refused(host, rule, package, managed)
+    operators = owners.of_the_operator(host)
+    refused = False if operators else _refused(host, rule, package, managed)
     loaded_refused = firmware["mes"] in rule.get("mes_refused", [])
     if loaded_refused:
         host.findings.add("firmware.loaded", f"MES {firmware['mes']}", "another version", why=rule["reason"])
+    if operators:
+        return FirmwarePlan()  # its images bring the firmware of their driver
     if series is not None and not version and wants.firmware_policy == "managed":
         _check_series(host, rule, series, package)
     # A good package that came after the last boot is not what runs. Where the loaded version is known to be

@@ -120,6 +120,8 @@ def _opted_in(host: Host, optional: dict[str, t.Any], inventory: Wanted) -> tupl
                 f"kernel_opt_in: {name} is not an optional setting of {host.gfx}; there is {choices}. "
                 "Choose one of them."
             )
+        if "load_at_boot" in option and _driver_of_another(host):
+            continue  # named by owners.check
         for argument in option["arguments"]:
             if not _overruled(argument, inventory):
                 taken.append(argument)
@@ -132,6 +134,10 @@ def _opted_in(host: Host, optional: dict[str, t.Any], inventory: Wanted) -> tupl
     except CmdlineError as error:
         raise WantsError(str(error)) from error
     return Wanted([*taken, *inventory.present], inventory.absent), loaded_late
+
+
+def _driver_of_another(host: Host) -> bool:
+    return owners.of_the_operator(host) or any(name in owners.EXCLUSIVE for name in owners.names(host))
 
 
 def _why(option: dict[str, t.Any]) -> str:
@@ -256,18 +262,15 @@ def _module_options(
 ) -> tuple[dict[str, dict[str, str]], int | None]:
     """Options for modprobe.d, and the pool that they give an APU.
 
-    A parameter on the command line beats them, so none is written beside one that is asked for there. The
-    operator gives its module parameters of its own (in DeviceConfig).
+    A parameter on the command line beats them, so none is written beside one that is asked for there.
     """
     options: dict[str, dict[str, str]] = {}
-    if "gpu_operator" in owners.names(host):
-        return options, None
     pool, asked = None, host.wants.kernel_gtt_gib
     for entry in host.profile.get("host", {}).get("module_options", []):
         if not applies(host, driver, entry) or (entry.get("optional") and not asked):
             continue
         # The DKMS driver brings a TTM under another name; options for the wrong one are ignored in silence.
-        dkms = driver.name == "dkms"
+        dkms = driver.name == "dkms" or owners.of_the_operator(host)
         module = entry.get("module_with_dkms", entry["module"]) if dkms else entry["module"]
         name = f"{module}.{entry['parameter']}"
         argument = next((argument for argument in arguments if _cmdline.matches(argument, name)), "")

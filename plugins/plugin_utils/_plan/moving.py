@@ -8,6 +8,7 @@ import re
 import typing as t
 
 from ...module_utils import _cmdline
+from . import owners
 from .host import Host
 
 Options = t.Dict[str, t.Dict[str, str]]
@@ -25,6 +26,8 @@ def takes_effect(host: Host, module: str, parameter: str) -> str:
     boot = host.system["boot"]
     if boot["initramfs_images"] and boot["initramfs"] is None:
         return "the tool that builds the initramfs of this host is not known"
+    if module in host.system["kernel"]["builtin"]:
+        return f"{module} is a part of the kernel, which does not read /etc/modprobe.d"
     if _without_options(host):
         return "the initramfs of this host does not hold /etc/modprobe.d"
     known = host.system["kernel"]["module_parameters"].get(module)
@@ -35,9 +38,13 @@ def takes_effect(host: Host, module: str, parameter: str) -> str:
 
 def place(host: Host, options: Options) -> tuple[list[str], Options]:
     """Arguments and options: where the initramfs does not hold /etc/modprobe.d (that of an image, of dracut
-    outside host-only mode), an option is a kernel argument."""
+    outside host-only mode), an option is a kernel argument. The operator of a cluster loads its driver in a
+    container, and modprobe there reads /proc/cmdline and no file of the host. A driver that is a part of the
+    kernel reads no file at all."""
     boot = host.system["boot"]
-    if boot["loader"] != OSTREE and not (boot["loader"] and _without_options(host)):
+    if owners.of_the_operator(host) or set(options) & set(host.system["kernel"]["builtin"]):
+        pass
+    elif boot["loader"] != OSTREE and not (boot["loader"] and _without_options(host)):
         return [], options
     return [
         f"{module}.{name}={value}" for module, each in options.items() for name, value in each.items()

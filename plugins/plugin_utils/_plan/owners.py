@@ -15,8 +15,8 @@ TITLES = {
 }
 REMEDIES = {
     "gpu_operator": (
-        "Set driver_policy, firmware_policy and kernel_state so that this collection leaves the driver alone "
-        "(driver_policy: none), or take the node out of the operator's DeviceConfig and remove its blacklist"
+        "Leave the driver to it (driver_policy none or auto, no late_driver_load in kernel_opt_in), or take "
+        "the node out of its DeviceConfig and remove its blacklist. Kernel arguments stay the host's"
     ),
     "gim": "Leave the host to gim (driver_policy: none) and run this collection in its guests",
     "amdgpu_install": "Run `amdgpu-install --uninstall`, or set driver_policy to none",
@@ -31,13 +31,25 @@ LOADS = {
 EXCLUSIVE = ("gpu_operator", "gim")
 
 
+# The module that manages memory in the drivers that the operator builds.
+OPERATORS_TTM = "amdttm"
+
+
+def of_the_operator(host: Host) -> bool:
+    """Whether the operator loads the driver: a host shows it, or the inventory gives the driver to it."""
+    given = host.wants.serve_kind == "kubernetes" and host.wants.kubernetes_driver_owner == "operator"
+    return given or "gpu_operator" in names(host)
+
+
 def names(host: Host) -> list[str]:
     return [owner["name"] for owner in host.rocm["driver"]["owners"]]
 
 
 def check(host: Host, dkms: bool) -> None:
-    """``dkms``: whether this collection would bring the driver."""
-    ours = dkms
+    """``dkms``: whether this collection would bring the driver. A unit of ours that loads it is as bad."""
+    late = host.profile.get("host", {}).get("kernel", {}).get("opt_in", {})
+    asked = [name for name in host.wants.kernel_opt_in if "load_at_boot" in late.get(name, {})]
+    ours = dkms or bool(asked)
     for owner in host.rocm["driver"]["owners"]:
         name = owner["name"]
         exclusive = name in EXCLUSIVE
@@ -45,7 +57,7 @@ def check(host: Host, dkms: bool) -> None:
             continue
         host.findings.add(
             "driver.owner",
-            f"{TITLES[name]} ({', '.join(owner['signs'])})",
+            " beside ".join([f"{TITLES[name]} ({', '.join(owner['signs'])})", *(asked if exclusive else [])]),
             "one owner of the driver",
             severity="fail" if exclusive and ours else "warn",
             remedy=REMEDIES[name],

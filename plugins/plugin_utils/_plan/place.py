@@ -30,7 +30,14 @@ NOT_ASKED = (
     "room.",
 )
 OF_THE_HOST = ("kernel.", "memory.", "firmware.", "host.", "devices.", "gpu.")
-OURS_TO_SAY = ("host.container", "host.wsl", "host.package_manager", "host.memory")
+OURS_TO_SAY = (
+    "host.container",
+    "host.wsl",
+    "host.package_manager",
+    "host.memory",
+    "host.init",
+    "host.machine",
+)
 
 
 def is_inside(host: Host) -> bool:

@@ -21,7 +21,9 @@ from . import (
     health,
     initramfs,
     kernel,
+    machine,
     model,
+    next_boot,
     outside,
     owners,
     packages,
@@ -137,6 +139,7 @@ def _sections(host: Host) -> Plan:
         ),
     )
     plan = kubernetes.section(host, plan, planned)
+    plan = machine.check(host, plan)
     if place.is_inside(host):
         plan = place.leave_to_the_owner(host, plan)
     else:
@@ -144,6 +147,7 @@ def _sections(host: Host) -> Plan:
         packages.check_plan(host, plan)
         room.check(host, plan)
         initramfs.check(host, plan)
+        next_boot.check(host, plan)
     plan = _gate_packages(host, plan)
     outside.check(host, plan.driver, plan.rocm, model_plan, serve_plan)
     return dataclasses.replace(plan, findings=host.findings.sorted())

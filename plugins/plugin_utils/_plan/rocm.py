@@ -137,12 +137,10 @@ def _unlisted(host: Host, driver: Policy) -> None:
     ):
         return
     listed = [entry for entry in host.catalog.releases["distributions"].values() if host.gfx in entry["gfx"]]
-    supported = (
-        ", ".join(f"{entry['id']} {entry['version']}" for entry in listed) or "no distribution of the catalog"
-    )
-    host.findings.add(
-        "rocm.unlisted", f"{host.gfx} on {host.system['os']['name']}", supported, supported=supported
-    )
+    supported = ", ".join(f"{entry['id']} {entry['version']}" for entry in listed)
+    others = f", or take one of {supported} for a host that AMD shall support" if supported else ""
+    seen, expected = f"{host.gfx} on {host.system['os']['name']}", supported or "a GPU that AMD lists"
+    host.findings.add("rocm.unlisted", seen, expected, others=others)
 
 
 def _legacy(host: Host) -> RocmPlan:

@@ -248,7 +248,8 @@ def _builds(host: Host, accelerator: str) -> dict[str, Build]:
         return {}
     if any(build.rocm and not engines.ENGINES[name].gpus(host) for name, build in usable.items()):
         seen, expected = "serve_accelerator rocm", "a GPU that ROCm supports"
-        host.findings.add("gpu.none", seen, expected, severity="fail")
+        remedy = "Put a GPU in that ROCm supports"
+        host.findings.add("gpu.none", seen, expected, severity="fail", remedy=remedy)
     return usable
 
 

@@ -11,6 +11,7 @@ import tarfile
 from pathlib import Path
 
 import pytest
+import yaml
 
 from ansible_collections.amdgpu.fleet.plugins.module_utils import _notes
 from ansible_collections.amdgpu.fleet.plugins.module_utils._capture import Packer
@@ -19,6 +20,15 @@ from testbed.descriptions import HOSTS
 from testbed.tree import load_host, write_tree
 
 ALL_HOSTS = sorted(path.stem for path in HOSTS.glob("*.yml"))
+CAPTURE = Path(__file__).resolve().parents[3] / "roles/plan/tasks/capture.yml"
+(MODULE,) = (
+    task["amdgpu.fleet.capture"]
+    for part in yaml.safe_load(CAPTURE.read_text(encoding="utf-8"))
+    for task in part.get("block", [])
+    if "amdgpu.fleet.capture" in task
+)
+# What the playbook asks whatever the inventory says.
+ALWAYS = {name: value for name, value in MODULE.items() if isinstance(value, bool)}
 QUESTIONS = {"ports": [8000], "paths": ["/srv/model"], "network": True, "programs": ["amd-ctk"]}
 
 
@@ -41,6 +51,23 @@ def captured(run_module, tmp_path):
         return archive
 
     return make
+
+
+def test_a_gpu_that_is_not_well_is_not_well_in_its_capture(tmp_path, captured, host_facts):
+    """As the playbook captures: what was not asked for is not in the archive."""
+    root = tmp_path / "host"
+    root.mkdir()
+    gpu = load_host("mi300x-8")["gpus"][0]
+    faults = {"ras": {"umc": {"ue": 3}}, "pages": {"bad": 5}, "link_width": 8, "recoveries": 2}
+    write_tree(
+        {**load_host("mi300x-8"), "gpus": [{**gpu, "count": 7}, {**gpu, "count": 1, "faults": faults}]}, root
+    )
+    facts = host_facts(root, health=True)
+    again = host_facts(captured(root, **ALWAYS), health=True)
+    assert again["amd_health"] == facts["amd_health"]
+    found = [entry["id"] for entry in planner.plan(again, {}, "node")["findings"]]
+    assert found == [entry["id"] for entry in planner.plan(facts, {}, "node")["findings"]]
+    assert any(identifier.startswith("health.") for identifier in found), found
 
 
 @pytest.mark.parametrize("name", ALL_HOSTS)
@@ -260,3 +287,26 @@ def test_the_doctor_says_of_an_archive_what_it_says_of_the_host(tmp_path, captur
     found = [entry["id"] for entry in reports["archive"]["findings"]]
     assert "kernel.minimum" in found and "host.unreachable" not in found
     assert reports["archive"]["findings"] == reports["tree"]["findings"]
+
+
+@pytest.mark.parametrize("whole", [True, False], ids=["whole", "cut off"])
+def test_the_weights_of_a_model_stay_with_their_owner(whole, tmp_path, captured, host_facts):
+    """Their description is read, and says whether a file was cut off; what it describes is nobody's business."""
+    root = tmp_path / "host"
+    root.mkdir()
+    write_tree(load_host("strix-halo-128"), root)
+    header = json.dumps({"w": {"dtype": "F16", "shape": [1 << 20], "data_offsets": [0, 2 << 20]}}).encode()
+    data = len(header).to_bytes(8, "little") + header + SECRET.encode() * (2 << 20)
+    (root / "srv/model").mkdir(parents=True)
+    (root / "srv/model/config.json").write_text('{"model_type": "llama"}')
+    (root / "srv/model/model.safetensors").write_bytes(
+        data[: 8 + len(header) + ((2 << 20) if whole else 1000)]
+    )
+    (root / "srv/model/odd.safetensors").write_text(SECRET)
+    archive = captured(root, paths=["/srv/model"])
+    for path, content in names(archive).items():
+        assert SECRET.encode() not in content, path
+    before, again = (
+        host_facts(place, paths=["/srv/model"])["amd_host"]["paths"] for place in (root, archive)
+    )
+    assert again == before

@@ -201,7 +201,7 @@ def test_a_module_without_the_parameter_keeps_the_argument(make_plan):
     assert make_plan("strix-halo-128", change)["kernel"]["absent"] == ["amdgpu.cwsr_enable=0"]
 
 
-REFUSED = {"system": "x", "reason": "y", "where": "z", "whole": True}
+REFUSED = {"system": "x", "reason": "y", "where": "z", "whole": True, "units": True}
 
 
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])

@@ -135,6 +135,9 @@ DEFECTS: dict[str, tuple[str, dict[str, Any], Callable[[Path], None] | None]] = 
     "driver.unpackaged": ("strix-halo-128", {"driver": {"source": "dkms", "version": "7.1.3.31500000"}}, forget_packages),
     "driver.kernel": ("mi300x-8", {"kernel": {"release": "7.2.12+deb12-amd64"}}, None),
     "driver.distribution": ("mi300x-8", {"gpus": [{"product": "mi210", "count": 8}]}, None),
+    "driver.mixed": ("rx9070xt", {
+        "os": "ubuntu2404", "kernel": {"release": "6.17.0-1020-oem"}, "gpus": [{"product": "rx9070xt"}, HALO],
+    }, None),
     "driver.minor_version": ("mi300x-8-el9", {}, lambda root: rewrite(root / "etc/os-release", "9.6", "9.5")),
     "driver.prerequisite": ("mi300x-8-el9", {}, lambda root: rewrite(root / "etc/yum.repos.d/rocky.repo", "[epel]", "[epel]\nenabled=0")),
     "driver.blacklisted": ("mi300x-8", {"files": {"/etc/modprobe.d/x.conf": "blacklist amdgpu\n"}}, None),
@@ -158,6 +161,8 @@ DEFECTS: dict[str, tuple[str, dict[str, Any], Callable[[Path], None] | None]] = 
     "host.numa_balancing": ("mi300x-8", {"numa_balancing": True}, None),
     "host.package_manager": ("mi300x-8-el9", {"os": "sles16"}, None),
     "host.declarative": ("mi300x-8-nodriver", {}, lambda root: (root / "etc/os-release").write_text("ID=nixos\n")),
+    "gpu.no_kfd": ("rx9070xt", {}, lambda root: shutil.rmtree(root / "sys/class/kfd")),
+    "host.next_boot": ("rx9070xt", {"files": {"/boot/grub/grub.cfg": "menuentry 'Windows' {\nchainloader /EFI/Microsoft/Boot/bootmgfw.efi\n}\n"}}, None),
     "host.boot_loader": ("mi300x-8-nodriver", {}, lambda root: [(root / path).unlink() for path in ("etc/default/grub", "boot/grub/grub.cfg")]),
     "host.iommu": ("mi300x-8", {"kernel": {"release": "6.1.0-40-amd64", "command_line": "root=/dev/vda1 ro"}}, None),
     "gpu.discovery": ("mi300x-8", log("amdgpu 0000:05:00.0: probe with driver amdgpu failed with error -22"), lambda root: remove_node(root, 2)),
@@ -210,6 +215,9 @@ def test_every_finding_about_a_host_has_a_defect():
         "gpu.profile",
         "host.unreachable",
         "host.become",
+        # They need something to serve, or a running system: test_unseen_hosts.
+        "host.init",
+        "host.machine",
         "host.drift",
     } == set(DEFECTS)
 

@@ -342,7 +342,13 @@ def test_kernel_arguments_of_openshift_are_the_clusters(make_plan, make):
 
 def test_a_host_that_boots_an_image_gets_a_file_for_it(make):
     def bootc(facts: dict) -> None:
-        refused = {"system": "bootc", "reason": "an image", "where": "the Containerfile", "whole": True}
+        refused = {
+            "system": "bootc",
+            "reason": "an image",
+            "where": "the Containerfile",
+            "whole": True,
+            "units": True,
+        }
         facts["amd_host"]["boot"] |= {"loader": None, "refused": refused}
 
     files = make("mi300x-8", bootc, **ONE)["files"]
