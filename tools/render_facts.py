@@ -3,8 +3,8 @@
 """Write the RETURN documentation of rocm_facts, host_facts and gpu_health from the types of their facts.
 
 Usage: tools/render_facts.py [--check]. The types stand in plugins/plugin_utils/_plan/facts_host.py,
-facts_boot.py, facts_engines.py, facts_model.py and facts_health.py: a key, its type, and a comment that describes
-it.
+facts_boot.py, facts_engines.py, facts_model.py and facts_health.py: a key, its type, and a comment that
+describes it.
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ TYPES = ROOT / "plugins/plugin_utils/_plan/facts_host.py"
 HEALTH_TYPES = TYPES.with_name("facts_health.py")
 ACCEPTANCE_TYPES = TYPES.with_name("facts_acceptance.py")
 ENGINE_TYPES = TYPES.with_name("facts_engines.py")
-facts_boot.py, facts_engines.py, facts_model.py and facts_health.py: a key, its type, and a comment that describes
-it.
+MODEL_TYPES = TYPES.with_name("facts_model.py")
+BOOT_TYPES = TYPES.with_name("facts_boot.py")
 FACTS = {
     "rocm_facts": {"amd_rocm": "AmdRocm"},
     "host_facts": {"amd_gpus": "", "amd_rocm": "", "amd_host": "AmdHost", "amd_health": ""},
@@ -41,8 +41,7 @@ Field = tuple[str, str, str]
 
 def read_types() -> dict[str, list[Field]]:
     """Each TypedDict: its keys with annotation and comment."""
-facts_boot.py, facts_engines.py, facts_model.py and facts_health.py: a key, its type, and a comment that describes
-it.
+    files = (TYPES, HEALTH_TYPES, ACCEPTANCE_TYPES, ENGINE_TYPES, MODEL_TYPES, BOOT_TYPES)
     return {name: fields for path in files for name, fields in _types_of(path).items()}
 
 
