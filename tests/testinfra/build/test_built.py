@@ -44,6 +44,8 @@ def module(host):
             "ANSIBLE_CONFIG": str(REPOSITORY / "ansible.cfg"),
             "ANSIBLE_CALLBACK_RESULT_FORMAT": "json",
             "ANSIBLE_NOCOLOR": "1",
+            # Molecule asks for colours, and they would win.
+            "ANSIBLE_FORCE_COLOR": "0",
         }
         done = subprocess.run(
             command, cwd=REPOSITORY, env=environment, capture_output=True, text=True, check=False
