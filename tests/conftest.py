@@ -7,6 +7,7 @@ from __future__ import annotations
 import compiled  # noqa: F401 - before anything else is
 
 # isort: split
+import gc
 import os
 import shutil
 from pathlib import Path
@@ -45,3 +46,9 @@ def _memory_holds_programs() -> bool:
 
 if _memory_holds_programs():
     os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", str(MEMORY))
+
+
+def pytest_collection_finish() -> None:
+    """What was imported lives as long as the tests, and need not be looked through for garbage again and again."""
+    gc.collect()
+    gc.freeze()

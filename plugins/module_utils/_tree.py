@@ -19,6 +19,8 @@ from ansible_collections.amdgpu.fleet.plugins.module_utils._answer import readab
 
 # Not str.isdigit(): that takes superscripts, and Python refuses to convert thousands of digits.
 _WHOLE = re.compile(r"[0-9]{1,20}")
+# A line as KFD writes it: a host has thousands of such files.
+_PROPERTIES = re.compile(r"(?m)^([!-~]+) ([0-9]{1,20})$")
 MAX_BYTES = 1 << 20
 # Long texts are cut, so that a damaged file does not become a fact of a megabyte.
 MAX_WORD = 300
@@ -147,6 +149,9 @@ class Tree:
         text = self.text(*parts, required=required)
         if text is None:
             return None
+        whole = _PROPERTIES.findall(text)
+        if len(whole) == text.count("\n") + 1:
+            return {key: int(value) for key, value in whole}
         found: dict[str, int] = {}
         for line in text.splitlines():
             key, _separator, value = line.partition(" ")

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import functools
 import os
 import stat
 import tempfile
@@ -33,6 +34,12 @@ def why(error: OSError) -> str:
     }.get(error.errno or 0, (error.strerror or str(error)).lower())
 
 
+@functools.cache
+def _base(root: str) -> str:
+    """A run looks at hundreds of files of one root."""
+    return os.path.realpath(root)
+
+
 def below(root: str, path: str) -> str:
     """The real place of an absolute path as seen from root. Refuses what would leave the root."""
     if not path.startswith("/") or "\0" in path or "\n" in path:
@@ -42,10 +49,12 @@ def below(root: str, path: str) -> str:
         )
     if ".." in path.split("/"):
         raise WriteError(f"{path!r} holds '..'; give the path without it.")
-    base = os.path.realpath(root)
+    base = _base(root)
     place = os.path.normpath(os.path.join(base, path.strip("/")))  # one place, however it is spelt
+    if base == "/":
+        return place
     parent = os.path.realpath(os.path.dirname(place))
-    if base != "/" and parent != base and not parent.startswith(base + "/"):
+    if parent != base and not parent.startswith(base + "/"):
         raise WriteError(f"{path} leaves {root} through a symbolic link (to {parent}); it is left alone.")
     return place
 

@@ -7,12 +7,16 @@ their definitions have are listed here; the pod that comes of a runtime and a se
 
 from __future__ import annotations
 
+import functools
 import re
 from typing import Any
 
 import kubernetes_validate
+import kubernetes_validate.utils
 
 VERSION = "1.34"
+# It reads the same megabytes of schema for each object.
+kubernetes_validate.utils.schema_contents = functools.cache(kubernetes_validate.utils.schema_contents)
 # kserve v0.20.0, config/crd/full: ServingRuntime.spec without what is a pod's.
 RUNTIME = {
     *("affinity", "annotations", "builtInAdapter", "containers", "disabled", "grpcDataEndpoint"),

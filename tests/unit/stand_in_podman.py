@@ -8,16 +8,21 @@ import sys
 from pathlib import Path
 
 # It knows images by name, builds what a Containerfile says (a line FAIL or KILLED ends it), and writes its words down.
-PODMAN = """#!{python}
-import hashlib, json, os, pathlib, sys
-here = pathlib.Path({here!r})
-state = json.loads((here / "store.json").read_text())
+PODMAN = """#!{python} -IS
+import json, sys
+here = {here!r}
+with open(here + "/store.json") as store:
+    state = json.load(store)
 words = sys.argv[1:]
-with (here / "asked").open("a") as asked:
+with open(here + "/asked", "a") as asked:
     asked.write(json.dumps(words) + "\\n")
 named = dict(word.lstrip("-").split("=", 1) for word in words if word.startswith("--") and "=" in word)
 def save():
-    (here / "store.json").write_text(json.dumps(state))
+    with open(here + "/store.json", "w") as store:
+        json.dump(state, store)
+def digest_of(text):
+    import hashlib  # takes as long as all the others
+    return hashlib.sha256(text.encode()).hexdigest()
 command = words[0]
 if command == "image":
     image = state["images"].get(words[2])
@@ -34,7 +39,7 @@ elif command == "tag":
     state["images"][words[2]] = state["images"][words[1]]
     save()
 elif command == "build":
-    text = pathlib.Path(named["file"]).read_text()
+    text = open(named["file"]).read()
     print("STEP 1/2: FROM base")
     if "FAIL" in text:
         print("ninja: build stopped: subcommand failed.")
@@ -43,7 +48,7 @@ elif command == "build":
         print("c++: fatal error: Killed signal terminated program cc1plus")
         sys.exit(1)
     labels = dict(word.split("=", 2)[1:] for word in words if word.startswith("--label="))
-    identifier = hashlib.sha256((text + json.dumps(labels)).encode()).hexdigest()
+    identifier = digest_of(text + json.dumps(labels))
     state["images"][named["tag"]] = {{"Id": identifier, "Digest": "", "Labels": labels}}
     save()
 elif command == "run":
@@ -51,8 +56,8 @@ elif command == "run":
     print("deb\\tlibc6\\t2.41-12\\tamd64")
     print("pypi\\tvllm\\t0.33.0+rocm100\\t")
 elif command == "push":
-    digest = "sha256:" + hashlib.sha256(words[-2].encode()).hexdigest()
-    pathlib.Path(named["digestfile"]).write_text(digest)
+    digest = "sha256:" + digest_of(words[-2])
+    open(named["digestfile"], "w").write(digest)
     state["pushed"].append(words[-1].removeprefix("docker://").rsplit(":", 1)[0] + "@" + digest)
     save()
 elif command == "manifest":
@@ -61,7 +66,7 @@ elif command == "manifest":
     print(single if words[-1] in state["pushed"] else "Error: manifest unknown", file=sys.stderr)
     sys.exit(125)
 elif command == "save":
-    pathlib.Path(named["output"]).write_text("an archive")
+    open(named["output"], "w").write("an archive")
 elif command == "rmi":
     del state["images"][words[1]]
     save()

@@ -7,29 +7,22 @@ import json
 import os
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 
-REPOSITORY = Path(__file__).resolve().parents[3]
 LOCK = "run/amdgpu-fleet/run.lock"
 
 
 @pytest.fixture
-def run_lock(tmp_path):
-    (tmp_path / "ansible.cfg").write_text(
-        f"[defaults]\ncollections_path = {REPOSITORY / '.collections'}\nnocolor = true\n"
-    )
-    environment = {**os.environ, "ANSIBLE_CONFIG": str(tmp_path / "ansible.cfg"), "USER": "alice"}
-
+def run_lock(tmp_path, ansible):
     def run(**arguments: str) -> subprocess.CompletedProcess[str]:
-        command = [str(Path(sys.executable).with_name("ansible")), "here", "-i", "here,", "-c", "local", "-e"]
-        command += [f"ansible_python_interpreter={sys.executable}", "-m", "amdgpu.fleet.run_lock"]
-        command += ["-a", json.dumps({"root": str(tmp_path), **arguments})]
         # Ansible takes alice for an account, and makes her home a folder of that name here.
-        return subprocess.run(
-            command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False
-        )
+        return ansible.run(
+            *("ansible", "here", "-i", "here,", "-c", "local", "-m", "amdgpu.fleet.run_lock"),
+            *("-e", f"ansible_python_interpreter={sys.executable}"),
+            *("-a", json.dumps({"root": str(tmp_path), **arguments})),
+            cwd=tmp_path, env={"USER": "alice"},
+        )  # fmt: skip
 
     return run
 

@@ -4,17 +4,14 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
+from play_server import PlayServer
 
 from ansible_collections.amdgpu.fleet.plugins.plugin_utils import _detected
 
-ROOT = Path(__file__).resolve().parents[3]
 GPU = {"gfx": "gfx942", "supported": True, "compute_partition": "CPX", "memory_partition": "NPS4"}
 # As the role report writes it.
 RACK = {
@@ -37,12 +34,11 @@ def unwrapped(value: dict[str, Any]) -> Any:
 class Site:
     """A folder with an inventory of three hosts, and records."""
 
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
+    def __init__(self, folder: Path, ansible: PlayServer) -> None:
+        self.folder, self.ansible = folder, ansible
         self.records = folder / "reports" / "hosts"
         self.records.mkdir(parents=True)
         (folder / "hosts.yml").write_text("all: {hosts: {rack1: {}, halo: {}, new: {}}}\n")
-        (folder / "ansible.cfg").write_text("")
         self.options()
 
     def options(self, **options: Any) -> None:
@@ -57,18 +53,16 @@ class Site:
         given = [
             argument for source in sources or ("hosts.yml", "zz-detected.yml") for argument in ("-i", source)
         ]
-        process = subprocess.run(
-            [str(Path(sys.executable).parent / "ansible-inventory"), "--list", *given],
-            cwd=self.folder, capture_output=True, text=True, check=True,
-            env={**os.environ, "ANSIBLE_COLLECTIONS_PATH": str(ROOT / ".collections"), "ANSIBLE_CONFIG": str(self.folder / "ansible.cfg"),
-                 "ANSIBLE_LOCAL_TEMP": str(self.folder / "tmp"), "ANSIBLE_NOCOLOR": "1", "COLUMNS": "1000"},
-        )  # fmt: skip
+        process = self.ansible.run(
+            "ansible-inventory", "--list", *given, cwd=self.folder, env={"COLUMNS": "1000"}
+        )
+        assert process.returncode == 0, process.stderr
         return json.loads(process.stdout, object_hook=unwrapped), process.stderr
 
 
 @pytest.fixture
-def site(tmp_path: Path) -> Site:
-    site = Site(tmp_path)
+def site(tmp_path: Path, ansible: PlayServer) -> Site:
+    site = Site(tmp_path, ansible)
     site.record("rack1", RACK)
     site.record("halo", HALO)
     return site
@@ -125,8 +119,8 @@ def test_an_old_record_says_only_that_it_is_old(site: Site) -> None:
     assert members(inventory)["gfx1151"] == ["halo"] and "gfx942" not in inventory
 
 
-def test_before_the_first_run_there_are_no_groups(tmp_path: Path) -> None:
-    site = Site(tmp_path)
+def test_before_the_first_run_there_are_no_groups(tmp_path: Path, ansible: PlayServer) -> None:
+    site = Site(tmp_path, ansible)
     site.records.rmdir()
     inventory, errors = site.inventory()
     assert members(inventory) == {"ungrouped": ["rack1", "halo", "new"]}

@@ -22,7 +22,7 @@ from boot_hosts import (
 )
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "modules"))
-from test_kernel_args_uki import image
+from unified_image import image
 
 from ansible_collections.amdgpu.fleet.plugins.module_utils import _boot as boot
 from ansible_collections.amdgpu.fleet.plugins.module_utils._boot import uki

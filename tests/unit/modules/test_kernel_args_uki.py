@@ -5,10 +5,10 @@
 from __future__ import annotations
 
 import os
-import struct
 import sys
 
 import pytest
+from unified_image import image, pe
 
 from ansible_collections.amdgpu.fleet.plugins.module_utils._boot import uki
 
@@ -16,35 +16,10 @@ IMAGES = "efi/EFI/Linux"
 CMDLINE = "etc/kernel/cmdline"
 
 
-def pe(sections: dict[str, bytes]) -> bytes:
-    """A PE file with nothing but sections, padded as linkers do it."""
-    optional = 16
-    start = 64 + 24 + optional + 40 * len(sections)
-    table, data = b"", b""
-    for name, content in sections.items():
-        padded = content + b"\0" * (-len(content) % 512)
-        table += struct.pack(
-            "<8sIIIIIIHHI", name.encode(), len(content), 0, len(padded), start + len(data), 0, 0, 0, 0, 0
-        )
-        data += padded
-    head = (
-        b"MZ"
-        + b"\0" * 58
-        + struct.pack("<I", 64)
-        + b"PE\0\0"
-        + struct.pack("<HHIIIHH", 0x8664, len(sections), 0, 0, 0, optional, 0)
-    )
-    return head + b"\0" * optional + table + data
-
-
-def image(arguments: str) -> bytes:
-    return pe({".osrel": b"ID=debian\n", ".cmdline": arguments.encode() + b"\0", ".linux": b"x" * 700})
-
-
-INSTALL = """#!{python}
+INSTALL = """#!{python} -IS
 import os, sys
 sys.path.insert(0, {here!r})
-from test_kernel_args_uki import image
+from unified_image import image
 root = os.environ["FAKE_ROOT"]
 with open(root + "/runs", "a") as stream:
     stream.write(" ".join(sys.argv[1:]) + "\\n")

@@ -18,7 +18,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "module_utils"))
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "modules"))
 from boot_hosts import LIMINE_CONF, entry, firmware, put, running
 from test_boot_plan import without_grub
-from test_kernel_args_uki import image
+from unified_image import image
 
 from ansible_collections.amdgpu.fleet.plugins.module_utils import _boot as boot
 from ansible_collections.amdgpu.fleet.plugins.module_utils import _cmdline as cmdline
