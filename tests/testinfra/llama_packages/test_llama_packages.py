@@ -115,12 +115,14 @@ def test_no_request_is_lost_when_the_server_is_stopped_under_load(host):
     }
     asked = "curl -sS --fail-with-body -H %s --json %s %s/v1/completions"
     first = json.loads(host.check_output(asked, BEARER, json.dumps(body), URL))
-    # About eight seconds where all four compute, however fast or busy this machine is.
+    # About twenty seconds where all four compute, however fast or busy this machine is: long after the stop began.
     speed = first["timings"]["predicted_per_second"] / 4
-    wanted = min(max(16, int(speed * 8)), 480)
+    wanted = min(max(16, int(speed * 20)), 480)
     host.check_output("sh -c %s stop %s %s %s", STOP_UNDER_LOAD, BEARER, str(wanted), URL)
     journal = host.check_output(f"journalctl --no-pager --unit={UNIT} | tail -100")
-    assert "4 requests run: waiting up to 60 s" in journal and "nothing runs after" in journal, journal
+    # On a busy machine some of the four end before systemd has begun.
+    assert re.search(r"[1-4] requests run: waiting up to 60 s", journal), journal
+    assert "nothing runs after" in journal, journal
     for model in ("first", "second"):
         for at in (1, 2):
             answer = host.file(f"/run/answer-{model}-{at}").content_string
