@@ -18,6 +18,7 @@ from .writer import kernel_module
 FOLDER = CACHE / "repository"
 SECRET = CACHE / "repository-key.asc"
 OWNER = "amdgpu-fleet test bed"
+LLAMA_SERVER = Path(__file__).with_name("llama_stand_in.py")
 KEY_PATHS = ("rocm.gpg.key", "rocm/rocm.gpg.key", "rocm/gpg/packages.gpg")
 
 DRIVER = "7.1.3.31500000"
@@ -404,6 +405,26 @@ def _backports() -> list[Package]:
     ]
 
 
+def _llama_of_a_site() -> list[Package]:
+    """What a site packages itself for a release of Debian without llama.cpp, as Debian names and counts it."""
+    version = "1:0.7.0+dfsg-2"
+    program = LLAMA_SERVER.read_text(encoding="utf-8")
+    tools = Package(
+        "llama.cpp-tools",
+        version,
+        depends=f"libllama0 (= {version}), python3",
+        files={"usr/bin/llama-server": program},
+    )
+    # A newer one, which is not the release that was asked for.
+    newer = "1:0.9.9+dfsg-1"
+    return [
+        tools,
+        Package("libllama0", version),
+        replace(tools, version=newer, depends=f"libllama0 (= {newer}), python3"),
+        Package("libllama0", newer),
+    ]
+
+
 def repositories() -> dict[str, dict[str, list[Package]]]:
     """Folder -> suite -> packages."""
     return {
@@ -412,6 +433,7 @@ def repositories() -> dict[str, dict[str, list[Package]]]:
         "rocm/core/packages/debian12": {"stable": _rocm()},
         "rocm/core/packages/debian13": {"stable": _rocm()},
         "debian": {"bookworm": _debian(), "trixie": _debian(), "trixie-backports": _backports()},
+        "site/llama": {"trixie": _llama_of_a_site()},
     }
 
 
@@ -458,7 +480,12 @@ def _kernel(release: str, image: Path) -> Package:
 
 def build() -> None:
     """Build all repositories of the emulated hosts, once per version of this file."""
-    publish(FOLDER, repositories, _sources("repository", "distribution", "writer"), rpm_repositories)
+    publish(
+        FOLDER,
+        repositories,
+        _sources("repository", "distribution", "writer", LLAMA_SERVER.stem),
+        rpm_repositories,
+    )
 
 
 def _sources(*names: str) -> list[Path]:
@@ -518,7 +545,12 @@ def _index(root: Path, origin: str, suite: str, packages: list[Package]) -> None
     binary = dist / "main" / "binary-amd64"
     binary.mkdir(parents=True)
     (binary / "Packages").write_text(run(["apt-ftparchive", "packages", pool], cwd=root), encoding="utf-8")
-    names = {"amdgpu": "repo.radeon.com", "rocm": "stable.repo.amd.com", "debian": "amdgpu-fleet"}
+    names = {
+        "amdgpu": "repo.radeon.com",
+        "rocm": "stable.repo.amd.com",
+        "debian": "amdgpu-fleet",
+        "site": "a site",
+    }
     fields = {
         "Origin": names[origin],
         "Suite": suite,

@@ -39,7 +39,8 @@ def plan_podman(host: Host, builds: t.Mapping[str, Build]) -> PodmanPlan:
     facts: Podman = host.system["podman"]
     as_it_is = PodmanPlan(facts["version"], facts["quadlet"], facts["init"], [], facts.get("open_store"))
     want, known = host.wants.serve_kind, (host.distribution or {}).get("podman")
-    images = all(build.image for build in builds.values())
+    # One that comes as packages needs none; it does not keep the others from theirs.
+    images = any(build.image for build in builds.values())
     # What an account needs besides is a matter of the account.
     if facts["version"] or want in ("venv", "kubernetes") or host.wants.serve_user or not (known and images):
         return as_it_is

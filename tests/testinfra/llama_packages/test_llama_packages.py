@@ -12,6 +12,9 @@ from pathlib import Path
 
 import pytest
 
+from testbed import repository
+from testbed.hosts import SERVER
+
 REPOSITORY = Path(__file__).resolve().parents[3]
 INVENTORY = os.environ["MOLECULE_INVENTORY_FILE"]
 UNIT, URL = "llama-cpp-desk", "http://127.0.0.1:8000"
@@ -112,12 +115,14 @@ def test_no_request_is_lost_when_the_server_is_stopped_under_load(host):
     }
     asked = "curl -sS --fail-with-body -H %s --json %s %s/v1/completions"
     first = json.loads(host.check_output(asked, BEARER, json.dumps(body), URL))
-    # About eight seconds where all four compute, however fast or busy this machine is.
+    # About twenty seconds where all four compute, however fast or busy this machine is: long after the stop began.
     speed = first["timings"]["predicted_per_second"] / 4
-    wanted = min(max(16, int(speed * 8)), 480)
+    wanted = min(max(16, int(speed * 20)), 480)
     host.check_output("sh -c %s stop %s %s %s", STOP_UNDER_LOAD, BEARER, str(wanted), URL)
     journal = host.check_output(f"journalctl --no-pager --unit={UNIT} | tail -100")
-    assert "4 requests run: waiting up to 60 s" in journal and "nothing runs after" in journal, journal
+    # On a busy machine some of the four end before systemd has begun.
+    assert re.search(r"[1-4] requests run: waiting up to 60 s", journal), journal
+    assert "nothing runs after" in journal, journal
     for model in ("first", "second"):
         for at in (1, 2):
             answer = host.file(f"/run/answer-{model}-{at}").content_string
@@ -150,8 +155,11 @@ def test_packages_of_another_release_are_refused_and_the_server_goes_on(host):
     host.check_output("dpkg --remove --force-depends libggml0-backend-vulkan")
     catalog = {"llama_cpp": {"releases": {"0.7.0": {"build": 11999}}}}
     done = converge(plan_catalog=catalog)
-    assert done.returncode and "could not be installed from the packages" in flat(done), flat(done)[-3000:]
+    assert done.returncode and "could not be had from the packages" in flat(done), flat(done)[-3000:]
     assert "it says version: 0.7.0 (build 11669" in flat(done) and "What served goes on" in flat(done)
+    # The packages are all there now, and are not taken for that release by the next run either.
+    again = converge(plan_catalog=catalog)
+    assert again.returncode and "it says version: 0.7.0 (build 11669" in flat(again), flat(again)[-3000:]
     assert host.check_output(f"systemctl show --property=InvocationID {UNIT}") == before
 
 
@@ -176,6 +184,31 @@ def test_debian_13_has_none_and_is_left_as_it_was(host):
     assert "llama_cpp_repository_uri" in flat(done)
     assert trixie.check_output("sha256sum /var/lib/dpkg/status") == before
     assert not trixie.file("/etc/llama-cpp").exists
+
+
+SOURCES = "/etc/apt/sources.list.d/amdgpu-fleet-serve.sources"
+
+
+def test_a_repository_of_the_site_has_them_for_debian_13(host):
+    """Its newest one is of a release that nobody knows: the one that options are held to is asked for."""
+    trixie = host.get_host(f"ansible://llama-trixie?ansible_inventory={INVENTORY}")
+    site = {
+        "bed_hosts": "llama-trixie",
+        "llama_cpp_repository_uri": f"http://{SERVER}/site/llama",
+        "llama_cpp_repository_key_url": f"http://{SERVER}/{repository.KEY_PATHS[0]}",
+        "llama_cpp_repository_fingerprint": (repository.FOLDER / "fingerprint").read_text().strip(),
+    }
+    done = converge(**site)
+    assert done.returncode == 0, flat(done)[-3000:]
+    assert "/site/llama\n" in trixie.file(SOURCES).content_string
+    for name in ("llama.cpp-tools", "libllama0"):
+        assert trixie.package(name).version == "1:0.7.0+dfsg-2"
+    assert trixie.service(UNIT).is_running
+    again = converge(plan_compare=True, **site)
+    assert again.returncode == 0 and "changed=0" in again.stdout, flat(again)[-3000:]
+    gone = converge(serve_state="absent", **site)
+    assert gone.returncode == 0, flat(gone)[-3000:]
+    assert not trixie.file(SOURCES).exists and trixie.package("llama.cpp-tools").is_installed
 
 
 def test_the_packages_stay_when_the_server_goes(host):

@@ -228,3 +228,20 @@ def test_packages_stay_when_the_server_goes(plan, make_plan):
     # Nobody is told of those of somebody else, and not twice.
     assert units("/etc/systemd/system/vllm-chat.service")["left_behind"] == []
     assert units()["left_behind"] == []
+
+
+def test_packages_keep_no_other_engine_from_its_container(make_plan, gguf):
+    def there(_gpus, system):
+        system["podman"] = {"version": None, "init": False, "quadlet": None, "images": []}
+        system["paths"][FILE] = {
+            "exists": True, "directory": False, "model": False, "place": FILE, "gguf": gguf,
+        }  # fmt: skip
+
+    servers = [
+        {"name": "large", "model": "/srv/models/chat", "gpus": [0]},
+        {"name": "small", "engine": "llama_cpp", "model": FILE, "port": 8001, "gpus": [1]},
+    ]
+    made = make_plan("mi300x-8", there, serve_instances=servers, llama_cpp_build="packages", **REPOSITORY)
+    kinds = {found["engine"]: found["kind"] for found in made["serve"]["installs"]}
+    assert kinds["llama_cpp"] == "venv" and kinds["vllm"] in ("quadlet", "podman")
+    assert "podman" in made["serve"]["podman"]["packages"]

@@ -69,14 +69,16 @@ def left_behind(host: Host) -> list[str]:
 def plan(host: Host, backend: str, release: str, number: int) -> Packages:
     """What is to be installed. A release that the catalog has is asked for by its version, and any other one
     is held to its build afterwards."""
-    known, source = _known(host), host.catalog.llama_cpp["source"]
+    known = _known(host)
     pinned = known["release"]["version"].format(release=release)
     by_version = release in host.catalog.llama_cpp["releases"]
     every = [
         f"{name}={pinned}" if by_version and name in _of_release(host) else name
         for name in names(host, backend)
     ]
-    host.note("serve", "packages of llama.cpp", " ".join(every), "a server without a container", source)
+    host.note(
+        "serve", "packages of llama.cpp", " ".join(every), "a server without a container", known["source"]
+    )
     return Packages(
         names=every,
         install=host.missing(every),
