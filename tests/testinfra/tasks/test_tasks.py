@@ -181,7 +181,7 @@ def test_the_timer_of_each_asks_what_it_is_for(name):
     assert re.search(rf"serves {model}" + (f", asked at {path}" if path else r": \d+ tokens"), said), said
 
 
-def test_the_doctor_asks_each_and_finds_nothing(tmp_path):
+def test_the_doctor_asks_each_and_all_answer(tmp_path):
     given = {"report_directory": str(tmp_path), "fleet_show_plan": False, "doctor_probe": "completion"}
     done = subprocess.run(
         ["ansible-playbook", "playbooks/doctor.yml", "-i", INVENTORY, "--limit", "servers", "--extra-vars", json.dumps(given)],
@@ -189,9 +189,11 @@ def test_the_doctor_asks_each_and_finds_nothing(tmp_path):
         capture_output=True, text=True, timeout=400, check=False,
     )  # fmt: skip
     records = json.loads((tmp_path / "report.json").read_text())
-    assert [
-        each for record in records for each in record["findings"] if each["id"].startswith("serve.")
-    ] == [], done.stdout
+    findings = [each for record in records for each in record["findings"] if each["severity"] != "ok"]
+    # Accepted in the inventory: the image computes on the CPU.
+    assert {each["id"] for each in findings if each["id"].startswith("serve.")} == {"serve.code_objects"}, (
+        done.stdout
+    )
     endpoints = {each["name"]: each for record in records for each in record["endpoints"]}
     assert {name for name, each in endpoints.items() if each["answered"]} == set(SERVERS), done.stdout
     # Only who completes says something.
