@@ -138,9 +138,10 @@ def check_variable(host: Host, build: VllmBuild, name: str, value: str | None = 
     entry = vllm["environment"].get(name, {})
     known = entry or vllm["other_environment"].get(name, {})
     if known.get("advice") in ("never", "build"):
-        remedy = f"Remove {name}. {known['meaning'].rstrip('.')}"
+        why = known["meaning"].rstrip(".")
+        expected = "a server without it" if known["advice"] == "never" else "a variable with an effect"
         host.findings.add(
-            "vllm.environment", name, "a variable with an effect", severity="warn", remedy=remedy
+            "vllm.environment", name, expected, severity="warn", why=why, remedy=f"Remove {name}"
         )
         return
     if not name.startswith("VLLM_"):
@@ -160,8 +161,9 @@ def check_variable(host: Host, build: VllmBuild, name: str, value: str | None = 
         remedy = f"Use {entry['replacement']} instead"
     else:
         remedy = f"Remove {name}: {span[1]} was the last to read it"
+    why = "vLLM ignores it with a line in the log, so it would have no effect"
     host.findings.add(
-        "vllm.environment", f"{name} with vLLM {build.version}", "a variable it reads", remedy=remedy
+        "vllm.environment", f"{name} with vLLM {build.version}", "a variable it reads", why=why, remedy=remedy
     )
 
 
