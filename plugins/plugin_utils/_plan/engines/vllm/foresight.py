@@ -13,6 +13,7 @@ from . import checkpoint, classes, fit, history, overridden, widths
 from .refusals import Launched
 
 BLOCKS, OFFLOAD = "num-gpu-blocks-override", "kv-offloading-size"
+WORKERS = "distributed-executor-backend"
 SHARED, WIDTH = "decode-context-parallel-size", "tensor-parallel-size"
 LONGER = "VLLM_ALLOW_LONG_MAX_MODEL_LEN"
 PARSERS = {
@@ -55,6 +56,7 @@ def check(launched: Launched) -> None:
     _check_adapters(launched)
     _check_tokens_shared(launched)
     _check_room(launched)
+    _check_workers(launched)
 
 
 def _check_class(launched: Launched) -> None:
@@ -150,6 +152,25 @@ def _check_room(launched: Launched) -> None:
         launched.refuse(
             OFFLOAD, f"{OFFLOAD} {size} on a host of {gib(memory)}", "the memory of the host holds it"
         )
+
+
+def _check_workers(launched: Launched) -> None:
+    """Who starts the workers of a model that is spread over devices."""
+    options = launched.options
+    backend, sizes = (
+        options.get(WORKERS),
+        [options.get(name, 1) for name in (WIDTH, "pipeline-parallel-size")],
+    )
+    spread = all(isinstance(size, int) for size in sizes) and sizes[0] * sizes[1] > 1
+    if backend == "uni" and spread:
+        why = "one process is one worker, which waits for the others for ever; mp starts them"
+        launched.refuse(WORKERS, f"{WORKERS} uni for {sizes[0]} x {sizes[1]} devices", why)
+    elif backend == "external_launcher":
+        why = "vLLM waits for a launcher (torchrun) to start its workers, and a unit has none; mp starts them"
+        launched.refuse(WORKERS, f"{WORKERS} external_launcher", why)
+    elif backend == "ray":
+        why = "Ray is no part of vLLM's wheels and images for ROCm, and vLLM ends without it; mp needs none"
+        launched.refuse(WORKERS, f"{WORKERS} ray", why, "warn")
 
 
 def _check_context(launched: Launched) -> None:
