@@ -138,11 +138,9 @@ def check_variable(host: Host, build: VllmBuild, name: str, value: str | None = 
     entry = vllm["environment"].get(name, {})
     known = entry or vllm["other_environment"].get(name, {})
     if known.get("advice") in ("never", "build"):
-        why = known["meaning"].rstrip(".")
-        expected = "a server without it" if known["advice"] == "never" else "a variable with an effect"
-        host.findings.add(
-            "vllm.environment", name, expected, severity="warn", why=why, remedy=f"Remove {name}"
-        )
+        why = f"this is known of it: {known['meaning'].rstrip('.')}"
+        wanted = "a server without it" if known["advice"] == "never" else "a variable with an effect"
+        host.findings.add("vllm.environment", name, wanted, severity="warn", why=why, remedy=f"Remove {name}")
         return
     if not name.startswith("VLLM_"):
         return

@@ -83,5 +83,5 @@ def _context(found: t.Mapping[str, t.Any]) -> int | None:
 
 
 def _kind(found: t.Mapping[str, t.Any]) -> t.Any:
-    rope = next((found[name] for name in ROPE if isinstance(found.get(name), dict)), {})
+    rope: dict[str, t.Any] = next((found[name] for name in ROPE if isinstance(found.get(name), dict)), {})
     return rope.get("rope_type", rope.get("type"))
