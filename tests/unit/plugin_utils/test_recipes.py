@@ -179,3 +179,28 @@ PLAIN = {"model_type": "qwen3", "head_dim": 128, "num_attention_heads": 32, "hid
 def test_the_backend_that_vllm_takes_only_when_asked(gfx: str, change: dict, backend: str | None) -> None:
     found = attention.preferred(CATALOG, gfx, {**PLAIN, **change}, "0.33.0")
     assert (found[0] if found else None) == backend
+
+
+def test_a_key_that_a_release_forbids_is_left_out() -> None:
+    """vLLM ends with a key of compilation-config that it does not have, whoever wrote it."""
+    recipe = recipes.find(CATALOG, "inclusionAI/Ring-1T-FP8")
+    assert recipe is not None
+    found = {setting.name: setting for setting in recipes.settings(recipe, MI355X, "0.33.0")}
+    assert found["compilation-config"].kind == "left_out"
+    assert "vLLM 0.33.0 does not know use_inductor in it" in found["compilation-config"].reason
+    kept = said("openai/gpt-oss-120b", MI300X)
+    assert ("option", "compilation-config") in kept
+
+
+@pytest.mark.parametrize("model", CATALOG.vllm["recipes"])
+@pytest.mark.parametrize("gpu", [MI300X, MI355X, R9700])
+def test_no_setting_that_vllm_refuses_is_taken(model: str, gpu: Gpu) -> None:
+    recipe = recipes.find(CATALOG, model)
+    assert recipe is not None
+    for setting in recipes.settings(recipe, gpu, "0.33.0"):
+        if setting.kind == "option":
+            assert history.option_refuses(CATALOG, setting.name, setting.value, "0.33.0") is None, setting
+            known = history.keys(CATALOG, setting.name, "0.33.0")
+            assert not known or not isinstance(setting.value, dict) or set(setting.value) <= set(known), (
+                setting
+            )

@@ -93,9 +93,9 @@ def test_keys_inside_of_an_option_are_one_mapping(wish):
 
 
 def test_keys_inside_of_an_option_join_what_the_host_has_of_it(wish):
-    wants = {"vllm_options": {"compilation-config": '{"mode": 1, "level": 2}'}}
+    wants = {"vllm_options": {"compilation-config": '{"mode": 1, "backend": "eager"}'}}
     plan = wish(ODD, options={"compilation-config.mode": "3"}, wants=wants)
-    assert options_of(plan)["compilation-config"] == {"mode": 3, "level": 2}
+    assert options_of(plan)["compilation-config"] == {"mode": 3, "backend": "eager"}
 
 
 def test_a_key_of_no_option_is_named(wish):
@@ -275,3 +275,122 @@ def test_a_server_with_several_names(wish):
     assert "is not a text" in " ".join(
         said(wish(ODD, options={"served-model-name": [1]}), "inventory.variable")
     )
+
+
+@pytest.mark.parametrize("inside", [False, True])
+def test_a_context_that_is_overridden(wish, inside):
+    def over(number: int) -> dict:
+        keys = {"max_position_embeddings": number}
+        return {"hf-overrides": {"text_config": keys} if inside else keys}
+
+    assert first(wish(ODD, options=over(4096), gpus=[0]))["memory"]["context"] == 4096
+    plan = wish(ODD, options={**over(262144), "max-model-len": 262144}, gpus=[0])
+    assert first(plan)["memory"]["context"] == 262144 and not said(plan, "vllm.refused")
+    plan = wish(ODD, options={**over(4096), "max-model-len": 8192}, gpus=[0])
+    assert "max-model-len 8192 for a context of 4096" in " ".join(said(plan, "vllm.refused"))
+
+
+@pytest.mark.parametrize(
+    "given", [{"num_hidden_layers": 2}, '{"num_key_value_heads": 1}', {"layer_types": None}]
+)
+def test_a_model_that_is_overridden_is_not_counted_as_before(wish, given):
+    memory = first(wish(ODD, options={"hf-overrides": given}, gpus=[0]))["memory"]
+    assert memory["verdict"] == "unknown" and "hf-overrides (" in memory["reason"]
+
+
+def test_positions_that_are_overridden(wish):
+    yarn = {"rope_type": "yarn", "factor": 4.0, "original_max_position_embeddings": 32768}
+    given = {"hf-overrides": {"rope_parameters": yarn}}
+    assert first(wish(ODD, options=given, gpus=[0]))["memory"]["context"] == 131072
+    plan = wish(ODD, options=given, gpus=[0], wants={"vllm_version": "0.29.0"})
+    assert first(plan)["memory"]["verdict"] == "unknown"
+    plan = wish(ODD, options={**given, "max-model-len": 300000}, gpus=[0])
+    assert first(plan)["memory"]["context"] == 300000 and not said(plan, "vllm.refused")
+
+
+def test_a_file_that_git_lfs_left_as_a_pointer_is_no_weight(wish):
+    pointer = "version https://git-lfs.github.com/spec/v1\noid sha256:aaaa\nsize 4976698672\n"
+    plan = wish({**ODD, "model.safetensors": pointer}, gpus=[0])
+    assert first(plan)["memory"]["verdict"] == "unknown"
+    assert "lacks the end of model.safetensors" in first(plan)["memory"]["reason"]
+    assert "lacks the end of model.safetensors" in " ".join(said(plan, "serve.model"))
+
+
+def test_a_variable_that_does_harm_is_not_called_unknown(wish):
+    plan = wish(ODD, environment={"HSA_OVERRIDE_GFX_VERSION": "9.4.2"}, gpus=[0])
+    sentence = " ".join(said(plan, "vllm.environment"))
+    assert "loads another chip's code" in sentence.lower() and "ignores it" not in sentence
+    assert "ignores it" in " ".join(said(wish(ODD, environment={"VLLM_USE_V1": "0"}), "vllm.environment"))
+
+
+WINDOW = llama(model_type="mistral", architectures=["MistralForCausalLM"], sliding_window=4096)
+
+
+def test_a_window_that_is_switched_off_is_the_longest_text(wish):
+    config, off = {"config.json": WINDOW}, {"disable-sliding-window": True}
+    memory = first(wish(config, options=off, gpus=[0]))["memory"]
+    assert (memory["context"], memory["kv_bytes_per_token"]) == (4096, 32 * 8 * 128 * 4)
+    plan = wish(config, options={**off, "max-model-len": 8192}, gpus=[0])
+    assert "max-model-len 8192 for a context of 4096" in " ".join(said(plan, "vllm.refused"))
+
+
+def test_a_cache_of_few_blocks(wish):
+    plan = wish(ODD, options={"num-gpu-blocks-override": 100}, gpus=[0])
+    assert "num-gpu-blocks-override 100 for a context of 131072" in " ".join(said(plan, "vllm.refused"))
+    assert "blocks of 16 tokens hold 1600" in " ".join(said(plan, "vllm.refused"))
+    options = {"num-gpu-blocks-override": 100, "max-model-len": 1600}
+    assert not said(wish(ODD, options=options, gpus=[0]), "vllm.refused")
+
+
+def test_a_cache_in_memory_that_the_host_does_not_have(wish):
+    plan = wish(ODD, options={"kv-offloading-size": 100000}, gpus=[0])
+    assert "kv-offloading-size 100000 on a host of" in " ".join(said(plan, "vllm.refused"))
+    assert not said(wish(ODD, options={"kv-offloading-size": 64}, gpus=[0]), "vllm.refused")
+
+
+@pytest.mark.parametrize("option", [{"no-enable-chunked-prefill": True}, {"performance-mode": "throughput"}])
+def test_a_larger_batch_takes_more_memory(wish, option):
+    plain, larger = (first(wish(ODD, options=each, gpus=[0]))["memory"] for each in ({}, option))
+    assert larger["allowance_bytes"] > plain["allowance_bytes"]
+
+
+@pytest.mark.parametrize(
+    ("name", "release", "word"),
+    [
+        ("tensorizer2", None, "one of auto, hf"),
+        ("gguf", None, "one of auto, hf"),
+        ("gguf", "0.23.0", ""),
+        ("runai_streamer", None, ""),
+        ("ipc_cache", "0.29.0", "one of auto, hf"),
+    ],
+)
+def test_how_weights_are_loaded(wish, name, release, word):
+    wants = {"vllm_version": release} if release else {}
+    found = refused(wish(ODD, options={"load-format": name}, gpus=[0], wants=wants))
+    assert (word in found) if word else not found
+
+
+@pytest.mark.parametrize(
+    ("given", "release", "word"),
+    [
+        ({"compilation-config": {"modee": 3}}, None, "with modee and vLLM 0.33.0"),
+        ({"compilation-config.cudagraph_moed": "FULL"}, None, "the nearest is cudagraph_mode"),
+        (
+            {"compilation-config": {"cudagraph_mode": "FULL", "pass_config": {"fuse_norm_quant": True}}},
+            None,
+            "",
+        ),
+        ({"attention-config": '{"use_prefill_decode_attention": true}'}, "0.28.0", ""),
+        (
+            {"attention-config": '{"use_prefill_decode_attention": true}'},
+            None,
+            "with use_prefill_decode_attention",
+        ),
+        ({"kv-transfer-config": {"kv_connector": "NixlConnector", "kv_role": "kv_both"}}, None, ""),
+        ({"kv-transfer-config": {"kv_conector": "NixlConnector"}}, None, "the nearest is kv_connector"),
+        ({"additional-config": {"anything": 1}}, None, ""),
+    ],
+)
+def test_keys_of_an_option(wish, given, release, word):
+    found = refused(wish(ODD, options=given, gpus=[0], wants={"vllm_version": release} if release else {}))
+    assert (word in found) if word else not found

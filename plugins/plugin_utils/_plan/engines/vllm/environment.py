@@ -138,10 +138,9 @@ def check_variable(host: Host, build: VllmBuild, name: str, value: str | None = 
     entry = vllm["environment"].get(name, {})
     known = entry or vllm["other_environment"].get(name, {})
     if known.get("advice") in ("never", "build"):
-        remedy = f"Remove {name}. {known['meaning'].rstrip('.')}"
-        host.findings.add(
-            "vllm.environment", name, "a variable with an effect", severity="warn", remedy=remedy
-        )
+        why = f"this is known of it: {known['meaning'].rstrip('.')}"
+        wanted = "a server without it" if known["advice"] == "never" else "a variable with an effect"
+        host.findings.add("vllm.environment", name, wanted, severity="warn", why=why, remedy=f"Remove {name}")
         return
     if not name.startswith("VLLM_"):
         return
@@ -160,8 +159,9 @@ def check_variable(host: Host, build: VllmBuild, name: str, value: str | None = 
         remedy = f"Use {entry['replacement']} instead"
     else:
         remedy = f"Remove {name}: {span[1]} was the last to read it"
+    why = "vLLM ignores it with a line in the log, so it would have no effect"
     host.findings.add(
-        "vllm.environment", f"{name} with vLLM {build.version}", "a variable it reads", remedy=remedy
+        "vllm.environment", f"{name} with vLLM {build.version}", "a variable it reads", why=why, remedy=remedy
     )
 
 

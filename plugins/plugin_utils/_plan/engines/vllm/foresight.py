@@ -8,9 +8,12 @@ import difflib
 import typing as t
 
 from ... import model as models
-from . import checkpoint, classes, fit, history, widths
+from ...memory import GIB, gib
+from . import checkpoint, classes, fit, history, overridden, widths
 from .refusals import Launched
 
+BLOCKS, OFFLOAD = "num-gpu-blocks-override", "kv-offloading-size"
+WORKERS = "distributed-executor-backend"
 SHARED, WIDTH = "decode-context-parallel-size", "tensor-parallel-size"
 LONGER = "VLLM_ALLOW_LONG_MAX_MODEL_LEN"
 PARSERS = {
@@ -52,6 +55,8 @@ def check(launched: Launched) -> None:
     _check_experts(launched)
     _check_adapters(launched)
     _check_tokens_shared(launched)
+    _check_room(launched)
+    _check_workers(launched)
 
 
 def _check_class(launched: Launched) -> None:
@@ -118,12 +123,64 @@ def _check_tokens_shared(launched: Launched) -> None:
         launched.refuse(SHARED, f"{SHARED} {ways}", fault)
 
 
+def _check_room(launched: Launched) -> None:
+    """A cache of so many blocks that the longest text has no room in, and one in memory that is not there."""
+    instance, options = launched.instance, launched.options
+    shape = overridden.shape(instance, options, checkpoint.shape(instance)) or {}
+    blocks, own = (
+        options.get(BLOCKS),
+        options.get("block-size", instance.host.catalog.vllm["memory"]["block_size"]["rocm"]),
+    )
+    plain = (
+        set(shape.get("attention", {})) == {"full"}
+        and not shape.get("kv_lora_rank")
+        and not shape.get("state")
+    )
+    context = fit.tokens_of(options.get("max-model-len")) or shape.get("context")
+    if (
+        plain
+        and instance.build.rocm
+        and isinstance(blocks, int)
+        and isinstance(own, int)
+        and context
+        and 0 < blocks * own < context
+    ):
+        why = f"blocks of {own} tokens hold {blocks * own} of them, and vLLM ends where no text has room"
+        launched.refuse(BLOCKS, f"{BLOCKS} {blocks} for a context of {context}", why)
+    size, memory = options.get(OFFLOAD), instance.host.system["memory_bytes"]
+    if isinstance(size, (int, float)) and memory and size * GIB > memory:
+        launched.refuse(
+            OFFLOAD, f"{OFFLOAD} {size} on a host of {gib(memory)}", "the memory of the host holds it"
+        )
+
+
+def _check_workers(launched: Launched) -> None:
+    """Who starts the workers of a model that is spread over devices."""
+    options = launched.options
+    backend, sizes = (
+        options.get(WORKERS),
+        [options.get(name, 1) for name in (WIDTH, "pipeline-parallel-size")],
+    )
+    spread = all(isinstance(size, int) for size in sizes) and sizes[0] * sizes[1] > 1
+    if backend == "uni" and spread:
+        why = "one process is one worker, which waits for the others for ever; mp starts them"
+        launched.refuse(WORKERS, f"{WORKERS} uni for {sizes[0]} x {sizes[1]} devices", why)
+    elif backend == "external_launcher":
+        why = "vLLM waits for a launcher (torchrun) to start its workers, and a unit has none; mp starts them"
+        launched.refuse(WORKERS, f"{WORKERS} external_launcher", why)
+    elif backend == "ray":
+        why = "Ray is no part of vLLM's wheels and images for ROCm, and vLLM ends without it; mp needs none"
+        launched.refuse(WORKERS, f"{WORKERS} ray", why, "warn")
+
+
 def _check_context(launched: Launched) -> None:
-    asked, own = fit.tokens_of(launched.options.get("max-model-len")), checkpoint.shape(launched.instance)
+    options, instance = launched.options, launched.instance
+    asked = fit.tokens_of(options.get("max-model-len"))
+    own = overridden.shape(instance, options, checkpoint.shape(instance))
     context = (own or {}).get("context")
     if own and context:
         context = max(context, own.get("reach", 0))
-    allowed = launched.environment.get(LONGER) == "1" or "hf-overrides" in launched.options
+    allowed = launched.environment.get(LONGER) == "1" or overridden.stretches(options)
     stretched = (own or {}).get("stretched", 0)
     if asked and context and context < asked <= stretched and not allowed:
         why = (
@@ -134,9 +191,9 @@ def _check_context(launched: Launched) -> None:
         launched.refuse("max-model-len", f"max-model-len {asked} for a context of {context}", why)
     elif asked and context and asked > context and not allowed:
         why = (
-            f"the model bears {context} tokens, and vLLM refuses a longer max-model-len; a scaling of its "
-            f"positions "
-            f"goes through hf-overrides, and {LONGER}=1 takes the check away"
+            f"the model bears {context} tokens, and vLLM refuses a longer max-model-len; hf-overrides with "
+            f"max_position_embeddings and a scaling of its positions goes beyond, and {LONGER}=1 takes the "
+            f"check away"
         )
         launched.refuse("max-model-len", f"max-model-len {asked} for a context of {context}", why)
 

@@ -107,6 +107,12 @@ def option_refuses(catalog: Catalog, name: str, value: t.Any, release: str) -> s
     return refused or _range_refuses(catalog, name, value)
 
 
+def keys(catalog: Catalog, name: str, release: str) -> list[str]:
+    """The keys that a release takes in an option; empty where nothing is known of them."""
+    spans = catalog.vllm["values"]["keys"].get(name, {})
+    return [key for key, span in spans.items() if within((span.get("first"), span.get("last")), release)]
+
+
 def _range_refuses(catalog: Catalog, name: str, value: t.Any) -> str | None:
     bounds = catalog.vllm["values"]["ranges"].get(name, {})
     if not _is_number(value) or all(BOUNDS[key](float(value), bound) for key, bound in bounds.items()):

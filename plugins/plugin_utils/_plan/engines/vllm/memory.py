@@ -13,11 +13,12 @@ from ... import model as models
 from ...assignment import devices_of
 from ...facts import Shape
 from ...memory import GIB, gib
-from . import checkpoint, classes, defaults, fit, states
+from . import checkpoint, classes, defaults, fit, overridden, states
 from .checkpoint import Vllm
 
 # This backend prefers blocks of 64 tokens.
 WIDE_BLOCKS = "ROCM_AITER_UNIFIED_ATTN"
+CUT = "the end of "
 KV_SPACE = "VLLM_CPU_KVCACHE_SPACE"
 
 
@@ -57,8 +58,10 @@ def of_instance(asked: Asked) -> dict[str, t.Any]:
         settings = _settings(asked, model)
         table = fit.table(model, settings, rules, cpu=not asked.rocm)
         if model.weights_bytes is None:
-            exists = models.on_host(instance.host, instance.path).get("exists")
-            where = "the folder has no weights" if exists else "the model is not on the host"
+            facts = models.on_host(instance.host, instance.path)
+            exists = facts.get("exists")
+            has = f"lacks {facts['missing']}" if facts.get("missing") else "has no weights"
+            where = f"the folder {has}" if exists else "the model is not on the host"
             table["reason"] = f"{where}; weights_gib and model_config of the instance would tell"
         if asked.rocm and table["verdict"] != "weights":
             blocks = table.get("state_blocks")
@@ -78,12 +81,15 @@ def _model_of(asked: Asked) -> fit.Model:
     """What the inventory says beats what lies on the disk."""
     instance = asked.instance
     facts = models.on_host(instance.host, instance.path)
-    shape = classes.counted(instance, asked.options, checkpoint.shape(instance))
+    told = overridden.shape(instance, asked.options, checkpoint.shape(instance))
+    shape = classes.counted(instance, asked.options, told)
     if shape and shape.get("kv_lora_rank") and states.spreads(asked.environment):
         whole = f"the heads that {states.SPREADS}=1 makes of latent vectors"
         shape = t.cast(Shape, {**shape, "uncounted": shape.get("uncounted") or whole})
+    # A file that was cut off, or a pointer of Git LFS in its place, says nothing of the weights.
+    cut = str(facts.get("missing")).startswith(CUT)
     return fit.Model(
-        weights_bytes=_weights(instance) or facts.get("weights_bytes"),
+        weights_bytes=_weights(instance) or (None if cut else facts.get("weights_bytes")),
         shape=shape,
         quantization=checkpoint.quantization(instance),
     )
@@ -147,8 +153,8 @@ def _settings(asked: Asked, model: fit.Model) -> fit.Settings:
         kv_dtype=str(options.get("kv-cache-dtype", "auto")),
         quantization=options.get("quantization"),
         block_size=asked.number("block-size", block),
-        batched_tokens=asked.number("max-num-batched-tokens", batch["tokens"]),
-        sequences=asked.number("max-num-seqs", batch["sequences"]),
+        batched_tokens=asked.number("max-num-batched-tokens", _batch(asked, model, batch["tokens"])),
+        sequences=asked.number("max-num-seqs", batch["sequences"] * _doubled(options)),
         asynchronous=rocm and not options.get("no-async-scheduling"),
         eager=bool(options.get("enforce-eager")),
         hybrid=states.keeps_windows(model.shape, options, asked.environment),
@@ -160,6 +166,18 @@ def _settings(asked: Asked, model: fit.Model) -> fit.Settings:
         max_model_len=None if automatic or context is None else asked.number("max-model-len", 0),
         fit_context=automatic,
     )
+
+
+def _doubled(options: t.Mapping[str, t.Any]) -> int:
+    return 2 if options.get("performance-mode") == "throughput" else 1
+
+
+def _batch(asked: Asked, model: fit.Model, tokens: int) -> int:
+    """Tokens of a batch where nobody says them: without chunked prefill a whole text is one."""
+    number, longest = tokens * _doubled(asked.options), asked.options.get("max-model-len")
+    if not asked.options.get("no-enable-chunked-prefill"):
+        return number
+    return max(number, fit.tokens_of(longest) or (model.shape or {}).get("context") or 0)
 
 
 def _expert_ways(asked: Asked, model: fit.Model) -> int:

@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import difflib
 import json
 import typing as t
 
@@ -226,6 +227,7 @@ def _check_option(host: Host, build: VllmBuild, name: str, value: t.Any) -> None
         if expected:
             seen = f"--{name} {value} with vLLM {build.version}"
             host.findings.add("vllm.option", seen, expected, remedy=f"Correct the value of {name}")
+        _check_keys(host, build, name, value)
         return
     known = host.catalog.vllm["options"]
     entry = known.get(name) or known.get(name[3:] if name.startswith("no-") else name) or {}
@@ -243,6 +245,17 @@ def _check_option(host: Host, build: VllmBuild, name: str, value: t.Any) -> None
         remedy = f"Remove {name}, or correct its name" + (f": the nearest is {close}" if close else "")
     seen = f"--{name} with vLLM {build.version}"
     host.findings.add("vllm.option", seen, "an option it knows", remedy=remedy)
+
+
+def _check_keys(host: Host, build: VllmBuild, name: str, value: t.Any) -> None:
+    """Keys of an option that is a mapping."""
+    known = history.keys(host.catalog, name, build.version)
+    for key in mapping(value) if known else ():
+        if key not in known:
+            close = difflib.get_close_matches(key, known, 1)
+            seen = f"--{name} with {key} and vLLM {build.version}"
+            remedy = f"Remove {key}, or correct its name" + (f": the nearest is {close[0]}" if close else "")
+            host.findings.add("vllm.option", seen, "a key it knows", remedy=remedy)
 
 
 def paths(catalog: Catalog, options: dict[str, t.Any]) -> list[str]:

@@ -208,17 +208,25 @@ def _taken(recipe: Recipe, setting: Setting, gpu: Gpu, release: str) -> Setting:
         fits = str(setting.value).lower().startswith(rule.get("starts", ""))
         if name == rule["name"] and fits and gpu.gfx not in rule["gfx"]:
             why = rule["reason"]
-    if not why and not _known(recipe.catalog, setting, release):
-        why = f"vLLM {release} does not know this {WORDS[setting.kind]}"
+    lacks = None if why else _lacks(recipe.catalog, setting, release)
+    if lacks:
+        why = f"vLLM {release} does not know {lacks}"
     return setting._replace(kind="left_out", reason=f"{setting.reason}: {why}") if why else setting
 
 
-def _known(catalog: Catalog, setting: Setting, release: str) -> bool:
+def _lacks(catalog: Catalog, setting: Setting, release: str) -> str | None:
+    """What of a setting a release does not know: recipes are older or newer than it, and not all run."""
+    name, value = setting.name, setting.value
     if setting.kind == "option":
-        return history.option_known(catalog, setting.name, release)
-    if setting.name.startswith("VLLM_"):
-        return history.variable_known(catalog, setting.name, release)
-    return True
+        if not history.option_known(catalog, name, release):
+            return f"this {WORDS[setting.kind]}"
+        known = history.keys(catalog, name, release)
+        strange = [key for key in value if key not in known] if known and isinstance(value, dict) else []
+        if strange:
+            return f"{', '.join(strange)} in it"
+        return f"the value {value}" if history.option_refuses(catalog, name, value, release) else None
+    known_name = not name.startswith("VLLM_") or history.variable_known(catalog, name, release)
+    return None if known_name else f"this {WORDS[setting.kind]}"
 
 
 def _parsers(recipe: Recipe, release: str) -> list[Setting]:
