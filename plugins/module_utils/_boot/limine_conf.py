@@ -80,15 +80,14 @@ def _menu(text: str) -> tuple[dict[str, str], list[Entry]]:
     return top, entries
 
 
-def other_system(text: str) -> str | None:
-    """The title of the entry that starts next, where that is a program of the firmware: another system. A
-    menu that remembers what was chosen last does not tell."""
+def firmware_program(text: str) -> Entry | None:
+    """The entry that starts next, where that is a program of the firmware and no kernel. A menu that
+    remembers what was chosen last does not tell."""
     top, entries = _menu(text)
     if top.get("remember_last_entry", "no").lower() == "yes":
         return None
     chosen = _chosen(top, entries)
-    program = chosen is not None and chosen.protocol == "efi" and not chosen.kernel
-    return chosen.title if chosen and program else None
+    return chosen if chosen is not None and chosen.protocol == "efi" and not chosen.kernel else None
 
 
 def _chosen(top: dict[str, str], entries: list[Entry]) -> Entry | None:

@@ -22,7 +22,7 @@ ENTRIES = tuple(f"{folder}/entries" for folder in LOADER_FOLDERS)
 # name in it.
 LOADER_VARIABLE = "/sys/firmware/efi/efivars/{}-4a67b082-0a4c-41cf-b6c7-440b29bb8c4f"
 _KERNEL = re.compile(r"vmlinuz-(\S+)")
-_HANDS_OVER = re.compile(r"\s*(linux\w*|chainloader|configfile|ntldr|xen_hypervisor|multiboot2?)\s")
+_HANDS_OVER = re.compile(r"\s*((?:linux\w*|chainloader|configfile|ntldr|xen_hypervisor|multiboot2?)\s.*)$")
 
 
 class MenuEntry(t.NamedTuple):
@@ -31,7 +31,7 @@ class MenuEntry(t.NamedTuple):
     ids: list[str]
     arguments: list[str]
     kernels: list[str]  # the release that it starts; none for an entry that starts no Linux
-    commands: list[str]  # what else hands the machine over: chainloader, configfile, ...
+    commands: list[str]  # lines that hand the machine over: linux, chainloader, configfile, ...
 
 
 def words(line: str) -> list[str]:

@@ -25,7 +25,11 @@ AUTOMATIC = {
     "auto-efi-shell": "the EFI shell",
     "auto-reboot-to-firmware-setup": "the firmware's own menu",
 }
-HANDED_OVER = ("chainloader", "ntldr")
+KERNELS = ("linux", "configfile", "xen_hypervisor", "multiboot")
+# Programs and titles of systems that are not Linux. A program of another name may be a kernel in an image.
+FOREIGN = re.compile(
+    r"microsoft|bootmgfw|\bbootmgr\b|\bntldr\b|coreservices|\bwindows\b|\bmac ?os\b", re.IGNORECASE
+)
 
 
 def next_system(tree: Tree, loader: str | None) -> str | None:
@@ -46,7 +50,8 @@ def _of_firmware(root: str) -> str | None:
 def _of_loader(tree: Tree, root: str, loader: str | None) -> str | None:
     found = limine.configurations(root) if loader in (None, limine.NAME) else []
     if found or loader == limine.NAME:
-        return limine_conf.other_system(tree.text(found[0]) or "") if found else None
+        program = limine_conf.firmware_program(tree.text(found[0]) or "") if found else None
+        return program.title if program and FOREIGN.search(f"{program.path} {program.title}") else None
     if variable(root, "LoaderInfo").startswith("systemd-boot"):
         return _of_entries(root)
     return _of_grub(tree)
@@ -59,7 +64,7 @@ def _of_entries(root: str) -> str | None:
     files = [place for place in entry_files(root) if fnmatch.fnmatchcase(entry_id(place), named)]
     texts = [read_text(place) or "" for place in files]
     if texts:
-        other = not any(starts_linux(text) for text in texts)
+        other = not any(starts_linux(text) for text in texts) and FOREIGN.search(texts[0])
         return (_title(texts[0]) or os.path.basename(files[0])) if other else None
     return next((title for name, title in AUTOMATIC.items() if fnmatch.fnmatchcase(name, named)), None)
 
@@ -77,5 +82,7 @@ def _of_grub(tree: Tree) -> str | None:
     if "blscfg" in text and not any(named in (entry.titles[-1], entry.ids[-1]) for entry in menu(text)):
         return None  # an entry of a kernel, which another file holds
     entry = default_entry(text, named)
-    other = entry and entry.commands and all(each in HANDED_OVER for each in entry.commands)
-    return entry.titles[-1] if entry and other else None
+    if entry is None or not entry.commands or any(each.startswith(KERNELS) for each in entry.commands):
+        return None
+    seen = " ".join([*entry.commands, entry.titles[-1]])
+    return entry.titles[-1] if FOREIGN.search(seen) else None

@@ -53,6 +53,12 @@ menuentry 'Memory test' {
 menuentry 'Another Linux' {
 	configfile /other/grub.cfg
 }
+menuentry 'Arch in an image' {
+	chainloader /EFI/Linux/arch-linux.efi
+}
+menuentry 'Windows 10' {
+	chainloader +1
+}
 """
 
 
@@ -67,6 +73,7 @@ def with_entries(root: Path, default: str = "", **variables: str) -> None:
         "boot/efi/loader/entries/windows.conf",
         "title Windows 11\nefi /EFI/Microsoft/Boot/bootmgfw.efi\n",
     )
+    put(root, "boot/efi/loader/entries/own.conf", "title Kernel of my own\nefi /EFI/own/kernel.efi\n")
     put(root, "boot/efi/loader/loader.conf", f"timeout 3\n{default}\n")
     firmware(root, "systemd-boot 258")
     running(root, f"{ROOT} ro quiet")
@@ -96,6 +103,8 @@ def by_number(root: Path, number: int, path: str) -> None:
         ("Windows Boot Manager (on /dev/nvme0n1p1)", "Windows Boot Manager (on /dev/nvme0n1p1)"),
         ("3", None),
         ("4", None),
+        ("5", None),
+        ("6", "Windows 10"),
         ("9", None),
     ],
 )
@@ -159,6 +168,7 @@ def test_grub_of_fedora_saves_an_entry_or_a_title(tmp_path, saved, title):
         ),
         ("default @saved", {"LoaderEntryLastBooted": "auto-windows"}, "Windows"),
         ("default somebodys.conf", {}, None),
+        ("default own.conf", {}, None),
     ],
 )
 def test_the_default_of_systemd_boot(tmp_path, default, variables, title):
