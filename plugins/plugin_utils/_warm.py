@@ -25,8 +25,8 @@ PARTS = ("gpus", "releases", "vllm", "known_issues", "health")
 
 def load() -> None:
     """Import and read what is kept for as long as the process lasts."""
-    # Whoever asks for one filter of a collection makes Ansible load all of them. Then it names one that cannot
-    # be imported.
+    # Whoever asks for one filter of a collection makes Ansible load all of them. Then it names one that
+    # cannot be imported.
     with contextlib.suppress(ImportError):
         for found in pkgutil.iter_modules(importlib.import_module(FILTERS).__path__, f"{FILTERS}."):
             importlib.import_module(found.name)
