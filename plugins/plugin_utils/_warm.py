@@ -11,36 +11,25 @@ beginning of a run call this.
 from __future__ import annotations
 
 import contextlib
+import importlib
+import pkgutil
 
 import yaml
 
-# Whoever asks for one filter of a collection makes Ansible load all of them.
-from ansible_collections.amdgpu.fleet.plugins.filter import (
-    batch,
-    build,
-    gateway,
-    kubernetes,
-    mirror,
-    models,
-    monitor,
-    plan,
-    reboot,
-    serving,
-    slurm,
-    units,
-)
 from ansible_collections.amdgpu.fleet.plugins.plugin_utils._plan import catalog, checks
 
-FILTERS = (
-    *(batch, build, gateway, kubernetes, mirror, models, monitor),
-    *(plan, reboot, serving, slurm, units),
-)
+FILTERS = "ansible_collections.amdgpu.fleet.plugins.filter"
 # What nearly every plan asks for.
 PARTS = ("gpus", "releases", "vllm", "known_issues", "health")
 
 
 def load() -> None:
-    """Read what is kept for as long as the process lasts."""
+    """Import and read what is kept for as long as the process lasts."""
+    # Whoever asks for one filter of a collection makes Ansible load all of them. Then it names one that
+    # cannot be imported.
+    with contextlib.suppress(ImportError):
+        for found in pkgutil.iter_modules(importlib.import_module(FILTERS).__path__, f"{FILTERS}."):
+            importlib.import_module(found.name)
     # A file that cannot be read is a sentence of whoever needs it, for a host and in the report.
     with contextlib.suppress(OSError, yaml.YAMLError):
         checks.specification()
