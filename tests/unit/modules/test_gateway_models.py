@@ -200,6 +200,13 @@ def test_nothing_is_read_of_requests_for_one_model():
     assert "json_query" not in text and "bufsize" not in text and text.count("\nbackend replicas\n") == 1
 
 
+def test_the_configuration_is_the_same_each_time():
+    """The paths keep their order, which a set of texts has not."""
+    paths = [f"/v1/path-{number}" for number in range(20)]
+    text = template("haproxy.cfg.j2", gateway_paths=paths, gateway_replicas=[entry("a", models=["x"])])
+    assert [line.split()[-1] for line in text.splitlines() if "acl allowed" in line] == paths
+
+
 @pytest.mark.parametrize(
     ("replicas", "words"),
     [
