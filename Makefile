@@ -50,7 +50,7 @@ demo: setup ## Bring up four emulated hosts and ask a real model on each a quest
 demo-down: setup ## Remove the hosts of the demo
 	@$(BED) down --all
 
-test: setup browser ## Everything but what takes too long: test-vm, and the scenarios accept, build, mirror, monitor
+test: setup browser ## Everything but what takes too long: test-vm, and the scenarios accept, build, llama_packages, mirror, monitor, several
 	@echo "==> linters, what Galaxy checks, and ansible-test sanity, two at a time: each prints when it ends"
 	@$(MAKE) --no-print-directory --jobs=2 --output-sync=target sanity lint certify
 	@echo "==> Molecule scenarios, vLLM's own parser and unit tests, in two lanes: scenarios with an engine, and everything else"

@@ -20,11 +20,11 @@ GATEWAY, KEY = "10.77.0.207", "key-of-a-client"
 CHAT, EMBED = "/v1/chat/completions", "/v1/embeddings"
 # Each server: its host, the name that clients ask for, its question, and the path that answers that.
 SERVERS = {
-    "chat": ("tasks-halo", "chat", "completion", ""),
-    "embed": ("tasks-halo", "tiny-embed", "embed", EMBED),
-    "rank": ("tasks-halo", "tiny-rank", "score", "/score"),
-    "moe": ("tasks-rack", "tiny-moe", "completion", ""),
-    "hybrid": ("tasks-rack", "tiny-hybrid", "completion", ""),
+    "chat": ("several-halo", "chat", "completion", ""),
+    "embed": ("several-halo", "tiny-embed", "embed", EMBED),
+    "rank": ("several-halo", "tiny-rank", "score", "/score"),
+    "moe": ("several-rack", "tiny-moe", "completion", ""),
+    "hybrid": ("several-rack", "tiny-hybrid", "completion", ""),
 }
 TOOL = {
     "type": "function",
@@ -41,7 +41,7 @@ TOOL = {
         },
     },
 }
-testinfra_hosts = ["ansible://tasks-gateway"]
+testinfra_hosts = ["ansible://several-gateway"]
 
 
 def ask(path: str, body: dict | None = None, key: str | None = KEY) -> tuple[int, dict]:
@@ -146,7 +146,7 @@ def test_a_model_does_not_answer_at_the_paths_of_another_task(path, model):
 
 def requests() -> list[str]:
     """How many requests HAProxy sent to each model."""
-    shown = on("tasks-gateway").check_output(
+    shown = on("several-gateway").check_output(
         "python3 -c %s",
         "import socket; s = socket.socket(socket.AF_UNIX); s.connect('/run/amdgpu-gateway/admin.sock'); "
         "s.sendall(b'show stat\\n'); print(s.makefile().read())",
@@ -202,7 +202,7 @@ def test_the_doctor_asks_each_and_all_answer(tmp_path):
 
 def test_the_servers_of_one_gpu_started_in_the_order_of_the_inventory():
     """Each began to load when the one before answered."""
-    host = on("tasks-halo")
+    host = on("several-halo")
     seen = []
     for name in ("chat", "embed", "rank"):
         shown = "systemctl show --property=ExecMainStartTimestamp --value --timestamp=unix vllm-%s.service"
@@ -220,7 +220,7 @@ def test_the_servers_of_one_gpu_started_in_the_order_of_the_inventory():
 
 
 def test_each_keeps_to_its_share():
-    host = on("tasks-halo")
+    host = on("several-halo")
     shares = [
         re.findall(
             r"^gpu-memory-utilization: (.*)$", host.file(f"/etc/vllm/{name}.yaml").content_string, re.M
