@@ -4,7 +4,7 @@ it can be, and no test fails because the machine is busy."""
 
 from __future__ import annotations
 
-import compiled  # noqa: F401 - before anything else is
+import compiled  # noqa: F401 - before anything else is; pylint: disable=unused-import
 
 # isort: split
 import gc

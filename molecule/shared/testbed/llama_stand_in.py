@@ -1,4 +1,3 @@
-#!/usr/bin/python3
 # SPDX-License-Identifier: GPL-3.0-or-later
 """A stand-in for llama-server, as a package of a site's own repository brings it to a release whose archive has none.
 It knows one answer."""

@@ -408,7 +408,7 @@ def _backports() -> list[Package]:
 def _llama_of_a_site() -> list[Package]:
     """What a site packages itself for a release of Debian without llama.cpp, as Debian names and counts it."""
     version = "1:0.7.0+dfsg-2"
-    program = LLAMA_SERVER.read_text(encoding="utf-8")
+    program = "#!/usr/bin/python3\n" + LLAMA_SERVER.read_text(encoding="utf-8")
     tools = Package(
         "llama.cpp-tools",
         version,

@@ -36,28 +36,28 @@ else
    set default="%s"
 fi
 menuentry 'Debian' --id 'gnulinux-simple' {
-	linux /vmlinuz-6.12.1-amd64 root=UUID=1 ro quiet
+\tlinux /vmlinuz-6.12.1-amd64 root=UUID=1 ro quiet
 }
 submenu 'Advanced' {
-	menuentry 'Debian, 6.12' {
-		linux /vmlinuz-6.12.1-amd64 root=UUID=1 ro single
-	}
+\tmenuentry 'Debian, 6.12' {
+\t\tlinux /vmlinuz-6.12.1-amd64 root=UUID=1 ro single
+\t}
 }
 menuentry 'Windows Boot Manager (on /dev/nvme0n1p1)' --class windows {
-	insmod part_gpt
-	chainloader /EFI/Microsoft/Boot/bootmgfw.efi
+\tinsmod part_gpt
+\tchainloader /EFI/Microsoft/Boot/bootmgfw.efi
 }
 menuentry 'Memory test' {
-	linux16 /boot/memtest86+x64.bin
+\tlinux16 /boot/memtest86+x64.bin
 }
 menuentry 'Another Linux' {
-	configfile /other/grub.cfg
+\tconfigfile /other/grub.cfg
 }
 menuentry 'Arch in an image' {
-	chainloader /EFI/Linux/arch-linux.efi
+\tchainloader /EFI/Linux/arch-linux.efi
 }
 menuentry 'Windows 10' {
-	chainloader +1
+\tchainloader +1
 }
 """
 

@@ -44,9 +44,9 @@ def gguf(tmp_path_factory):
 def plan(make_plan, gguf):
     """plan(os, packages, variable=...) -> the plan of a host with a GPU and no Podman."""
 
-    def make(os=FORKY, packages=None, gfx=None, podman=None, on_hold=(), **wants):
+    def make(os=None, packages=None, gfx=None, podman=None, on_hold=(), **wants):
         def there(gpus, system):
-            system["os"] = {**system["os"], **os}
+            system["os"] = {**system["os"], **(os or FORKY)}
             system["podman"] = {"version": podman, "init": True, "quadlet": podman, "images": []}
             system["packages"] = {**system["packages"], **(packages or {})}
             system["package_state"]["on_hold"] = list(on_hold)

@@ -157,10 +157,10 @@ def test_each_system_in_its_own_words(system, words):
 WINDOWS = """\
 set default="1"
 menuentry 'Debian' {
-	linux /boot/vmlinuz-6.12 root=/dev/vda1 ro quiet
+\tlinux /boot/vmlinuz-6.12 root=/dev/vda1 ro quiet
 }
 menuentry 'Windows Boot Manager' {
-	chainloader /EFI/Microsoft/Boot/bootmgfw.efi
+\tchainloader /EFI/Microsoft/Boot/bootmgfw.efi
 }
 """
 
