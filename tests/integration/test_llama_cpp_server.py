@@ -179,7 +179,11 @@ def router_of(server: Server, most: int) -> Iterator[Server]:
 
 def stop_router(server: Server) -> None:
     """As systemd does: it is told, and waited for."""
-    stop = "kill $(cat /tmp/router.pid) 2>/dev/null; while kill -0 $(cat /tmp/router.pid) 2>/dev/null; do sleep 0.1; done"
+    # The first process of the container takes no notice of its end, so what is left of it stays as a zombie.
+    stop = (
+        "status=/proc/$(cat /tmp/router.pid)/status; kill $(cat /tmp/router.pid) 2>/dev/null; "
+        "while [ -e $status ] && ! grep -q 'State:.Z' $status; do sleep 0.1; done"
+    )
     podman("exec", server.name, "sh", "-c", stop)
 
 
