@@ -198,6 +198,11 @@ def wait_for(condition: Callable[[], bool], what: str) -> None:
         time.sleep(0.1)
 
 
+# A router has no device of its own, and its models compute on the CPU here.
+ON_CPU = pytest.mark.parametrize("server", ["cpu"], indirect=True)
+
+
+@ON_CPU
 def test_a_router_loads_what_its_file_names_and_serves_each_by_its_name(server: Server) -> None:
     with router_of(server, 1) as routed:
         assert set(states(routed)) == {"first", "second"} and states(routed)["second"] == "unloaded"
@@ -274,6 +279,7 @@ def wait_and_stop(server: Server, routed: Server, drain: Path, how: str = "unit"
     return done.stdout
 
 
+@ON_CPU
 @HOW
 def test_a_router_under_load_answers_all_before_it_is_told_to_stop(
     server: Server, drain: Path, how: str
@@ -291,6 +297,7 @@ def test_a_router_under_load_answers_all_before_it_is_told_to_stop(
         assert asked.join() == [asked.wanted] * 4
 
 
+@ON_CPU
 @HOW
 def test_a_request_that_waits_for_its_model_is_answered_too(server: Server, drain: Path, how: str) -> None:
     """With room for one model the router shows nobody a request for the other one, until it loads it."""
@@ -308,6 +315,7 @@ def test_a_request_that_waits_for_its_model_is_answered_too(server: Server, drai
         assert asked.join() == [asked.wanted] * 2
 
 
+@ON_CPU
 def test_asking_a_router_loads_no_model(server: Server, drain: Path) -> None:
     with router_of(server, 1) as routed:
         wait_for(lambda: states(routed)["first"] == "loaded", "the first model loaded")
