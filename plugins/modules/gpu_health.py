@@ -205,8 +205,8 @@ ansible_facts:
                 fatal: {description: Error records (CPER) of that severity., type: int}
                 corrected: {description: Error records (CPER) of that severity., type: int}
                 latest: {description: "When the latest was made, or null.", type: str}
-                afid: {description: "AMD's field id of the latest. AMD's library alone decodes it: unread has
-                  the command, or null.", type: int}
+                afid: {description: "AMD's field id of the latest. AMD's library alone decodes it; unread
+                  names how, or null.", type: int}
             serial_number: {description: "Of the board, or null.", type: str}
             vbios: {description: "Version of the VBIOS, or null.", type: str}
             firmware: {description: "Version of each part, hexadecimal.", type: dict}

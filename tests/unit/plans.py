@@ -19,3 +19,18 @@ def first(plan: dict) -> dict:
 def said(plan: dict, identifier: str) -> list[str]:
     """The sentences of all findings with this id."""
     return [sentence(finding) for finding in plan["findings"] if finding["id"] == identifier]
+
+
+def found(plan: dict) -> dict[str, dict]:
+    """The findings by their ids."""
+    return {finding["id"]: finding for finding in plan["findings"]}
+
+
+def release(identity: str, **pairs: str) -> dict[str, str]:
+    """The os-release of a distribution, as a file of an emulated host."""
+    lines = [
+        f"ID={identity}",
+        f'PRETTY_NAME="{identity}"',
+        *(f'{key}="{text}"' for key, text in pairs.items()),
+    ]
+    return {"etc/os-release": "\n".join(lines) + "\n"}

@@ -124,3 +124,14 @@ def test_nothing_keeps_a_server_from_being_stopped(server):
 def test_first_it_lets_everybody_know(server):
     server.pages["/metrics"] = [LLAMA.format(0)]
     assert drain(f"{server.url}/metrics", before=2) >= 2
+
+
+def test_an_image_without_curl_says_so(tmp_path):
+    """Kubernetes tells what a hook says that fails, and stops the server all the same."""
+    for name in ("printenv", "sed"):
+        (tmp_path / name).symlink_to(str(shutil.which(name)))
+    command = [str(shutil.which("sh")), PROGRAM, "0", "5", "NO_KEY", "http://127.0.0.1:9/metrics"]
+    done = subprocess.run(
+        command, env={"PATH": str(tmp_path)}, capture_output=True, text=True, check=False, timeout=60
+    )
+    assert done.returncode == 1 and "There is no curl in this image" in done.stderr

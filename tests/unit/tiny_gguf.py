@@ -5,8 +5,11 @@ from __future__ import annotations
 
 import struct
 from pathlib import Path
+from typing import Any
 
+from ansible_collections.amdgpu.fleet.plugins.module_utils import _gguf_model
 from ansible_collections.amdgpu.fleet.plugins.module_utils._gguf import BLOCKS
+from ansible_collections.amdgpu.fleet.plugins.module_utils._tree import Tree
 
 NUMBERS = {name: number for number, (name, _elements, _size) in BLOCKS.items()}
 
@@ -80,3 +83,9 @@ def layers_of(count: int, kind: str = "Q4_1") -> dict[str, tuple[str, list[int]]
     """An embedding that is the output too, and one tensor a layer."""
     layers = {f"blk.{at}.attn_q.weight": (kind, [576, 576]) for at in range(count)}
     return {"token_embd.weight": ("Q8_0", [576, 49152]), **layers}
+
+
+def facts(root: Path, path: str, layers: int) -> dict[str, Any] | None:
+    """The facts of a tiny Llama of so many layers, written below a root."""
+    write(root / path[1:], llama(), layers_of(layers))
+    return _gguf_model.of_path(Tree(str(root)), path)

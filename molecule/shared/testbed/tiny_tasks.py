@@ -22,6 +22,7 @@ from transformers import (
 
 SPECIAL = {"bos_token_id": 0, "eos_token_id": 1, "pad_token_id": 1}
 SMALL = {"vocab_size": 512, "hidden_size": 64, "intermediate_size": 128, "max_position_embeddings": 2048}
+DECODER = {**SMALL, **SPECIAL, "num_hidden_layers": 2, "num_attention_heads": 2, "num_key_value_heads": 2}
 ENCODER = {
     **SMALL,
     "max_position_embeddings": 512,
@@ -39,11 +40,7 @@ def models() -> dict[str, PreTrainedModel]:
         "tiny-rank": BertForSequenceClassification(BertConfig(**ENCODER, num_labels=1)),
         "tiny-moe": Qwen3MoeForCausalLM(
             Qwen3MoeConfig(
-                **SMALL,
-                **SPECIAL,
-                num_hidden_layers=2,
-                num_attention_heads=2,
-                num_key_value_heads=2,
+                **DECODER,
                 head_dim=32,
                 num_experts=4,
                 num_experts_per_tok=2,
@@ -54,11 +51,7 @@ def models() -> dict[str, PreTrainedModel]:
         # States of Mamba 2 in one layer of two.
         "tiny-hybrid": GraniteMoeHybridForCausalLM(
             GraniteMoeHybridConfig(
-                **SMALL,
-                **SPECIAL,
-                num_hidden_layers=2,
-                num_attention_heads=2,
-                num_key_value_heads=2,
+                **DECODER,
                 layer_types=["mamba", "attention"],
                 num_local_experts=0,
                 num_experts_per_tok=0,

@@ -13,6 +13,7 @@ import difflib
 import functools
 import ipaddress
 import re
+import shlex
 import typing as t
 from pathlib import Path
 
@@ -135,6 +136,7 @@ def normalize(variables: t.Mapping[str, t.Any]) -> Wants:
     entries = [server for instance in plain["serve_instances"] for server in servers(instance)]
     for name in ("vllm_options", "llama_cpp_options"):
         plain[name] = options.read(plain[name], name)
+    _check_quotes(plain["serve_podman_arguments"])
     _check_environments(plain)
     if variables.get("fleet_fail_on", "fail") not in ("fail", "warn", "never"):
         raise WantsError(
@@ -321,6 +323,15 @@ def _plain(value: t.Any, path: str) -> t.Any:
     if isinstance(value, (list, tuple)):
         return [_plain(entry, f"{path}[]") for entry in value]
     return value
+
+
+def _check_quotes(arguments: str) -> None:
+    """systemd splits them as a shell does, and starts no unit where it cannot."""
+    try:
+        shlex.split(arguments)
+    except ValueError as error:
+        fault = f"serve_podman_arguments: {arguments!r} has a quote without an end. {CORRECT}"
+        raise WantsError(fault) from error
 
 
 def _check_environment(environment: dict[str, t.Any], path: str, secret: bool = False) -> None:

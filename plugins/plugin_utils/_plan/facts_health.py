@@ -109,7 +109,7 @@ class Records(t.TypedDict):
     fatal: int  # Error records (CPER) of that severity.
     corrected: int  # Error records (CPER) of that severity.
     latest: str | None  # When the latest was made.
-    afid: int | None  # AMD's field id of the latest. AMD's library alone decodes it: unread has the command.
+    afid: int | None  # AMD's field id of the latest. AMD's library alone decodes it; unread names how.
 
 
 class GpuHealth(t.TypedDict):

@@ -2,10 +2,11 @@
 # Written by amdgpu.fleet
 # The kubelet runs it before it tells a server to stop, whose engine would break off what runs:
 #   sh pod_drain.sh FIRST_SECONDS SECONDS NAME_OF_THE_KEY URL...
-# Nothing but sh and curl: images of engines may have no more. It ends with 0 whatever it sees, so the server is stopped in any case.
+# It needs a shell with its usual tools, and curl. Whatever it ends with, the server is stopped; without curl Kubernetes tells the reason.
 first=$1 seconds=$2
 key=$(printenv "$3" | sed 's/[\\"]/\\&/g')
 shift 3
+command -v curl > /dev/null || { echo "There is no curl in this image, so requests that run are not waited for." >&2; exit 1; }
 
 # As engines call them: any number but 0.
 running='^[a-z]+:(num_requests_(running|waiting)|requests_(processing|deferred))([{].*[}])? +[0-9.]*[1-9]'

@@ -202,3 +202,11 @@ def test_another_driver_is_another_plan(make_plan):
     assert one == make_plan("mi300x-8", serve_instances=[SERVER])["acceptance"]["digest"]
     assert one != make_plan("mi300x-8", driver_policy="inbox")["acceptance"]["digest"]
     assert one == copy.copy(make_plan("mi300x-8", plan_acceptance=True)["acceptance"]["digest"])
+
+
+@pytest.mark.parametrize("arguments", ["--label 'x", '--env=A="b'])
+def test_arguments_of_podman_with_an_open_quote_are_refused(make_plan, arguments):
+    servers = [{"name": "smol", "model": "/srv/model.gguf", "engine": "llama_cpp"}]
+    plan = make_plan("strix-halo-128", serve_instances=servers, serve_podman_arguments=arguments)
+    (sentence,) = said(plan, "inventory.variable")
+    assert "serve_podman_arguments" in sentence and "has a quote without an end" in sentence

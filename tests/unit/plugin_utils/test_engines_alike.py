@@ -10,8 +10,6 @@ import yaml
 from plans import first as server_of
 from plugin_utils.test_confined import KEYS, lines, rendered
 
-from ansible_collections.amdgpu.fleet.plugins.module_utils import _gguf_model
-from ansible_collections.amdgpu.fleet.plugins.module_utils._tree import Tree
 from ansible_collections.amdgpu.fleet.plugins.plugin_utils._plan import checks
 from ansible_collections.amdgpu.fleet.plugins.plugin_utils._plan.quadlet import for_podman
 
@@ -65,9 +63,7 @@ SAME_LINES = (
 
 @pytest.fixture(scope="module")
 def gguf(tmp_path_factory):
-    root = tmp_path_factory.mktemp("gguf")
-    tiny.write(root / FILE[1:], tiny.llama(), tiny.layers_of(30))
-    return _gguf_model.of_path(Tree(str(root)), FILE)
+    return tiny.facts(tmp_path_factory.mktemp("gguf"), FILE, 30)
 
 
 @pytest.fixture

@@ -14,8 +14,6 @@ import tiny_gguf as tiny
 from plugin_utils.test_confined import KEYS, lines, rendered
 
 from ansible_collections.amdgpu.fleet.plugins.filter.plan import plan_questions
-from ansible_collections.amdgpu.fleet.plugins.module_utils import _gguf_model
-from ansible_collections.amdgpu.fleet.plugins.module_utils._tree import Tree
 from ansible_collections.amdgpu.fleet.plugins.plugin_utils._plan.catalog import read_part, read_schema
 from ansible_collections.amdgpu.fleet.plugins.plugin_utils._plan.engines.llama_cpp import fit
 from ansible_collections.amdgpu.fleet.plugins.plugin_utils._plan.findings import sentence
@@ -31,9 +29,7 @@ LLAMA = read_part("llama_cpp")
 @pytest.fixture(scope="module")
 def smollm2(tmp_path_factory):
     """The facts of a file with the header of SmolLM2-135M-Instruct."""
-    root = tmp_path_factory.mktemp("gguf")
-    tiny.write(root / FILE[1:], tiny.llama(), tiny.layers_of(30))
-    return _gguf_model.of_path(Tree(str(root)), FILE)
+    return tiny.facts(tmp_path_factory.mktemp("gguf"), FILE, 30)
 
 
 @pytest.fixture

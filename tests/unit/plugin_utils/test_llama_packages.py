@@ -6,8 +6,6 @@ from __future__ import annotations
 import pytest
 import tiny_gguf as tiny
 
-from ansible_collections.amdgpu.fleet.plugins.module_utils import _gguf_model
-from ansible_collections.amdgpu.fleet.plugins.module_utils._tree import Tree
 from ansible_collections.amdgpu.fleet.plugins.plugin_utils._plan.findings import sentence
 
 FILE = "/srv/models/tiny.gguf"
@@ -35,9 +33,7 @@ REPOSITORY = {
 
 @pytest.fixture(scope="module")
 def gguf(tmp_path_factory):
-    root = tmp_path_factory.mktemp("gguf")
-    tiny.write(root / FILE[1:], tiny.llama(), tiny.layers_of(4))
-    return _gguf_model.of_path(Tree(str(root)), FILE)
+    return tiny.facts(tmp_path_factory.mktemp("gguf"), FILE, 4)
 
 
 @pytest.fixture

@@ -3,27 +3,13 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import pytest
+from plans import found, release
 
 from ansible_collections.amdgpu.fleet.plugins.plugin_utils._plan import distributions
 from testbed.tree import load_host, write_tree
 
 GIB = 1 << 30
-
-
-def found(plan: dict[str, Any]) -> dict[str, dict[str, Any]]:
-    return {finding["id"]: finding for finding in plan["findings"]}
-
-
-def release(identity: str, **pairs: str) -> dict[str, str]:
-    lines = [
-        f"ID={identity}",
-        f'PRETTY_NAME="{identity}"',
-        *(f'{key}="{value}"' for key, value in pairs.items()),
-    ]
-    return {"etc/os-release": "\n".join(lines) + "\n"}
 
 
 # --- a limit is never replaced by one that is not known

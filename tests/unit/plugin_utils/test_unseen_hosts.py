@@ -6,6 +6,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from plans import found, release
 
 from ansible_collections.amdgpu.fleet.plugins.module_utils import _driver, _os, _security
 from ansible_collections.amdgpu.fleet.plugins.module_utils._tree import Tree
@@ -21,19 +22,6 @@ MODEL = {
 }
 SERVE = {"serve_instances": [{"name": "chat", "model": "a/b", "weights_gib": 8, "model_config": MODEL}]}
 DEBIANS = ["var/lib/dpkg", "etc/initramfs-tools", "etc/default/grub", "boot/grub"]
-
-
-def found(plan: dict[str, Any]) -> dict[str, dict[str, Any]]:
-    return {finding["id"]: finding for finding in plan["findings"]}
-
-
-def release(identity: str, **pairs: str) -> dict[str, str]:
-    lines = [
-        f"ID={identity}",
-        f'PRETTY_NAME="{identity}"',
-        *(f'{key}="{text}"' for key, text in pairs.items()),
-    ]
-    return {"etc/os-release": "\n".join(lines) + "\n"}
 
 
 def kernel(name: str, line: str = "root=/dev/vda1 ro quiet") -> dict[str, Any]:
